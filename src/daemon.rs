@@ -1,0 +1,1 @@
+//! The loop between the machine and the drivers.

@@ -1,0 +1,21 @@
+//! synkler: a proven hand-over of files.
+//!
+//! An item that appears on an upload host ends up on a download host, by way of central; digests prove every
+//! hop, and only then is the source cleaned up. A map of the tree, the outer layers first:
+//!
+//! - `bin/synkler.rs`, `bin/synklerctl.rs`: arguments in, exit code out.
+//! - [`daemon`]: the loop between the machine and the drivers.
+//! - [`config`]: from files and environment to validated settings.
+//! - [`control`]: the control socket, its interface, server and client.
+//! - [`wire`]: the serialised shapes of messages.
+//! - [`drivers`]: one outside thing each.
+//! - [`machine`]: the decisions; pure.
+
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
+
+pub mod config;
+pub mod control;
+pub mod daemon;
+pub mod drivers;
+pub mod machine;
+pub mod wire;

@@ -1,0 +1,396 @@
+//! The names of things: nodes, groups, items, transfers, places. Each is valid by construction.
+
+use std::fmt;
+use std::str::FromStr;
+
+use uuid::Uuid;
+
+/// The longest a node's or a group's name may be, in bytes.
+pub const NAME_LIMIT: usize = 64;
+/// The longest an item's name may be, in bytes: what Linux file systems allow for one path component.
+pub const ITEM_NAME_LIMIT: usize = 255;
+
+/// Why a text is no valid name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {found:?} is not allowed: {allowed}")]
+pub struct InvalidName {
+    what: &'static str,
+    found: String,
+    allowed: &'static str,
+}
+
+fn plain_name(what: &'static str, text: &str) -> Result<String, InvalidName> {
+    let plain = |c: u8| c.is_ascii_alphanumeric() || matches!(c, b'.' | b'_' | b'-');
+    let dots_only = text.bytes().all(|c| c == b'.');
+    if text.is_empty() || text.len() > NAME_LIMIT || dots_only || !text.bytes().all(plain) {
+        return Err(InvalidName {
+            what,
+            found: text.chars().take(100).collect(),
+            allowed: "1 to 64 of A-Z a-z 0-9 . _ - and not dots alone",
+        });
+    }
+    Ok(text.to_owned())
+}
+
+macro_rules! plain_name_type {
+    ($(#[$doc:meta])* $name:ident, $what:literal) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                plain_name($what, text).map(Self)
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+    };
+}
+
+plain_name_type! {
+    /// A node's name (config key `name`): 1 to 64 of `[A-Za-z0-9._-]`, not dots alone, because it becomes
+    /// a directory on central and a word in routing keys.
+    NodeName, "node name"
+}
+plain_name_type! {
+    /// A group's name (config key `id`), under the same rule as [`NodeName`].
+    GroupId, "id"
+}
+
+/// What a node does in its group (config key `mode`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Mode {
+    /// Watches a directory and hands over what appears there.
+    Upload,
+    /// Takes items in, proves them, and passes them on.
+    Central,
+    /// Receives items under their final names.
+    Download,
+}
+
+impl Mode {
+    /// The word used in config files, messages and logs.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Upload => "upload",
+            Self::Central => "central",
+            Self::Download => "download",
+        }
+    }
+}
+
+impl fmt::Display for Mode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Mode {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        match text {
+            "upload" => Ok(Self::Upload),
+            "central" => Ok(Self::Central),
+            "download" => Ok(Self::Download),
+            _ => Err(InvalidName {
+                what: "mode",
+                found: text.chars().take(100).collect(),
+                allowed: "upload, central or download",
+            }),
+        }
+    }
+}
+
+/// One running daemon's identity in its group. Mode and name together, so that an upload and a download
+/// on one host may both carry the host's name.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Node {
+    /// What it does.
+    pub mode: Mode,
+    /// What it is called.
+    pub name: NodeName,
+}
+
+impl Node {
+    /// Puts the two together.
+    pub fn new(mode: Mode, name: NodeName) -> Self {
+        Self { mode, name }
+    }
+}
+
+impl fmt::Display for Node {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}", self.mode, self.name)
+    }
+}
+
+/// An item's name: the bytes of one directory entry. Any byte but `/` and NUL, not `.` or `..`, 1 to 255
+/// bytes. `Display` escapes it so that no name can move a terminal's cursor or fake a log line;
+/// [`ItemName::encoded`] is the lossless text form.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ItemName(Box<[u8]>);
+
+impl ItemName {
+    /// Takes the bytes of a directory entry's name.
+    pub fn new(bytes: &[u8]) -> Result<Self, InvalidName> {
+        let legal = !bytes.is_empty()
+            && bytes.len() <= ITEM_NAME_LIMIT
+            && bytes != b"."
+            && bytes != b".."
+            && !bytes.iter().any(|byte| matches!(byte, b'/' | 0));
+        if !legal {
+            return Err(InvalidName {
+                what: "item name",
+                found: escaped(bytes).chars().take(300).collect(),
+                allowed: "1 to 255 bytes without / and NUL, and not . or ..",
+            });
+        }
+        Ok(Self(bytes.into()))
+    }
+
+    /// The name as it stands in the directory.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The name as lossless text: UTF-8 as it is, except that `%`, control characters and bytes that are
+    /// no UTF-8 become `%` and two upper-case hex digits.
+    pub fn encoded(&self) -> String {
+        encode_bytes(&self.0)
+    }
+
+    /// Reads what [`ItemName::encoded`] wrote.
+    pub fn decode(text: &str) -> Result<Self, InvalidName> {
+        let bytes = decode_bytes(text).ok_or_else(|| InvalidName {
+            what: "item name",
+            found: text.chars().take(300).collect(),
+            allowed: "text in which % is followed by two hex digits",
+        })?;
+        Self::new(&bytes)
+    }
+}
+
+impl fmt::Display for ItemName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&escaped(&self.0))
+    }
+}
+
+impl fmt::Debug for ItemName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "\"{self}\"")
+    }
+}
+
+/// Bytes as lossless text; see [`ItemName::encoded`].
+pub fn encode_bytes(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            if c == '%' || c.is_control() {
+                let mut buffer = [0; 4];
+                for byte in c.encode_utf8(&mut buffer).bytes() {
+                    text.push_str(&format!("%{byte:02X}"));
+                }
+            } else {
+                text.push(c);
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    text
+}
+
+/// Reads what [`encode_bytes`] wrote; `None` where a `%` is not followed by two hex digits.
+pub fn decode_bytes(text: &str) -> Option<Vec<u8>> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, tail)) = rest.split_first() {
+        if first == b'%' {
+            let (pair, tail) = tail.split_at_checked(2)?;
+            if !pair.iter().all(u8::is_ascii_hexdigit) {
+                return None;
+            }
+            let pair = std::str::from_utf8(pair).ok()?;
+            bytes.push(u8::from_str_radix(pair, 16).ok()?);
+            rest = tail;
+        } else {
+            bytes.push(first);
+            rest = tail;
+        }
+    }
+    Some(bytes)
+}
+
+/// Bytes as one printable line: control characters, invisible formatting characters and bytes that are no
+/// UTF-8 are escaped, so a name can neither move a cursor nor pass for another.
+pub fn escaped(bytes: &[u8]) -> String {
+    let mut text = String::with_capacity(bytes.len());
+    for chunk in bytes.utf8_chunks() {
+        for c in chunk.valid().chars() {
+            match c {
+                '\\' => text.push_str("\\\\"),
+                '"' | '\'' => text.push(c),
+                _ => text.extend(c.escape_debug()),
+            }
+        }
+        for byte in chunk.invalid() {
+            text.push_str(&format!("\\x{byte:02x}"));
+        }
+    }
+    text
+}
+
+/// A transfer's identity: a UUIDv7 minted by upload when the item has settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransferId(Uuid);
+
+impl TransferId {
+    /// Mints an id from the time and ten random bytes (RFC 9562, version 7).
+    pub fn mint(unix_millis: u64, random: [u8; 10]) -> Self {
+        Self(uuid::Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid())
+    }
+}
+
+impl fmt::Display for TransferId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.as_hyphenated().fmt(f)
+    }
+}
+
+impl FromStr for TransferId {
+    type Err = InvalidName;
+    /// Takes the hyphenated lower-case form only, because the id is also a directory name.
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let invalid = || InvalidName {
+            what: "transfer id",
+            found: text.chars().take(100).collect(),
+            allowed: "a UUIDv7 in lower case with hyphens",
+        };
+        let id = Uuid::try_parse(text).map_err(|_| invalid())?;
+        if id.get_version_num() != 7 || id.as_hyphenated().to_string() != text {
+            return Err(invalid());
+        }
+        Ok(Self(id))
+    }
+}
+
+/// The identity of a journal, minted when it is created. A peer that shows another one has forgotten
+/// everything, and is told again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JournalId(pub u32);
+
+impl fmt::Display for JournalId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:08x}", self.0)
+    }
+}
+
+impl FromStr for JournalId {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let digits = text.len() == 8 && text.bytes().all(|c| matches!(c, b'0'..=b'9' | b'a'..=b'f'));
+        match u32::from_str_radix(text, 16) {
+            Ok(number) if digits => Ok(Self(number)),
+            _ => Err(InvalidName {
+                what: "journal id",
+                found: text.chars().take(100).collect(),
+                allowed: "8 lower-case hex digits",
+            }),
+        }
+    }
+}
+
+/// A spool directory on central for one batch: the central's journal and a number that only grows, so that
+/// an old request can be told from a new one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct PlaceId {
+    /// The journal that counts.
+    pub journal: JournalId,
+    /// The count.
+    pub number: u64,
+}
+
+impl fmt::Display for PlaceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}", self.journal, self.number)
+    }
+}
+
+impl FromStr for PlaceId {
+    type Err = InvalidName;
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let parts = text.split_once('-').and_then(|(journal, number)| {
+            let place = Self { journal: journal.parse().ok()?, number: number.parse().ok()? };
+            (place.to_string() == text).then_some(place)
+        });
+        parts.ok_or_else(|| InvalidName {
+            what: "place",
+            found: text.chars().take(100).collect(),
+            allowed: "8 hex digits, a hyphen and a number",
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn item_names_survive_their_text_form() {
+        for bytes in [&b"a b"[..], b"100%", b"\xff\xfe", b"new\nline", "\u{202e}gpj".as_bytes(), b"%F", b"-rf"] {
+            let name = ItemName::new(bytes).unwrap();
+            assert_eq!(ItemName::decode(&name.encoded()).unwrap(), name, "{name}");
+            assert!(!name.encoded().chars().any(char::is_control));
+            assert!(!name.to_string().chars().any(char::is_control));
+        }
+        assert_eq!(ItemName::new(b"\xff\n%").unwrap().encoded(), "%FF%0A%25");
+        assert_eq!(ItemName::new(b"\xff\n").unwrap().to_string(), "\\xff\\n");
+    }
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for bytes in [&b""[..], b".", b"..", b"a/b", b"a\0", &[b'x'; 256]] {
+            assert!(ItemName::new(bytes).is_err());
+        }
+        for text in ["%", "%4", "%zz", "%2F", "%00", "%+1"] {
+            assert!(ItemName::decode(text).is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn node_names_are_plain() {
+        assert!("host-1.example_x".parse::<NodeName>().is_ok());
+        for text in ["", ".", "..", "a b", "a/b", "é", &"x".repeat(65)] {
+            assert!(text.parse::<NodeName>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn ids_have_one_spelling() {
+        let id = TransferId::mint(1_700_000_000_000, [7; 10]);
+        assert_eq!(id.to_string().parse::<TransferId>().unwrap(), id);
+        assert!(id.to_string().to_uppercase().parse::<TransferId>().is_err());
+        assert!("c1f0a1de-0000-4000-8000-000000000000".parse::<TransferId>().is_err());
+        let place = PlaceId { journal: JournalId(0xab), number: 12 };
+        assert_eq!("000000ab-12".parse::<PlaceId>().unwrap(), place);
+        for text in ["000000AB-12", "ab-12", "000000ab-012", "000000ab-+1", "000000ab", "../x-1"] {
+            assert!(text.parse::<PlaceId>().is_err(), "{text}");
+        }
+    }
+}

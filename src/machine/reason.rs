@@ -1,0 +1,179 @@
+//! Why something waits, in plain words that travel to every node that shows them.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// The longest detail, in bytes; what is longer is cut.
+pub const DETAIL_LIMIT: usize = 300;
+
+macro_rules! reason_codes {
+    ($($(#[$doc:meta])* $variant:ident = $code:literal, $text:literal;)*) => {
+        /// The kinds of waiting. The code is stable, for scripts; the text is for people.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Cause {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl Cause {
+            /// Every cause, in the order of a transfer's life.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The stable word for scripts and messages.
+            pub fn code(self) -> &'static str {
+                match self { $(Self::$variant => $code,)* }
+            }
+
+            /// What a person reads.
+            pub fn text(self) -> &'static str {
+                match self { $(Self::$variant => $text,)* }
+            }
+        }
+    };
+}
+
+reason_codes! {
+    /// The item has changed within `settle_seconds`.
+    Settling = "settling", "waiting until it stays the same for settle_seconds";
+    /// A process has it open for writing.
+    Busy = "busy", "a process still has it open for writing";
+    /// It holds a fifo, socket or device.
+    Special = "special", "it holds something that is no file, directory or symbolic link";
+    /// It cannot be read.
+    Unreadable = "unreadable", "it cannot be read";
+    /// It stands in line for its digest.
+    Hashing = "hashing", "its digest is being computed";
+    /// An earlier transfer of the same name is not over.
+    Predecessor = "predecessor", "an earlier transfer of the same name comes first";
+    /// Central has not answered yet.
+    Central = "central", "waiting for central to answer";
+    /// Central knows no download in the group.
+    Receivers = "receivers", "no download has made itself known in the group yet";
+    /// Not enough free space.
+    Space = "space", "not enough free space";
+    /// It stands in line for an rsync run.
+    Queued = "queued", "in line to be sent";
+    /// rsync is at work.
+    Running = "running", "rsync is at work";
+    /// rsync or ssh failed.
+    Transport = "transport", "rsync failed";
+    /// The copy that arrived is not what was announced.
+    Mismatch = "mismatch", "the copy that arrived is not what was announced";
+    /// What should be fetched is not there.
+    Missing = "missing", "the copy to fetch is not there";
+    /// The local file system refused.
+    Storage = "storage", "the file system refused";
+    /// Something else stands under the final name.
+    NameTaken = "name-taken", "something else stands under its name";
+    /// Receivers have not given their receipts.
+    Receipts = "receipts", "waiting for receipts";
+    /// A peer has to acknowledge.
+    Acknowledgement = "acknowledgement", "waiting for a peer to acknowledge";
+    /// The cleanup script is at work.
+    Cleaning = "cleaning", "its cleanup script is at work";
+    /// The cleanup script failed.
+    Cleanup = "cleanup", "its cleanup script failed";
+    /// It changed under a cleanup script that had begun.
+    Disputed = "disputed", "it changed after its cleanup script had begun: take it away by hand";
+    /// Retention.
+    Keeping = "keeping", "kept for keep_minutes after the last receipt";
+    /// An operator said so.
+    Paused = "paused", "paused by an operator";
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.code())
+    }
+}
+
+/// Why a text is no [`Cause`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown reason code")]
+pub struct UnknownCause;
+
+impl FromStr for Cause {
+    type Err = UnknownCause;
+    fn from_str(text: &str) -> Result<Self, UnknownCause> {
+        Self::ALL.iter().copied().find(|cause| cause.code() == text).ok_or(UnknownCause)
+    }
+}
+
+/// Why something waits: a cause and, where there is more to say, a detail of at most [`DETAIL_LIMIT`] bytes
+/// on one line.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Reason {
+    cause: Cause,
+    detail: Box<str>,
+}
+
+impl Reason {
+    /// A cause that needs no detail.
+    pub fn new(cause: Cause) -> Self {
+        Self { cause, detail: "".into() }
+    }
+
+    /// A cause with a detail, which is made one printable line and cut to [`DETAIL_LIMIT`].
+    pub fn with(cause: Cause, detail: &str) -> Self {
+        Self { cause, detail: one_line(detail).into() }
+    }
+
+    /// The kind of waiting.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// What more there is to say; may be empty.
+    pub fn detail(&self) -> &str {
+        &self.detail
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.cause.text())?;
+        if !self.detail.is_empty() {
+            write!(f, ": {}", self.detail)?;
+        }
+        Ok(())
+    }
+}
+
+impl From<Cause> for Reason {
+    fn from(cause: Cause) -> Self {
+        Self::new(cause)
+    }
+}
+
+/// Any text as one printable line of at most [`DETAIL_LIMIT`] bytes.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::new();
+    for c in text.trim().chars() {
+        let c = if c.is_control() { ' ' } else { c };
+        if line.len() + c.len_utf8() > DETAIL_LIMIT {
+            break;
+        }
+        line.push(c);
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn causes_read_their_codes() {
+        for cause in Cause::ALL {
+            assert_eq!(cause.code().parse::<Cause>().unwrap(), *cause);
+        }
+        assert!("nonsense".parse::<Cause>().is_err());
+    }
+
+    #[test]
+    fn details_are_one_bounded_line() {
+        let reason = Reason::with(Cause::Transport, &format!("a\nb\x1b[31m{}", "é".repeat(400)));
+        assert!(reason.detail().len() <= DETAIL_LIMIT);
+        assert!(!reason.detail().chars().any(char::is_control));
+        assert_eq!(Reason::with(Cause::Space, "short").to_string(), "not enough free space: short");
+    }
+}

@@ -1,0 +1,234 @@
+//! What nodes say to each other. `wire` gives these their serialised shape; docs/protocol.md shows each.
+
+use super::{Fingerprint, ItemName, JournalId, Kind, Node, NodeName, PlaceId, Reason, Time, TransferId};
+
+/// The most entries one message carries.
+pub const ENTRY_LIMIT: usize = 100;
+
+/// Who a message is for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Address {
+    /// One node.
+    Node(Node),
+    /// Whichever central takes it first.
+    AnyCentral,
+    /// Every node of the group.
+    All,
+}
+
+/// A node makes itself known: said at every connect and about once a minute.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hello {
+    /// The journal it works from.
+    pub journal: JournalId,
+    /// When the daemon started; another value means that it has been restarted.
+    pub started: Time,
+    /// The program's version.
+    pub version: String,
+    /// How many rsync runs it allows at once.
+    pub slots: u32,
+    /// Whether it wants to hear the others' hello now.
+    pub reply: bool,
+}
+
+/// An item on offer.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Offer {
+    /// The transfer that carries it.
+    pub transfer: TransferId,
+    /// Its name, at the source and at the destination.
+    pub name: ItemName,
+    /// What it is.
+    pub kind: Kind,
+    /// How many files, directories and links it consists of.
+    pub entries: u64,
+    /// What it is proven by.
+    pub fingerprint: Fingerprint,
+}
+
+/// A directory on central that rsync reads from or writes to.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Location {
+    host: String,
+    path: String,
+}
+
+/// Why a host and path are no [`Location`].
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what} {found:?} is not allowed: {allowed}")]
+pub struct InvalidLocation {
+    what: &'static str,
+    found: String,
+    allowed: &'static str,
+}
+
+impl Location {
+    /// A `[user@]host` and an absolute path. Both end up on a command line, and with an old rsync in a remote
+    /// shell, so only characters that mean nothing there are allowed.
+    pub fn new(host: &str, path: &str) -> Result<Self, InvalidLocation> {
+        let host_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | ':' | '[' | ']');
+        let shape_ok = !host.is_empty()
+            && host.len() <= 255
+            && !host.starts_with(['-', '@', ':'])
+            && host.matches('@').count() <= 1
+            && !host.ends_with('@')
+            && !host.contains("@-")
+            && (!host.contains(':') || (host.contains('[') && host.ends_with(']')));
+        if !shape_ok || !host.chars().all(host_ok) {
+            return Err(InvalidLocation {
+                what: "host",
+                found: host.chars().take(100).collect(),
+                allowed: "[user@]host, with an IPv6 address in brackets",
+            });
+        }
+        let path_ok = |c: char| c.is_ascii_alphanumeric() || "/._+@=,-".contains(c);
+        let climbs = path.split('/').any(|part| part == "..");
+        if !path.starts_with('/') || path.len() > 1024 || climbs || !path.chars().all(path_ok) {
+            return Err(InvalidLocation {
+                what: "path",
+                found: path.chars().take(100).collect(),
+                allowed: "an absolute path of A-Z a-z 0-9 / . _ + @ = , -",
+            });
+        }
+        Ok(Self { host: host.to_owned(), path: path.to_owned() })
+    }
+
+    /// `[user@]host`, as rsync takes it.
+    pub fn host(&self) -> &str {
+        &self.host
+    }
+
+    /// The absolute path of a directory on that host.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+}
+
+/// An item on central that a download is to fetch: it lies at `<location>/<transfer>/<name>`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Forward {
+    /// The item.
+    pub offer: Offer,
+    /// The upload it comes from.
+    pub upload: NodeName,
+}
+
+/// A receiver's word that it holds the item, verified and durable, under its final name. Who says it is
+/// the message's sender.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Receipt {
+    /// The transfer received.
+    pub transfer: TransferId,
+    /// What the receiver found its own copy to be.
+    pub fingerprint: Fingerprint,
+}
+
+/// Central's word that every required receiver has given its receipt.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Release {
+    /// The transfer that is through.
+    pub transfer: TransferId,
+    /// What the receipts say.
+    pub fingerprint: Fingerprint,
+    /// Who gave them.
+    pub receivers: Vec<NodeName>,
+}
+
+/// A transfer waits, and why.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Wait {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// What holds it up at the sender of this word.
+    pub reason: Reason,
+}
+
+/// What one message says. Lists hold 1 to [`ENTRY_LIMIT`] entries.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Words {
+    /// Everyone to all: I am here.
+    Hello(Hello),
+    /// Upload to central: these items have settled.
+    New(Vec<Offer>),
+    /// Upload to central, central to download: these transfers are given up.
+    Withdraw(Vec<TransferId>),
+    /// Central to upload: send these transfers to this place.
+    Upload {
+        /// The spool directory's identity.
+        place: PlaceId,
+        /// Where it is; items go to `<location>/<name>`.
+        location: Location,
+        /// What to send.
+        transfers: Vec<TransferId>,
+    },
+    /// Upload to central: rsync is through with these, and they still are what was announced.
+    Sent {
+        /// Where they were sent.
+        place: PlaceId,
+        /// What was sent.
+        transfers: Vec<TransferId>,
+    },
+    /// Central to upload: central's copies are proven.
+    Received(Vec<TransferId>),
+    /// Central to download: fetch these.
+    Download {
+        /// The directory they lie below.
+        location: Location,
+        /// What to fetch.
+        items: Vec<Forward>,
+    },
+    /// Download to central: receipts.
+    Done(Vec<Receipt>),
+    /// Central to download: these receipts are journalled.
+    Noted(Vec<TransferId>),
+    /// Central to upload: these are through.
+    Release(Vec<Release>),
+    /// Upload to central: nothing more is owed at the source.
+    Freed(Vec<TransferId>),
+    /// Central to upload: these are over.
+    Closed(Vec<TransferId>),
+    /// Anyone: these wait here, and why.
+    Waiting(Vec<Wait>),
+    /// Central to anyone: I know nothing of these.
+    Unknown(Vec<TransferId>),
+}
+
+impl Words {
+    /// The word as it stands in messages, routing keys and logs.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Hello(_) => "hello",
+            Self::New(_) => "new",
+            Self::Withdraw(_) => "withdraw",
+            Self::Upload { .. } => "upload",
+            Self::Sent { .. } => "sent",
+            Self::Received(_) => "received",
+            Self::Download { .. } => "download",
+            Self::Done(_) => "done",
+            Self::Noted(_) => "noted",
+            Self::Release(_) => "release",
+            Self::Freed(_) => "freed",
+            Self::Closed(_) => "closed",
+            Self::Waiting(_) => "waiting",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn locations_cannot_carry_options_or_shell_words() {
+        assert!(Location::new("syn@central.example.com", "/srv/spool/default/in/0-1").is_ok());
+        assert!(Location::new("[2001:db8::1]", "/srv").is_ok());
+        assert!(Location::new("me@[::1]", "/srv").is_ok());
+        for host in ["", "-oProxyCommand=x", "a b", "a;b", "a:b", "u@-x", "@h", "h@", "a@b@c", "$(x)"] {
+            assert!(Location::new(host, "/srv").is_err(), "{host}");
+        }
+        for path in ["", "srv", "/a b", "/a;b", "/a/../b", "/$(x)", "/a\n", "/*", "/~"] {
+            assert!(Location::new("h", path).is_err(), "{path}");
+        }
+    }
+}

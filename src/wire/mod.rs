@@ -1,0 +1,1 @@
+//! The serialised shapes of messages, apart from the machine that decides on them.
