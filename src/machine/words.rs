@@ -213,6 +213,54 @@ impl Words {
             Self::Unknown(_) => "unknown",
         }
     }
+
+    /// How many entries it carries.
+    pub fn len(&self) -> usize {
+        match self {
+            Self::Hello(_) => 1,
+            Self::New(list) => list.len(),
+            Self::Upload { transfers, .. } | Self::Sent { transfers, .. } => transfers.len(),
+            Self::Download { items, .. } => items.len(),
+            Self::Done(list) => list.len(),
+            Self::Release(list) => list.len(),
+            Self::Waiting(list) => list.len(),
+            Self::Withdraw(list)
+            | Self::Received(list)
+            | Self::Noted(list)
+            | Self::Freed(list)
+            | Self::Closed(list)
+            | Self::Unknown(list) => list.len(),
+        }
+    }
+
+    /// Whether it carries nothing; such a message is never sent.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Takes in the entries of another message of the same kind, to the same place; a hello replaces the one before.
+    pub(super) fn append(&mut self, other: Self) {
+        match (self, other) {
+            (Self::Hello(mine), Self::Hello(theirs)) => {
+                let reply = mine.reply || theirs.reply;
+                *mine = Hello { reply, ..theirs };
+            }
+            (Self::New(mine), Self::New(theirs)) => mine.extend(theirs),
+            (Self::Upload { transfers: mine, .. }, Self::Upload { transfers: theirs, .. })
+            | (Self::Sent { transfers: mine, .. }, Self::Sent { transfers: theirs, .. })
+            | (Self::Withdraw(mine), Self::Withdraw(theirs))
+            | (Self::Received(mine), Self::Received(theirs))
+            | (Self::Noted(mine), Self::Noted(theirs))
+            | (Self::Freed(mine), Self::Freed(theirs))
+            | (Self::Closed(mine), Self::Closed(theirs))
+            | (Self::Unknown(mine), Self::Unknown(theirs)) => mine.extend(theirs),
+            (Self::Download { items: mine, .. }, Self::Download { items: theirs, .. }) => mine.extend(theirs),
+            (Self::Done(mine), Self::Done(theirs)) => mine.extend(theirs),
+            (Self::Release(mine), Self::Release(theirs)) => mine.extend(theirs),
+            (Self::Waiting(mine), Self::Waiting(theirs)) => mine.extend(theirs),
+            (mine, theirs) => *mine = theirs,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,363 @@
+//! Taking items in: offers, admission by space and turn, what upload says about them, and the proof.
+
+use std::time::Duration;
+
+use super::{Central, Stage};
+use crate::machine::desk::Timer;
+use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG};
+use crate::machine::{
+    Address, Cause, CopyOutcome, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Reason, Record, Row,
+    TransferId, Wait, Words,
+};
+
+/// How many transfers at the head of a line are looked at for one that fits.
+const LOOK_AHEAD: usize = 100;
+/// After waiting this long for space, an item keeps smaller ones behind it from taking the space it needs.
+const PATIENCE: Duration = Duration::from_secs(600);
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+const AGAIN_LAST: Duration = Duration::from_secs(300);
+
+/// Where upload is to send the items of a place.
+pub(super) fn place_location(spool: &Location, place: PlaceId) -> Option<Location> {
+    Location::new(spool.host(), &format!("{}/in/{place}", spool.path())).ok()
+}
+
+impl Central {
+    pub(super) fn on_offer(&mut self, from: &Node, offer: Offer) {
+        let id = offer.transfer;
+        if let Some(known) = self.transfers.get(&id) {
+            let row = &known.row;
+            let same = row.upload == from.name && row.name == offer.name && row.fingerprint == offer.fingerprint;
+            if same {
+                self.answer(id);
+            } else {
+                let text = "ignored an offer that reuses the id of another transfer";
+                self.desk.note(Level::Warn, Some(id), Some(&offer.name), Some(from), text);
+            }
+            return;
+        }
+        let now = self.desk.now;
+        let row = Row {
+            transfer: id,
+            name: offer.name,
+            upload: from.name.clone(),
+            kind: offer.kind,
+            entries: offer.entries,
+            fingerprint: offer.fingerprint,
+            stage: String::new(),
+            created: now,
+            since: now,
+            reason: None,
+            attempts: 0,
+            central: None,
+            place: None,
+            location: None,
+            signature: None,
+            inode: None,
+            receivers: Vec::new(),
+            acknowledged: false,
+            cleaned: false,
+            finished: None,
+        };
+        self.desk.note(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
+        self.insert(row, Stage::Waiting);
+        self.desk.dirty.insert(id);
+        self.line_up(id);
+    }
+
+    /// Asks for what there is space, a receiver and a turn for; tells the others why they wait.
+    pub(super) fn admit(&mut self) {
+        let uploads: Vec<_> =
+            self.lines.iter().filter(|(_, line)| !line.is_empty()).map(|(name, _)| name.clone()).collect();
+        let busy = !uploads.is_empty() || !self.places.is_empty();
+        if busy && self.desk.timers.due(&Timer::Measure).is_none() {
+            self.desk.timers.set(Timer::Measure, self.desk.now.after(MEASURE_EVERY));
+            self.desk.effect(Effect::Measure);
+            // What was free before says little: others write to this file system too.
+            self.space = None;
+        }
+        for upload in uploads {
+            while self.admit_batch(&upload) {}
+            self.tell_reasons(&upload);
+        }
+    }
+
+    fn admit_batch(&mut self, upload: &NodeName) -> bool {
+        let peer = Node::new(Mode::Upload, upload.clone());
+        let slots = self.desk.peers.get(&peer).map_or(1, |peer| peer.slots.clamp(1, 64)) as usize;
+        let (open, big_open) = self.open_places(upload);
+        if self.desk.paused || open > slots || !self.desk.alive(&peer) || self.required().is_none() {
+            return false;
+        }
+        let Some((free, total)) = self.space else { return false };
+        let floor = total / 1000 * u64::from(self.settings.free_permille.min(1000));
+        let mut room = free.saturating_sub(floor).saturating_sub(self.reserved);
+        let big_allowed = big_open < slots.saturating_sub(1).max(1);
+        let mut batch = Vec::new();
+        let mut bytes = 0;
+        let Some(line) = self.lines.get(upload) else { return false };
+        let mut misfits = 0;
+        for (order, id) in line {
+            let Some(transfer) = self.transfers.get(id) else { continue };
+            let size = transfer.row.fingerprint.size;
+            let big = size >= BIG;
+            if size > room {
+                misfits += 1;
+                let patient = self.desk.now.since(transfer.row.since) < PATIENCE;
+                let hopeless = size > total - floor;
+                if misfits > LOOK_AHEAD || !(patient || hopeless) {
+                    break;
+                }
+                continue;
+            }
+            if big && (!big_allowed || !batch.is_empty()) {
+                continue;
+            }
+            if batch.len() >= BATCH_ITEMS || bytes + size > BATCH_BYTES && !batch.is_empty() {
+                break;
+            }
+            room -= size;
+            bytes += size;
+            batch.push((*order, *id));
+            if big {
+                break;
+            }
+        }
+        if batch.is_empty() {
+            return false;
+        }
+        self.grant(upload, batch);
+        true
+    }
+
+    fn grant(&mut self, upload: &NodeName, batch: Vec<(u64, TransferId)>) {
+        let place = PlaceId { journal: self.desk.journal, number: self.next_place };
+        self.next_place += 1;
+        self.desk.persist(Record::NextPlace(self.next_place));
+        for entry in batch {
+            if let Some(line) = self.lines.get_mut(upload) {
+                line.remove(&entry);
+            }
+            let id = entry.1;
+            if let Some(transfer) = self.transfers.get_mut(&id) {
+                transfer.row.place = Some(place);
+                self.reserved = self.reserved.saturating_add(transfer.row.fingerprint.size);
+                self.places.entry(place).or_default().insert(id);
+                self.move_to(id, Stage::Granted, None);
+            }
+        }
+    }
+
+    /// How many places an upload has been asked to fill, and how many of those with one big item.
+    fn open_places(&self, upload: &NodeName) -> (usize, usize) {
+        let mut counts = (0, 0);
+        for ids in self.places.values() {
+            let Some(first) = ids.first().and_then(|id| self.transfers.get(id)) else { continue };
+            if first.row.upload == *upload {
+                counts.0 += 1;
+                counts.1 += usize::from(first.row.fingerprint.size >= BIG);
+            }
+        }
+        counts
+    }
+
+    /// Tells upload why the first of its line wait, when that is another cause than it was told last.
+    fn tell_reasons(&mut self, upload: &NodeName) {
+        let Some(line) = self.lines.get(upload) else { return };
+        let head: Vec<_> = line.iter().take(LOOK_AHEAD).map(|(_, id)| *id).collect();
+        let no_receivers = self.required().is_none();
+        let to = Address::Node(Node::new(Mode::Upload, upload.clone()));
+        for id in head {
+            let short = self.short_of_space(id);
+            let Some(transfer) = self.transfers.get_mut(&id) else { continue };
+            let reason = if no_receivers {
+                Reason::new(Cause::Receivers)
+            } else if let Some(short) = short {
+                Reason::with(Cause::Space, &short)
+            } else {
+                self.desk.reason_or_pause(Cause::Queued)
+            };
+            if transfer.told != Some(reason.cause()) {
+                transfer.told = Some(reason.cause());
+                if reason.cause() == Cause::Space {
+                    let name = transfer.row.name.clone();
+                    self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                }
+                transfer.row.reason = Some(reason.clone());
+                self.desk.say(to.clone(), Words::Waiting(vec![Wait { transfer: id, reason }]));
+            }
+        }
+    }
+
+    fn short_of_space(&self, id: TransferId) -> Option<String> {
+        let size = self.transfers.get(&id)?.row.fingerprint.size;
+        let (free, total) = self.space?;
+        let floor = total / 1000 * u64::from(self.settings.free_permille.min(1000));
+        let room = free.saturating_sub(floor).saturating_sub(self.reserved);
+        (size > room).then(|| {
+            format!(
+                "{size} bytes needed, {free} free on central, of which {floor} stay free and {} are promised",
+                self.reserved
+            )
+        })
+    }
+
+    pub(super) fn on_withdraw(&mut self, from: &Node, id: TransferId) {
+        let to = Address::Node(from.clone());
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
+            self.desk.say(to, Words::Closed(vec![id]));
+            return;
+        };
+        match transfer.stage {
+            Stage::Waiting | Stage::Granted if !self.taking.is_inside(&id) => {
+                self.give_up(from, id, "upload gave it up")
+            }
+            Stage::Held | Stage::Released => self.answer(id),
+            // A look at the copy is under way: if it is what was announced, it goes on; upload asks again.
+            _ => {}
+        }
+    }
+
+    fn give_up(&mut self, from: &Node, id: TransferId, why: &str) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let name = transfer.row.name.clone();
+        let told: Vec<_> = transfer.pending().cloned().collect();
+        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), why);
+        for receiver in told {
+            self.desk.say(Address::Node(Node::new(Mode::Download, receiver)), Words::Withdraw(vec![id]));
+        }
+        self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
+        self.desk.effect(Effect::Drop(id));
+        self.finish(id);
+        self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+    }
+
+    pub(super) fn on_freed(&mut self, from: &Node, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
+            self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+            return;
+        };
+        match transfer.stage {
+            Stage::Waiting | Stage::Granted => {
+                // It came back by a late offer after it had been over: nothing is to be fetched any more.
+                if !self.taking.is_inside(&id) {
+                    self.give_up(from, id, "upload had freed it already");
+                }
+                return;
+            }
+            Stage::Released if !transfer.row.acknowledged => {
+                transfer.row.acknowledged = true;
+                self.desk.dirty.insert(id);
+                self.desk.timers.stop(&Timer::Say(id));
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
+                self.close_if_over(id);
+            }
+            _ => {}
+        }
+        self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+    }
+
+    pub(super) fn on_sender_waits(&mut self, from: &Node, wait: Wait) {
+        let id = wait.transfer;
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
+            self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
+            return;
+        };
+        match transfer.stage {
+            Stage::Granted => {
+                let cause = wait.reason.cause();
+                transfer.row.reason = Some(Reason::with(cause, &format!("{}: {}", from.name, wait.reason.detail())));
+            }
+            _ => self.answer(id),
+        }
+    }
+
+    pub(super) fn on_sent(&mut self, from: &Node, id: TransferId, place: PlaceId) {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
+            self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
+            return;
+        };
+        match transfer.stage {
+            Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
+            Stage::Waiting => {}
+            _ => self.answer(id),
+        }
+    }
+
+    pub(super) fn start_takes(&mut self) {
+        while let Some(id) = self.taking.enter() {
+            let Some(transfer) = self.transfers.get(&id) else {
+                self.taking.leave(&id);
+                continue;
+            };
+            let place = match transfer.stage {
+                Stage::Granted => transfer.row.place,
+                Stage::Held => None,
+                _ => {
+                    self.taking.leave(&id);
+                    continue;
+                }
+            };
+            let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
+            self.desk.effect(Effect::Take { transfer: id, place, name, kind });
+        }
+    }
+
+    pub(super) fn on_taken(&mut self, id: TransferId, outcome: CopyOutcome) {
+        if !self.taking.leave(&id) {
+            self.desk.unexpected(None, Some(id), "a look at a copy nobody asked for");
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if !matches!(transfer.stage, Stage::Granted | Stage::Held) {
+            return;
+        }
+        let name = transfer.row.name.clone();
+        let was_held = transfer.stage == Stage::Held;
+        let reason = match outcome {
+            CopyOutcome::Found { fingerprint, .. } if fingerprint == transfer.row.fingerprint => {
+                if !was_held {
+                    self.hold(id);
+                }
+                return;
+            }
+            CopyOutcome::Found { fingerprint, .. } => Reason::with(
+                Cause::Mismatch,
+                &format!("central found {fingerprint}, announced was {}", transfer.row.fingerprint),
+            ),
+            CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Failed(reason) => {
+                transfer.row.attempts += 1;
+                let wait = self.desk.backoff(AGAIN_FIRST, transfer.row.attempts, AGAIN_LAST);
+                self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                transfer.row.reason = Some(reason);
+                self.desk.dirty.insert(id);
+                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+                return;
+            }
+        };
+        transfer.row.attempts += 1;
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
+        self.move_to(id, Stage::Waiting, Some(reason));
+        // It stands in line again when the bad copy is gone, so that the next one cannot be dropped with it.
+        self.desk.effect(Effect::Drop(id));
+    }
+
+    /// A bad copy is gone: ask again, with growing patience.
+    pub(super) fn ask_again(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let wait = self.desk.backoff(AGAIN_FIRST, transfer.row.attempts.saturating_sub(1), AGAIN_LAST);
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    pub(super) fn on_retry(&mut self, id: TransferId) {
+        match self.transfers.get(&id).map(|transfer| transfer.stage) {
+            Some(Stage::Waiting) => self.line_up(id),
+            Some(Stage::Granted | Stage::Held) => self.taking.join(id),
+            Some(Stage::Released) => self.on_keep(id),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,172 @@
+//! Passing copies on: who must receive, in which order, and their receipts.
+
+use std::collections::BTreeSet;
+
+use super::{Central, Receiver, Stage};
+use crate::machine::desk::Timer;
+use crate::machine::{
+    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words,
+};
+
+impl Central {
+    /// Who must give a receipt for what is proven now; `None` while nobody is known.
+    pub(super) fn required(&self) -> Option<BTreeSet<NodeName>> {
+        let known = || {
+            let downloads = self.desk.peers.keys().filter(|node| node.mode == Mode::Download);
+            downloads.map(|node| node.name.clone()).collect()
+        };
+        Some(self.settings.receivers.clone().unwrap_or_else(known)).filter(|names| !names.is_empty())
+    }
+
+    /// The copy is proven: fixes who must receive it and tells them.
+    pub(super) fn hold(&mut self, id: TransferId) {
+        let required = self.required();
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if transfer.row.receivers.is_empty() {
+            transfer.row.receivers = required.into_iter().flatten().map(|name| (name, None)).collect();
+            for (name, _) in &transfer.row.receivers {
+                transfer.receivers.insert(name.clone(), Receiver::default());
+            }
+        }
+        transfer.row.attempts = 0;
+        if let Some((free, _)) = &mut self.space {
+            *free = free.saturating_sub(transfer.row.fingerprint.size);
+        }
+        let name = transfer.row.name.clone();
+        let upload = Node::new(Mode::Upload, transfer.row.upload.clone());
+        self.desk.note(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");
+        self.move_to(id, Stage::Held, None);
+        self.answer(id);
+        self.forward(id);
+    }
+
+    /// A download has made itself known: what was held without a receiver has one now.
+    pub(super) fn on_receiver_known(&mut self, from: &Node) {
+        if from.mode != Mode::Download {
+            return;
+        }
+        let orphans: Vec<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| transfer.stage == Stage::Held && transfer.row.receivers.is_empty())
+            .map(|(id, _)| *id)
+            .collect();
+        for id in orphans {
+            let required = self.required();
+            let Some(transfer) = self.transfers.get_mut(&id) else { continue };
+            for name in required.into_iter().flatten() {
+                transfer.receivers.insert(name.clone(), Receiver::default());
+                transfer.row.receivers.push((name, None));
+            }
+            self.desk.dirty.insert(id);
+            self.forward(id);
+        }
+    }
+
+    pub(super) fn forward(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Held) else { return };
+        let pending: Vec<_> = transfer.pending().cloned().collect();
+        for receiver in pending {
+            self.desk.timers.set(Timer::SayTo(id, receiver), self.desk.now);
+        }
+    }
+
+    /// An earlier transfer of the same name that this receiver has not got yet: the order in which a name's
+    /// contents followed each other at the source is the order in which they arrive.
+    fn predecessor(&self, id: TransferId, receiver: &NodeName) -> Option<TransferId> {
+        let transfer = self.transfers.get(&id)?;
+        let same = self.by_name.get(&(transfer.row.upload.clone(), transfer.row.name.clone()))?;
+        let mut earlier = same.range(..(transfer.order, id)).map(|(_, earlier)| *earlier);
+        earlier.find(|earlier| {
+            self.transfers.get(earlier).is_some_and(|earlier| earlier.pending().any(|name| name == receiver))
+        })
+    }
+
+    pub(super) fn say_forward(&mut self, id: TransferId, receiver: &NodeName) {
+        let behind = self.predecessor(id, receiver).is_some();
+        let Ok(location) = Location::new(self.settings.spool.host(), &format!("{}/held", self.settings.spool.path()))
+        else {
+            return;
+        };
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Held) else {
+            return;
+        };
+        let pending = transfer.pending().any(|name| name == receiver);
+        let Some(state) = transfer.receivers.get_mut(receiver).filter(|_| pending) else { return };
+        if behind {
+            state.reason = Some(Cause::Predecessor.into());
+            return;
+        }
+        let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
+        if self.desk.paused || !self.desk.may_say(&to, state.says) {
+            return;
+        }
+        state.says += 1;
+        let says = state.says;
+        let row = &transfer.row;
+        let offer = Offer {
+            transfer: id,
+            name: row.name.clone(),
+            kind: row.kind,
+            entries: row.entries,
+            fingerprint: row.fingerprint,
+        };
+        let item = Forward { offer, upload: row.upload.clone() };
+        self.desk.say(to, Words::Download { location, items: vec![item] });
+        let wait = self.desk.repeat_after(says);
+        self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(wait));
+    }
+
+    pub(super) fn on_receiver_waits(&mut self, from: &Node, wait: Wait) {
+        let id = wait.transfer;
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
+            return;
+        };
+        let Some(state) = transfer.receivers.get_mut(&from.name) else { return };
+        let doubts = matches!(wait.reason.cause(), Cause::Mismatch | Cause::Missing);
+        if state.reason.as_ref() != Some(&wait.reason) {
+            state.reason = Some(wait.reason.clone());
+            if transfer.row.attempts > 0 || doubts {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("waits there: {}", wait.reason));
+            }
+        }
+        if doubts && transfer.stage == Stage::Held {
+            self.taking.join(id);
+        }
+    }
+
+    pub(super) fn on_receipt(&mut self, from: &Node, receipt: &Receipt) {
+        let id = receipt.transfer;
+        let now = self.desk.now;
+        let to = Address::Node(from.clone());
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            // Over here, or forgotten with a lost journal: the receiver's own journal remembers for both.
+            self.desk.say(to, Words::Noted(vec![id]));
+            return;
+        };
+        let name = transfer.row.name.clone();
+        if receipt.fingerprint != transfer.row.fingerprint {
+            let text = format!("ignored a receipt for other bytes: {}", receipt.fingerprint);
+            self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), text);
+            return;
+        }
+        self.desk.say(to, Words::Noted(vec![id]));
+        let Some((_, at)) = transfer.row.receivers.iter_mut().find(|(name, at)| *name == from.name && at.is_none())
+        else {
+            return;
+        };
+        *at = Some(now);
+        let all = transfer.row.receivers.iter().all(|(_, at)| at.is_some());
+        let key = (transfer.row.upload.clone(), name.clone());
+        self.desk.dirty.insert(id);
+        self.desk.timers.stop(&Timer::SayTo(id, from.name.clone()));
+        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "receipt");
+        if all {
+            self.release(id);
+        }
+        let followers: Vec<_> = self.by_name.get(&key).into_iter().flatten().map(|(_, other)| *other).collect();
+        followers.into_iter().filter(|other| *other != id).for_each(|other| self.forward(other));
+    }
+}

@@ -1,0 +1,70 @@
+//! Retention: from the last receipt to the end.
+
+use std::time::Duration;
+
+use super::{Central, Stage};
+use crate::machine::desk::Timer;
+use crate::machine::{Effect, Level, Reason, TransferId};
+
+const DROP_FIRST: Duration = Duration::from_secs(10);
+const DROP_LAST: Duration = Duration::from_secs(600);
+
+impl Central {
+    /// Every required receiver has given its receipt.
+    pub(super) fn release(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let (name, upload, order) = (transfer.row.name.clone(), transfer.row.upload.clone(), transfer.order);
+        if let Some(line) = self.lines.get_mut(&upload) {
+            line.remove(&(order, id));
+        }
+        self.taking.give_up(&id);
+        self.desk.note(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
+        self.move_to(id, Stage::Released, None);
+        self.desk.timers.set(Timer::Keep(id), self.desk.now.after(self.settings.keep));
+    }
+
+    /// The retention is over: the only place where a proven copy is dropped.
+    pub(super) fn on_keep(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let through = transfer.stage == Stage::Released && transfer.pending().next().is_none();
+        if !through || transfer.row.cleaned {
+            return;
+        }
+        self.desk.effect(Effect::Drop(id));
+    }
+
+    pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+        self.desk.timers.set_at_most(Timer::Measure, self.desk.now);
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let name = transfer.row.name.clone();
+        match (transfer.stage, outcome) {
+            (Stage::Released, Ok(())) => {
+                transfer.row.cleaned = true;
+                transfer.row.attempts = 0;
+                transfer.row.reason = None;
+                self.desk.dirty.insert(id);
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "the copy on central is dropped");
+                self.close_if_over(id);
+            }
+            (Stage::Released, Err(reason)) => {
+                transfer.row.attempts += 1;
+                let wait = self.desk.backoff(DROP_FIRST, transfer.row.attempts, DROP_LAST);
+                self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                transfer.row.reason = Some(reason);
+                self.desk.dirty.insert(id);
+                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+            }
+            // Where a bad copy could not be removed, the next Take replaces it.
+            (Stage::Waiting, _) => self.ask_again(id),
+            _ => {}
+        }
+    }
+
+    pub(super) fn close_if_over(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        if transfer.stage == Stage::Released && transfer.row.cleaned && transfer.row.acknowledged {
+            self.move_to(id, Stage::Closed, None);
+            self.finish(id);
+        }
+    }
+}

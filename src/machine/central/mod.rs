@@ -1,0 +1,458 @@
+//! Central: takes items in as space allows, proves its copies, passes them on to every required receiver,
+//! and drops them a while after the last receipt.
+//!
+//! Why a copy is safe here. A proven copy is dropped in one place only (`keep::on_keep`), and only when every
+//! required receiver's receipt is journalled and `keep_minutes` have passed since the last. A copy that was found
+//! not to be what was announced is dropped too, because it is no copy; it is asked for again, and its
+//! source is still there, because no release has been given. Required receivers are fixed in the journal when
+//! the copy is proven, so that nobody is left out by a restart.
+
+mod admit;
+mod forward;
+mod keep;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use super::desk::{Desk, DeskSettings, Timer};
+use super::dispatch::Turnstile;
+use super::stage::Move;
+use super::{
+    Address, BadRow, Cause, Effect, Input, ItemName, Level, Location, Mode, Node, NodeName, PlaceId, Reason, Record,
+    Release, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
+};
+
+/// How many copies are looked at at once.
+const TAKES: usize = 32;
+
+super::stage::stages! {
+    /// Where a transfer stands at central.
+    Stage {
+        /// On offer; central has not asked for it yet, or has to ask again.
+        Waiting = "waiting",
+        /// Upload has been asked to send it, and its space is reserved.
+        Granted = "granted",
+        /// The copy is proven; receivers are fetching it.
+        Held = "held",
+        /// Every required receiver has given its receipt.
+        Released = "released",
+        /// Over: handed over, the copy is gone.
+        Closed = "closed",
+        /// Over: given up by its upload.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// Every move a transfer can make at central, and why. docs/states.md shows the same table.
+pub const MOVES: &[Move<Stage>] = &[
+    (Stage::Waiting, Stage::Granted, "there is space, a receiver and a turn"),
+    (Stage::Waiting, Stage::Withdrawn, "upload gives it up, or has freed it already"),
+    (Stage::Waiting, Stage::Released, "the last receipt came in while the copy was to be sent again"),
+    (Stage::Granted, Stage::Held, "the copy is what was announced"),
+    (Stage::Granted, Stage::Waiting, "the copy is not what was announced, or not there"),
+    (Stage::Granted, Stage::Withdrawn, "upload gives it up, or has freed it already"),
+    (Stage::Granted, Stage::Released, "the last receipt came in while the copy was to be sent again"),
+    (Stage::Held, Stage::Released, "the last required receipt is in"),
+    (Stage::Held, Stage::Waiting, "a receiver doubts the copy, and rightly"),
+    (Stage::Released, Stage::Closed, "the retention is over, the copy dropped and the source free"),
+];
+
+/// What a central is made from.
+#[derive(Debug, Clone)]
+pub struct CentralSettings {
+    /// Its name.
+    pub me: NodeName,
+    /// Its program's version, for its peers to see.
+    pub version: String,
+    /// The downloads that must all give a receipt (`receivers`); `None`: every download known.
+    pub receivers: Option<BTreeSet<NodeName>>,
+    /// How long a copy stays after the last receipt (`keep_minutes`).
+    pub keep: Duration,
+    /// The part of the file system that stays free (`free_percent`), in thousandths.
+    pub free_permille: u32,
+    /// Where the others reach the directory that holds `in/` and `held/`.
+    pub spool: Location,
+}
+
+/// The central role.
+#[derive(Debug)]
+pub struct Central {
+    pub(super) desk: Desk,
+    settings: CentralSettings,
+    transfers: BTreeMap<TransferId, Transfer>,
+    /// Unfinished transfers of one upload's name, in the order in which they came.
+    by_name: BTreeMap<(NodeName, ItemName), BTreeSet<(u64, TransferId)>>,
+    /// Per upload, what stands in line to be asked for.
+    lines: BTreeMap<NodeName, BTreeSet<(u64, TransferId)>>,
+    /// What has been asked for and has not been settled, by place.
+    places: BTreeMap<PlaceId, BTreeSet<TransferId>>,
+    taking: Turnstile<TransferId>,
+    next_order: u64,
+    next_place: u64,
+    /// Free and total bytes at the last measure, less what has arrived since.
+    space: Option<(u64, u64)>,
+    reserved: u64,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    row: Row,
+    stage: Stage,
+    order: u64,
+    says: u32,
+    /// The cause that upload was told last.
+    told: Option<Cause>,
+    /// Says and doubts, by receiver.
+    receivers: BTreeMap<NodeName, Receiver>,
+}
+
+#[derive(Debug, Default)]
+struct Receiver {
+    says: u32,
+    reason: Option<Reason>,
+}
+
+impl Central {
+    /// Takes up the work the journal holds.
+    pub fn new(settings: CentralSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
+        let desk_settings = DeskSettings {
+            me: Node::new(Mode::Central, settings.me.clone()),
+            version: settings.version.clone(),
+            slots: 0,
+            seed,
+        };
+        let mut central = Self {
+            desk: Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now),
+            transfers: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            lines: BTreeMap::new(),
+            places: BTreeMap::new(),
+            taking: Turnstile::new(TAKES),
+            next_order: 0,
+            next_place: restored.next_place,
+            space: None,
+            reserved: 0,
+            settings,
+        };
+        for row in restored.rows {
+            central.restore(row)?;
+        }
+        let transfers = central.transfers.keys().copied().collect();
+        let places = central.places.keys().copied().collect();
+        central.desk.effect(Effect::Sweep { transfers, places });
+        Ok(central)
+    }
+
+    fn restore(&mut self, row: Row) -> Result<(), BadRow> {
+        let stage = Stage::parse(&row.stage).ok_or_else(|| BadRow::stage(&row))?;
+        let id = row.transfer;
+        match stage {
+            Stage::Granted => {
+                let place = row.place.ok_or_else(|| BadRow::column(&row, "place"))?;
+                self.places.entry(place).or_default().insert(id);
+                self.reserved += row.fingerprint.size;
+            }
+            Stage::Released => {
+                let last = row.receivers.iter().filter_map(|(_, at)| *at).max().unwrap_or(row.since);
+                if !row.cleaned {
+                    self.desk.timers.set(Timer::Keep(id), last.after(self.settings.keep));
+                }
+            }
+            _ => {}
+        }
+        let transfer = self.insert(row, stage);
+        if stage == Stage::Waiting {
+            self.line_up(transfer);
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, row: Row, stage: Stage) -> TransferId {
+        let (id, order) = (row.transfer, self.next_order);
+        self.next_order += 1;
+        let receivers = row.receivers.iter().map(|(name, _)| (name.clone(), Receiver::default())).collect();
+        self.by_name.entry((row.upload.clone(), row.name.clone())).or_default().insert((order, id));
+        self.transfers.insert(id, Transfer { row, stage, order, says: 0, told: None, receivers });
+        id
+    }
+
+    fn line_up(&mut self, id: TransferId) {
+        if let Some(transfer) = self.transfers.get(&id) {
+            self.lines.entry(transfer.row.upload.clone()).or_default().insert((transfer.order, id));
+        }
+    }
+
+    pub(super) fn handle(&mut self, input: Input) {
+        match input {
+            Input::Timeout => {}
+            Input::Connected => {
+                self.desk.on_connected();
+                self.wake(None);
+            }
+            Input::Disconnected(why) => self.desk.on_disconnected(why),
+            Input::Heard { from, words } => self.on_heard(&from, words),
+            Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
+            Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
+            Input::Space { free, total } => self.space = Some((free, total)),
+            Input::Pause(paused) => {
+                self.desk.pause(paused);
+                self.wake(None);
+            }
+            Input::Seen(_)
+            | Input::Vanished(_)
+            | Input::Scanned
+            | Input::Hashed { .. }
+            | Input::Looked { .. }
+            | Input::Progress { .. }
+            | Input::Ran { .. }
+            | Input::Verified { .. }
+            | Input::Placed { .. }
+            | Input::Cleaned { .. }
+            | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that central asks nobody for"),
+        }
+        while let Some(timer) = self.desk.timers.expire(self.desk.now) {
+            self.on_timer(timer);
+        }
+        self.admit();
+        self.start_takes();
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Hello => self.desk.hello(Address::All, false),
+            // `admit` measures again when no measure is pending.
+            Timer::Measure => {}
+            Timer::Say(id) => self.say_owed(id),
+            Timer::SayTo(id, receiver) => self.say_forward(id, &receiver),
+            Timer::Retry(id) => self.on_retry(id),
+            Timer::Keep(id) => self.on_keep(id),
+            Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
+                self.desk.unexpected(None, None, "a deadline that central does not have");
+            }
+        }
+    }
+
+    fn on_heard(&mut self, from: &Node, words: Words) {
+        let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
+        let greeting = self.desk.on_heard(from, hello);
+        if greeting.back {
+            self.wake(Some(from));
+        }
+        match (from.mode, words) {
+            (_, Words::Hello(_)) => self.on_receiver_known(from),
+            (Mode::Upload, Words::New(offers)) => offers.into_iter().for_each(|offer| self.on_offer(from, offer)),
+            (Mode::Upload, Words::Withdraw(list)) => list.into_iter().for_each(|id| self.on_withdraw(from, id)),
+            (Mode::Upload, Words::Sent { place, transfers }) => {
+                transfers.into_iter().for_each(|id| self.on_sent(from, id, place));
+            }
+            (Mode::Upload, Words::Freed(list)) => list.into_iter().for_each(|id| self.on_freed(from, id)),
+            (Mode::Upload, Words::Waiting(waits)) => {
+                waits.into_iter().for_each(|wait| self.on_sender_waits(from, wait))
+            }
+            (Mode::Download, Words::Done(receipts)) => {
+                receipts.into_iter().for_each(|receipt| self.on_receipt(from, &receipt));
+            }
+            (Mode::Download, Words::Waiting(waits)) => {
+                waits.into_iter().for_each(|wait| self.on_receiver_waits(from, wait));
+            }
+            (_, other) => self.desk.unexpected(Some(from), None, other.kind()),
+        }
+    }
+
+    /// Says again at once what is owed: to one peer, or to all.
+    fn wake(&mut self, only: Option<&Node>) {
+        let now = self.desk.now;
+        let mut due = Vec::new();
+        for (id, transfer) in &self.transfers {
+            let upload = only.is_none_or(|node| node.mode == Mode::Upload && node.name == transfer.row.upload);
+            if upload && transfer.owes_upload() {
+                due.push(Timer::Say(*id));
+            }
+            if transfer.stage == Stage::Held {
+                let pending = transfer.pending();
+                let chosen =
+                    pending.filter(|name| only.is_none_or(|node| node.mode == Mode::Download && node.name == **name));
+                due.extend(chosen.map(|name| Timer::SayTo(*id, name.clone())));
+            }
+        }
+        due.into_iter().for_each(|timer| self.desk.timers.set(timer, now));
+    }
+
+    fn say_owed(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let row = &transfer.row;
+        let to = Address::Node(Node::new(Mode::Upload, row.upload.clone()));
+        if !transfer.owes_upload() || !self.desk.may_say(&to, transfer.says) {
+            return;
+        }
+        let words = match (transfer.stage, row.place) {
+            (Stage::Granted, Some(place)) => {
+                let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
+                Words::Upload { place, location, transfers: vec![id] }
+            }
+            (Stage::Released, _) => Words::Release(vec![Release {
+                transfer: id,
+                fingerprint: row.fingerprint,
+                receivers: row.receivers.iter().map(|(name, _)| name.clone()).collect(),
+            }]),
+            _ => return,
+        };
+        transfer.says += 1;
+        let says = transfer.says;
+        self.desk.say(to, words);
+        let wait = self.desk.repeat_after(says);
+        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+    }
+
+    /// Answers an upload that mentions a transfer: where it stands here.
+    fn answer(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let to = Address::Node(Node::new(Mode::Upload, transfer.row.upload.clone()));
+        match transfer.stage {
+            Stage::Waiting => {
+                let reason = transfer.row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(Cause::Queued));
+                transfer.told = Some(reason.cause());
+                self.desk.say(to, Words::Waiting(vec![Wait { transfer: id, reason }]));
+            }
+            Stage::Granted | Stage::Released => self.desk.timers.set(Timer::Say(id), self.desk.now),
+            Stage::Held => self.desk.say(to, Words::Received(vec![id])),
+            Stage::Closed | Stage::Withdrawn => {}
+        }
+    }
+
+    fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if transfer.stage != stage {
+            if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
+                let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
+                self.desk.note(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+            }
+            transfer.row.since = self.desk.now;
+        }
+        let left_granted = transfer.stage == Stage::Granted && stage != Stage::Granted;
+        let (size, place) = (transfer.row.fingerprint.size, transfer.row.place);
+        transfer.stage = stage;
+        transfer.says = 0;
+        transfer.told = None;
+        transfer.row.reason = reason;
+        self.desk.dirty.insert(id);
+        self.desk.timers.stop(&Timer::Retry(id));
+        self.desk.timers.stop(&Timer::Say(id));
+        if transfer.owes_upload() {
+            self.desk.timers.set(Timer::Say(id), self.desk.now);
+        }
+        if left_granted {
+            self.reserved = self.reserved.saturating_sub(size);
+            self.leave_place(id, place);
+        }
+    }
+
+    fn leave_place(&mut self, id: TransferId, place: Option<PlaceId>) {
+        let Some(place) = place else { return };
+        let Some(left) = self.places.get_mut(&place) else { return };
+        left.remove(&id);
+        if left.is_empty() {
+            self.places.remove(&place);
+            self.desk.effect(Effect::DropPlace(place));
+        }
+    }
+
+    fn finish(&mut self, id: TransferId) {
+        let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        let row = &mut transfer.row;
+        row.finished = Some(self.desk.now);
+        row.stage = transfer.stage.as_str().to_owned();
+        self.desk.dirty.remove(&id);
+        self.desk.persist(Record::Transfer(Box::new(row.clone())));
+        for timer in [Timer::Say(id), Timer::Retry(id), Timer::Keep(id)] {
+            self.desk.timers.stop(&timer);
+        }
+        for name in transfer.receivers.keys() {
+            self.desk.timers.stop(&Timer::SayTo(id, name.clone()));
+        }
+        self.taking.give_up(&id);
+        if let Some(line) = self.lines.get_mut(&row.upload) {
+            line.remove(&(transfer.order, id));
+        }
+        let key = (row.upload.clone(), row.name.clone());
+        if let Some(same) = self.by_name.get_mut(&key) {
+            same.remove(&(transfer.order, id));
+            let followers: Vec<_> = same.iter().map(|(_, follower)| *follower).collect();
+            if same.is_empty() {
+                self.by_name.remove(&key);
+            }
+            followers.into_iter().for_each(|follower| self.forward(follower));
+        }
+    }
+
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+        while let Some(id) = self.desk.dirty.pop_first() {
+            if let Some(transfer) = self.transfers.get(&id) {
+                let stage = transfer.stage.as_str().to_owned();
+                self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
+            }
+        }
+        self.desk.poll_effect()
+    }
+
+    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
+        let mut counts = BTreeMap::new();
+        let views = self.transfers.iter().map(|(id, transfer)| self.view(*id, transfer));
+        let transfers = super::stage::most_urgent(views, &mut counts, limit);
+        self.desk.snapshot(counts, transfers)
+    }
+
+    fn view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
+        let row = &transfer.row;
+        let timers = &self.desk.timers;
+        let (cause, next) = match transfer.stage {
+            Stage::Waiting => (Cause::Queued, timers.due(&Timer::Retry(id))),
+            Stage::Granted if self.taking.is_inside(&id) => (Cause::Hashing, None),
+            Stage::Granted => (Cause::Running, timers.due(&Timer::Say(id))),
+            Stage::Held => (Cause::Receipts, None),
+            Stage::Released if row.cleaned => (Cause::Acknowledgement, timers.due(&Timer::Say(id))),
+            _ => (Cause::Keeping, timers.due(&Timer::Keep(id))),
+        };
+        let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));
+        let reason = match (&row.reason, transfer.stage) {
+            (Some(reason), _) => reason.clone(),
+            (None, Stage::Held) => match told() {
+                Some((name, reason)) => Reason::with(reason.cause(), &format!("{name}: {}", reason.detail())),
+                None => Reason::with(
+                    Cause::Receipts,
+                    &transfer.pending().map(NodeName::as_str).collect::<Vec<_>>().join(", "),
+                ),
+            },
+            (None, _) => self.desk.reason_or_pause(cause),
+        };
+        TransferView {
+            transfer: Some(id),
+            name: row.name.clone(),
+            upload: row.upload.clone(),
+            size: row.fingerprint.size,
+            fingerprint: Some(row.fingerprint),
+            stage: transfer.stage.as_str(),
+            reason,
+            since: row.since,
+            next,
+            attempts: row.attempts,
+            progress: None,
+            receivers: row.receivers.clone(),
+        }
+    }
+}
+
+impl Transfer {
+    fn owes_upload(&self) -> bool {
+        match self.stage {
+            Stage::Granted => true,
+            Stage::Released => !self.row.acknowledged,
+            _ => false,
+        }
+    }
+
+    /// The receivers that have not given their receipt.
+    fn pending(&self) -> impl Iterator<Item = &NodeName> {
+        self.row.receivers.iter().filter(|(_, at)| at.is_none()).map(|(name, _)| name)
+    }
+}

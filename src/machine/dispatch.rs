@@ -1,0 +1,275 @@
+//! Which transfers go into which rsync run, and when: first come first served, small items together, one big
+//! item alone, never all slots to big items, and patience with a host that fails.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::desk::{Desk, Timer};
+use super::{
+    Direction, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome, Time, TransferId,
+};
+
+/// An item of this many bytes or more travels alone.
+pub(super) const BIG: u64 = 64 << 20;
+/// A batch of small items holds at most this many bytes.
+pub(super) const BATCH_BYTES: u64 = 256 << 20;
+/// A batch holds at most this many items.
+pub(super) const BATCH_ITEMS: usize = 500;
+/// After this many failed runs a transfer travels alone, so that it cannot hold up others.
+const ALONE_AFTER: u32 = 3;
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_PASSING: Duration = Duration::from_secs(60);
+const RETRY_LASTING: Duration = Duration::from_secs(300);
+
+#[derive(Debug, Clone)]
+pub(super) struct Ready {
+    pub(super) transfer: TransferId,
+    pub(super) name: ItemName,
+    pub(super) size: u64,
+    pub(super) attempts: u32,
+    pub(super) location: Location,
+}
+
+#[derive(Debug)]
+struct Running {
+    transfers: Vec<TransferId>,
+    total: u64,
+    bytes: u64,
+    rate: u64,
+    host: String,
+}
+
+#[derive(Debug)]
+struct Gate {
+    attempts: u32,
+    until: Time,
+    reason: Reason,
+}
+
+#[derive(Debug)]
+pub(super) struct Dispatch {
+    direction: Direction,
+    slots: usize,
+    next_run: u64,
+    next_order: u64,
+    line: BTreeMap<u64, Ready>,
+    orders: BTreeMap<TransferId, u64>,
+    running: BTreeMap<RunId, Running>,
+    by_transfer: BTreeMap<TransferId, RunId>,
+    gates: BTreeMap<String, Gate>,
+}
+
+impl Dispatch {
+    pub(super) fn new(direction: Direction, slots: u32) -> Self {
+        Self {
+            direction,
+            slots: slots.max(1) as usize,
+            next_run: 0,
+            next_order: 0,
+            line: BTreeMap::new(),
+            orders: BTreeMap::new(),
+            running: BTreeMap::new(),
+            by_transfer: BTreeMap::new(),
+            gates: BTreeMap::new(),
+        }
+    }
+
+    /// Puts a transfer at the end of the line; one that stands there already keeps its turn.
+    pub(super) fn add(&mut self, ready: Ready) {
+        if let Some(order) = self.orders.get(&ready.transfer) {
+            self.line.insert(*order, ready);
+            return;
+        }
+        self.orders.insert(ready.transfer, self.next_order);
+        self.line.insert(self.next_order, ready);
+        self.next_order += 1;
+    }
+
+    /// Takes a transfer out of the line; a run that carries it goes on.
+    pub(super) fn leave_line(&mut self, transfer: TransferId) {
+        if let Some(order) = self.orders.remove(&transfer) {
+            self.line.remove(&order);
+        }
+    }
+
+    /// Makes the result of a run that carries this transfer nobody's.
+    pub(super) fn disown(&mut self, transfer: TransferId) {
+        self.by_transfer.remove(&transfer);
+    }
+
+    /// Starts what can be started. Returns the transfers that are on their way now.
+    pub(super) fn start(&mut self, desk: &mut Desk) -> Vec<TransferId> {
+        let mut started = Vec::new();
+        while !desk.paused && self.running.len() < self.slots {
+            let Some(batch) = self.next_batch(desk.now) else { break };
+            let Some(first) = batch.first() else { break };
+            let id = RunId(self.next_run);
+            self.next_run += 1;
+            let location = first.location.clone();
+            let transfers: Vec<_> = batch.iter().map(|ready| ready.transfer).collect();
+            for transfer in &transfers {
+                if let Some(order) = self.orders.remove(transfer) {
+                    self.line.remove(&order);
+                }
+                self.by_transfer.insert(*transfer, id);
+            }
+            let total = batch.iter().map(|ready| ready.size).sum();
+            let running =
+                Running { transfers: transfers.clone(), total, bytes: 0, rate: 0, host: location.host().to_owned() };
+            self.running.insert(id, running);
+            let batch = batch.into_iter().map(|ready| (ready.transfer, ready.name)).collect();
+            desk.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
+            started.extend(transfers);
+        }
+        started
+    }
+
+    fn next_batch(&self, now: Time) -> Option<Vec<Ready>> {
+        let big_running = self.running.values().filter(|run| run.total >= BIG && run.transfers.len() == 1).count();
+        let big_allowed = big_running < self.slots.saturating_sub(1).max(1);
+        let gated = |ready: &Ready| self.gates.get(ready.location.host()).is_some_and(|gate| gate.until > now);
+        let alone = |ready: &Ready| ready.size >= BIG || ready.attempts >= ALONE_AFTER;
+        let first = self.line.values().find(|ready| !gated(ready) && (ready.size < BIG || big_allowed))?;
+        let mut batch = vec![first.clone()];
+        if alone(first) {
+            return Some(batch);
+        }
+        let mut bytes = first.size;
+        let after = self.orders.get(&first.transfer).copied().unwrap_or(0) + 1;
+        for ready in self.line.range(after..).map(|(_, ready)| ready) {
+            if batch.len() >= BATCH_ITEMS || bytes >= BATCH_BYTES {
+                break;
+            }
+            if ready.location == first.location && !alone(ready) && bytes + ready.size <= BATCH_BYTES {
+                bytes += ready.size;
+                batch.push(ready.clone());
+            }
+        }
+        Some(batch)
+    }
+
+    pub(super) fn on_progress(&mut self, run: RunId, bytes: u64, rate: u64) {
+        if let Some(running) = self.running.get_mut(&run) {
+            running.bytes = bytes;
+            running.rate = rate;
+        }
+    }
+
+    /// Takes note of a run's end. Returns the transfers it carried that still are somebody's.
+    pub(super) fn on_ran(&mut self, desk: &mut Desk, run: RunId, outcome: &RunOutcome) -> Vec<TransferId> {
+        let Some(running) = self.running.remove(&run) else {
+            desk.unexpected(None, None, "the end of a run that is not under way");
+            return Vec::new();
+        };
+        if let RunOutcome::Failed(fault, reason) = outcome {
+            self.close_gate(desk, &running.host, *fault, reason);
+        } else {
+            self.gates.remove(&running.host);
+            desk.timers.stop(&Timer::Host(running.host.clone()));
+        }
+        let by_transfer = &mut self.by_transfer;
+        let mut mine = |transfer: &TransferId| {
+            let same = by_transfer.get(transfer) == Some(&run);
+            if same {
+                by_transfer.remove(transfer);
+            }
+            same
+        };
+        running.transfers.into_iter().filter(|transfer| mine(transfer)).collect()
+    }
+
+    fn close_gate(&mut self, desk: &mut Desk, host: &str, fault: Fault, reason: &Reason) {
+        let attempts = self.gates.get(host).map_or(0, |gate| gate.attempts);
+        let last = if fault == Fault::Lasting { RETRY_LASTING } else { RETRY_PASSING };
+        let wait = desk.backoff(RETRY_FIRST, attempts, last);
+        let until = desk.now.after(wait);
+        if self.gates.get(host).is_none_or(|gate| gate.reason != *reason) {
+            let level = if fault == Fault::Lasting { Level::Error } else { Level::Warn };
+            desk.note(level, None, None, None, format!("{host}: {reason}"));
+        }
+        desk.timers.set(Timer::Host(host.to_owned()), until);
+        self.gates.insert(host.to_owned(), Gate { attempts: attempts + 1, until, reason: reason.clone() });
+    }
+
+    pub(super) fn progress(&self, transfer: TransferId) -> Option<Progress> {
+        let running = self.running.get(self.by_transfer.get(&transfer)?)?;
+        Some(Progress {
+            bytes: running.bytes,
+            total: running.total,
+            rate: running.rate,
+            transfers: running.transfers.len() as u64,
+        })
+    }
+
+    /// Why a transfer in line does not start yet, beyond the line itself, and when it may.
+    pub(super) fn held_up(&self, transfer: TransferId, now: Time) -> Option<(Reason, Time)> {
+        let ready = self.line.get(self.orders.get(&transfer)?)?;
+        let gate = self.gates.get(ready.location.host()).filter(|gate| gate.until > now)?;
+        Some((gate.reason.clone(), gate.until))
+    }
+
+    /// Whether anything stands in line.
+    pub(super) fn has_line(&self) -> bool {
+        !self.line.is_empty()
+    }
+
+    /// Those near the head of the line that are larger than `room`.
+    pub(super) fn first_too_big(&self, room: u64) -> Vec<Ready> {
+        self.line.values().take(BATCH_ITEMS).filter(|ready| ready.size > room).cloned().collect()
+    }
+
+    /// Bytes of everything that is on its way.
+    pub(super) fn bytes_under_way(&self) -> u64 {
+        self.running.values().map(|run| run.total).sum()
+    }
+}
+
+/// Takes turns: at most `limit` at once, the others stand in line.
+#[derive(Debug)]
+pub(super) struct Turnstile<K> {
+    limit: usize,
+    inside: BTreeSet<K>,
+    waiting: BTreeSet<K>,
+    line: VecDeque<K>,
+}
+
+impl<K: Ord + Clone> Turnstile<K> {
+    pub(super) fn new(limit: usize) -> Self {
+        Self { limit, inside: BTreeSet::new(), waiting: BTreeSet::new(), line: VecDeque::new() }
+    }
+
+    /// Stands in line, unless it does so already or is inside.
+    pub(super) fn join(&mut self, key: K) {
+        if !self.inside.contains(&key) && self.waiting.insert(key.clone()) {
+            self.line.push_back(key);
+        }
+    }
+
+    /// The next whose turn it is.
+    pub(super) fn enter(&mut self) -> Option<K> {
+        if self.inside.len() >= self.limit {
+            return None;
+        }
+        loop {
+            let key = self.line.pop_front()?;
+            if self.waiting.remove(&key) {
+                self.inside.insert(key.clone());
+                return Some(key);
+            }
+        }
+    }
+
+    /// Is through. Tells whether it was inside.
+    pub(super) fn leave(&mut self, key: &K) -> bool {
+        self.inside.remove(key)
+    }
+
+    /// Gives up its turn while it stands in line.
+    pub(super) fn give_up(&mut self, key: &K) {
+        self.waiting.remove(key);
+    }
+
+    pub(super) fn is_inside(&self, key: &K) -> bool {
+        self.inside.contains(key)
+    }
+}

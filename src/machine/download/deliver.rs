@@ -1,0 +1,224 @@
+//! From a proven copy to the receipt and the cleanup script.
+
+use std::time::Duration;
+
+use super::{Download, Stage};
+use crate::machine::desk::Timer;
+use crate::machine::{
+    Cause, Effect, ItemName, Level, PlaceOutcome, Question, Reason, Row, Sight, Signature, TransferId,
+};
+
+const TAKEN_FIRST: Duration = Duration::from_secs(5);
+const TAKEN_LAST: Duration = Duration::from_secs(60);
+const SCRIPT_FIRST: Duration = Duration::from_secs(10);
+const SCRIPT_LAST: Duration = Duration::from_secs(600);
+
+impl Download {
+    pub(super) fn start_places(&mut self) {
+        while let Some(id) = self.placing.enter() {
+            if !self.place(id, None) {
+                self.placing.leave(&id);
+            }
+        }
+    }
+
+    fn place(&mut self, id: TransferId, replace: Option<Signature>) -> bool {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Placing) else {
+            return false;
+        };
+        let Some(inode) = transfer.row.inode else { return false };
+        transfer.replacing = replace.is_some();
+        let name = transfer.row.name.clone();
+        self.desk.effect(Effect::Place { transfer: id, name, inode, replace });
+        true
+    }
+
+    pub(super) fn on_placed(&mut self, id: TransferId, outcome: PlaceOutcome) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Placing) else {
+            self.placing.leave(&id);
+            self.desk.unexpected(None, Some(id), "a placing nobody asked for");
+            return;
+        };
+        let name = transfer.row.name.clone();
+        match outcome {
+            PlaceOutcome::Placed(signature) => {
+                self.placing.leave(&id);
+                transfer.row.signature = Some(signature);
+                transfer.row.attempts = 0;
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "delivered");
+                self.move_to(id, Stage::Delivered, None);
+                self.cleaning.join(id);
+                self.desk.effect(Effect::Drop(id));
+            }
+            PlaceOutcome::Occupied if transfer.replacing => {
+                self.placing.leave(&id);
+                let detail = format!("take {name}, changed since it was delivered, away from the destination");
+                self.wait_to_place(id, Reason::with(Cause::NameTaken, &detail));
+            }
+            PlaceOutcome::Occupied => {
+                let question = Question::Name { name, transfer: id };
+                self.desk.effect(Effect::Recall(question));
+            }
+            PlaceOutcome::Lost => {
+                self.placing.leave(&id);
+                transfer.row.inode = None;
+                self.put_off(id, Reason::with(Cause::Storage, "staging has lost it"));
+            }
+            PlaceOutcome::Failed(reason) => {
+                self.placing.leave(&id);
+                self.wait_to_place(id, reason);
+            }
+        }
+    }
+
+    pub(super) fn on_recalled(&mut self, question: &Question, row: Option<Box<Row>>) {
+        match question {
+            Question::Transfer(id) => self.on_transfer_recalled(*id, row),
+            Question::Name { name, transfer } => self.on_name_recalled(*transfer, name, row),
+        }
+    }
+
+    /// Something stands under the name. Only what this node put there itself, for an earlier transfer from
+    /// the same upload that is altogether over, may be replaced, and the driver replaces it only untouched.
+    fn on_name_recalled(&mut self, id: TransferId, name: &ItemName, row: Option<Box<Row>>) {
+        if !self.placing.is_inside(&id) {
+            return;
+        }
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Placing) else {
+            self.placing.leave(&id);
+            return;
+        };
+        let upload = transfer.row.upload.clone();
+        let same = self.by_name.get(name);
+        let under_way = same.into_iter().flatten().filter_map(|other| Some((other, self.transfers.get(other)?)));
+        let delivered = under_way.filter(|(other, transfer)| **other != id && transfer.stage.is_delivered());
+        let latest = delivered.map(|(_, transfer)| (&transfer.row, transfer.stage)).max_by_key(|(row, _)| row.since);
+        let ours = match (&latest, &row) {
+            // A script that has not succeeded yet still needs the item that it was promised.
+            (Some((row, stage)), _) => (row.upload == upload && *stage == Stage::Cleaned).then_some(row.signature),
+            (None, Some(row)) => (row.upload == upload).then_some(row.signature),
+            (None, None) => None,
+        };
+        let holder = latest.map(|(row, _)| row.upload.clone()).or(row.as_ref().map(|row| row.upload.clone()));
+        if let Some(signature) = ours.flatten() {
+            self.place(id, Some(signature));
+            return;
+        }
+        self.placing.leave(&id);
+        let detail = match holder {
+            Some(upload) => format!("take {name} (last delivered from {upload}) away from the destination"),
+            None => format!("take {name}, which synkler did not deliver, away from the destination"),
+        };
+        self.wait_to_place(id, Reason::with(Cause::NameTaken, &detail));
+    }
+
+    fn wait_to_place(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let attempts = transfer.row.attempts;
+        transfer.row.attempts += 1;
+        if transfer.row.reason.as_ref() != Some(&reason) {
+            let name = transfer.row.name.clone();
+            self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not delivered yet: {reason}"));
+        }
+        self.move_to(id, Stage::Placing, Some(reason));
+        let wait = self.desk.backoff(TAKEN_FIRST, attempts, TAKEN_LAST);
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    pub(super) fn start_cleanups(&mut self) {
+        while let Some(id) = self.cleaning.enter() {
+            let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Delivered) else {
+                self.cleaning.leave(&id);
+                continue;
+            };
+            if self.settings.cleanup {
+                self.desk.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
+            } else {
+                self.cleaned(id);
+            }
+        }
+    }
+
+    pub(super) fn on_looked(&mut self, id: TransferId, sight: Sight) {
+        let inside = self.cleaning.is_inside(&id);
+        let Some(transfer) =
+            self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Delivered && inside)
+        else {
+            return;
+        };
+        match sight {
+            Sight::Gone => self.cleaned(id),
+            Sight::Present(_) => {
+                transfer.row.cleaned = true;
+                let item = transfer.row.name.clone();
+                self.move_to(id, Stage::Cleaning, None);
+                self.desk.effect(Effect::Cleanup { transfer: id, item });
+            }
+            Sight::Unreadable(reason) => self.script_failed(id, reason),
+        }
+    }
+
+    pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Cleaning) else {
+            self.cleaning.leave(&id);
+            self.desk.unexpected(None, Some(id), "the end of a cleanup script that was not started");
+            return;
+        };
+        let name = transfer.row.name.clone();
+        match outcome {
+            Ok(()) => {
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
+                self.cleaned(id);
+            }
+            Err(reason) => self.script_failed(id, reason),
+        }
+    }
+
+    fn script_failed(&mut self, id: TransferId, reason: Reason) {
+        self.cleaning.leave(&id);
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let attempts = transfer.row.attempts;
+        transfer.row.attempts += 1;
+        let name = transfer.row.name.clone();
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.move_to(id, Stage::Delivered, Some(reason));
+        let wait = self.desk.backoff(SCRIPT_FIRST, attempts, SCRIPT_LAST);
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    fn cleaned(&mut self, id: TransferId) {
+        self.cleaning.leave(&id);
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.row.attempts = 0;
+        let name = transfer.row.name.clone();
+        self.move_to(id, Stage::Cleaned, None);
+        self.close_if_over(id);
+        // The name may be free now for whoever waits for it.
+        let waiting: Vec<_> = self.by_name.get(&name).into_iter().flatten().copied().collect();
+        for other in waiting {
+            if self.transfers.get(&other).is_some_and(|transfer| transfer.stage == Stage::Placing) {
+                self.placing.join(other);
+            }
+        }
+    }
+
+    pub(super) fn on_noted(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage.is_delivered()) else {
+            return;
+        };
+        if !transfer.row.acknowledged {
+            transfer.row.acknowledged = true;
+            self.desk.dirty.insert(id);
+            self.desk.timers.stop(&Timer::Say(id));
+        }
+        self.close_if_over(id);
+    }
+
+    fn close_if_over(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        if transfer.stage == Stage::Cleaned && transfer.row.acknowledged {
+            self.move_to(id, Stage::Closed, None);
+            self.finish(id);
+        }
+    }
+}

@@ -1,0 +1,236 @@
+//! From an offer to a proven copy in staging.
+
+use std::time::Duration;
+
+use super::{Download, Offered, RECALLS, Stage};
+use crate::machine::desk::Timer;
+use crate::machine::{
+    Address, Cause, CopyOutcome, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Row, RunId,
+    RunOutcome, TransferId, Words,
+};
+
+const RETRY_FIRST: Duration = Duration::from_secs(2);
+const RETRY_LAST: Duration = Duration::from_secs(300);
+/// Free space is looked at this often while something is wanted.
+const MEASURE_EVERY: Duration = Duration::from_secs(10);
+/// What stays free beyond the items themselves: directories, journals, other people's small needs.
+const SPARE: u64 = 16 << 20;
+
+impl Download {
+    pub(super) fn on_offered(&mut self, from: &Node, item: Forward, location: &Location) {
+        let id = item.offer.transfer;
+        let Some(transfer) = self.transfers.get_mut(&id) else {
+            let room = self.recalling.len() < RECALLS;
+            let offered = Offered { item, location: location.clone(), central: from.name.clone() };
+            if room && self.recalling.insert(id, offered).is_none() {
+                self.desk.effect(Effect::Recall(Question::Transfer(id)));
+            }
+            return;
+        };
+        let row = &mut transfer.row;
+        if row.fingerprint != item.offer.fingerprint || row.name != item.offer.name {
+            let text = "ignored an offer that reuses the id of another transfer";
+            self.desk.note(Level::Warn, Some(id), Some(&item.offer.name), Some(from), text);
+            return;
+        }
+        if row.central.as_ref() != Some(&from.name) || row.location.as_ref() != Some(location) {
+            row.central = Some(from.name.clone());
+            row.location = Some(location.clone());
+            self.desk.dirty.insert(id);
+        }
+        if transfer.stage.is_delivered() {
+            transfer.row.acknowledged = false;
+        }
+        transfer.says = 0;
+        self.desk.timers.set(Timer::Say(id), self.desk.now);
+    }
+
+    /// The journal has answered: a transfer it has seen delivered is not fetched again.
+    pub(super) fn on_transfer_recalled(&mut self, id: TransferId, row: Option<Box<Row>>) {
+        let Some(Offered { item, location, central }) = self.recalling.remove(&id) else { return };
+        if self.transfers.contains_key(&id) {
+            return;
+        }
+        if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
+            if row.fingerprint == item.offer.fingerprint {
+                let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
+                self.desk.say(to, Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint }]));
+            } else {
+                let text = "ignored an offer that reuses the id of another transfer";
+                self.desk.note(Level::Warn, Some(id), Some(&row.name), None, text);
+            }
+            return;
+        }
+        let now = self.desk.now;
+        let Forward { offer, upload } = item;
+        let row = Row {
+            transfer: id,
+            name: offer.name,
+            upload,
+            kind: offer.kind,
+            entries: offer.entries,
+            fingerprint: offer.fingerprint,
+            stage: String::new(),
+            created: now,
+            since: now,
+            reason: None,
+            attempts: 0,
+            central: Some(central),
+            place: None,
+            location: Some(location),
+            signature: None,
+            inode: None,
+            receivers: Vec::new(),
+            acknowledged: false,
+            cleaned: false,
+            finished: None,
+        };
+        self.desk.note(Level::Info, Some(id), Some(&row.name), None, format!("wanted: {}", row.fingerprint));
+        self.insert(row, Stage::Wanted);
+        self.desk.dirty.insert(id);
+        self.desk.timers.set(Timer::Say(id), now);
+        self.line_up(id);
+    }
+
+    pub(super) fn start_runs(&mut self) {
+        self.look_at_space();
+        for id in self.dispatch.start(&mut self.desk) {
+            self.move_to(id, Stage::Pulling, None);
+        }
+    }
+
+    /// Takes out of the line what does not fit: it comes back when there is space.
+    fn look_at_space(&mut self) {
+        if !self.dispatch.has_line() {
+            return;
+        }
+        if self.desk.timers.due(&Timer::Measure).is_none() {
+            self.desk.effect(Effect::Measure);
+            self.desk.timers.set(Timer::Measure, self.desk.now.after(MEASURE_EVERY));
+        }
+        let Some(free) = self.space else { return };
+        let room = free.saturating_sub(SPARE).saturating_sub(self.dispatch.bytes_under_way());
+        for ready in self.dispatch.first_too_big(room) {
+            let text = format!("{} bytes needed, {free} free at the destination", ready.size);
+            self.desk.note(
+                Level::Warn,
+                Some(ready.transfer),
+                Some(&ready.name),
+                None,
+                format!("not fetched yet: {text}"),
+            );
+            self.dispatch.leave_line(ready.transfer);
+            self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &text)));
+            let wait = self.desk.backoff(RETRY_FIRST, ready.attempts.max(3), RETRY_LAST);
+            self.desk.timers.set(Timer::Retry(ready.transfer), self.desk.now.after(wait));
+        }
+    }
+
+    pub(super) fn on_space(&mut self, free: u64) {
+        self.space = Some(free);
+    }
+
+    pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
+        for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
+            let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Pulling) else {
+                continue;
+            };
+            match outcome {
+                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                    self.move_to(id, Stage::Verifying, None);
+                    self.verifying.join(id);
+                }
+                RunOutcome::Failed(_, reason) => {
+                    transfer.row.attempts += 1;
+                    let reason = reason.clone();
+                    self.move_to(id, Stage::Wanted, Some(reason));
+                    self.line_up(id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn start_verifies(&mut self) {
+        while let Some(id) = self.verifying.enter() {
+            match self.transfers.get(&id) {
+                Some(transfer) if transfer.stage == Stage::Verifying => {
+                    let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
+                    self.desk.effect(Effect::Verify { transfer: id, name, kind });
+                }
+                _ => {
+                    self.verifying.leave(&id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_verified(&mut self, id: TransferId, outcome: CopyOutcome) {
+        if !self.verifying.leave(&id) {
+            self.desk.unexpected(None, Some(id), "a proof nobody asked for");
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Verifying) else {
+            return;
+        };
+        let announced = transfer.row.fingerprint;
+        let name = transfer.row.name.clone();
+        let reason = match outcome {
+            CopyOutcome::Found { fingerprint, inode } if fingerprint == announced => {
+                transfer.row.inode = Some(inode);
+                transfer.row.attempts = 0;
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "fetched and proven");
+                self.move_to(id, Stage::Placing, None);
+                self.placing.join(id);
+                return;
+            }
+            CopyOutcome::Found { fingerprint, .. } => {
+                // What is wrong may have the right size and time, so that rsync would leave it as it is.
+                self.desk.effect(Effect::Drop(id));
+                Reason::with(Cause::Mismatch, &format!("fetched {fingerprint}, announced was {announced}"))
+            }
+            CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Failed(reason) => reason,
+        };
+        self.put_off(id, reason);
+    }
+
+    /// Back into the line, after a while that grows with each failure.
+    pub(super) fn put_off(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let attempts = transfer.row.attempts;
+        transfer.row.attempts += 1;
+        let name = transfer.row.name.clone();
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.move_to(id, Stage::Wanted, Some(reason));
+        let wait = self.desk.backoff(RETRY_FIRST, attempts, RETRY_LAST);
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    pub(super) fn on_retry(&mut self, id: TransferId) {
+        match self.transfers.get(&id).map(|transfer| transfer.stage) {
+            Some(Stage::Wanted) => self.line_up(id),
+            Some(Stage::Placing) => self.placing.join(id),
+            Some(Stage::Delivered) => self.cleaning.join(id),
+            _ => {}
+        }
+    }
+
+    pub(super) fn on_withdrawn(&mut self, from: &Node, id: TransferId, why: &str) {
+        self.recalling.remove(&id);
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        if transfer.row.central.as_ref() != Some(&from.name) {
+            return;
+        }
+        let name = transfer.row.name.clone();
+        match transfer.stage {
+            Stage::Wanted | Stage::Pulling | Stage::Verifying => {
+                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("not fetched: {why}"));
+                self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
+                self.finish(id);
+                self.desk.effect(Effect::Drop(id));
+            }
+            // It is proven and about to be delivered, or has been: the receipt will tell.
+            _ => {}
+        }
+    }
+}

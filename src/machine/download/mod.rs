@@ -1,0 +1,403 @@
+//! Download: fetches what central offers, proves it, gives it its final name, says so, and runs its cleanup script.
+//!
+//! Why nothing is delivered twice or half. The final name is given by one rename of a proven and durable copy.
+//! Before it, the journal holds the intent together with the inode of what will be renamed; after it, the
+//! journal holds the delivery, and only then is the receipt said. A crash in between is resolved by looking
+//! whether that inode still lies in staging. An offer of a transfer that this node does not remember is put to the
+//! journal first, which keeps what has been delivered long after the machine has let go of it.
+
+mod deliver;
+mod fetch;
+
+use std::collections::BTreeMap;
+
+use super::desk::{Desk, DeskSettings, Timer};
+use super::dispatch::{Dispatch, Ready, Turnstile};
+use super::stage::Move;
+use super::{
+    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, Level, Location, Mode, Node, NodeName, Reason,
+    Receipt, Record, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
+};
+
+const VERIFIES: usize = 16;
+const PLACES: usize = 64;
+const CLEANUPS: usize = 4;
+/// How many offers may wait for the journal's answer; what is more will be offered again.
+const RECALLS: usize = 2000;
+
+super::stage::stages! {
+    /// Where a transfer stands at a download.
+    Stage {
+        /// Offered by central; it stands in line for an rsync run.
+        Wanted = "wanted",
+        /// An rsync run fetches it.
+        Pulling = "pulling",
+        /// What was fetched is being proven and made durable.
+        Verifying = "verifying",
+        /// Proven; it is being given its final name.
+        Placing = "placing",
+        /// It stands under its final name; the script has not been run, or failed.
+        Delivered = "delivered",
+        /// The cleanup script is at work.
+        Cleaning = "cleaning",
+        /// Nothing is left to do but to hear that central has noted the receipt.
+        Cleaned = "cleaned",
+        /// Over: delivered.
+        Closed = "closed",
+        /// Over: given up by central before it was placed.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// Every move a transfer can make at a download, and why. docs/states.md shows the same table.
+pub const MOVES: &[Move<Stage>] = &[
+    (Stage::Wanted, Stage::Pulling, "a run starts"),
+    (Stage::Wanted, Stage::Withdrawn, "central gives it up or knows nothing of it"),
+    (Stage::Pulling, Stage::Verifying, "the run ended"),
+    (Stage::Pulling, Stage::Wanted, "the run failed"),
+    (Stage::Pulling, Stage::Withdrawn, "central gives it up or knows nothing of it"),
+    (Stage::Verifying, Stage::Placing, "it is what was announced"),
+    (Stage::Verifying, Stage::Wanted, "it is not what was announced, or not there"),
+    (Stage::Verifying, Stage::Withdrawn, "central gives it up or knows nothing of it"),
+    (Stage::Placing, Stage::Delivered, "it stands under its final name, durably"),
+    (Stage::Placing, Stage::Wanted, "staging has lost it"),
+    (Stage::Delivered, Stage::Cleaning, "the script starts"),
+    (Stage::Delivered, Stage::Cleaned, "there is no script, or its owner took it"),
+    (Stage::Cleaning, Stage::Cleaned, "the script succeeded"),
+    (Stage::Cleaning, Stage::Delivered, "the script failed"),
+    (Stage::Cleaned, Stage::Closed, "central has noted the receipt"),
+];
+
+/// What a download is made from.
+#[derive(Debug, Clone)]
+pub struct DownloadSettings {
+    /// Its name.
+    pub me: NodeName,
+    /// Its program's version, for its peers to see.
+    pub version: String,
+    /// How many rsync runs at once (`transfers`).
+    pub slots: u32,
+    /// Whether there is a cleanup script.
+    pub cleanup: bool,
+}
+
+/// The download role.
+#[derive(Debug)]
+pub struct Download {
+    pub(super) desk: Desk,
+    settings: DownloadSettings,
+    transfers: BTreeMap<TransferId, Transfer>,
+    /// Offers that wait for the journal to say whether they have been here before.
+    recalling: BTreeMap<TransferId, Offered>,
+    by_name: BTreeMap<ItemName, std::collections::BTreeSet<TransferId>>,
+    dispatch: Dispatch,
+    verifying: Turnstile<TransferId>,
+    placing: Turnstile<TransferId>,
+    cleaning: Turnstile<TransferId>,
+    space: Option<u64>,
+}
+
+#[derive(Debug)]
+struct Offered {
+    item: Forward,
+    location: Location,
+    central: NodeName,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    row: Row,
+    stage: Stage,
+    says: u32,
+    /// The reason that central was told last.
+    told: Option<Reason>,
+    /// The placing under way may replace what stands under the name.
+    replacing: bool,
+}
+
+impl Download {
+    /// Takes up the work the journal holds.
+    pub fn new(settings: DownloadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
+        let desk_settings = DeskSettings {
+            me: Node::new(Mode::Download, settings.me.clone()),
+            version: settings.version.clone(),
+            slots: settings.slots,
+            seed,
+        };
+        let mut download = Self {
+            desk: Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now),
+            transfers: BTreeMap::new(),
+            recalling: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            dispatch: Dispatch::new(Direction::Pull, settings.slots),
+            verifying: Turnstile::new(VERIFIES),
+            placing: Turnstile::new(PLACES),
+            cleaning: Turnstile::new(CLEANUPS),
+            space: None,
+            settings,
+        };
+        for row in restored.rows {
+            download.restore(row)?;
+        }
+        let transfers = download.transfers.keys().copied().collect();
+        download.desk.effect(Effect::Sweep { transfers, places: Default::default() });
+        Ok(download)
+    }
+
+    fn restore(&mut self, row: Row) -> Result<(), BadRow> {
+        let stage = match Stage::parse(&row.stage).ok_or_else(|| BadRow::stage(&row))? {
+            Stage::Pulling | Stage::Verifying => Stage::Wanted,
+            Stage::Cleaning => Stage::Delivered,
+            other => other,
+        };
+        if row.central.is_none() {
+            return Err(BadRow::column(&row, "central"));
+        }
+        if stage == Stage::Wanted && row.location.is_none() {
+            return Err(BadRow::column(&row, "location"));
+        }
+        if stage == Stage::Placing && row.inode.is_none() {
+            return Err(BadRow::column(&row, "inode"));
+        }
+        let id = row.transfer;
+        self.insert(row, stage);
+        match stage {
+            Stage::Wanted => self.line_up(id),
+            Stage::Placing => self.placing.join(id),
+            Stage::Delivered => self.cleaning.join(id),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn insert(&mut self, row: Row, stage: Stage) {
+        self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
+        self.transfers.insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false });
+    }
+
+    fn line_up(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let row = &transfer.row;
+        let Some(location) = row.location.clone() else { return };
+        let (name, size) = (row.name.clone(), row.fingerprint.size);
+        self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+    }
+
+    pub(super) fn handle(&mut self, input: Input) {
+        match input {
+            Input::Timeout => {}
+            Input::Connected => {
+                self.desk.on_connected();
+                self.wake(|_| true);
+            }
+            Input::Disconnected(why) => self.desk.on_disconnected(why),
+            Input::Heard { from, words } => self.on_heard(&from, words),
+            Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
+            Input::Ran { run, outcome } => self.on_ran(run, &outcome),
+            Input::Verified { transfer, outcome } => self.on_verified(transfer, outcome),
+            Input::Placed { transfer, outcome } => self.on_placed(transfer, outcome),
+            Input::Looked { transfer, sight } => self.on_looked(transfer, sight),
+            Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
+            Input::Recalled { question, row } => self.on_recalled(&question, row),
+            Input::Space { free, .. } => self.on_space(free),
+            // What could not be removed from staging is swept at the next start.
+            Input::Dropped { .. } => {}
+            Input::Pause(paused) => self.desk.pause(paused),
+            Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
+                self.desk.unexpected(None, None, "an answer that download asks nobody for");
+            }
+        }
+        while let Some(timer) = self.desk.timers.expire(self.desk.now) {
+            self.on_timer(timer);
+        }
+        self.start_runs();
+        self.start_verifies();
+        self.start_places();
+        self.start_cleanups();
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Hello => self.desk.hello(Address::All, false),
+            Timer::Say(id) => self.say_owed(id),
+            Timer::Retry(id) => self.on_retry(id),
+            Timer::Measure => self.desk.effect(Effect::Measure),
+            // The line is looked at after every input, so a host's turn needs no more than the wake-up.
+            Timer::Host(_) => {}
+            Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) => {
+                self.desk.unexpected(None, None, "a deadline that download does not have");
+            }
+        }
+    }
+
+    fn on_heard(&mut self, from: &Node, words: Words) {
+        let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
+        let greeting = self.desk.on_heard(from, hello);
+        if from.mode == Mode::Central && greeting.back {
+            self.wake(|row| row.central.as_ref() == Some(&from.name));
+        }
+        match (from.mode, words) {
+            (_, Words::Hello(_)) => {}
+            (Mode::Central, Words::Download { location, items }) => {
+                items.into_iter().for_each(|item| self.on_offered(from, item, &location));
+            }
+            (Mode::Central, Words::Noted(list)) => list.into_iter().for_each(|id| self.on_noted(id)),
+            (Mode::Central, Words::Withdraw(list)) => {
+                list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central gave it up"));
+            }
+            (Mode::Central, Words::Unknown(list)) => {
+                list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central knows nothing of it"));
+            }
+            (_, other) => self.desk.unexpected(Some(from), None, other.kind()),
+        }
+    }
+
+    /// Says again at once what is owed for the transfers chosen.
+    fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
+        let now = self.desk.now;
+        for (id, transfer) in &self.transfers {
+            if chosen(&transfer.row) {
+                self.desk.timers.set(Timer::Say(*id), now);
+            }
+        }
+    }
+
+    /// The receipt, until it is noted; before that, why there is none yet.
+    fn say_owed(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let row = &transfer.row;
+        let Some(central) = row.central.clone() else { return };
+        let to = Address::Node(Node::new(Mode::Central, central));
+        if !self.desk.may_say(&to, transfer.says) {
+            return;
+        }
+        let words = if transfer.stage.is_delivered() {
+            if row.acknowledged {
+                return;
+            }
+            Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint }])
+        } else {
+            let reason = row.reason.clone().unwrap_or_else(|| Reason::new(transfer.stage.cause()));
+            transfer.told = Some(reason.clone());
+            Words::Waiting(vec![Wait { transfer: id, reason }])
+        };
+        transfer.says += 1;
+        let says = transfer.says;
+        self.desk.say(to, words);
+        let wait = self.desk.repeat_after(says);
+        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+    }
+
+    fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if transfer.stage != stage {
+            if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
+                let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
+                self.desk.note(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+            }
+            transfer.row.since = self.desk.now;
+        }
+        let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
+        let receipt_due = stage.is_delivered() && !transfer.stage.is_delivered();
+        let news = !stage.is_delivered() && reason.is_some() && transfer.told != reason;
+        transfer.stage = stage;
+        transfer.row.reason = reason;
+        if lasting {
+            self.desk.dirty.insert(id);
+        }
+        self.desk.timers.stop(&Timer::Retry(id));
+        if receipt_due || news {
+            transfer.says = 0;
+            self.desk.timers.set(Timer::Say(id), self.desk.now);
+        }
+        if stage != Stage::Wanted {
+            self.dispatch.leave_line(id);
+        }
+    }
+
+    fn finish(&mut self, id: TransferId) {
+        let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        let row = &mut transfer.row;
+        row.finished = Some(self.desk.now);
+        row.stage = transfer.stage.stored().to_owned();
+        self.desk.dirty.remove(&id);
+        self.desk.persist(Record::Transfer(Box::new(row.clone())));
+        for timer in [Timer::Say(id), Timer::Retry(id)] {
+            self.desk.timers.stop(&timer);
+        }
+        for line in [&mut self.verifying, &mut self.placing, &mut self.cleaning] {
+            line.give_up(&id);
+        }
+        self.dispatch.leave_line(id);
+        self.dispatch.disown(id);
+        if let Some(same) = self.by_name.get_mut(&row.name) {
+            same.remove(&id);
+            if same.is_empty() {
+                self.by_name.remove(&row.name);
+            }
+        }
+    }
+
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+        while let Some(id) = self.desk.dirty.pop_first() {
+            if let Some(transfer) = self.transfers.get(&id) {
+                let stage = transfer.stage.stored().to_owned();
+                self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
+            }
+        }
+        self.desk.poll_effect()
+    }
+
+    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
+        let mut counts = BTreeMap::new();
+        let views = self.transfers.iter().map(|(id, transfer)| self.view(*id, transfer));
+        let transfers = super::stage::most_urgent(views, &mut counts, limit);
+        self.desk.snapshot(counts, transfers)
+    }
+
+    fn view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
+        let row = &transfer.row;
+        let held_up = self.dispatch.held_up(id, self.desk.now);
+        let own = row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(transfer.stage.cause()));
+        let (reason, gate) = held_up.map_or((own, None), |(reason, until)| (reason, Some(until)));
+        let timers = &self.desk.timers;
+        TransferView {
+            transfer: Some(id),
+            name: row.name.clone(),
+            upload: row.upload.clone(),
+            size: row.fingerprint.size,
+            fingerprint: Some(row.fingerprint),
+            stage: transfer.stage.as_str(),
+            reason,
+            since: row.since,
+            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id))),
+            attempts: row.attempts,
+            progress: self.dispatch.progress(id),
+            receivers: Vec::new(),
+        }
+    }
+}
+
+impl Stage {
+    fn is_delivered(self) -> bool {
+        matches!(self, Self::Delivered | Self::Cleaning | Self::Cleaned | Self::Closed)
+    }
+
+    /// The stage's word as the journal keeps it: what a run or a look is doing does not outlive the daemon.
+    fn stored(self) -> &'static str {
+        match self {
+            Self::Pulling | Self::Verifying => Self::Wanted.as_str(),
+            other => other.as_str(),
+        }
+    }
+
+    fn cause(self) -> Cause {
+        match self {
+            Self::Wanted | Self::Placing | Self::Delivered => Cause::Queued,
+            Self::Pulling => Cause::Running,
+            Self::Verifying => Cause::Hashing,
+            Self::Cleaning => Cause::Cleaning,
+            Self::Cleaned | Self::Closed | Self::Withdrawn => Cause::Acknowledgement,
+        }
+    }
+}

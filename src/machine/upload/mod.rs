@@ -1,0 +1,454 @@
+//! Upload: notices items, proves them, sends them when central asks, and frees the source when every
+//! required receiver has given its receipt.
+//!
+//! Why a source is safe here. The cleanup script starts in one place only (`free::on_looked`), and only when
+//! (a) central's release was journalled, and that release names receivers and carries the very fingerprint
+//! that this node computed; (b) the source was looked at in this turn and carries the signature it had when
+//! that fingerprint was computed. Whatever else a peer says, or whenever the node dies, leads to a
+//! stage from which the source is looked at again.
+
+mod free;
+mod items;
+mod send;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::desk::{Desk, DeskSettings, Timer};
+use super::dispatch::{Dispatch, Ready, Turnstile};
+use super::stage::Move;
+use super::{
+    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Node, NodeName, Offer, Reason, Record,
+    Restored, Row, Signature, Snapshot, Time, TransferId, TransferView, Wait, Words,
+};
+
+/// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
+const HASHES: usize = 16;
+/// How many cleanup scripts run at once.
+const CLEANUPS: usize = 4;
+
+super::stage::stages! {
+    /// Where a transfer stands at its upload.
+    Stage {
+        /// On offer to central, which has not asked for it yet.
+        Announced = "announced",
+        /// Central has asked for it; it stands in line for an rsync run.
+        Granted = "granted",
+        /// An rsync run carries it.
+        Sending = "sending",
+        /// The run is over; the source is being looked at again.
+        Checking = "checking",
+        /// Sent as announced; central has not confirmed yet.
+        Sent = "sent",
+        /// Central holds a proven copy; receivers are fetching it.
+        Received = "received",
+        /// Every required receiver has given its receipt; the source is to be freed.
+        Releasing = "releasing",
+        /// The cleanup script is at work.
+        Cleaning = "cleaning",
+        /// The source is free; central has not confirmed yet.
+        Freed = "freed",
+        /// Given up; central has not confirmed yet.
+        Withdrawing = "withdrawing",
+        /// Over: handed over.
+        Closed = "closed",
+        /// Over: given up.
+        Withdrawn = "withdrawn",
+    }
+}
+
+/// Every move an upload's transfer can make, and why. docs/states.md shows the same table.
+pub const MOVES: &[Move<Stage>] = &[
+    (Stage::Announced, Stage::Granted, "central asks for it"),
+    (Stage::Announced, Stage::Received, "central says that it holds it already"),
+    (Stage::Announced, Stage::Releasing, "central says that it is through already"),
+    (Stage::Announced, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Granted, Stage::Sending, "a run starts"),
+    (Stage::Granted, Stage::Announced, "central has forgotten it"),
+    (Stage::Granted, Stage::Received, "central says that it holds it already"),
+    (Stage::Granted, Stage::Releasing, "central says that it is through already"),
+    (Stage::Granted, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Sending, Stage::Granted, "the run failed, or central asks for it elsewhere"),
+    (Stage::Sending, Stage::Checking, "the run ended"),
+    (Stage::Sending, Stage::Announced, "central has forgotten it"),
+    (Stage::Sending, Stage::Received, "central says that it holds it already"),
+    (Stage::Sending, Stage::Releasing, "central says that it is through already"),
+    (Stage::Sending, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Checking, Stage::Sent, "the source is still what was announced"),
+    (Stage::Checking, Stage::Granted, "the source cannot be read, or central asks for it elsewhere"),
+    (Stage::Checking, Stage::Announced, "central has forgotten it"),
+    (Stage::Checking, Stage::Received, "central says that it holds it already"),
+    (Stage::Checking, Stage::Releasing, "central says that it is through already"),
+    (Stage::Checking, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Sent, Stage::Received, "central holds a proven copy"),
+    (Stage::Sent, Stage::Granted, "central asks for it again"),
+    (Stage::Sent, Stage::Announced, "central has forgotten it"),
+    (Stage::Sent, Stage::Releasing, "all receipts are in"),
+    (Stage::Received, Stage::Releasing, "all receipts are in"),
+    (Stage::Received, Stage::Granted, "central asks for it again"),
+    (Stage::Received, Stage::Announced, "central has forgotten it"),
+    (Stage::Releasing, Stage::Cleaning, "the source is still what was sent: the script starts"),
+    (Stage::Releasing, Stage::Freed, "there is no script, or the source changed or went away"),
+    (Stage::Cleaning, Stage::Freed, "the script succeeded"),
+    (Stage::Cleaning, Stage::Releasing, "the script failed"),
+    (Stage::Freed, Stage::Closed, "central has noted it"),
+    (Stage::Withdrawing, Stage::Received, "central holds a proven copy after all"),
+    (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
+    (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
+];
+
+/// What an upload is made from.
+#[derive(Debug, Clone)]
+pub struct UploadSettings {
+    /// Its name.
+    pub me: NodeName,
+    /// Its program's version, for its peers to see.
+    pub version: String,
+    /// How long an item must stay the same (`settle_seconds`).
+    pub settle: Duration,
+    /// How many rsync runs at once (`transfers`).
+    pub slots: u32,
+    /// Whether there is a cleanup script.
+    pub cleanup: bool,
+}
+
+/// The upload role.
+#[derive(Debug)]
+pub struct Upload {
+    pub(super) desk: Desk,
+    settings: UploadSettings,
+    items: BTreeMap<ItemName, Item>,
+    transfers: BTreeMap<TransferId, Transfer>,
+    /// The newest unfinished transfer of each name.
+    latest: BTreeMap<ItemName, TransferId>,
+    kept: BTreeMap<ItemName, Kept>,
+    hashing: Turnstile<ItemName>,
+    asked: BTreeMap<ItemName, Signature>,
+    dispatch: Dispatch,
+    cleaning: Turnstile<TransferId>,
+    scanned: bool,
+}
+
+/// An item as the watch sees it now.
+#[derive(Debug)]
+struct Item {
+    signature: Signature,
+    size: u64,
+    state: ItemState,
+    since: Time,
+    attempts: u32,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+enum ItemState {
+    /// Its quiet time runs.
+    Settling,
+    /// In line for, or at, its digest.
+    Hashing,
+    /// Cannot be sent as it is.
+    Held(Reason),
+    /// Has to wait until an earlier transfer of its name lets go of it.
+    Behind,
+    /// Is what a transfer carries.
+    Bound,
+    /// Was delivered and stays.
+    Kept,
+}
+
+#[derive(Debug)]
+struct Transfer {
+    row: Row,
+    stage: Stage,
+    /// How often the word it owes has been said since it is owed.
+    says: u32,
+    /// The script has succeeded; the last look is under way.
+    script_done: bool,
+}
+
+impl Upload {
+    /// Takes up the work the journal holds.
+    pub fn new(settings: UploadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, super::BadRow> {
+        let desk_settings = DeskSettings {
+            me: Node::new(Mode::Upload, settings.me.clone()),
+            version: settings.version.clone(),
+            slots: settings.slots,
+            seed,
+        };
+        let desk = Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now);
+        let mut upload = Self {
+            desk,
+            items: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            latest: BTreeMap::new(),
+            kept: restored.kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect(),
+            hashing: Turnstile::new(HASHES),
+            asked: BTreeMap::new(),
+            dispatch: Dispatch::new(Direction::Push, settings.slots),
+            cleaning: Turnstile::new(CLEANUPS),
+            scanned: false,
+            settings,
+        };
+        for row in restored.rows {
+            upload.restore(row)?;
+        }
+        Ok(upload)
+    }
+
+    fn restore(&mut self, row: Row) -> Result<(), super::BadRow> {
+        let stage = Stage::parse(&row.stage).ok_or_else(|| super::BadRow::stage(&row))?;
+        let missing = |column| super::BadRow::column(&row, column);
+        if row.signature.is_none() {
+            return Err(missing("signature"));
+        }
+        let id = row.transfer;
+        let stage = match stage {
+            Stage::Cleaning => Stage::Releasing,
+            Stage::Sending | Stage::Checking => Stage::Granted,
+            other => other,
+        };
+        if stage == Stage::Granted && (row.place.is_none() || row.location.is_none()) {
+            return Err(missing("place"));
+        }
+        if stage != Stage::Withdrawing {
+            self.latest.insert(row.name.clone(), id);
+        }
+        self.transfers.insert(id, Transfer { row, stage, says: 0, script_done: false });
+        match stage {
+            Stage::Granted => self.line_up(id),
+            Stage::Releasing => self.cleaning.join(id),
+            _ => {}
+        }
+        Ok(())
+    }
+
+    pub(super) fn handle(&mut self, input: Input) {
+        match input {
+            Input::Timeout => {}
+            Input::Connected => {
+                self.desk.on_connected();
+                self.wake(|_| true);
+            }
+            Input::Disconnected(why) => self.desk.on_disconnected(why),
+            Input::Heard { from, words } => self.on_heard(&from, words),
+            Input::Seen(sighting) => self.on_seen(sighting),
+            Input::Vanished(name) => self.on_vanished(&name),
+            Input::Scanned => self.on_scanned(),
+            Input::Hashed { item, outcome } => self.on_hashed(&item, outcome),
+            Input::Looked { transfer, sight } => self.on_looked(transfer, sight),
+            Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
+            Input::Ran { run, outcome } => self.on_ran(run, &outcome),
+            Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
+            Input::Pause(paused) => self.desk.pause(paused),
+            Input::Taken { .. }
+            | Input::Verified { .. }
+            | Input::Placed { .. }
+            | Input::Dropped { .. }
+            | Input::Space { .. }
+            | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
+        }
+        while let Some(timer) = self.desk.timers.expire(self.desk.now) {
+            self.on_timer(timer);
+        }
+        self.start_hashes();
+        self.start_runs();
+        self.start_cleanups();
+    }
+
+    fn on_timer(&mut self, timer: Timer) {
+        match timer {
+            Timer::Hello => self.desk.hello(Address::All, false),
+            Timer::Settle(name) => self.on_settled(&name),
+            Timer::Forget(name) => self.forget_kept(&name),
+            Timer::Say(id) => self.say_owed(id),
+            Timer::Retry(id) => self.on_retry(id),
+            // The line is looked at after every input, so a host's turn needs no more than the wake-up.
+            Timer::Host(_) => {}
+            Timer::Measure | Timer::SayTo(..) | Timer::Keep(_) => {
+                self.desk.unexpected(None, None, "a deadline that upload does not have");
+            }
+        }
+    }
+
+    fn on_heard(&mut self, from: &Node, words: Words) {
+        let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
+        let greeting = self.desk.on_heard(from, hello);
+        if from.mode == Mode::Central {
+            if greeting.forgot {
+                self.announce_again(|row| row.central.as_ref() == Some(&from.name), from);
+            }
+            if greeting.back {
+                self.wake(|row| row.central.as_ref().is_none_or(|central| *central == from.name));
+            }
+            self.on_central(from, words);
+        } else if hello.is_none() {
+            self.desk.unexpected(Some(from), None, words.kind());
+        }
+    }
+
+    /// Says again at once what is owed for the transfers chosen.
+    fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
+        let now = self.desk.now;
+        for (id, transfer) in &self.transfers {
+            if transfer.stage.owes_a_word() && chosen(&transfer.row) {
+                self.desk.timers.set(Timer::Say(*id), now);
+            }
+        }
+    }
+
+    fn say_owed(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let row = &transfer.row;
+        let to = match &row.central {
+            Some(name) => Address::Node(Node::new(Mode::Central, name.clone())),
+            None => Address::AnyCentral,
+        };
+        if !self.desk.may_say(&to, transfer.says) {
+            return;
+        }
+        let words = match transfer.stage {
+            Stage::Announced => Words::New(vec![Offer {
+                transfer: id,
+                name: row.name.clone(),
+                kind: row.kind,
+                entries: row.entries,
+                fingerprint: row.fingerprint,
+            }]),
+            Stage::Granted => match &row.reason {
+                Some(reason) => Words::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
+                None => return,
+            },
+            Stage::Sent => match row.place {
+                Some(place) => Words::Sent { place, transfers: vec![id] },
+                None => return,
+            },
+            Stage::Freed => Words::Freed(vec![id]),
+            Stage::Withdrawing => Words::Withdraw(vec![id]),
+            _ => return,
+        };
+        transfer.says += 1;
+        let says = transfer.says;
+        self.desk.say(to, words);
+        let wait = self.desk.repeat_after(says);
+        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+    }
+
+    /// Moves a transfer on, journals it and says what it now owes.
+    fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if transfer.stage != stage {
+            if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
+                let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
+                self.desk.note(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+            }
+            transfer.row.since = self.desk.now;
+        }
+        let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
+        transfer.stage = stage;
+        transfer.says = 0;
+        transfer.row.reason = reason;
+        if lasting || stage.is_over() {
+            self.desk.dirty.insert(id);
+        }
+        self.desk.timers.stop(&Timer::Retry(id));
+        if stage.owes_a_word() {
+            self.desk.timers.set(Timer::Say(id), self.desk.now);
+        } else {
+            self.desk.timers.stop(&Timer::Say(id));
+        }
+        if stage != Stage::Granted {
+            self.dispatch.leave_line(id);
+        }
+        let name = transfer.row.name.clone();
+        if stage.is_over() {
+            self.finish(id);
+        }
+        self.let_go(&name);
+    }
+
+    fn finish(&mut self, id: TransferId) {
+        let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        transfer.row.finished = Some(self.desk.now);
+        transfer.row.stage = transfer.stage.stored().to_owned();
+        self.desk.dirty.remove(&id);
+        self.desk.persist(Record::Transfer(Box::new(transfer.row.clone())));
+        if self.latest.get(&transfer.row.name) == Some(&id) {
+            self.latest.remove(&transfer.row.name);
+        }
+    }
+
+    fn line_up(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let row = &transfer.row;
+        let Some(location) = row.location.clone() else { return };
+        let (name, size) = (row.name.clone(), row.fingerprint.size);
+        self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+    }
+
+    pub(super) fn poll_effect(&mut self) -> Option<Effect> {
+        while let Some(id) = self.desk.dirty.pop_first() {
+            if let Some(transfer) = self.transfers.get(&id) {
+                let stage = transfer.stage.stored().to_owned();
+                self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
+            }
+        }
+        self.desk.poll_effect()
+    }
+
+    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
+        let mut counts = BTreeMap::new();
+        let items = self.items.iter().filter_map(|(name, item)| self.item_view(name, item));
+        let transfers = self.transfers.iter().map(|(id, transfer)| self.transfer_view(*id, transfer));
+        let transfers = super::stage::most_urgent(items.chain(transfers), &mut counts, limit);
+        self.desk.snapshot(counts, transfers)
+    }
+
+    fn transfer_view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
+        let row = &transfer.row;
+        let held_up = self.dispatch.held_up(id, self.desk.now);
+        let cause = match transfer.stage {
+            Stage::Announced => Cause::Central,
+            Stage::Granted | Stage::Releasing => Cause::Queued,
+            Stage::Sending => Cause::Running,
+            Stage::Cleaning => Cause::Cleaning,
+            Stage::Received => Cause::Receipts,
+            _ => Cause::Acknowledgement,
+        };
+        let own = row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(cause));
+        let (reason, gate) = held_up.map_or((own, None), |(reason, until)| (reason, Some(until)));
+        let timers = &self.desk.timers;
+        TransferView {
+            transfer: Some(id),
+            name: row.name.clone(),
+            upload: row.upload.clone(),
+            size: row.fingerprint.size,
+            fingerprint: Some(row.fingerprint),
+            stage: transfer.stage.as_str(),
+            reason,
+            since: row.since,
+            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id))),
+            attempts: row.attempts,
+            progress: self.dispatch.progress(id),
+            receivers: Vec::new(),
+        }
+    }
+}
+
+impl Stage {
+    /// Whether a word about it has to be repeated until the peer answers. A granted transfer tells central
+    /// why it has not been sent, once there is a reason.
+    fn owes_a_word(self) -> bool {
+        matches!(self, Self::Announced | Self::Granted | Self::Sent | Self::Freed | Self::Withdrawing)
+    }
+
+    fn is_over(self) -> bool {
+        matches!(self, Self::Closed | Self::Withdrawn)
+    }
+
+    /// The stage's word as the journal keeps it: what a run or a look is doing does not outlive the daemon.
+    fn stored(self) -> &'static str {
+        match self {
+            Self::Sending | Self::Checking => Self::Granted.as_str(),
+            other => other.as_str(),
+        }
+    }
+}

@@ -1,0 +1,227 @@
+//! What central says, and the runs that follow from it.
+
+use std::time::Duration;
+
+use super::{Stage, Upload};
+use crate::machine::desk::Timer;
+use crate::machine::{
+    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Sighting,
+    TransferId, Wait, Words,
+};
+
+const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
+const UNREADABLE_LAST: Duration = Duration::from_secs(300);
+
+impl Upload {
+    pub(super) fn on_central(&mut self, from: &Node, words: Words) {
+        match words {
+            Words::Hello(_) => {}
+            Words::Waiting(waits) => waits.into_iter().for_each(|wait| self.on_waiting(from, wait)),
+            Words::Upload { place, location, transfers } => {
+                transfers.into_iter().for_each(|id| self.on_granted(from, id, place, &location));
+            }
+            Words::Received(list) => list.into_iter().for_each(|id| self.on_received(from, id)),
+            Words::Release(list) => list.into_iter().for_each(|release| self.on_release(from, &release)),
+            Words::Closed(list) => list.into_iter().for_each(|id| self.on_closed(id)),
+            Words::Unknown(list) => {
+                self.announce_again(|row| list.contains(&row.transfer), from);
+            }
+            other => self.desk.unexpected(Some(from), None, other.kind()),
+        }
+    }
+
+    /// Whether this central is the one that took the transfer; the first to answer an offer is.
+    pub(super) fn taken_by(&mut self, from: &Node, id: TransferId) -> bool {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return false };
+        match &transfer.row.central {
+            Some(name) => *name == from.name,
+            None => {
+                transfer.row.central = Some(from.name.clone());
+                self.desk.dirty.insert(id);
+                true
+            }
+        }
+    }
+
+    fn on_waiting(&mut self, from: &Node, wait: Wait) {
+        let id = wait.transfer;
+        if !self.taken_by(from, id) {
+            self.refuse(from, id);
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if matches!(transfer.stage, Stage::Announced | Stage::Received)
+            && transfer.row.reason.as_ref() != Some(&wait.reason)
+        {
+            transfer.row.reason = Some(wait.reason);
+            self.desk.dirty.insert(id);
+        }
+    }
+
+    /// Tells a central that asks for something this node has not, or has given to another central.
+    fn refuse(&mut self, from: &Node, id: TransferId) {
+        self.desk.say(Address::Node(from.clone()), Words::Withdraw(vec![id]));
+    }
+
+    fn on_granted(&mut self, from: &Node, id: TransferId, place: PlaceId, location: &Location) {
+        if !self.taken_by(from, id) {
+            self.refuse(from, id);
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let stale =
+            transfer.row.place.is_some_and(|known| known.journal == place.journal && known.number > place.number);
+        let known = transfer.row.place == Some(place);
+        match transfer.stage {
+            Stage::Announced => {}
+            Stage::Granted | Stage::Sending | Stage::Checking if !known && !stale => {}
+            Stage::Received if !known && !stale => {}
+            Stage::Sent if !known && !stale => {}
+            Stage::Sent | Stage::Freed | Stage::Withdrawing => {
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                return;
+            }
+            _ => return,
+        }
+        transfer.row.place = Some(place);
+        transfer.row.location = Some(location.clone());
+        self.desk.dirty.insert(id);
+        self.dispatch.disown(id);
+        self.move_to(id, Stage::Granted, None);
+        self.line_up(id);
+    }
+
+    pub(super) fn start_runs(&mut self) {
+        for id in self.dispatch.start(&mut self.desk) {
+            self.move_to(id, Stage::Sending, None);
+        }
+    }
+
+    pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
+        for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
+            let Some(transfer) = self.transfers.get_mut(&id) else { continue };
+            if transfer.stage != Stage::Sending {
+                continue;
+            }
+            match outcome {
+                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                    let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
+                    let item = transfer.row.name.clone();
+                    self.move_to(id, Stage::Checking, reason);
+                    self.desk.effect(Effect::Look { transfer: id, item });
+                }
+                RunOutcome::Failed(_, reason) => {
+                    transfer.row.attempts += 1;
+                    let reason = reason.clone();
+                    self.move_to(id, Stage::Granted, Some(reason));
+                    self.line_up(id);
+                }
+            }
+        }
+    }
+
+    /// The look after a run: only what still is what was announced counts as sent.
+    pub(super) fn on_checked(&mut self, id: TransferId, sight: Sight) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        match sight {
+            Sight::Present(signature) if transfer.row.signature == Some(signature) => {
+                transfer.row.attempts = 0;
+                let (name, reason) = (transfer.row.name.clone(), transfer.row.reason.clone());
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "sent to central");
+                self.move_to(id, Stage::Sent, reason);
+            }
+            Sight::Present(signature) => {
+                let name = transfer.row.name.clone();
+                let size = transfer.row.fingerprint.size;
+                self.withdraw(id, "the source changed");
+                self.on_seen(Sighting { name, signature, size, complete: false });
+            }
+            Sight::Gone => {
+                self.withdraw(id, "the source went away");
+            }
+            Sight::Unreadable(reason) => {
+                transfer.row.attempts += 1;
+                let wait = self.desk.backoff(UNREADABLE_FIRST, transfer.row.attempts, UNREADABLE_LAST);
+                self.move_to(id, Stage::Granted, Some(reason));
+                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+            }
+        }
+    }
+
+    pub(super) fn on_retry(&mut self, id: TransferId) {
+        match self.transfers.get(&id).map(|transfer| transfer.stage) {
+            Some(Stage::Granted) => self.line_up(id),
+            Some(Stage::Releasing) => self.cleaning.join(id),
+            _ => {}
+        }
+    }
+
+    fn on_received(&mut self, from: &Node, id: TransferId) {
+        if !self.taken_by(from, id) {
+            return;
+        }
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        match transfer.stage {
+            Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Withdrawing => {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
+                self.dispatch.disown(id);
+                self.latest.entry(name).or_insert(id);
+                self.move_to(id, Stage::Received, None);
+            }
+            _ => {}
+        }
+    }
+
+    fn on_closed(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let name = transfer.row.name.clone();
+        match transfer.stage {
+            Stage::Freed => {
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "handed over");
+                self.move_to(id, Stage::Closed, None);
+            }
+            Stage::Withdrawing => {
+                let reason = transfer.row.reason.clone();
+                self.move_to(id, Stage::Withdrawn, reason);
+            }
+            _ => {}
+        }
+    }
+
+    /// Central has forgotten these: they are on offer again, to whichever central takes them.
+    pub(super) fn announce_again(&mut self, forgotten: impl Fn(&Row) -> bool, from: &Node) {
+        let chosen: Vec<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| forgotten(&transfer.row))
+            .filter(|(_, transfer)| transfer.row.central.as_ref().is_none_or(|central| *central == from.name))
+            .map(|(id, transfer)| (*id, transfer.stage))
+            .collect();
+        for (id, stage) in chosen {
+            match stage {
+                Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Received => {
+                    let reason = Reason::with(Cause::Central, "central has forgotten it; offered again");
+                    if let Some(transfer) = self.transfers.get_mut(&id) {
+                        transfer.row.central = None;
+                        transfer.row.place = None;
+                        transfer.row.location = None;
+                        let name = transfer.row.name.clone();
+                        self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
+                    }
+                    self.dispatch.disown(id);
+                    self.move_to(id, Stage::Announced, Some(reason));
+                }
+                Stage::Announced => {
+                    if let Some(transfer) = self.transfers.get_mut(&id) {
+                        transfer.row.central = None;
+                        transfer.says = 0;
+                        self.desk.dirty.insert(id);
+                    }
+                    self.desk.timers.set(Timer::Say(id), self.desk.now);
+                }
+                _ => {}
+            }
+        }
+    }
+}
