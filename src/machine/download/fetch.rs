@@ -105,6 +105,10 @@ impl Download {
         let Some(free) = self.space else { return };
         self.put_off_what_does_not_fit(free);
         for id in self.dispatch.start(&mut self.desk) {
+            if let Some(transfer) = self.transfers.get(&id) {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
+            }
             self.move_to(id, Stage::Pulling, None);
         }
     }
