@@ -116,8 +116,7 @@ mod tests {
     fn a_name_fills_its_place_byte_for_byte() {
         let name = b"a b'$(x)%F\n\xff";
         let found = argv(Cleanup::split("mv -- %F '/to here/%f' 100%% \"\"", HOUR), name);
-        let expected: [&[u8]; 6] =
-            [b"mv", b"--", b"/in/a b'$(x)%F\n\xff", b"/to here/a b'$(x)%F\n\xff", b"100%", b""];
+        let expected: [&[u8]; 6] = [b"mv", b"--", b"/in/a b'$(x)%F\n\xff", b"/to here/a b'$(x)%F\n\xff", b"100%", b""];
         assert_eq!(found, expected);
         let list = ["sh".to_owned(), "-c".to_owned(), "echo \"$1\"".to_owned(), "x".to_owned(), "%f".to_owned()];
         assert_eq!(argv(Cleanup::from_words(&list, HOUR), b"n"), [&b"sh"[..], b"-c", b"echo \"$1\"", b"x", b"n"]);

@@ -82,7 +82,9 @@ impl Environment {
         if let Some(path) = explicit {
             return match fs::metadata(path) {
                 Ok(_) => Ok(Some(path.to_owned())),
-                Err(error) => Err(format!("{}: cannot look at the file that --config names: {error}", shown_path(path))),
+                Err(error) => {
+                    Err(format!("{}: cannot look at the file that --config names: {error}", shown_path(path)))
+                }
             };
         }
         if let Some(value) = self.variable(CONFIG_VARIABLE) {
@@ -110,12 +112,10 @@ impl Environment {
     pub(super) fn settings(&self, problems: &mut Vec<String>) -> BTreeMap<&'static str, String> {
         let mut settings = BTreeMap::new();
         for (variable, value) in &self.variables {
-            let Some(name) = variable.to_str().filter(|name| name.starts_with(PREFIX) && *name != CONFIG_VARIABLE)
-            else {
-                continue;
-            };
+            let Some(name) = variable.to_str().filter(|name| *name != CONFIG_VARIABLE) else { continue };
+            let Some(rest) = name.strip_prefix(PREFIX) else { continue };
             let Some(key) = KEYS.iter().find(|key| key.variable() == name) else {
-                let near = nearest(&name.trim_start_matches(PREFIX).to_ascii_lowercase()).to_ascii_uppercase();
+                let near = nearest(&rest.to_ascii_lowercase()).to_ascii_uppercase();
                 problems.push(format!(
                     "environment variable {}: sets no known key; the nearest is {PREFIX}{near}",
                     name.escape_debug()

@@ -131,6 +131,10 @@ impl RawFile {
                 let place = self.place(line);
                 if self.values.contains_key(&key) {
                     problems.push(format!("{place}: {key} is set twice, above and in [{TABLE}]"));
+                } else if known(&key).is_none() && matches!(value, Value::Dict(..)) {
+                    let table = key.escape_debug();
+                    problems
+                        .push(format!("{place}: unknown table [{table}]; keys stand at the top or below [{TABLE}]"));
                 } else if self.accept(&key, &place, problems) {
                     self.lines.extend(line.map(|line| (key.clone(), line)));
                     self.values.insert(key, value);
@@ -201,12 +205,11 @@ fn toml_lines(text: &str) -> BTreeMap<(String, String), usize> {
             }
             continue;
         }
-        let bare = |name: &str| name.trim().trim_matches(['"', '\'']).to_owned();
         if let Some((name, _)) = line.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
-            table = bare(name.trim_start_matches('['));
+            table = name.trim_start_matches('[').trim().to_owned();
             lines.entry((String::new(), table.clone())).or_insert(number);
-        } else if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with('#')) {
-            lines.entry((table.clone(), bare(name))).or_insert(number);
+        } else if let Some((name, value)) = line.split_once('=').filter(|_| !line.starts_with(['#', '"', '\''])) {
+            lines.entry((table.clone(), name.trim().to_owned())).or_insert(number);
             open = ["\"\"\"", "'''"].into_iter().find(|quotes| value.matches(quotes).count() == 1);
         }
     }

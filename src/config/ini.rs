@@ -236,8 +236,36 @@ json.dump(out, sys.stdout)
         .to_vec();
         // And many random ones of pieces that matter; the numbers come from a fixed seed.
         let pieces = [
-            "[default]", "[x]", "[DEFAULT]", "[", "]", "a", "B", "=", ":", " = ", " : ", "\n", "\n", "\n", "\n ", "\n  ",
-            "\n\t", "\r\n", "\r", " ", "#", ";", "'", "\"", "%F", "é", "\u{a0}", "\x1c", "c = 1\n", "[default]\n",
+            "[default]",
+            "[x]",
+            "[DEFAULT]",
+            "[",
+            "]",
+            "a",
+            "B",
+            "=",
+            ":",
+            " = ",
+            " : ",
+            "\n",
+            "\n",
+            "\n",
+            "\n ",
+            "\n  ",
+            "\n\t",
+            "\r\n",
+            "\r",
+            " ",
+            "#",
+            ";",
+            "'",
+            "\"",
+            "%F",
+            "é",
+            "\u{a0}",
+            "\x1c",
+            "c = 1\n",
+            "[default]\n",
         ];
         let mut state = 0x2545_f491_4f6c_dd1d_u64;
         for _ in 0..3000 {

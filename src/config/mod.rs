@@ -15,6 +15,7 @@ mod keys;
 mod merged;
 mod reading;
 mod rsync_options;
+mod rsync_table;
 mod settings;
 mod validated;
 
@@ -37,7 +38,7 @@ pub struct ConfigError {
 }
 
 impl ConfigError {
-    /// The problems, in the order of their places; never empty.
+    /// The problems; never empty.
     pub fn problems(&self) -> &[String] {
         &self.problems
     }

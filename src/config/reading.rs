@@ -3,6 +3,8 @@
 use std::path::{Component, PathBuf};
 use std::time::Duration;
 
+use crate::machine::{Mode, escaped};
+
 use super::environment::Environment;
 use super::keys::{KEYS, Preset, known};
 use super::merged::{Found, Merged, Origin};
@@ -40,9 +42,14 @@ impl<'a> Reading<'a> {
         Self { environment, problems, notices, merged, rows: Vec::new() }
     }
 
-    /// The report's lines, in the table's order.
-    pub(super) fn into_rows(mut self) -> Vec<Row> {
+    /// The report's lines, in the table's order; what this mode does not use is marked.
+    pub(super) fn into_rows(mut self, mode: Mode) -> Vec<Row> {
         self.rows.sort_by_key(|row| KEYS.iter().position(|key| key.name == row.key));
+        for row in &mut self.rows {
+            if known(row.key).is_some_and(|key| !key.modes.contains(&mode)) {
+                row.origin.push_str(&format!(", not used on {mode}"));
+            }
+        }
         self.rows
     }
 
@@ -77,6 +84,21 @@ impl<'a> Reading<'a> {
         parse: impl FnOnce(&str) -> Result<T, String>,
         show: impl FnOnce(&T) -> String,
     ) -> Option<T> {
+        // What the operator typed is lost: 1.0 has become 1.
+        if let Some((Found::Number(_), _)) = self.find(key) {
+            self.refuse(key, "found a number, allowed is text in quotes");
+            return None;
+        }
+        self.parse_number(key, parse, show)
+    }
+
+    /// Like [`Reading::parse`], for keys where a TOML number will do as well.
+    fn parse_number<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
         let Some((found, origin)) = self.find(key) else {
             if known(key).is_some_and(|key| key.preset == Preset::Required) {
                 let missing = self.missing(key);
@@ -90,7 +112,7 @@ impl<'a> Reading<'a> {
             }
             Found::Text(text) if text.contains('\0') => Err("found a NUL character, allowed is any other".to_owned()),
             Found::Text(text) => parse(&text),
-            Found::Number(number) => parse(&number).map_err(|problem| format!("{problem} (a number without quotes)")),
+            Found::Number(number) => parse(&number),
             Found::List(_) => Err("found a list, allowed is one value".to_owned()),
             Found::Other(what) => Err(format!("found {what}, allowed is text in quotes or a number")),
         };
@@ -109,10 +131,6 @@ impl<'a> Reading<'a> {
     /// A key's value as text, not empty.
     pub(super) fn text(&mut self, key: &'static str, limit: usize) -> Option<String> {
         let secret = known(key).is_some_and(|key| key.secret);
-        if let Some((Found::Number(_), _)) = self.find(key) {
-            self.refuse(key, "found a number, allowed is text in quotes");
-            return None;
-        }
         let parse = |text: &str| match text.len() {
             0 => Err("found nothing, allowed is a text".to_owned()),
             length if length > limit => Err(format!("found {length} bytes, allowed are up to {limit}")),
@@ -133,7 +151,7 @@ impl<'a> Reading<'a> {
             let number = text.parse().ok().filter(|number| plain && (low..=high).contains(number));
             number.ok_or_else(|| format!("found {}, allowed is a whole number from {low} to {high}", shown_value(text)))
         };
-        self.parse(key, parse, u32::to_string)
+        self.parse_number(key, parse, u32::to_string)
     }
 
     /// A key's value as a decimal number of at most `high`, in millionths; digits beyond those are cut off. Zero only
@@ -146,7 +164,7 @@ impl<'a> Reading<'a> {
                 format!("found {}, allowed is a decimal number {low} up to {high}", shown_value(text))
             })
         };
-        self.parse(key, parse, |number| shown_decimal(*number))
+        self.parse_number(key, parse, |number| shown_decimal(*number))
     }
 
     /// A key's value as a length of time, in units of so many seconds.
@@ -173,7 +191,7 @@ impl<'a> Reading<'a> {
 
 /// A text on one line of the report.
 pub(super) fn one_line(text: &str) -> String {
-    crate::machine::escaped(text.as_bytes())
+    escaped(text.as_bytes())
 }
 
 /// A path that is absolute, climbs nowhere and is not the root, without doubled and trailing slashes.

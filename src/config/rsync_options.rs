@@ -2,283 +2,11 @@
 //! sees to itself are left out, those that would break the Promise are refused by name. What rsync may learn one day
 //! is refused until it has been looked at.
 
+use super::rsync_table::{Verdict, table};
 use super::shown_value;
 
 /// How many words `rsync_opts` may have.
 const WORD_LIMIT: usize = 64;
-
-/// Options that pass. In these tables a line is one option under all its names, the one to hand on first; `=` stands
-/// where it takes a value.
-const PASSED: &[&str] = &[
-    "--rsh= -e",
-    "--rsync-path=",
-    "--bwlimit=",
-    "--no-bwlimit",
-    "--timeout=",
-    "--sockopts=",
-    "--blocking-io",
-    "--no-blocking-io",
-    "--ipv4 -4",
-    "--ipv6 -6",
-    "--compress -z",
-    "--no-compress --no-z",
-    "--old-compress",
-    "--new-compress",
-    "--compress-choice= --zc=",
-    "--compress-level= --zl=",
-    "--compress-threads= --zt=",
-    "--skip-compress=",
-    "--whole-file -W",
-    "--no-whole-file --no-W",
-    "--block-size= -B",
-    "--checksum -c",
-    "--no-checksum --no-c",
-    "--checksum-seed=",
-    "--ignore-times -I",
-    "--inc-recursive --i-r",
-    "--no-inc-recursive --no-i-r",
-    "--protect-args --secluded-args -s",
-    "--no-protect-args --no-secluded-args --no-s",
-    "--max-alloc=",
-    "--fsync",
-    "--preallocate",
-    "--sparse -S",
-    "--no-sparse --no-S",
-    "--acls -A",
-    "--no-acls --no-A",
-    "--xattrs -X",
-    "--no-xattrs --no-X",
-    "--atimes -U",
-    "--no-atimes --no-U",
-    "--open-noatime",
-    "--no-open-noatime",
-    "--numeric-ids",
-    "--no-numeric-ids",
-    "--super",
-    "--no-super",
-];
-
-/// Options that are left out, and why.
-const LEFT_OUT: &[(&str, &[&str])] = &[
-    (
-        "synkler sees to that itself",
-        &[
-            "--archive -a",
-            "--recursive -r",
-            "--links -l",
-            "--perms -p",
-            "--times -t",
-            "--group -g",
-            "--owner -o",
-            "-D",
-            "--devices",
-            "--specials",
-            "--drop-D",
-            "--executability -E",
-            "--partial",
-            "-P",
-            "--from0 -0",
-        ],
-    ),
-    (
-        "synkler reads rsync's output itself",
-        &[
-            "--verbose -v",
-            "--no-verbose --no-v",
-            "--quiet -q",
-            "--progress",
-            "--no-progress",
-            "--human-readable -h",
-            "--no-human-readable --no-h",
-            "--stats",
-            "--itemize-changes -i",
-            "--no-itemize-changes --no-i",
-            "--8-bit-output -8",
-            "--no-8-bit-output --no-8",
-            "--no-motd",
-        ],
-    ),
-];
-
-/// Options that are refused, and why.
-const REFUSED: &[(&str, &[&str])] = &[
-    (
-        "a source is removed only by the cleanup script, after every receipt",
-        &["--remove-source-files", "--remove-sent-files"],
-    ),
-    (
-        "synkler alone decides what is removed",
-        &[
-            "--delete",
-            "--del --delete-during",
-            "--delete-before",
-            "--delete-delay",
-            "--delete-after",
-            "--delete-excluded",
-            "--delete-missing-args",
-            "--ignore-errors",
-            "--force",
-            "--no-force",
-            "--max-delete=",
-        ],
-    ),
-    (
-        "an item is handed over whole; what is to stay behind must not be in file_dir",
-        &[
-            "--exclude=",
-            "--exclude-from=",
-            "--include=",
-            "--include-from=",
-            "--filter= -f",
-            "-F",
-            "--cvs-exclude -C",
-            "--max-size=",
-            "--min-size=",
-            "--prune-empty-dirs -m",
-            "--no-prune-empty-dirs --no-m",
-            "--one-file-system -x",
-            "--no-one-file-system --no-x",
-            "--existing --ignore-non-existing",
-            "--ignore-existing",
-            "--ignore-missing-args",
-            "--update -u",
-            "--size-only",
-            "--modify-window= -@",
-        ],
-    ),
-    (
-        "synkler alone decides which names are sent and where they go",
-        &[
-            "--files-from=",
-            "--no-from0",
-            "--relative -R",
-            "--no-relative --no-R",
-            "--implied-dirs --i-d",
-            "--no-implied-dirs --no-i-d",
-            "--dirs -d",
-            "--no-dirs --no-d",
-            "--old-dirs --old-d",
-            "--mkpath",
-            "--no-mkpath",
-            "--temp-dir= -T",
-            "--partial-dir=",
-            "--no-partial",
-            "--delay-updates",
-            "--no-delay-updates",
-            "--backup -b",
-            "--no-backup",
-            "--backup-dir=",
-            "--suffix=",
-            "--compare-dest=",
-            "--copy-dest=",
-            "--link-dest=",
-            "--fuzzy -y",
-            "--no-fuzzy --no-y",
-            "--inplace",
-            "--no-inplace",
-            "--append",
-            "--no-append",
-            "--append-verify",
-            "--write-batch=",
-            "--only-write-batch=",
-            "--read-batch=",
-            "--iconv=",
-            "--no-iconv",
-            "--old-args",
-            "--no-old-args",
-            "--confine-root=",
-        ],
-    ),
-    (
-        "what arrives must be what was proven, entry by entry",
-        &[
-            "--copy-links -L",
-            "--copy-unsafe-links",
-            "--safe-links",
-            "--insecure-links",
-            "--munge-links",
-            "--no-munge-links",
-            "--copy-dirlinks -k",
-            "--keep-dirlinks -K",
-            "--hard-links -H",
-            "--no-hard-links --no-H",
-            "--chmod=",
-            "--chown=",
-            "--usermap=",
-            "--groupmap=",
-            "--fake-super",
-            "--copy-as=",
-            "--copy-devices",
-            "--write-devices",
-            "--no-write-devices",
-            "--omit-dir-times -O",
-            "--no-omit-dir-times --no-O",
-            "--omit-link-times -J",
-            "--no-omit-link-times --no-J",
-            "--crtimes -N",
-            "--no-crtimes --no-N",
-            "--protocol=",
-            "--checksum-choice= --cc=",
-            "--trust-sender",
-            "--no-recursive --no-r",
-            "--no-links --no-l",
-            "--no-perms --no-p",
-            "--no-times --no-t",
-            "--no-group --no-g",
-            "--no-owner --no-o",
-            "--no-devices",
-            "--no-specials",
-            "--no-D",
-        ],
-    ),
-    (
-        "a run must really copy, and to its end",
-        &["--dry-run -n", "--list-only", "--stop-after= --time-limit=", "--stop-at=", "--no-timeout"],
-    ),
-    (
-        "synkler reads rsync's output itself",
-        &[
-            "--info=",
-            "--debug=",
-            "--stderr=",
-            "--msgs2stderr",
-            "--no-msgs2stderr",
-            "--outbuf=",
-            "--out-format= --log-format=",
-            "--log-file=",
-            "--log-file-format=",
-            "--version -V",
-            "--help",
-        ],
-    ),
-    (
-        "it is only for an rsync daemon, and synkler goes by ssh; options for ssh stand in --rsh",
-        &[
-            "--daemon",
-            "--server",
-            "--sender",
-            "--config=",
-            "--dparam=",
-            "--detach",
-            "--no-detach",
-            "--motd",
-            "--address=",
-            "--port=",
-            "--contimeout=",
-            "--no-contimeout",
-            "--password-file=",
-            "--early-input=",
-        ],
-    ),
-    ("what it does to the far side cannot be judged here", &["--remote-option= -M"]),
-];
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Verdict {
-    Passes,
-    LeftOut(&'static str),
-    Refused(&'static str),
-}
 
 #[derive(Debug, Clone, Copy)]
 struct RsyncOption {
@@ -371,13 +99,6 @@ fn lookup(name: &str) -> Option<RsyncOption> {
             RsyncOption { name: first.trim_end_matches('='), takes_value: names.contains('='), verdict }
         },
     )
-}
-
-fn table() -> impl Iterator<Item = (&'static str, Verdict)> {
-    let passed = PASSED.iter().map(|names| (*names, Verdict::Passes));
-    let left_out = LEFT_OUT.iter().flat_map(|(why, rows)| rows.iter().map(|names| (*names, Verdict::LeftOut(why))));
-    let refused = REFUSED.iter().flat_map(|(why, rows)| rows.iter().map(|names| (*names, Verdict::Refused(why))));
-    passed.chain(left_out).chain(refused)
 }
 
 /// Splits one line of comma-separated values as Python's `csv` does, then trims each and drops the empty ones. An end
@@ -502,8 +223,8 @@ mod tests {
 
     #[test]
     fn the_installed_rsync_knows_every_option_that_passes() {
-        for row in PASSED {
-            let option = lookup(row.split(' ').next().unwrap().trim_end_matches('=')).unwrap();
+        for (names, _) in table().filter(|(_, verdict)| *verdict == Verdict::Passes) {
+            let option = lookup(names.split(' ').next().unwrap().trim_end_matches('=')).unwrap();
             let value = match option.name {
                 "--compress-choice" => "zlib",
                 "--sockopts" => "TCP_NODELAY",
@@ -520,7 +241,8 @@ mod tests {
 
     #[test]
     fn no_name_is_judged_twice() {
-        let mut names: Vec<_> = table().flat_map(|(names, _)| names.split(' ')).map(|n| n.trim_end_matches('=')).collect();
+        let mut names: Vec<_> =
+            table().flat_map(|(names, _)| names.split(' ')).map(|n| n.trim_end_matches('=')).collect();
         names.sort_unstable();
         let all = names.len();
         names.dedup();
@@ -530,8 +252,21 @@ mod tests {
     #[test]
     fn lists_are_split_as_python_splits_them() {
         let texts = [
-            "", "a", "a,b", "a, b ,c", ",,", "\"a,b\",c", "\"a\"\"b\"", "a\"b\",c", "\"a\"b,c", " \"a,b\"", "a b,\"c d\"",
-            "--rsh=ssh -p 22,--bwlimit=5", "\"--rsh=ssh -o \"\"X Y\"\"\",-z", "'a,b'", "é,\"ü,\"",
+            "",
+            "a",
+            "a,b",
+            "a, b ,c",
+            ",,",
+            "\"a,b\",c",
+            "\"a\"\"b\"",
+            "a\"b\",c",
+            "\"a\"b,c",
+            " \"a,b\"",
+            "a b,\"c d\"",
+            "--rsh=ssh -p 22,--bwlimit=5",
+            "\"--rsh=ssh -o \"\"X Y\"\"\",-z",
+            "'a,b'",
+            "é,\"ü,\"",
         ];
         const SCRIPT: &str = "
 import csv, json, sys

@@ -43,8 +43,9 @@ pub(super) fn validate(
     notices: &mut Vec<String>,
 ) -> Option<(Settings, Vec<Row>)> {
     let mut reading = Reading::new(merged, environment, problems, notices);
-    let settings = reading.settings();
-    Some((settings?, reading.into_rows()))
+    let settings = reading.settings()?;
+    let rows = reading.into_rows(settings.mode());
+    Some((settings, rows))
 }
 
 impl Reading<'_> {
@@ -246,7 +247,9 @@ impl Reading<'_> {
             Found::List(words) if words.iter().any(|word| word.contains('\0')) => (Err(nul()), String::new()),
             Found::List(words) => (Cleanup::from_words(&words, limit), shown_words(&words)),
             Found::Number(number) => (Err(format!("found {number}, allowed is a command")), String::new()),
-            Found::Other(what) => (Err(format!("found {what}, allowed is a command or a list of words")), String::new()),
+            Found::Other(what) => {
+                (Err(format!("found {what}, allowed is a command or a list of words")), String::new())
+            }
         };
         match cleanup {
             Ok(cleanup) => {
