@@ -27,7 +27,17 @@ pub(super) struct Store {
     path: PathBuf,
     // Fields are dropped in this order: the database is closed before the lock is given up.
     connection: Connection,
-    _lock: File,
+    _lock: Lock,
+}
+
+/// A lock on an open file, which the system gives up for us however the process ends.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child process that is just being started, until its exec.
+        drop(self.0.unlock());
+    }
 }
 
 impl Store {
@@ -161,8 +171,7 @@ fn create_state_dir(state_dir: &Path) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The lock belongs to the open file, so the system gives it up for us however the process ends.
-fn lock(state_dir: &Path) -> Result<File, JournalError> {
+fn lock(state_dir: &Path) -> Result<Lock, JournalError> {
     let path = state_dir.join("lock");
     let failed = |error| JournalError::from_io(&path, error);
     let mut options = OpenOptions::new();
@@ -179,7 +188,7 @@ fn lock(state_dir: &Path) -> Result<File, JournalError> {
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
-    Ok(file)
+    Ok(Lock(file))
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
@@ -235,6 +244,8 @@ fn damaged(path: &Path, what: &str) -> JournalError {
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::types::Value;
+
     use super::*;
     use crate::machine::{ItemName, Mode, TransferId};
 
@@ -242,22 +253,22 @@ mod tests {
         Owner { group: "default".parse().unwrap(), node: Node::new(Mode::Central, "hub".parse().unwrap()) }
     }
 
-    fn setting(store: &Store, pragma: &str) -> String {
-        let value = |row: &rusqlite::Row<'_>| row.get_ref(0).map(|value| format!("{value:?}"));
-        store.connection.query_row(&format!("PRAGMA {pragma}"), [], value).unwrap()
-    }
-
     #[test]
     fn the_connection_is_durable_and_small() {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), &owner()).unwrap();
-        assert_eq!(setting(&store, "synchronous"), "Integer(2)");
-        assert_eq!(setting(&store, "foreign_keys"), "Integer(0)");
-        assert_eq!(setting(&store, "cache_size"), "Integer(-2048)");
-        assert_eq!(setting(&store, "journal_size_limit"), "Integer(8388608)");
-        assert_eq!(setting(&store, "wal_autocheckpoint"), "Integer(1000)");
-        assert_eq!(setting(&store, "journal_mode"), "Text(\"wal\")");
-        assert_eq!(setting(&store, "user_version"), "Integer(1)");
+        for (pragma, value) in [
+            ("synchronous", Value::Integer(2)),
+            ("foreign_keys", Value::Integer(0)),
+            ("cache_size", Value::Integer(-2048)),
+            ("journal_size_limit", Value::Integer(8 << 20)),
+            ("wal_autocheckpoint", Value::Integer(1000)),
+            ("journal_mode", Value::Text("wal".to_owned())),
+            ("user_version", Value::Integer(1)),
+        ] {
+            let found: Value = store.connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            assert_eq!(found, value, "{pragma}");
+        }
     }
 
     #[test]
