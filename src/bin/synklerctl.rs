@@ -7,7 +7,8 @@ use std::io::{self, IsTerminal, Write};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, Subcommand};
 use synkler::control::{Client, ClientError, Look, STATUS_LIMIT, default_socket, socket_candidates, status_text};
 
 const EXIT_CODES: &str = "\
@@ -26,7 +27,7 @@ struct Arguments {
     #[arg(long, global = true, value_name = "PATH")]
     socket: Option<PathBuf>,
     /// The daemon's group, where several run on this host
-    #[arg(long, global = true, value_name = "ID", conflicts_with = "socket")]
+    #[arg(long, global = true, value_name = "ID")]
     id: Option<String>,
     /// Print one JSON document, the same in every version, instead of a text
     #[arg(long, global = true)]
@@ -70,7 +71,12 @@ impl Failure {
 }
 
 fn main() -> ExitCode {
-    let Err(failure) = run(&Arguments::parse()) else { return ExitCode::SUCCESS };
+    let arguments = Arguments::parse();
+    // Clap sees no conflict between an option before the verb and one behind it.
+    if arguments.socket.is_some() && arguments.id.is_some() {
+        Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or with --id").exit();
+    }
+    let Err(failure) = run(&arguments) else { return ExitCode::SUCCESS };
     let mut text = failure.to_string();
     let mut cause = failure.source();
     while let Some(source) = cause {

@@ -113,9 +113,8 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Entry), ControlError> {
 
 fn remove_stale(path: &Path) -> Result<(), ControlError> {
     let failed = |source| ControlError::Socket { path: path.to_owned(), source };
-    let refused = match connect(path) {
-        Ok(_) => return Err(ControlError::Live(path.to_owned())),
-        Err(err) => err,
+    let Err(refused) = connect(path) else {
+        return Err(ControlError::Live(path.to_owned()));
     };
     match refused.kind() {
         io::ErrorKind::NotFound => Ok(()),

@@ -10,7 +10,7 @@ const NARROWEST: usize = 40;
 const WHY_ROOM: usize = 48;
 /// The least room for item names beside it.
 const ITEM_ROOM: usize = 24;
-/// The most lines one reason takes.
+/// The most lines one reason takes, without what follows from it.
 const WHY_LINES: usize = 3;
 /// The most peers shown.
 const PEER_LINES: usize = 20;
@@ -86,7 +86,7 @@ impl Page {
     fn field(&mut self, label: &str, text: &str, ink: Option<Ink>) {
         let lines = wrap(&printable(text), self.look.width - LABEL, WHY_LINES);
         for (index, line) in lines.iter().enumerate() {
-            let label = if index == 0 { format!("{label}:") } else { String::new() };
+            let label = if index == 0 && !label.is_empty() { format!("{label}:") } else { String::new() };
             let line = ink.map_or_else(|| line.clone(), |ink| self.look.ink(ink, line));
             self.lines.push(format!("{label:>width$} {line}", width = LABEL - 1));
         }
@@ -170,7 +170,7 @@ impl Page {
         };
         let room = self.look.width.saturating_sub(columns.beside_item());
         let one_line = room >= ITEM_ROOM + 2 + WHY_ROOM;
-        let item_room = if one_line { room - 2 - WHY_ROOM } else { room };
+        let item_room = if one_line { (room * 2 / 5).max(room.min(ITEM_ROOM)) } else { room };
         columns.item = columns.item.min(item_room);
         columns.why = one_line.then(|| room - 2 - columns.item);
 
@@ -192,9 +192,14 @@ impl Page {
             (None, 0) => None,
             (None, _) => Some(Ink::Yellow),
         };
-        let mut why = wrap(&why(transfer, now), room, WHY_LINES)
-            .into_iter()
-            .map(|part| ink.map_or_else(|| part.clone(), |ink| self.look.ink(ink, &part)));
+        let mut lines = wrap(&why(transfer), room, WHY_LINES);
+        let outlook = outlook(transfer, now);
+        match lines.last_mut().filter(|last| width(last) + width(&outlook) + 2 <= room) {
+            _ if outlook.is_empty() => {}
+            Some(last) => last.push_str(&format!("; {outlook}")),
+            None => lines.push(cut(&outlook, room)),
+        }
+        let mut why = lines.into_iter().map(|part| ink.map_or_else(|| part.clone(), |ink| self.look.ink(ink, &part)));
         if columns.why.is_some() {
             let first = why.next().unwrap_or_default();
             self.lines.push(format!("{line}  {first}"));
@@ -264,33 +269,37 @@ impl Row<&str> {
     }
 }
 
-/// What it waits for, or how far it is; for central with the receipts; then what has failed and when it goes on.
-fn why(transfer: &TransferStatus, now: u64) -> String {
-    let mut why = match &transfer.progress {
-        Some(progress) => bar(progress),
-        None => transfer.reason.text.clone(),
-    };
+/// What it waits for, or how far it is; on central with the receipts that are missing.
+fn why(transfer: &TransferStatus) -> String {
+    if let Some(progress) = &transfer.progress {
+        return bar(progress);
+    }
+    let mut why = transfer.reason.text.clone();
     let missing: Vec<_> = transfer
         .receivers
         .iter()
         .filter(|receiver| receiver.received.is_none())
-        .map(|receiver| &*receiver.name)
+        .map(|receiver| receiver.name.as_str())
         .collect();
-    if transfer.progress.is_none() && !missing.is_empty() {
+    if !missing.is_empty() {
         let all = transfer.receivers.len();
         why.push_str(&format!("; {} of {all} receipts, not yet from {}", all - missing.len(), missing.join(", ")));
     }
-    if transfer.attempts > 0 {
-        let times = if transfer.attempts == 1 { "once".to_owned() } else { format!("{} times", transfer.attempts) };
-        why.push_str(&format!("; failed {times}"));
-    }
-    if let Some(next) = transfer.next {
-        match next.saturating_sub(now) {
-            0..1000 => why.push_str("; next try now"),
-            wait => why.push_str(&format!("; next in {}", span(wait, 1))),
-        }
-    }
     printable(&why)
+}
+
+/// What has failed and when it goes on; empty when neither is to be told.
+fn outlook(transfer: &TransferStatus, now: u64) -> String {
+    let failed = match transfer.attempts {
+        0 => None,
+        1 => Some("failed once".to_owned()),
+        times => Some(format!("failed {times} times")),
+    };
+    let next = transfer.next.map(|next| match next.saturating_sub(now) {
+        0..1000 => "next now".to_owned(),
+        wait => format!("next in {}", span(wait, 1)),
+    });
+    [failed, next].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
 /// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left`
@@ -311,8 +320,10 @@ fn bar(progress: &ProgressStatus) -> String {
     if let Some(seconds) = left.checked_div(progress.rate).filter(|_| left > 0) {
         text.push_str(&format!("  {} left", span(seconds.saturating_add(1).saturating_mul(1000), 1)));
     }
-    if progress.transfers > 1 {
-        text.push_str(&format!("  with {} others", progress.transfers - 1));
+    match progress.transfers {
+        0 | 1 => {}
+        2 => text.push_str("  with 1 other"),
+        transfers => text.push_str(&format!("  with {} others", transfers - 1)),
     }
     text
 }

@@ -76,8 +76,8 @@ pub(crate) fn wrap(text: &str, room: usize, lines: usize) -> Vec<String> {
     let mut rest = text;
     while wrapped.len() + 1 < lines && width(rest) > room {
         let fits = head(rest, room);
-        // A break leaves at least half a line filled, or is made within the word.
-        let at = fits.rfind(' ').filter(|at| *at > fits.len() / 2).unwrap_or(fits.len());
+        // A break leaves at least a third of the line filled, or is made within the word.
+        let at = fits.rfind(' ').filter(|at| *at > fits.len() / 3).unwrap_or(fits.len());
         let (line, left) = rest.split_at_checked(at).unwrap_or((rest, ""));
         if line.is_empty() {
             break;
@@ -199,7 +199,7 @@ mod tests {
         assert_eq!(cut("abcdef", 6), "abcdef");
         assert_eq!(cut("abcdefg", 6), "abcde…");
         assert_eq!(cut("漢字漢字", 6), "漢字…");
-        assert_eq!(cut_middle("a long name.txt", 10), "a long….txt".replace("long", "lon").replace(".txt", "txt"));
+        assert_eq!(cut_middle("a long name.txt", 10), "a long…txt");
         for room in 0..20 {
             for text in ["漢字漢字漢字漢字漢字.txt", "plain text that is long", "é🎉é🎉é🎉é🎉é🎉"]
             {
