@@ -146,8 +146,16 @@ impl Download {
         else {
             return;
         };
+        let row = &transfer.row;
         match sight {
             Sight::Gone => self.cleaned(id),
+            // A script that has begun may have changed it itself; before that, it is no longer what it was for.
+            Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
+                let text = "its cleanup script is not run: what stands there has been changed since it was delivered";
+                let name = row.name.clone();
+                self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+                self.cleaned(id);
+            }
             Sight::Present(_) => {
                 transfer.row.cleaned = true;
                 let item = transfer.row.name.clone();
