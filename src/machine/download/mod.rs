@@ -61,6 +61,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Verifying, Stage::Withdrawn, "central gives it up or knows nothing of it"),
     (Stage::Placing, Stage::Delivered, "it stands under its final name, durably"),
     (Stage::Placing, Stage::Wanted, "staging has lost it"),
+    (Stage::Placing, Stage::Withdrawn, "central gives it up while its name is taken"),
     (Stage::Delivered, Stage::Cleaning, "the script starts"),
     (Stage::Delivered, Stage::Cleaned, "there is no script, or its owner took it"),
     (Stage::Cleaning, Stage::Cleaned, "the script succeeded"),
