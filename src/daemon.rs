@@ -10,6 +10,7 @@ mod drivers;
 mod start;
 mod status;
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
@@ -31,7 +32,7 @@ const ROUND: usize = 512;
 /// STATUS= is renewed at most this often.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Finished transfers older than this leave the journal.
-const HISTORY: Duration = Duration::from_secs(90 * 24 * 60 * 60);
+const HISTORY_MILLIS: u64 = 90 * 24 * 60 * 60 * 1000;
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE_BATCH: u32 = 1000;
 /// When the machine asks for nothing, the loop looks in this often all the same.
@@ -54,7 +55,7 @@ pub enum DaemonError {
 struct Daemon {
     machine: Machine,
     clock: Clock,
-    journal: Journal,
+    journal: Arc<Journal>,
     drivers: Drivers,
     inputs: mpsc::Receiver<Input>,
     words: mpsc::Receiver<BrokerEvent>,
@@ -205,7 +206,7 @@ impl Daemon {
     }
 
     async fn prune(&self) {
-        let before = Time::from_millis(self.clock.now().as_millis().saturating_sub(HISTORY.as_millis() as u64));
+        let before = Time::from_millis(self.clock.now().as_millis().saturating_sub(HISTORY_MILLIS));
         loop {
             match self.journal.prune(before, PRUNE_BATCH).await {
                 Ok(count) if count >= PRUNE_BATCH as usize => {}

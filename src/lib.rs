@@ -4,7 +4,7 @@
 //! hop, and only then is the source cleaned up. A map of the tree, the outer layers first:
 //!
 //! - `bin/synkler.rs`, `bin/synklerctl.rs`: arguments in, exit code out.
-//! - `daemon`: the loop between the machine and the drivers.
+//! - [`daemon`]: the loop between the machine and the drivers.
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
 //! - [`wire`]: the serialised shapes of messages.
@@ -15,6 +15,7 @@
 
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod drivers;
 pub mod machine;
 pub mod wire;

@@ -18,7 +18,9 @@ use std::time::{Duration, Instant, SystemTime};
 use rustix::process::{Pid, Signal};
 use support::sshd::{HOST, Sshd, alive, comm, descendants, make_key};
 use synkler::drivers::rsync::{Rsync, Settings, VersionError};
-use synkler::machine::{Cause, Direction, Fault, Input, ItemName, Location, Reason, Run, RunId, RunOutcome, TransferId};
+use synkler::machine::{
+    Cause, Direction, Fault, Input, ItemName, Location, Reason, Run, RunId, RunOutcome, TransferId,
+};
 use tokio::sync::mpsc;
 
 /// Longer than anything here takes on a loaded machine.
@@ -441,7 +443,8 @@ async fn stubborn_runs_are_gone_within_three_seconds_though_nobody_listens() {
     }
     let processes = loop {
         let processes = descendants(std::process::id());
-        let ours = |pid: &&Pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok() && comm(**pid).as_deref() == Some("sleep");
+        let ours =
+            |pid: &&Pid| fs::read_link(format!("/proc/{pid}/cwd")).is_ok() && comm(**pid).as_deref() == Some("sleep");
         if processes.iter().filter(ours).count() >= 3 {
             break bench.local();
         }
@@ -479,7 +482,10 @@ async fn ssh_failures_say_what_to_do() {
     };
 
     let refused = with(sshd.ssh_with(1, &key, &known)).await;
-    assert_eq!(refused, (Fault::Passing, format!("{HOST} refuses the connection: check that sshd runs there, and on which port")));
+    assert_eq!(
+        refused,
+        (Fault::Passing, format!("{HOST} refuses the connection: check that sshd runs there, and on which port"))
+    );
 
     let other_key = sshd.path("other_key");
     make_key(&other_key);

@@ -134,6 +134,11 @@ impl Percent {
         Self { thousandths: thousandths.min(100_000) }
     }
 
+    /// In thousandths of a percent.
+    pub fn thousandths(self) -> u32 {
+        self.thousandths
+    }
+
     /// That share of `total`, rounded up.
     pub fn of(self, total: u64) -> u64 {
         let share = (u128::from(total) * u128::from(self.thousandths)).div_ceil(100_000);

@@ -1,5 +1,7 @@
 //! Which driver carries out which effect.
 
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -7,11 +9,11 @@ use tokio::sync::mpsc;
 
 use crate::config::Cleanup;
 use crate::drivers::broker::{Broker, DeliveryTag};
+use crate::drivers::cleanup;
 use crate::drivers::files::Files;
 use crate::drivers::journal::Journal;
 use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
-use crate::drivers::cleanup;
 use crate::machine::{Effect, Input, ItemName, Mode, Question, TransferId};
 
 /// The outside world of one node.
@@ -44,7 +46,7 @@ impl Drivers {
         });
     }
 
-    pub(super) fn carry_out(&self, effect: Effect) {
+    pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Say { to, words } => self.broker.publish(to, words),
             Effect::Hash { item, signature } => self.files.hash(item, signature),
@@ -52,9 +54,9 @@ impl Drivers {
             Effect::Take { transfer, place, name, kind } => self.files.take(transfer, place, name, kind),
             Effect::Verify { transfer, name, kind } => self.files.verify(transfer, name, kind),
             Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
-            Effect::Drop(transfer) => self.files.drop_transfer(transfer),
-            Effect::DropPlace(place) => self.files.drop_place(place),
-            Effect::Sweep { transfers, places } => self.files.sweep(transfers, places),
+            Effect::Drop(transfer) => self.files.discard(transfer),
+            Effect::DropPlace(place) => self.files.discard_place(place),
+            Effect::Sweep { transfers, places } => self.files.sweep(&transfers, &places),
             Effect::Measure => self.files.measure(),
             Effect::Run(run) => self.with_rsync(|rsync| rsync.start(run)),
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
@@ -64,8 +66,8 @@ impl Drivers {
         }
     }
 
-    fn with_rsync(&self, act: impl FnOnce(&Rsync)) {
-        match &self.rsync {
+    fn with_rsync(&mut self, act: impl FnOnce(&mut Rsync)) {
+        match &mut self.rsync {
             Some(rsync) => act(rsync),
             None => tracing::error!("bug: {} has no rsync", self.mode),
         }
@@ -76,8 +78,7 @@ impl Drivers {
             tracing::error!("bug: {} has no cleanup script", self.mode);
             return;
         };
-        use std::os::unix::ffi::OsStrExt;
-        let path = self.file_dir.join(std::ffi::OsStr::from_bytes(item.as_bytes()));
-        driver.run(transfer, item.clone(), script.argv(item, &path), script.timeout);
+        let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
+        driver.run(transfer, item, &script.argv(item, &path), script.timeout);
     }
 }

@@ -1,10 +1,11 @@
 //! From settings to a running daemon, and from a signal to its end.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::mpsc;
 
 use super::drivers::Drivers;
@@ -13,13 +14,15 @@ use crate::config::{Role, Settings};
 use crate::control::{Control, ControlError};
 use crate::drivers::broker::{Broker, BrokerSettings};
 use crate::drivers::clock::Clock;
-use crate::drivers::files::{Files, Layout, LayoutError};
+use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
-use crate::drivers::rsync::{Rsync, RsyncError};
-use crate::drivers::watch::Watch;
+use crate::drivers::manifest::{Site, SurveyError};
+use crate::drivers::rsync::{self, Rsync, VersionError};
+use crate::drivers::watch::{Surveyed, Watch};
 use crate::drivers::{cleanup, systemd};
 use crate::machine::{
-    BadRow, CentralSettings, DownloadSettings, InvalidLocation, Location, Machine, Mode, Restored, UploadSettings,
+    BadRow, CentralSettings, DownloadSettings, Input, InvalidLocation, ItemName, Location, Machine, Mode, Restored,
+    UploadSettings,
 };
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
@@ -49,16 +52,23 @@ pub enum StartError {
     Control(#[from] ControlError),
     /// rsync cannot serve.
     #[error(transparent)]
-    Rsync(#[from] RsyncError),
+    Rsync(#[from] VersionError),
     /// Central's directory cannot be named to the others.
-    #[error("file_dir")]
+    #[error("central_host and file_dir")]
     Spool(#[from] InvalidLocation),
-    /// The runtime cannot be made.
-    #[error("the async runtime cannot start")]
-    Runtime(#[source] std::io::Error),
+    /// The kernel gives neither event loop nor threads.
+    #[error("the system gives no event loop or threads")]
+    System(#[source] std::io::Error),
     /// It ran, and ended.
     #[error(transparent)]
     Ended(#[from] DaemonError),
+}
+
+impl StartError {
+    /// Whether the settings or what they name have to be changed before another start can succeed.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Layout(_) | Self::Rsync(_) | Self::Spool(_))
+    }
 }
 
 /// Runs one node until SIGTERM or SIGINT. READY is told when journal and control socket are up; the broker may
@@ -72,14 +82,11 @@ pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
         .enable_all()
         .max_blocking_threads(32)
         .build()
-        .map_err(StartError::Runtime)?;
+        .map_err(StartError::System)?;
     runtime.block_on(serve(settings, notices))
 }
 
 async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError> {
-    // A process that opens a file for writing while its lease is looked at makes the kernel send SIGIO, whose
-    // default action is to end us.
-    let _sigio = signal(SignalKind::io()).map_err(DaemonError::Signals)?;
     let mut signals = Signals::new()?;
     let clock = Clock::start();
     let layout = layout(&settings);
@@ -94,16 +101,15 @@ async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError>
     let unfinished = restored.rows.len();
     let machine = machine(&settings, restored, &clock)?;
     let rsync = rsync(&settings, &layout, &inputs).await?;
-    let files = Files::new(layout, inputs.clone(), WORKERS);
-    let watch = (settings.mode() == Mode::Upload).then(|| Watch::start(&settings.file_dir, files.surveyor(), inputs.clone()));
+    let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
+    let watch = (settings.mode() == Mode::Upload).then(|| watch(&settings.file_dir, inputs.clone()));
     let broker = Broker::start(broker_settings(&settings), words);
     let script = match &settings.role {
         Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),
         Role::Central { .. } => None,
     };
-    let cleanup = script.map(|script| {
-        (script, cleanup::Cleanup::new(settings.file_dir.clone(), settings.mode(), inputs.clone()))
-    });
+    let cleanup = script
+        .map(|script| (script, cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), inputs.clone())));
     let drivers = Drivers {
         mode: settings.mode(),
         file_dir: settings.file_dir.clone(),
@@ -152,9 +158,9 @@ async fn stop(daemon: Daemon) {
     // Drivers that still have something to say must not wait for a loop that listens no more.
     inputs.close();
     words.close();
-    let Drivers { broker, rsync, .. } = drivers;
+    let Drivers { broker, mut rsync, .. } = drivers;
     let rsync_ended = async {
-        if let Some(rsync) = &rsync {
+        if let Some(rsync) = &mut rsync {
             rsync.halt_all().await;
         }
     };
@@ -164,11 +170,48 @@ async fn stop(daemon: Daemon) {
 
 fn layout(settings: &Settings) -> Layout {
     let file_dir = settings.file_dir.clone();
+    let group = settings.group.clone();
     match settings.mode() {
-        Mode::Upload => Layout::Upload { file_dir },
-        Mode::Central => Layout::Central { file_dir, group: settings.group.clone() },
-        Mode::Download => Layout::Download { file_dir, group: settings.group.clone() },
+        Mode::Upload => Layout::Upload(Source::new(file_dir)),
+        Mode::Central => Layout::Central(Spool::new(file_dir, group)),
+        Mode::Download => Layout::Download(Staging::new(file_dir, group)),
     }
+}
+
+/// Central runs no rsync of its own: the others come to it.
+async fn rsync(
+    settings: &Settings,
+    layout: &Layout,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Option<Rsync>, StartError> {
+    let staging_dir = match layout {
+        Layout::Central(_) => return Ok(None),
+        Layout::Download(staging) => staging.staging_dir(),
+        Layout::Upload(source) => source.file_dir().to_owned(),
+    };
+    let settings = rsync::Settings {
+        program: settings.rsync.program.clone(),
+        options: settings.rsync.options.clone(),
+        file_dir: settings.file_dir.clone(),
+        staging_dir,
+    };
+    let rsync = Rsync::new(settings, inputs.clone());
+    let version = rsync.check_version().await?;
+    tracing::debug!("rsync {version}");
+    Ok(Some(rsync))
+}
+
+fn watch(file_dir: &Path, inputs: mpsc::Sender<Input>) -> Watch {
+    let path = file_dir.to_owned();
+    let survey = move |dir: BorrowedFd<'_>, item: &ItemName| {
+        let Ok(dir) = dir.try_clone_to_owned() else { return Surveyed::Unreadable };
+        match Site::within(dir, &path, item).survey() {
+            Ok(survey) => Surveyed::Present { signature: survey.signature(), size: survey.size() },
+            Err(SurveyError::Gone) => Surveyed::Gone,
+            Err(_) => Surveyed::Unreadable,
+        }
+    };
+    Watch::start(file_dir, survey, inputs)
 }
 
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {

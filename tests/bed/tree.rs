@@ -71,9 +71,35 @@ impl std::io::Write for Sink<'_> {
 /// Names that have broken tools of this kind, all legal.
 pub fn hostile_names() -> Vec<Vec<u8>> {
     let mut names: Vec<Vec<u8>> = [
-        "a b c.txt", "a [b] c.txt", "new\nline", "it's \"quoted\"", "$(touch pwned)", "`id`", "-rf", "--delete", "*", "?", "[ab]",
-        "%F", "%", "#comment", ";semicolon", "&amp", "trailing space ", " leading", "tab\there", "back\\slash", "häßlich-日本語-🦀",
-        "~", "~root", "a;b|c>d<e", "{x,y}", "!history", "\u{202e}gnp.exe", "x:y", "user@host:file",
+        "a b c.txt",
+        "a [b] c.txt",
+        "new\nline",
+        "it's \"quoted\"",
+        "$(touch pwned)",
+        "`id`",
+        "-rf",
+        "--delete",
+        "*",
+        "?",
+        "[ab]",
+        "%F",
+        "%",
+        "#comment",
+        ";semicolon",
+        "&amp",
+        "trailing space ",
+        " leading",
+        "tab\there",
+        "back\\slash",
+        "häßlich-日本語-🦀",
+        "~",
+        "~root",
+        "a;b|c>d<e",
+        "{x,y}",
+        "!history",
+        "\u{202e}gnp.exe",
+        "x:y",
+        "user@host:file",
     ]
     .iter()
     .map(|name| name.as_bytes().to_vec())

@@ -111,7 +111,11 @@ impl Scene {
         assert!(tree::survey(&self.sent) == self.expected, "the source's own script has got the very same");
         assert!(tree::survey(&upload.file_dir).is_empty());
         let download = &self.nodes["download"];
-        assert!(tree::survey(&download.file_dir).is_empty(), "something was delivered twice: {:?}", tree::survey(&download.file_dir).keys());
+        assert!(
+            tree::survey(&download.file_dir).is_empty(),
+            "something was delivered twice: {:?}",
+            tree::survey(&download.file_dir).keys()
+        );
         for (mode, node) in &self.nodes {
             assert_eq!(node.log.count(|line| line.contains("ERROR")), 0, "{mode} logged errors:\n{}", node.log.text());
         }

@@ -15,7 +15,8 @@ fn script(bed: &Bed, name: &str) -> String {
 }
 
 fn uploads(bed: &Bed) -> [Node; 2] {
-    ["up1", "up2"].map(|name| bed.upload(name, &format!("settle_seconds = 0\n{}", script(bed, &format!("sent-{name}")))))
+    ["up1", "up2"]
+        .map(|name| bed.upload(name, &format!("settle_seconds = 0\n{}", script(bed, &format!("sent-{name}")))))
 }
 
 #[test]

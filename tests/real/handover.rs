@@ -25,7 +25,8 @@ pub struct Trio {
 impl Trio {
     pub fn new(bed: &Bed, central: &str) -> Self {
         let (sent, arrived) = (bed.side("sent"), bed.side("arrived"));
-        let script = |to: &Path| format!("cleanup_script = [\"mv\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display());
+        let script =
+            |to: &Path| format!("cleanup_script = [\"mv\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display());
         let mut trio = Self {
             upload: bed.upload("up", &format!("settle_seconds = 0\n{}", script(&sent))),
             central: bed.central("mid", central),

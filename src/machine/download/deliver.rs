@@ -88,15 +88,17 @@ impl Download {
             self.placing.leave(&id);
             return;
         };
-        let upload = transfer.row.upload.clone();
+        let (upload, created) = (transfer.row.upload.clone(), transfer.row.created);
         let same = self.by_name.get(name);
         let under_way = same.into_iter().flatten().filter_map(|other| Some((other, self.transfers.get(other)?)));
         let delivered = under_way.filter(|(other, transfer)| **other != id && transfer.stage.is_delivered());
         let latest = delivered.map(|(_, transfer)| (&transfer.row, transfer.stage)).max_by_key(|(row, _)| row.since);
+        // What came after this one is newer at the source too.
+        let older = |row: &Row| row.upload == upload && row.created <= created;
         let ours = match (&latest, &row) {
             // A script that has not succeeded yet still needs the item that it was promised.
-            (Some((row, stage)), _) => (row.upload == upload && *stage == Stage::Cleaned).then_some(row.signature),
-            (None, Some(row)) => (row.upload == upload).then_some(row.signature),
+            (Some((row, stage)), _) => (older(row) && *stage == Stage::Cleaned).then_some(row.signature),
+            (None, Some(row)) => older(row).then_some(row.signature),
             (None, None) => None,
         };
         let holder = latest.map(|(row, _)| row.upload.clone()).or(row.as_ref().map(|row| row.upload.clone()));
@@ -146,8 +148,16 @@ impl Download {
         else {
             return;
         };
+        let row = &transfer.row;
         match sight {
             Sight::Gone => self.cleaned(id),
+            // A script that has begun may have changed it itself; before that, it is no longer what it was for.
+            Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
+                let text = "its cleanup script is not run: what stands there has been changed since it was delivered";
+                let name = row.name.clone();
+                self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+                self.cleaned(id);
+            }
             Sight::Present(_) => {
                 transfer.row.cleaned = true;
                 let item = transfer.row.name.clone();

@@ -228,8 +228,11 @@ impl Download {
             return;
         }
         let name = transfer.row.name.clone();
+        let taken = transfer.row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::NameTaken);
+        let only_waits = taken && !self.placing.is_inside(&id);
         match transfer.stage {
-            Stage::Wanted | Stage::Pulling | Stage::Verifying => {
+            Stage::Placing if !only_waits => {}
+            Stage::Wanted | Stage::Pulling | Stage::Verifying | Stage::Placing => {
                 self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("not fetched: {why}"));
                 self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
                 self.finish(id);

@@ -61,6 +61,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Verifying, Stage::Withdrawn, "central gives it up or knows nothing of it"),
     (Stage::Placing, Stage::Delivered, "it stands under its final name, durably"),
     (Stage::Placing, Stage::Wanted, "staging has lost it"),
+    (Stage::Placing, Stage::Withdrawn, "central gives it up while its name is taken"),
     (Stage::Delivered, Stage::Cleaning, "the script starts"),
     (Stage::Delivered, Stage::Cleaned, "there is no script, or its owner took it"),
     (Stage::Cleaning, Stage::Cleaned, "the script succeeded"),
@@ -139,8 +140,15 @@ impl Download {
         for row in restored.rows {
             download.restore(row)?;
         }
+<<<<<<< HEAD
         let transfers = download.transfers.keys().copied().collect();
         download.desk.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
+=======
+        // What stands under its final name has nothing in staging any more but leftovers.
+        let staged = download.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
+        let transfers = staged.map(|(id, _)| *id).collect();
+        download.desk.effect(Effect::Sweep { transfers, places: Default::default() });
+>>>>>>> sim
         Ok(download)
     }
 

@@ -77,6 +77,11 @@ impl Upload {
             Stage::Granted | Stage::Sending | Stage::Checking if !known && !stale => {}
             Stage::Received if !known && !stale => {}
             Stage::Sent if !known && !stale => {}
+            // Either this word is late, or an old `received` was: central's answer tells which.
+            Stage::Received if known => {
+                self.desk.say(Address::Node(from.clone()), Words::Sent { place, transfers: vec![id] });
+                return;
+            }
             Stage::Sent | Stage::Freed | Stage::Withdrawing => {
                 self.desk.timers.set(Timer::Say(id), self.desk.now);
                 return;
