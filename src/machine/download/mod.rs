@@ -140,15 +140,10 @@ impl Download {
         for row in restored.rows {
             download.restore(row)?;
         }
-<<<<<<< HEAD
-        let transfers = download.transfers.keys().copied().collect();
-        download.desk.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
-=======
         // What stands under its final name has nothing in staging any more but leftovers.
         let staged = download.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
         let transfers = staged.map(|(id, _)| *id).collect();
-        download.desk.effect(Effect::Sweep { transfers, places: Default::default() });
->>>>>>> sim
+        download.desk.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
         Ok(download)
     }
 
