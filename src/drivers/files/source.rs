@@ -120,7 +120,6 @@ pub(super) fn written(site: &Site, survey: &Survey) -> Result<Option<String>, Su
 mod tests {
     use std::fs::{self, File, OpenOptions};
     use std::io::{Seek, Write};
-    use std::sync::atomic::{AtomicBool, Ordering};
 
     use super::*;
     use crate::drivers::files::testing::{as_nobody, name};
@@ -141,6 +140,11 @@ mod tests {
 
     fn hash(source: &Source, item: &ItemName) -> HashOutcome {
         source.hash(item, signature(source, item))
+    }
+
+    fn is_open(path: &Path) -> bool {
+        let open = fs::read_dir("/proc/self/fd").unwrap();
+        open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
     }
 
     #[test]
@@ -176,19 +180,17 @@ mod tests {
         fs::write(&path, vec![b'a'; 32 << 20]).unwrap();
         let item = name("item");
         let before = signature(&source, &item);
-        let (stop, started) = (AtomicBool::new(false), std::sync::Barrier::new(2));
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                started.wait();
-                while !stop.load(Ordering::Relaxed) {
-                    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
-                    file.seek(std::io::SeekFrom::End(-1)).unwrap();
-                    file.write_all(b"b").unwrap();
+                // Whoever opens it has looked at it before and is about to read it.
+                while !is_open(&path) {
+                    std::thread::yield_now();
                 }
+                let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+                file.seek(std::io::SeekFrom::End(-1)).unwrap();
+                file.write_all(b"b").unwrap();
             });
-            started.wait();
             let outcome = source.hash(&item, before);
-            stop.store(true, Ordering::Relaxed);
             assert!(matches!(outcome, HashOutcome::Changed(_)), "{outcome:?}");
         });
         let HashOutcome::Changed(sighting) = source.hash(&item, before) else { panic!() };
@@ -234,13 +236,13 @@ mod tests {
             fs::create_dir(dir.path().join("item")).unwrap();
             let secret = dir.path().join("item/secret");
             fs::write(&secret, "x").unwrap();
-            fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(&secret, fs::Permissions::from_mode(0o000)).unwrap();
             let HashOutcome::Held(reason) = hash(&source, &name("item")) else { panic!() };
             assert_eq!(reason.cause(), Cause::Unreadable);
             assert!(reason.detail().ends_with("item/secret: permission denied"), "{reason}");
 
             fs::create_dir(dir.path().join("closed")).unwrap();
-            fs::set_permissions(dir.path().join("closed"), fs::Permissions::from_mode(0)).unwrap();
+            fs::set_permissions(dir.path().join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
             let Sight::Unreadable(reason) = source.look(&name("closed")) else { panic!() };
             assert!(reason.detail().ends_with("closed: permission denied"), "{reason}");
 
