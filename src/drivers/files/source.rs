@@ -263,6 +263,7 @@ mod tests {
             fs::set_permissions(dir.path().join("closed"), fs::Permissions::from_mode(0o000)).unwrap();
             let Sight::Unreadable(reason) = source.look(&name("closed")) else { panic!() };
             assert!(reason.detail().ends_with("closed: permission denied"), "{reason}");
+            fs::remove_dir(dir.path().join("closed")).unwrap();
 
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).unwrap();
             let error = source.prepare().unwrap_err();
