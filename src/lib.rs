@@ -11,6 +11,7 @@
 //! - [`drivers`]: one outside thing each.
 //! - [`machine`]: the decisions; pure.
 
+#![warn(unreachable_pub)]
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing))]
 
 pub mod config;

@@ -107,7 +107,6 @@ fn subscriber(level: Level, layer: impl Layer<Filtered> + Send + Sync) -> (impl 
 /// Whether stderr is the stream that the service manager connected to the journal: a shell in a service inherits
 /// the variable, but not always the stream.
 fn stderr_is_journal() -> bool {
-    #[expect(clippy::disallowed_methods, reason = "the service manager tells it in no other way")]
     let stream = std::env::var("JOURNAL_STREAM").ok();
     stream.is_some_and(|stream| fstat(io::stderr()).is_ok_and(|stat| names_file(&stream, stat.st_dev, stat.st_ino)))
 }
