@@ -1,1 +1,111 @@
 //! From files and environment to validated settings.
+//!
+//! Three stages: raw (one config file in one of two spellings, the environment), merged (which layer wins for each
+//! key, and where it stands), validated ([`Settings`]; the rest of the program sees only these). What is wrong is
+//! collected and reported together, each line naming file and line or variable, the key, what was found and what is
+//! allowed. A secret's value is in no error, notice or report.
+//!
+//! This is the only place that knows figment.
+
+mod cleanup;
+mod environment;
+mod file;
+mod ini;
+mod keys;
+mod merged;
+mod reading;
+mod rsync_options;
+mod rsync_table;
+mod settings;
+mod validated;
+
+use std::path::{Path, PathBuf};
+
+pub use cleanup::Cleanup;
+pub use environment::Environment;
+pub use keys::{KEYS, Key, Preset};
+pub use settings::{Broker, Percent, Role, Rsync, Secret, Settings};
+
+use merged::Merged;
+use reading::Row;
+
+/// Why there are no settings: every problem found, one a line. It is for the operator to mend; trying again does
+/// not help.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", problems.join("\n"))]
+pub struct ConfigError {
+    problems: Vec<String>,
+}
+
+impl ConfigError {
+    /// The problems; never empty.
+    pub fn problems(&self) -> &[String] {
+        &self.problems
+    }
+}
+
+/// Settings, and how they came about.
+#[derive(Debug)]
+pub struct Loaded {
+    /// What the daemon works from.
+    pub settings: Settings,
+    /// What the operator should know though nothing is wrong: one line each, for the log.
+    pub notices: Vec<String>,
+    /// The config file that was read, if there was one.
+    pub file: Option<PathBuf>,
+    rows: Vec<Row>,
+}
+
+impl Loaded {
+    /// What `--check` prints: every key, the value in force and where it came from, one a line, without an end of
+    /// line after the last. Secrets are hidden.
+    pub fn report(&self) -> String {
+        let width = |text: fn(&Row) -> &str| self.rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
+        let (keys, values) = (width(|row| row.key), width(|row| &row.shown).min(40));
+        let mut lines = vec![match &self.file {
+            Some(path) => format!("config file: {}", shown_path(path)),
+            None => "config file: none".to_owned(),
+        }];
+        for Row { key, shown, origin } in &self.rows {
+            lines.push(format!("{key:keys$}  {shown:values$}  ({origin})"));
+        }
+        lines.extend(self.notices.iter().map(|notice| format!("notice: {notice}")));
+        lines.join("\n")
+    }
+}
+
+/// Finds the config file, reads it, lays the environment over it and validates the result. `explicit` is the
+/// `--config` option; without it the search goes `$SYNKLER_CONF` (a file, or a directory that holds
+/// `synkler.conf`), `$HOME/synkler.conf`, `$HOME/.config/synkler/synkler.conf`, `/etc/synkler.conf`. Without any file
+/// the environment alone may do. Looks at no directory that a setting names; reads `password_file`.
+pub fn load(explicit: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
+    let refused = |problems| ConfigError { problems };
+    let path = environment.config_file(explicit).map_err(|problem| refused(vec![problem]))?;
+    let mut problems = Vec::new();
+    let mut notices = Vec::new();
+    let raw = match &path {
+        Some(path) => Some(file::read(path, &mut problems, &mut notices).ok_or_else(|| refused(problems.clone()))?),
+        None => None,
+    };
+    let variables = environment.settings(&mut problems);
+    let merged = Merged::new(raw, variables);
+    match validated::validate(&merged, environment, &mut problems, &mut notices) {
+        Some((settings, rows)) if problems.is_empty() => Ok(Loaded { settings, notices, file: path, rows }),
+        _ => Err(refused(problems)),
+    }
+}
+
+/// A path in a message: one line, whatever bytes it holds.
+fn shown_path(path: &Path) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    crate::machine::escaped(path.as_os_str().as_bytes())
+}
+
+/// A value in a message, cut to a length that still fits one line.
+fn shown_value(text: &str) -> String {
+    const LIMIT: usize = 100;
+    match text.char_indices().nth(LIMIT) {
+        Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
+        None => format!("{text:?}"),
+    }
+}

@@ -1,1 +1,68 @@
-//! TODO-STUB
+//! The daemon's only source of time.
+//!
+//! The wall clock is read once, at start; from then on the time is that reading plus what `CLOCK_BOOTTIME` has
+//! counted, which never goes backwards and counts while the machine is suspended. When the wall clock is stepped
+//! (a machine that boots in 1970 and hears of NTP later) the daemon's time stays as far off as it was until its next
+//! start. That is on purpose: a step forward that was followed would shorten `keep_minutes` and every other wait by
+//! the size of the step. The service is ordered after `time-sync.target` so that the first reading is a good one.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use rustix::time::{ClockId, clock_gettime};
+
+use crate::machine::Time;
+
+/// A clock that never goes backwards.
+#[derive(Debug, Clone, Copy)]
+pub struct Clock {
+    started: Time,
+    counted: Duration,
+}
+
+impl Clock {
+    /// Reads the wall clock, for the only time.
+    pub fn start() -> Self {
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Self { started: Time::default().after(wall), counted: boot_time() }
+    }
+
+    /// What time it is.
+    pub fn now(&self) -> Time {
+        self.started.after(boot_time().saturating_sub(self.counted))
+    }
+}
+
+fn boot_time() -> Duration {
+    // The kernel counts up from zero, so the conversion cannot fail.
+    Duration::try_from(clock_gettime(ClockId::Boottime)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn agrees_with_the_wall_clock_and_never_goes_back() {
+        let clock = Clock::start();
+        let mut earlier = clock.now();
+        for _ in 0..10_000 {
+            let now = clock.now();
+            assert!(now >= earlier);
+            earlier = now;
+        }
+        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+        let off = u64::try_from(wall.as_millis()).unwrap().abs_diff(clock.now().as_millis());
+        assert!(off < 1000, "{off} ms apart");
+    }
+
+    #[test]
+    fn counts_from_its_start() {
+        let started = Time::from_millis(1_700_000_000_000);
+        let clock = Clock { started, counted: boot_time().saturating_sub(Duration::from_secs(90)) };
+        let passed = clock.now().since(started);
+        assert!(passed >= Duration::from_secs(90) && passed < Duration::from_secs(95), "{passed:?}");
+        // Nothing is subtracted when the count should ever lie ahead.
+        let ahead = Clock { started, counted: boot_time() + Duration::from_secs(90) };
+        assert_eq!(ahead.now(), started);
+    }
+}

@@ -1,1 +1,124 @@
-//! TODO-STUB
+//! What a file system has left, and how it says no.
+
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{CWD, Mode, OFlags, fstatvfs, openat};
+use rustix::io::Errno;
+
+use crate::machine::{Cause, Reason, escaped};
+
+/// How much of a path an error shows; the middle of a longer one is left out.
+const SHOWN_LIMIT: usize = 180;
+
+/// The space of one file system, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Space {
+    /// What this process may still use: without what the file system keeps back for root.
+    pub free: u64,
+    /// Its size.
+    pub total: u64,
+}
+
+/// Asks the file system that holds `dir`. Fails when `dir` is not there or cannot be opened.
+pub fn space(dir: &Path) -> Result<Space, Refusal> {
+    let refused = |errno| Refusal::new("measure", dir, errno);
+    let dir = openat(CWD, dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
+    let stat = fstatvfs(&dir).map_err(refused)?;
+    Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), total: stat.f_blocks.saturating_mul(stat.f_frsize) })
+}
+
+/// The file system refused something: what, to which path, and why. `Display` is one line with the path
+/// escaped and shortened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("cannot {doing} {}: {}", shown(.path), errno_text(*.errno))]
+pub struct Refusal {
+    doing: &'static str,
+    path: PathBuf,
+    errno: Errno,
+}
+
+impl Refusal {
+    /// `doing` completes "cannot ...", such as `read` or `rename`.
+    pub fn new(doing: &'static str, path: &Path, errno: Errno) -> Self {
+        Self { doing, path: path.to_owned(), errno }
+    }
+
+    /// What the system call returned.
+    pub fn errno(&self) -> Errno {
+        self.errno
+    }
+
+    /// As a reason to wait: [`Cause::Space`] for a full disk or quota, else [`Cause::Storage`].
+    pub fn reason(&self) -> Reason {
+        let cause = match self.errno {
+            Errno::NOSPC | Errno::DQUOT => Cause::Space,
+            _ => Cause::Storage,
+        };
+        Reason::with(cause, &self.to_string())
+    }
+}
+
+/// A path as one printable line, the middle of a long one left out.
+pub(crate) fn shown(path: &Path) -> String {
+    let text = escaped(path.as_os_str().as_encoded_bytes());
+    let count = text.chars().count();
+    if count <= SHOWN_LIMIT {
+        return text;
+    }
+    let half = SHOWN_LIMIT / 2;
+    text.chars().take(half).chain("...".chars()).chain(text.chars().skip(count - half)).collect()
+}
+
+fn errno_text(errno: Errno) -> String {
+    let known = match errno {
+        Errno::ACCESS => "permission denied",
+        Errno::PERM => "not permitted",
+        Errno::NOSPC => "no space left on the file system",
+        Errno::DQUOT => "disk quota used up",
+        Errno::ROFS => "the file system is mounted read-only",
+        Errno::NOENT => "it is not there",
+        Errno::NOTDIR => "it is not a directory",
+        Errno::NAMETOOLONG => "the name is too long for the file system",
+        Errno::LOOP => "a symbolic link stands there",
+        _ => "",
+    };
+    if !known.is_empty() {
+        return known.to_owned();
+    }
+    let text = std::io::Error::from(errno).to_string();
+    let text = text.split(" (os error").next().unwrap_or(&text);
+    text.chars().enumerate().map(|(at, c)| if at == 0 { c.to_ascii_lowercase() } else { c }).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn space_is_what_df_tells() {
+        let dir = tempfile::tempdir().unwrap();
+        let space = space(dir.path()).unwrap();
+        let df = std::process::Command::new("df")
+            .args(["--block-size=1", "--output=size,avail"])
+            .arg(dir.path())
+            .output()
+            .unwrap();
+        let text = String::from_utf8(df.stdout).unwrap();
+        let numbers: Vec<u64> = text.lines().nth(1).unwrap().split_whitespace().map(|n| n.parse().unwrap()).collect();
+        assert_eq!(space.total, numbers[0]);
+        assert!(space.free.abs_diff(numbers[1]) < space.total / 20, "{space:?} {numbers:?}");
+    }
+
+    #[test]
+    fn refusals_name_the_path_in_one_short_line() {
+        let missing = space(Path::new("/nowhere/at\nall")).unwrap_err();
+        assert_eq!(missing.to_string(), "cannot measure /nowhere/at\\nall: it is not there");
+        let path = PathBuf::from(format!("/{}/end", "long".repeat(1000)));
+        let reason = Refusal::new("write", &path, Errno::NOSPC).reason();
+        assert_eq!(reason.cause(), Cause::Space);
+        assert!(reason.detail().ends_with("/end: no space left on the file system"), "{reason}");
+        assert_eq!(Refusal::new("write", &path, Errno::ROFS).reason().cause(), Cause::Storage);
+        let other = Refusal::new("read", Path::new("/x"), Errno::IO);
+        assert_eq!(other.to_string(), "cannot read /x: input/output error");
+    }
+}

@@ -1,1 +1,437 @@
-//! TODO-STUB
+//! Every entry of an item: what tells that it was touched (its signature) and what proves it (its digest).
+//!
+//! An item is walked relative to directory descriptors; symbolic links are never followed and nothing that
+//! could block is ever opened to the point of blocking, because what lies there may be anybody's making.
+//!
+//! The digest of a regular file is the MD5 of its bytes. That of a directory or a symbolic link is the MD5 of
+//! its manifest text: one line an entry, sorted bytewise by path, the item itself under the path `.`:
+//!
+//! ```text
+//! d 0755 - - .
+//! f 0644 5 5d41402abc4b2a76b9719d911017c592 a%20file
+//! l - - ../target link
+//! ```
+//!
+//! The fields are: kind, permissions (`mode & 0777`), size, MD5 of the bytes, path; for a link its target
+//! stands in place of the MD5. Paths and targets are encoded as [`encode_bytes`] does it, and a space as `%20`.
+//! Times are no part of it, because file systems keep them with different precision.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use md5::{Digest as _, Md5};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx};
+use rustix::io::{Errno, retry_on_intr};
+
+use super::disk::{Refusal, shown};
+use crate::machine::{Cause, Digest, Fingerprint, ItemName, Kind, Reason, Signature, encode_bytes};
+
+/// The most entries an item may have.
+pub const SURVEY_LIMIT: usize = 2_000_000;
+/// The longest path inside an item, in bytes: rsync refuses paths of more than 4,095 with the directory that
+/// holds the item.
+pub const PATH_LIMIT: usize = 3_500;
+
+const BUFFER: usize = 64 * 1024;
+const ITSELF: &[u8] = b".";
+
+/// What an entry is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Form {
+    /// A regular file.
+    File,
+    /// A directory.
+    Directory,
+    /// A symbolic link to this target.
+    Symlink(Box<[u8]>),
+    /// A fifo, socket or device.
+    Special,
+}
+
+/// One entry of an item.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Below the item; the item itself is `.`.
+    pub path: Box<[u8]>,
+    /// What it is.
+    pub form: Form,
+    /// `mode & 07777`.
+    pub permissions: u16,
+    /// Its inode.
+    pub inode: u64,
+    /// As the file system tells it.
+    pub size: u64,
+    modified: (i64, u32),
+    changed: (i64, u32),
+}
+
+impl Entry {
+    /// Its line in the manifest text; `digest` is needed for regular files only.
+    pub fn line(&self, digest: Option<Digest>) -> String {
+        let field = |bytes: &[u8]| encode_bytes(bytes).replace(' ', "%20");
+        let path = field(&self.path);
+        let permissions = self.permissions & 0o777;
+        match (&self.form, digest) {
+            (Form::File, Some(digest)) => format!("f {permissions:04o} {} {digest} {path}\n", self.size),
+            (Form::Directory, _) => format!("d {permissions:04o} - - {path}\n"),
+            (Form::Symlink(target), _) => format!("l - - {} {path}\n", field(target)),
+            // No upload announces these, so a copy that holds one never equals what was announced.
+            (Form::Special | Form::File, _) => format!("x - - - {path}\n"),
+        }
+    }
+}
+
+/// Everything about an item but its bytes, at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Survey {
+    entries: Vec<Entry>,
+    top: usize,
+    signature: Signature,
+}
+
+impl Survey {
+    fn new(mut entries: Vec<Entry>) -> Self {
+        entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
+        let top = entries.iter().position(|entry| &*entry.path == ITSELF).unwrap_or(0);
+        let mut hasher = Md5::new();
+        for entry in &entries {
+            let form: u8 = match entry.form {
+                Form::File => b'f',
+                Form::Directory => b'd',
+                Form::Symlink(_) => b'l',
+                Form::Special => b'x',
+            };
+            hasher.update(&entry.path);
+            hasher.update([0, form]);
+            hasher.update(entry.inode.to_le_bytes());
+            hasher.update(entry.size.to_le_bytes());
+            for (seconds, nanos) in [entry.modified, entry.changed] {
+                hasher.update(seconds.to_le_bytes());
+                hasher.update(nanos.to_le_bytes());
+            }
+        }
+        Self { entries, top, signature: Signature(hasher.finalize().into()) }
+    }
+
+    /// Every entry, sorted bytewise by path.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    /// What tells whether anybody has touched it.
+    pub fn signature(&self) -> Signature {
+        self.signature
+    }
+
+    /// What the item is; `None` for a fifo, socket or device.
+    pub fn kind(&self) -> Option<Kind> {
+        match self.top()?.form {
+            Form::File => Some(Kind::File),
+            Form::Directory => Some(Kind::Directory),
+            Form::Symlink(_) => Some(Kind::Symlink),
+            Form::Special => None,
+        }
+    }
+
+    /// The inode of the item itself.
+    pub fn inode(&self) -> u64 {
+        self.top().map_or(0, |entry| entry.inode)
+    }
+
+    /// The bytes of all its regular files.
+    pub fn size(&self) -> u64 {
+        self.files().fold(0, |sum, entry| sum.saturating_add(entry.size))
+    }
+
+    /// Its proof, once its digest is known.
+    pub fn fingerprint(&self, digest: Digest) -> Fingerprint {
+        Fingerprint { size: self.size(), digest }
+    }
+
+    /// The first fifo, socket or device in it.
+    pub fn special(&self) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.form == Form::Special)
+    }
+
+    /// Its regular files.
+    pub fn files(&self) -> impl Iterator<Item = &Entry> {
+        self.entries.iter().filter(|entry| entry.form == Form::File)
+    }
+
+    /// Whether it is the same but for what a rename does to the item itself, which is to change its ctime.
+    pub fn same_but_renamed(&self, earlier: &Self) -> bool {
+        let same = |(at, (now, then)): (usize, (&Entry, &Entry))| {
+            now == &Entry { changed: if at == self.top { now.changed } else { then.changed }, ..then.clone() }
+        };
+        self.entries.len() == earlier.entries.len() && self.entries.iter().zip(&earlier.entries).enumerate().all(same)
+    }
+
+    /// Whether something changed so lately that a further change could carry the same time stamp.
+    pub fn is_fresh(&self, now: SystemTime, tick: Duration) -> bool {
+        let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+        let newest = self.entries.iter().map(|entry| entry.changed).max().unwrap_or_default();
+        let newest = Duration::new(u64::try_from(newest.0).unwrap_or(0), newest.1);
+        now.abs_diff(newest) < tick
+    }
+
+    fn top(&self) -> Option<&Entry> {
+        self.entries.get(self.top)
+    }
+}
+
+/// Why an item could not be surveyed or read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum SurveyError {
+    /// It is not there.
+    #[error("it is not there")]
+    Gone,
+    /// It is larger than synkler deals with.
+    #[error("it has more than {SURVEY_LIMIT} entries")]
+    TooMany,
+    /// rsync could not carry it.
+    #[error("it holds a path of more than {PATH_LIMIT} bytes: {0}")]
+    TooLong(String),
+    /// It is not what it was a moment ago.
+    #[error("{0} changed while it was read")]
+    Changed(String),
+    /// The file system refused.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+}
+
+impl SurveyError {
+    /// As a reason why a copy of ours has to wait.
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Refused(refusal) => refusal.reason(),
+            other => Reason::with(Cause::Storage, &other.to_string()),
+        }
+    }
+}
+
+/// Where an item stands: a directory, held open, and a name in it.
+#[derive(Debug)]
+pub struct Site {
+    dir: OwnedFd,
+    path: PathBuf,
+    name: ItemName,
+}
+
+impl fmt::Display for Site {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&shown(&self.path_of(ITSELF)))
+    }
+}
+
+impl Site {
+    /// The item `name` in the directory `dir`, which may itself be reached through symbolic links. Fails
+    /// when `dir` is not there; the item need not be.
+    pub fn open(dir: &Path, name: &ItemName) -> Result<Self, Refusal> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|errno| Refusal::new("open", dir, errno))?;
+        Ok(Self::within(fd, dir, name))
+    }
+
+    /// The item `name` in a directory that is open already; `path` is what errors call it.
+    pub fn within(dir: OwnedFd, path: &Path, name: &ItemName) -> Self {
+        Self { dir, path: path.to_owned(), name: name.clone() }
+    }
+
+    /// Looks at every entry. What comes and goes meanwhile may be missed, but never without a trace in the
+    /// times of its directory, so that a second survey differs.
+    pub fn survey(&self) -> Result<Survey, SurveyError> {
+        let top = match look(&self.dir, self.name.as_bytes()) {
+            Ok(stat) => stat,
+            Err(Errno::NOENT) => return Err(SurveyError::Gone),
+            Err(errno) => return Err(self.refusal("look at", ITSELF, errno).into()),
+        };
+        let mut entries = vec![self.entry(&self.dir, self.name.as_bytes(), ITSELF, &top)?];
+        let mut pending: Vec<Box<[u8]>> = Vec::new();
+        if file_type(&top) == FileType::Directory {
+            pending.push(ITSELF.into());
+        }
+        let mut opener = self.opener();
+        while let Some(path) = pending.pop() {
+            let dir = match opener.try_open(&path, OFlags::RDONLY | OFlags::DIRECTORY) {
+                Ok(dir) => dir,
+                Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
+                Err(errno) => return Err(self.refusal("read", &path, errno).into()),
+            };
+            let mut dir = Dir::new(dir).map_err(|errno| self.refusal("read", &path, errno))?;
+            while let Some(found) = dir.read() {
+                let found = found.map_err(|errno| self.refusal("read", &path, errno))?;
+                let name = found.file_name().to_bytes();
+                if matches!(name, b"." | b"..") {
+                    continue;
+                }
+                let below = if *path == *ITSELF { name.to_vec() } else { [&*path, b"/", name].concat() };
+                if below.len() > PATH_LIMIT {
+                    return Err(SurveyError::TooLong(shown(Path::new(OsStr::from_bytes(&below)))));
+                }
+                if entries.len() >= SURVEY_LIMIT {
+                    return Err(SurveyError::TooMany);
+                }
+                let fd = dir.fd().map_err(|errno| self.refusal("read", &path, errno))?;
+                let stat = match look(fd, name) {
+                    Ok(stat) => stat,
+                    Err(Errno::NOENT) => continue,
+                    Err(errno) => return Err(self.refusal("look at", &below, errno).into()),
+                };
+                entries.push(self.entry(fd, name, &below, &stat)?);
+                if file_type(&stat) == FileType::Directory {
+                    pending.push(below.into());
+                }
+            }
+        }
+        Ok(Survey::new(entries))
+    }
+
+    /// Reads every regular file and computes the item's digest. `each` is given every line of the manifest
+    /// text, in order (for a single file: its one line, which is no part of its digest).
+    pub fn prove(&self, survey: &Survey, each: &mut dyn FnMut(&str)) -> Result<Digest, SurveyError> {
+        let mut opener = self.opener();
+        let mut buffer = vec![0; BUFFER];
+        let mut manifest = Md5::new();
+        for entry in survey.entries() {
+            let digest = match entry.form {
+                Form::File => Some(self.digest(&mut opener, entry, &mut buffer)?),
+                Form::Directory | Form::Symlink(_) | Form::Special => None,
+            };
+            let line = entry.line(digest);
+            each(&line);
+            if let (Some(digest), Some(Kind::File)) = (digest, survey.kind()) {
+                return Ok(digest);
+            }
+            manifest.update(&line);
+        }
+        Ok(Digest(manifest.finalize().into()))
+    }
+
+    fn digest(&self, opener: &mut Opener<'_>, entry: &Entry, buffer: &mut [u8]) -> Result<Digest, SurveyError> {
+        let refused = |errno| self.refusal("read", &entry.path, errno);
+        let changed = || SurveyError::Changed(shown(&self.path_of(&entry.path)));
+        let file = opener.open(entry)?;
+        let mut hasher = Md5::new();
+        let mut total = 0;
+        loop {
+            let count = retry_on_intr(|| rustix::io::read(&file, &mut *buffer)).map_err(refused)?;
+            let Some(bytes @ [_, ..]) = buffer.get(..count) else { break };
+            hasher.update(bytes);
+            total += count as u64;
+            if total > entry.size {
+                return Err(changed());
+            }
+        }
+        if total != entry.size {
+            return Err(changed());
+        }
+        Ok(Digest(hasher.finalize().into()))
+    }
+
+    pub(crate) fn opener(&self) -> Opener<'_> {
+        Opener { site: self, parent: None }
+    }
+
+    pub(crate) fn refusal(&self, doing: &'static str, path: &[u8], errno: Errno) -> Refusal {
+        Refusal::new(doing, &self.path_of(path), errno)
+    }
+
+    fn path_of(&self, path: &[u8]) -> PathBuf {
+        let item = self.path.join(OsStr::from_bytes(self.name.as_bytes()));
+        if path == ITSELF { item } else { item.join(OsStr::from_bytes(path)) }
+    }
+
+    fn entry(&self, dir: impl AsFd, name: &[u8], path: &[u8], stat: &Statx) -> Result<Entry, SurveyError> {
+        let form = match file_type(stat) {
+            FileType::RegularFile => Form::File,
+            FileType::Directory => Form::Directory,
+            FileType::Symlink => match readlinkat(dir, name, Vec::new()) {
+                Ok(target) => Form::Symlink(target.into_bytes().into()),
+                Err(Errno::NOENT | Errno::INVAL) => {
+                    return Err(SurveyError::Changed(shown(&self.path_of(path))));
+                }
+                Err(errno) => return Err(self.refusal("read", path, errno).into()),
+            },
+            _ => Form::Special,
+        };
+        Ok(Entry {
+            path: path.into(),
+            form,
+            permissions: stat.stx_mode & 0o7777,
+            inode: stat.stx_ino,
+            size: stat.stx_size,
+            modified: (stat.stx_mtime.tv_sec, stat.stx_mtime.tv_nsec),
+            changed: (stat.stx_ctime.tv_sec, stat.stx_ctime.tv_nsec),
+        })
+    }
+}
+
+/// Opens entries of one item by their paths, one component at a time and never through a symbolic link. It
+/// keeps the last directory open, because entries come in the order of their paths.
+pub(crate) struct Opener<'a> {
+    site: &'a Site,
+    parent: Option<(Box<[u8]>, OwnedFd)>,
+}
+
+impl Opener<'_> {
+    /// Opens a regular file or directory for reading, if it still is the one that was surveyed.
+    pub(crate) fn open(&mut self, entry: &Entry) -> Result<OwnedFd, SurveyError> {
+        let changed = || SurveyError::Changed(shown(&self.site.path_of(&entry.path)));
+        let fd = match self.try_open(&entry.path, OFlags::RDONLY) {
+            Ok(fd) => fd,
+            Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::NXIO) => return Err(changed()),
+            Err(errno) => return Err(self.site.refusal("read", &entry.path, errno).into()),
+        };
+        let refused = |errno| self.site.refusal("look at", &entry.path, errno);
+        let stat = statx(&fd, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS).map_err(refused)?;
+        let expected = if entry.form == Form::Directory { FileType::Directory } else { FileType::RegularFile };
+        if stat.stx_ino != entry.inode || file_type(&stat) != expected {
+            return Err(changed());
+        }
+        Ok(fd)
+    }
+
+    fn try_open(&mut self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+        let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        if path == ITSELF {
+            return openat(&self.site.dir, self.site.name.as_bytes(), flags, Mode::empty());
+        }
+        let mut parts = path.rsplitn(2, |byte| *byte == b'/');
+        let name = parts.next().unwrap_or_default();
+        let parent = parts.next().unwrap_or(ITSELF);
+        let dir = match self.parent.take() {
+            Some((at, dir)) if *at == *parent => dir,
+            _ => self.descend(parent)?,
+        };
+        let (_, dir) = self.parent.insert((parent.into(), dir));
+        openat(&*dir, name, flags, Mode::empty())
+    }
+
+    fn descend(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mut dir = openat(&self.site.dir, self.site.name.as_bytes(), flags, Mode::empty())?;
+        if path != ITSELF {
+            for name in path.split(|byte| *byte == b'/') {
+                dir = openat(&dir, name, flags, Mode::empty())?;
+            }
+        }
+        Ok(dir)
+    }
+}
+
+/// What stands under `name` in `dir`, without following a symbolic link.
+pub(crate) fn look(dir: impl AsFd, name: &[u8]) -> Result<Statx, Errno> {
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)
+}
+
+pub(crate) fn file_type(stat: &Statx) -> FileType {
+    FileType::from_raw_mode(stat.stx_mode.into())
+}
+
+#[cfg(test)]
+#[path = "manifest_tests.rs"]
+mod tests;

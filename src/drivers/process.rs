@@ -1,1 +1,269 @@
-//! TODO-STUB
+//! Child processes: how they start, how they end, and what is kept of their output.
+//!
+//! Every child leads a process group of its own, sees nothing of the daemon's own environment, and is reaped.
+//! There are two kinds. One started with [`Group::start`] may outlive the daemon: a cleanup script that is
+//! killed halfway is worse than one that goes on. One started with [`Group::start_bound`] may not, however the
+//! daemon dies, and neither may anything in its group.
+//!
+//! The second kind hangs on a lifeline: a pipe whose write end only the daemon holds and whose read end the
+//! child inherits, told to send SIGKILL to the whole group when something happens on it. Nothing is ever
+//! written, so the only thing that can happen is that the daemon's end is closed, by the kernel if need be.
+//! The usual `PR_SET_PDEATHSIG` is not enough here: it is not inherited, and the receiving half of an rsync
+//! that pulls was seen to go on to the end of its file after the process that started it had been killed that
+//! way. The lifeline also does not care which thread starts the child.
+
+#![allow(unsafe_code)]
+
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
+
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
+use tokio::io::{AsyncRead, AsyncReadExt};
+use tokio::process::{Child, Command};
+
+/// How much of a child's output is kept, in bytes: the end of it, where the error stands.
+pub const TAIL_LIMIT: usize = 4096;
+
+/// How long output is still waited for when the child has ended: what it had written is there at once, and
+/// something it left in the background may hold the pipe open for ever.
+pub const DRAIN_LIMIT: Duration = Duration::from_millis(500);
+
+/// How often a child that has been asked to end is looked at.
+const END_INTERVAL: Duration = Duration::from_millis(20);
+
+/// A command that inherits neither the daemon's descriptors nor what is meant for the daemon alone: systemd's
+/// sockets and watchdog, and our own settings, the password among them. Standard input, output and error are
+/// null until the caller says otherwise.
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(program);
+    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    for (key, _) in std::env::vars_os() {
+        let name = key.as_encoded_bytes();
+        let ours = name == b"NOTIFY_SOCKET"
+            || [&b"WATCHDOG_"[..], b"LISTEN_", b"SYNKLER_"].iter().any(|prefix| name.starts_with(prefix));
+        if ours {
+            command.env_remove(key);
+        }
+    }
+    command
+}
+
+/// A child and the process group it leads.
+#[derive(Debug)]
+pub struct Group {
+    child: Child,
+    /// Closing it kills a bound group, so that dropping a [`Group`] does.
+    lifeline: Option<OwnedFd>,
+}
+
+impl Group {
+    /// Starts a child that may outlive the daemon. The caller runs inside the runtime; so for
+    /// [`Group::start_bound`].
+    pub fn start(command: &mut Command) -> io::Result<Self> {
+        Ok(Self { child: command.process_group(0).spawn()?, lifeline: None })
+    }
+
+    /// Starts a child without a terminal that is killed, with its whole group, when this value is dropped or
+    /// this process ends in whatever way. Consumes the command, which cannot be started twice.
+    pub fn start_bound(mut command: Command) -> io::Result<Self> {
+        let (held, lifeline) = io::pipe()?;
+        hang_on(&mut command, held.into());
+        Ok(Self { child: command.spawn()?, lifeline: Some(lifeline.into()) })
+    }
+
+    /// The child itself, to take its pipes.
+    pub fn child(&mut self) -> &mut Child {
+        &mut self.child
+    }
+
+    /// Waits until the child has ended, whatever it may have left in the background; of a bound group nothing
+    /// is left then. Can be given up and called again.
+    pub async fn wait(&mut self) -> io::Result<ExitStatus> {
+        let status = self.child.wait().await?;
+        self.lifeline = None;
+        Ok(status)
+    }
+
+    /// Ends the whole group: SIGTERM, and when the child has ended or `grace` is over, SIGKILL for what is left.
+    pub async fn end_group(&mut self, grace: Duration) -> io::Result<ExitStatus> {
+        self.signal(Signal::TERM);
+        let _ = tokio::time::timeout(grace, async {
+            while !self.ended() {
+                tokio::time::sleep(END_INTERVAL).await;
+            }
+        })
+        .await;
+        self.signal(Signal::KILL);
+        self.wait().await
+    }
+
+    /// Signals the whole group. The child has not been reaped where it still has an id, so the number is
+    /// nobody else's.
+    fn signal(&self, signal: Signal) {
+        if let Some(pid) = self.pid() {
+            // Fails only where nobody is left.
+            let _ = rustix::process::kill_process_group(pid, signal);
+        }
+    }
+
+    /// Whether the child has ended, without reaping it.
+    fn ended(&self) -> bool {
+        let options = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+        self.pid().is_none_or(|pid| !matches!(rustix::process::waitid(WaitId::Pid(pid), options), Ok(None)))
+    }
+
+    fn pid(&self) -> Option<Pid> {
+        self.child.id().and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw)
+    }
+}
+
+/// Makes the child the leader of a session without a terminal, whose group is killed when the other end of the
+/// pipe `held` is closed.
+fn hang_on(command: &mut Command, held: OwnedFd) {
+    // From `asm-generic/fcntl.h`; the libc crate does not name it.
+    const F_SETSIG: libc::c_int = 10;
+    let in_child = move || {
+        // ssh asks about passwords and host keys on the terminal, where nobody would answer.
+        let leader = rustix::process::setsid()?;
+        let fd = held.as_raw_fd();
+        // SAFETY: plain system calls with integer arguments, on a descriptor that `held` keeps open.
+        let results = unsafe {
+            [
+                libc::fcntl(fd, libc::F_SETOWN, -leader.as_raw_nonzero().get()),
+                libc::fcntl(fd, F_SETSIG, libc::SIGKILL),
+                libc::fcntl(fd, libc::F_SETFL, libc::O_ASYNC),
+                libc::fcntl(fd, libc::F_SETFD, 0),
+            ]
+        };
+        // A daemon that has died meanwhile has not closed the pipe yet: this process holds the other end too,
+        // and gives it up in exec.
+        if results.contains(&-1) { Err(io::Error::last_os_error()) } else { Ok(()) }
+    };
+    // SAFETY: between fork and exec only async-signal-safe functions may be called. The closure calls setsid
+    // and fcntl, which are, allocates nothing (an error is made from a number) and takes no lock; `held` was
+    // moved into it before the fork.
+    unsafe {
+        command.pre_exec(in_child);
+    }
+}
+
+/// The last [`TAIL_LIMIT`] bytes of an output.
+#[derive(Debug, Default)]
+pub struct Tail(Vec<u8>);
+
+impl Tail {
+    /// Reads `output` until it ends or fails, which is no different here. Can be given up at any moment; what
+    /// was read by then stays.
+    pub async fn follow(&mut self, mut output: impl AsyncRead + Unpin) {
+        let mut buffer = vec![0; 16 * 1024];
+        while let Ok(count @ 1..) = output.read(&mut buffer).await {
+            self.push(buffer.get(..count).unwrap_or_default());
+        }
+    }
+
+    fn push(&mut self, bytes: &[u8]) {
+        let bytes = bytes.get(bytes.len().saturating_sub(TAIL_LIMIT)..).unwrap_or_default();
+        let excess = (self.0.len() + bytes.len()).saturating_sub(TAIL_LIMIT);
+        self.0.drain(..excess);
+        self.0.extend_from_slice(bytes);
+    }
+
+    /// What was kept, with U+FFFD for what is no UTF-8.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.0).into_owned()
+    }
+
+    /// The last line that is not blank; empty where there is none.
+    pub fn last_line(&self) -> String {
+        self.text().lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
+    }
+}
+
+/// How a child ended, for people: `exit status 1`, `killed by signal 9`.
+pub fn describe(status: ExitStatus) -> String {
+    use std::os::unix::process::ExitStatusExt;
+    match (status.code(), status.signal()) {
+        (Some(code), _) => format!("exit status {code}"),
+        (None, Some(signal)) => format!("killed by signal {signal}"),
+        (None, None) => status.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> Command {
+        let mut command = command("/bin/sh");
+        command.args(["-c", script]).stdout(Stdio::piped());
+        command
+    }
+
+    /// Reads until everybody who held the output has closed it, that is, has ended.
+    async fn output(group: &mut Group) -> String {
+        let mut tail = Tail::default();
+        tail.follow(group.child().stdout.take().unwrap()).await;
+        tail.text()
+    }
+
+    async fn first_line(group: &mut Group) {
+        let mut byte = [0];
+        group.child().stdout.as_mut().unwrap().read_exact(&mut byte).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_bound_group_is_killed_with_all_its_members_when_dropped() {
+        // The members ignore what can be ignored; the inner one is no child of ours.
+        let script = "trap '' TERM IO HUP; (trap '' TERM IO HUP; echo; sleep 1000) & sleep 1000";
+        let mut group = Group::start_bound(shell(script)).unwrap();
+        first_line(&mut group).await;
+        let stdout = group.child().stdout.take().unwrap();
+        drop(group);
+        let mut tail = Tail::default();
+        tokio::time::timeout(Duration::from_secs(10), tail.follow(stdout)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn what_a_bound_child_left_behind_ends_with_it() {
+        let mut group = Group::start_bound(shell("sleep 1000 & exit 3")).unwrap();
+        assert_eq!(group.wait().await.unwrap().code(), Some(3));
+        tokio::time::timeout(Duration::from_secs(10), output(&mut group)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_bound_child_has_no_terminal_and_leads_its_group() {
+        let mut group = Group::start_bound(shell("cut -d' ' -f1,5,6,7 /proc/self/stat; echo $$")).unwrap();
+        let text = output(&mut group).await;
+        let (stat, leader) = text.trim_end().split_once('\n').unwrap();
+        let fields: Vec<&str> = stat.split(' ').collect();
+        assert_eq!(fields[1..], [leader, leader, "0"], "group, session and terminal in {text:?}");
+        assert!(group.wait().await.unwrap().success());
+    }
+
+    #[tokio::test]
+    async fn ending_asks_first_and_kills_then() {
+        let mut polite = Group::start(&mut shell("trap 'exit 7' TERM; echo; while :; do sleep 0.05; done")).unwrap();
+        first_line(&mut polite).await;
+        assert_eq!(polite.end_group(Duration::from_secs(30)).await.unwrap().code(), Some(7));
+
+        let script = "trap '' TERM; (trap '' TERM; sleep 1000) & echo; sleep 1000";
+        let mut stubborn = Group::start(&mut shell(script)).unwrap();
+        first_line(&mut stubborn).await;
+        let status = stubborn.end_group(Duration::from_millis(100)).await.unwrap();
+        assert_eq!(describe(status), "killed by signal 9");
+        tokio::time::timeout(Duration::from_secs(10), output(&mut stubborn)).await.unwrap();
+    }
+
+    #[test]
+    fn a_tail_keeps_the_end() {
+        let mut tail = Tail::default();
+        tail.push(&vec![b'a'; 3 * TAIL_LIMIT]);
+        tail.push(b"\nlast \xff line\n\n");
+        assert_eq!(tail.0.len(), TAIL_LIMIT);
+        assert_eq!(tail.last_line(), "last \u{fffd} line");
+        assert_eq!(Tail::default().last_line(), "");
+    }
+}

@@ -1,1 +1,449 @@
-//! TODO-STUB
+//! rsync: one run moves one batch, its outcome is told, and no run outlives the daemon.
+//!
+//! The command line, and why:
+//!
+//! - `-rlpt`, as root `-go` too: what `--archive` means, but for devices and special files, which no item
+//!   holds. Owners go by name where both sides know the name, by number otherwise: rsync's own rule, which
+//!   `--numeric-ids` among the user's options changes.
+//! - `--files-from=- --from0`, each name as `./<name>`: names travel on standard input only, byte for byte, and
+//!   none looks like an option or a comment. It turns `-R` on and `-r` off, hence `-r`.
+//! - `--no-implied-dirs`: otherwise the directory that receives takes on mode and mtime of the one that sends.
+//! - `--inplace`: spool and staging are ours, nothing there stands under a final name yet. Every way a run can
+//!   end, SIGKILL of the receiver included, leaves what has arrived where the next run looks for it, and
+//!   nothing else. `--partial` loses everything when the receiver is killed and leaves its temporary file
+//!   behind; `--partial-dir` even discards files behind the restricted shell `rrsync`.
+//! - `--timeout`, with ssh's own keep-alive: the only limits on a stall. A run may take days.
+//! - `-s` is not used: `rrsync` refuses it, and no name is on a command line anyway.
+//!
+//! The user's options come last, so theirs win.
+
+mod progress;
+mod verdict;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdin, Command};
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use self::progress::Lines;
+use super::process::{self, DRAIN_LIMIT, Group, Tail};
+use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};
+
+/// The oldest rsync that will do.
+pub const OLDEST_VERSION: Version = Version(3, 1, 3);
+
+/// What connects the two sides where the user's options do not say otherwise: never asks, and notices a dead
+/// link within a minute.
+const REMOTE_SHELL: &str =
+    "--rsh=ssh -o BatchMode=yes -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o ConnectTimeout=20";
+
+/// How long a run may take to end when asked; then it is killed.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// How long all runs together may take to end.
+const HALT_LIMIT: Duration = Duration::from_secs(3);
+
+/// How often at most a run's progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
+
+/// How long `rsync --version` may take.
+const VERSION_LIMIT: Duration = Duration::from_secs(20);
+
+/// What all runs have in common.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The rsync program (config key `rsync`).
+    pub program: PathBuf,
+    /// The user's options (config key `rsync_opts`), already checked.
+    pub options: Vec<String>,
+    /// What pushes read from.
+    pub file_dir: PathBuf,
+    /// What pulls write to, below a directory for each transfer; has to exist.
+    pub staging_dir: PathBuf,
+}
+
+/// Starts rsync runs and stops them. How many at once is the machine's business.
+#[derive(Debug)]
+pub struct Rsync {
+    settings: Settings,
+    events: mpsc::Sender<Input>,
+    runs: BTreeMap<RunId, AtWork>,
+}
+
+/// A run that may still be going on.
+#[derive(Debug)]
+struct AtWork {
+    /// Asks it to stop, once.
+    stop: Option<oneshot::Sender<()>>,
+    /// Resolves when no process of it is left.
+    gone: oneshot::Receiver<()>,
+    task: JoinHandle<()>,
+}
+
+impl Rsync {
+    /// A driver whose answers go to `events`.
+    pub fn new(settings: Settings, events: mpsc::Sender<Input>) -> Self {
+        Self { settings, events, runs: BTreeMap::new() }
+    }
+
+    /// Starts a run. Its progress comes as [`Input::Progress`], at most once a second, and its end, or why there
+    /// was no start, as [`Input::Ran`].
+    pub fn start(&mut self, run: Run) {
+        self.runs.retain(|_, at_work| !at_work.task.is_finished());
+        let id = run.id;
+        let (stop, stopped) = oneshot::channel();
+        let (end, gone) = oneshot::channel();
+        let started = Group::start_bound(self.command(&run));
+        let program = self.settings.program.clone();
+        let events = self.events.clone();
+        let task = tokio::spawn(async move {
+            let outcome = match started {
+                Ok(group) => follow(&run, group, stopped, &events).await,
+                Err(error) => not_started(&program, &error),
+            };
+            drop(end);
+            // Nobody listens any more only when the daemon is on its way out.
+            let _ = events.send(Input::Ran { run: run.id, outcome }).await;
+        });
+        self.runs.insert(id, AtWork { stop: Some(stop), gone, task });
+    }
+
+    /// Stops a run; what has arrived stays, to be continued. A run that has ended already is none of our
+    /// business.
+    pub fn halt(&mut self, run: RunId) {
+        if let Some(stop) = self.runs.get_mut(&run).and_then(|at_work| at_work.stop.take()) {
+            // Refused only by a run that has just ended.
+            let _ = stop.send(());
+        }
+    }
+
+    /// Stops all runs and returns when no process of theirs is left, within 3 s at most. Does not wait for
+    /// anybody to take the answers.
+    pub async fn halt_all(&mut self) {
+        let ids: Vec<RunId> = self.runs.keys().copied().collect();
+        for id in ids {
+            self.halt(id);
+        }
+        let deadline = Instant::now() + HALT_LIMIT;
+        for at_work in self.runs.values_mut() {
+            if tokio::time::timeout_at(deadline, &mut at_work.gone).await.is_err() {
+                // Drops the group, which kills it.
+                at_work.task.abort();
+            }
+        }
+        self.runs.clear();
+    }
+
+    /// Makes sure that the program is there and new enough, and tells its version.
+    pub async fn check_version(&self) -> Result<Version, VersionError> {
+        let program = &self.settings.program;
+        let mut command = process::command(program);
+        command.arg("--version").stdout(Stdio::piped()).stderr(Stdio::piped());
+        let not_started = |source| VersionError::NotStarted { program: program.clone(), source };
+        let mut group = Group::start_bound(command).map_err(not_started)?;
+        let (output, complaints) = (group.child().stdout.take(), group.child().stderr.take());
+        // The first line counts, and it has to be among the last 4 KiB: newer versions print some 1.5 KiB.
+        let (mut said, mut complained) = (Tail::default(), Tail::default());
+        let reading = async {
+            tokio::join!(follow_some(&mut said, output), follow_some(&mut complained, complaints), group.wait()).2
+        };
+        let ended = tokio::time::timeout(VERSION_LIMIT, reading).await;
+        let ended = ended.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into())).map_err(not_started)?;
+        let said = said.text();
+        let Some(version) = said.lines().next().and_then(Version::parse).filter(|_| ended.success()) else {
+            let heard = [said.lines().next().unwrap_or_default(), &complained.last_line(), &process::describe(ended)]
+                .into_iter()
+                .find(|text| !text.trim().is_empty())
+                .map(crate::machine::one_line)
+                .unwrap_or_default();
+            return Err(VersionError::Strange { program: program.clone(), heard });
+        };
+        if version < OLDEST_VERSION {
+            return Err(VersionError::Old { program: program.clone(), found: version });
+        }
+        Ok(version)
+    }
+
+    fn command(&self, run: &Run) -> Command {
+        let Settings { program, options, file_dir, staging_dir } = &self.settings;
+        let mut command = process::command(program);
+        for (key, _) in std::env::vars_os() {
+            // Settings of rsync's own that would change what the options above mean.
+            if key.as_encoded_bytes().starts_with(b"RSYNC_") {
+                command.env_remove(key);
+            }
+        }
+        // ssh must not open a window either, and messages are to be told apart by their words.
+        command
+            .env("SSH_ASKPASS_REQUIRE", "never")
+            .env_remove("SSH_ASKPASS")
+            .env_remove("DISPLAY")
+            .env_remove("WAYLAND_DISPLAY")
+            .env("LC_ALL", "C.UTF-8")
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command.arg(if rustix::process::geteuid().is_root() { "-rlptgo" } else { "-rlpt" });
+        command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
+        command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
+        if !options.iter().any(|option| names_remote_shell(option)) {
+            command.arg(REMOTE_SHELL);
+        }
+        command.args(options);
+        let far = far_dir(&run.location);
+        match run.direction {
+            Direction::Push => command.arg(with_slash(file_dir)).arg(far),
+            Direction::Pull => command.arg(far).arg(with_slash(staging_dir)),
+        };
+        command
+    }
+}
+
+/// Feeds a run its list, reads along, and tells how it ended; when it returns, no process of it is left.
+async fn follow(
+    run: &Run,
+    mut group: Group,
+    mut stopped: oneshot::Receiver<()>,
+    events: &mpsc::Sender<Input>,
+) -> RunOutcome {
+    let child = group.child();
+    let (list, output, complaints) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let mut tail = Tail::default();
+    let mut halted = false;
+    let ended = {
+        let mut exchange = pin!(async {
+            tokio::join!(
+                feed(list, file_list(run)),
+                follow_progress(run.id, output, events),
+                follow_some(&mut tail, complaints)
+            );
+        });
+        let mut exchanged = false;
+        let ended = loop {
+            tokio::select! {
+                () = &mut exchange, if !exchanged => exchanged = true,
+                status = group.wait() => break status,
+                // Also when the driver itself is gone.
+                _ = &mut stopped => {
+                    halted = true;
+                    break group.end_group(GRACE).await;
+                }
+            }
+        };
+        if !exchanged {
+            let _ = tokio::time::timeout(DRAIN_LIMIT, exchange).await;
+        }
+        ended
+    };
+    match ended {
+        Ok(status) if halted && !status.success() => failed(Fault::Passing, "stopped"),
+        Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location),
+        Err(error) => failed(Fault::Passing, &format!("rsync cannot be waited for: {error}")),
+    }
+}
+
+/// Writes the list of names, and closes it. A run that ends before it has read all says why by itself.
+async fn feed(list: Option<ChildStdin>, names: Vec<u8>) {
+    if let Some(mut list) = list {
+        let _ = list.write_all(&names).await;
+    }
+}
+
+async fn follow_progress(run: RunId, output: Option<impl AsyncRead + Unpin>, events: &mpsc::Sender<Input>) {
+    let Some(mut output) = output else { return };
+    let mut lines = Lines::default();
+    let mut told: Option<Instant> = None;
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = output.read(&mut buffer).await {
+        let Some(moved) = lines.feed(buffer.get(..count).unwrap_or_default()) else { continue };
+        if told.is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL) {
+            told = Some(Instant::now());
+            // Where the loop is behind, a number that is about to be outdated can go: rsync must not wait.
+            let _ = events.try_send(Input::Progress { run, bytes: moved.bytes, rate: moved.rate });
+        }
+    }
+}
+
+async fn follow_some(tail: &mut Tail, output: Option<impl AsyncRead + Unpin>) {
+    if let Some(output) = output {
+        tail.follow(output).await;
+    }
+}
+
+/// The batch as rsync reads it: relative to `file_dir`, or to central's directory of held copies.
+fn file_list(run: &Run) -> Vec<u8> {
+    let mut list = Vec::new();
+    for (transfer, name) in &run.batch {
+        list.extend_from_slice(b"./");
+        if run.direction == Direction::Pull {
+            list.extend_from_slice(transfer.to_string().as_bytes());
+            list.push(b'/');
+        }
+        list.extend_from_slice(name.as_bytes());
+        list.push(0);
+    }
+    list
+}
+
+/// `host:path/`, as rsync takes it.
+fn far_dir(location: &Location) -> String {
+    format!("{}:{}/", location.host(), location.path().trim_end_matches('/'))
+}
+
+/// With a slash at the end rsync means what is in the directory.
+fn with_slash(dir: &Path) -> OsString {
+    let mut path = dir.as_os_str().to_owned();
+    if !path.as_bytes().ends_with(b"/") {
+        path.push("/");
+    }
+    path
+}
+
+/// Whether an option is `--rsh` or `-e`, also among other short options; after a short option that takes a
+/// value, the rest of the word is that value.
+fn names_remote_shell(option: &str) -> bool {
+    if option.starts_with("--") {
+        return option == "--rsh" || option.starts_with("--rsh=");
+    }
+    let Some(letters) = option.strip_prefix('-') else { return false };
+    letters.chars().find(|letter| "efBMT@".contains(*letter)) == Some('e')
+}
+
+fn failed(fault: Fault, text: &str) -> RunOutcome {
+    RunOutcome::Failed(fault, Reason::with(Cause::Transport, text))
+}
+
+fn not_started(program: &Path, error: &io::Error) -> RunOutcome {
+    let lasting = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
+    let fault = if lasting { Fault::Lasting } else { Fault::Passing };
+    let program = program.display();
+    failed(fault, &format!("cannot start {program}: {error}: install rsync, or set the key rsync to where it is"))
+}
+
+/// rsync's version.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Version(u32, u32, u32);
+
+impl Version {
+    /// Reads the first line of `rsync --version`: `rsync  version 3.2.7  protocol version 31`, with a `v` before
+    /// the number in some builds and something like `pre1` after it.
+    fn parse(line: &str) -> Option<Self> {
+        let mut words = line.split_ascii_whitespace();
+        if (words.next()?, words.next()?) != ("rsync", "version") {
+            return None;
+        }
+        let mut numbers = words.next()?.trim_start_matches('v').split('.').map(|part| {
+            let digits = part.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
+            digits.parse().ok()
+        });
+        Some(Self(numbers.next()??, numbers.next()??, numbers.next()??))
+    }
+}
+
+impl std::fmt::Display for Version {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}.{}.{}", self.0, self.1, self.2)
+    }
+}
+
+/// Why an rsync program will not do.
+#[derive(Debug, thiserror::Error)]
+pub enum VersionError {
+    /// It is not there, cannot be executed, or does not end.
+    #[error("cannot run {} --version: install rsync, or set the key rsync to where it is", program.display())]
+    NotStarted {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It is something else.
+    #[error("{} --version says {heard:?}, which is not rsync: set the key rsync to where rsync is", program.display())]
+    Strange {
+        /// The program.
+        program: PathBuf,
+        /// What it said.
+        heard: String,
+    },
+    /// It lacks what is needed.
+    #[error("{} is rsync {found}, but {OLDEST_VERSION} or newer is needed: upgrade it", program.display())]
+    Old {
+        /// The program.
+        program: PathBuf,
+        /// Its version.
+        found: Version,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{ItemName, TransferId};
+
+    #[test]
+    fn versions_are_read_and_compared() {
+        let parse = |text: &str| Version::parse(text).map(|version| version.to_string());
+        assert_eq!(parse("rsync  version 3.5.0  protocol version 32").as_deref(), Some("3.5.0"));
+        assert_eq!(parse("rsync  version v3.4.1pre1  protocol version 32").as_deref(), Some("3.4.1"));
+        for strange in ["", "openrsync: protocol version 29", "rsync version 3", "rsync version x.y.z", "rsync 3.2.1"] {
+            assert_eq!(parse(strange), None, "{strange}");
+        }
+        assert!(Version(3, 1, 2) < OLDEST_VERSION && Version(3, 0, 9) < OLDEST_VERSION);
+        assert!(Version(3, 10, 0) > OLDEST_VERSION && Version(4, 0, 0) > OLDEST_VERSION);
+    }
+
+    #[test]
+    fn the_users_remote_shell_is_recognised() {
+        for option in ["--rsh=/usr/bin/ssh", "--rsh", "-e", "-essh", "-ve", "-zessh -p 1"] {
+            assert!(names_remote_shell(option), "{option}");
+        }
+        for option in ["-z", "--rsync-path=x", "--exclude=e", "-Te", "-M--else", "-fe", "--bwlimit=5", "ssh -e"] {
+            assert!(!names_remote_shell(option), "{option}");
+        }
+    }
+
+    #[test]
+    fn names_are_on_standard_input_only() {
+        let transfer = TransferId::mint(1, [1; 10]);
+        let run = Run {
+            id: RunId(1),
+            direction: Direction::Push,
+            location: Location::new("me@[::1]", "/srv/in/").unwrap(),
+            batch: vec![(transfer, ItemName::new(b"-rf \xff\n").unwrap()), (transfer, ItemName::new(b"#b").unwrap())],
+        };
+        assert_eq!(file_list(&run), b"./-rf \xff\n\0./#b\0");
+        let pull = Run { direction: Direction::Pull, ..run.clone() };
+        assert_eq!(
+            file_list(&pull),
+            format!("./{transfer}/-rf X\n\0./{transfer}/#b\0")
+                .into_bytes()
+                .as_slice()
+                .iter()
+                .map(|&byte| if byte == b'X' { 0xff } else { byte })
+                .collect::<Vec<u8>>()
+        );
+        let settings = Settings {
+            program: "rsync".into(),
+            options: vec!["-z".to_owned()],
+            file_dir: "/files".into(),
+            staging_dir: "/staging".into(),
+        };
+        let rsync = Rsync::new(settings, mpsc::channel(1).0);
+        let words = |run| {
+            let command = rsync.command(run);
+            command.as_std().get_args().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>()
+        };
+        assert_eq!(words(&run)[words(&run).len() - 4..], [REMOTE_SHELL, "-z", "/files/", "me@[::1]:/srv/in/"]);
+        assert_eq!(words(&pull)[words(&pull).len() - 2..], ["me@[::1]:/srv/in/", "/staging/"]);
+    }
+}

@@ -1,1 +1,91 @@
-//! TODO-STUB
+//! What the service manager is told. Without one (no `NOTIFY_SOCKET`) every call does nothing, and a service manager
+//! that cannot be reached is never an error: the daemon's work does not depend on it.
+
+use std::time::Duration;
+
+use sd_notify::NotifyState;
+
+use crate::machine::one_line;
+
+/// Says that the daemon is up: config, journal and control socket are.
+pub fn ready() {
+    tell(NotifyState::Ready);
+}
+
+/// Says in plain words what the daemon is doing, for `systemctl status`: one line, cut to
+/// [`DETAIL_LIMIT`](crate::machine::DETAIL_LIMIT) bytes.
+pub fn status(text: &str) {
+    // A line break would let an item's name say READY=1.
+    tell(NotifyState::Status(&one_line(text)));
+}
+
+/// Says that the daemon is on its way out.
+pub fn stopping() {
+    tell(NotifyState::Stopping);
+}
+
+/// Says that the loop is alive; to be called every [`watchdog_interval`].
+pub fn alive() {
+    tell(NotifyState::Watchdog);
+}
+
+/// How often [`alive`] must be called: half of what the service manager waits. `None` when it does not watch.
+pub fn watchdog_interval() -> Option<Duration> {
+    sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
+}
+
+/// The variables to remove from a child's environment: with them the service manager addresses the daemon itself, and
+/// rsync, ssh or a cleanup script must not speak in its name.
+pub fn child_environment() -> &'static [&'static str] {
+    &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
+}
+
+fn tell(state: NotifyState<'_>) {
+    // Nobody is left to complain to: the journal goes by the same service manager.
+    let _ = sd_notify::notify(&[state]);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixDatagram;
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// The environment belongs to the whole process, so this test runs itself once more in a child.
+    #[test]
+    fn the_service_manager_hears_it() {
+        const CHILD: &str = "SYNKLER_TEST_SYSTEMD";
+        if std::env::var_os(CHILD).is_some() {
+            assert_eq!(watchdog_interval(), Some(Duration::from_secs(30)));
+            ready();
+            status(&format!("sending a\nREADY=1\nb {}", "x".repeat(1000)));
+            alive();
+            stopping();
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let run = || {
+            let mut child = Command::new(std::env::current_exe().unwrap());
+            child.args(["--exact", "drivers::systemd::tests::the_service_manager_hears_it"]).env(CHILD, "1");
+            child.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "60000000").env_remove("WATCHDOG_PID");
+            child.stdout(Stdio::null()).status().unwrap().success()
+        };
+        assert!(run(), "a service manager that is not there is no error");
+        let socket = UnixDatagram::bind(&path).unwrap();
+        socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+        assert!(run());
+        let mut heard = Vec::new();
+        let mut buffer = [0; 4096];
+        for _ in 0..4 {
+            let length = socket.recv(&mut buffer).unwrap();
+            heard.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
+        }
+        assert_eq!(heard[0], "READY=1\n");
+        assert!(heard[1].starts_with("STATUS=sending a READY=1 b xxx"), "{}", heard[1]);
+        assert!(heard[1].lines().count() == 1 && heard[1].len() < 350, "{}", heard[1]);
+        assert_eq!(heard[2], "WATCHDOG=1\n");
+        assert_eq!(heard[3], "STOPPING=1\n");
+    }
+}

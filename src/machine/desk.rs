@@ -109,8 +109,11 @@ pub(super) struct Desk {
     rng: Rng,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
-    speech: BTreeMap<(Address, &'static str, Option<PlaceId>, Option<Location>), Words>,
+    speech: BTreeMap<Ear, Words>,
 }
+
+/// What goes into one message: the same kind, to the same peer, about the same place.
+type Ear = (Address, &'static str, Option<PlaceId>, Option<Location>);
 
 impl Desk {
     pub(super) fn new(

@@ -46,6 +46,8 @@ reason_codes! {
     Predecessor = "predecessor", "an earlier transfer of the same name comes first";
     /// Central has not answered yet.
     Central = "central", "waiting for central to answer";
+    /// The broker cannot be reached, refuses us, or takes no messages.
+    Broker = "broker", "no session with the broker";
     /// Central knows no download in the group.
     Receivers = "receivers", "no download has made itself known in the group yet";
     /// Not enough free space.

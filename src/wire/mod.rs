@@ -1,1 +1,174 @@
 //! The serialised shapes of messages, apart from the machine that decides on them.
+//!
+//! A message is one JSON object, `{"v":1,"group":…,"from":{"mode":…,"name":…},"words":{KIND:{…}}}`;
+//! docs/protocol.md shows each kind byte by byte. Whatever [`decode`] lets through is valid: names, ids,
+//! digests and places have been through their constructors, lists are within their limits, unknown keys are
+//! errors, and the sender's mode is one that may say such a thing.
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Mode, Node, Words, escaped};
+
+mod field;
+mod shape;
+
+use shape::{Envelope, Said, Sender};
+
+/// The version of the protocol spoken here. A message of another one is refused.
+pub const PROTOCOL_VERSION: u64 = 1;
+/// The longest a message may be, in bytes.
+pub const MESSAGE_LIMIT: usize = 64 * 1024;
+/// The most receivers that a release names; a release with all of them fits into one message.
+pub const RECEIVER_LIMIT: usize = 900;
+/// The longest a program's version may be in a hello, in bytes.
+pub const VERSION_LIMIT: usize = 64;
+/// The most rsync runs at once that a hello may tell of.
+pub const SLOT_LIMIT: u32 = 1000;
+
+/// Why bytes are no message for us, and who sent them as far as that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{problem}")]
+pub struct DecodeError {
+    /// The sender as the message names it; `None` where it names none that could exist.
+    pub from: Option<Node>,
+    /// What is wrong.
+    pub problem: Problem,
+}
+
+/// What is wrong with a message. Texts that come from the message are escaped and cut.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Problem {
+    /// It is longer than [`MESSAGE_LIMIT`].
+    #[error("{0} bytes where at most {MESSAGE_LIMIT} are allowed")]
+    TooLong(usize),
+    /// It is not JSON.
+    #[error("not JSON: {0}")]
+    NotJson(String),
+    /// It is of another version of the protocol, or of none.
+    #[error("protocol version {0} where {PROTOCOL_VERSION} is spoken")]
+    Version(String),
+    /// Something in it is missing, unknown, too much or invalid.
+    #[error("not a message: {0}")]
+    Invalid(String),
+    /// It belongs to another group.
+    #[error("from group {found} where {expected} is expected")]
+    Group {
+        /// The group it names.
+        found: GroupId,
+        /// Ours.
+        expected: GroupId,
+    },
+    /// Nodes of the sender's mode never say this.
+    #[error("{mode} nodes do not say {kind}")]
+    OutOfRole {
+        /// What the sender is.
+        mode: Mode,
+        /// What it says.
+        kind: &'static str,
+    },
+}
+
+/// Whether nodes of this mode ever say words of this kind.
+pub fn may_say(mode: Mode, words: &Words) -> bool {
+    match words {
+        Words::Hello(_) | Words::Waiting(_) => true,
+        Words::New(_) | Words::Sent { .. } | Words::Freed(_) => mode == Mode::Upload,
+        Words::Withdraw(_) => mode == Mode::Upload || mode == Mode::Central,
+        Words::Done(_) => mode == Mode::Download,
+        Words::Upload { .. }
+        | Words::Received(_)
+        | Words::Download { .. }
+        | Words::Noted(_)
+        | Words::Release(_)
+        | Words::Closed(_)
+        | Words::Unknown(_) => mode == Mode::Central,
+    }
+}
+
+/// Makes messages of words: one, or as many as it takes to stay within [`MESSAGE_LIMIT`] bytes and
+/// [`ENTRY_LIMIT`] entries each, in the order of the entries; none for an empty list, which says nothing.
+pub fn encode(group: &GroupId, from: &Node, words: Words) -> Vec<Vec<u8>> {
+    let mut messages = Vec::new();
+    let mut pending = vec![Said::from(words)];
+    while let Some(mut said) = pending.pop() {
+        let entries = said.entries();
+        if entries == Some(0) {
+            continue;
+        }
+        if entries.is_some_and(|entries| entries > ENTRY_LIMIT) {
+            let rest = said.split_off(ENTRY_LIMIT);
+            pending.extend([rest, said]);
+            continue;
+        }
+        let message = serialised(group, from, &said);
+        match entries {
+            Some(entries) if entries > 1 && message.len() > MESSAGE_LIMIT => {
+                let rest = said.split_off(entries / 2);
+                pending.extend([rest, said]);
+            }
+            _ => messages.push(message),
+        }
+    }
+    messages
+}
+
+#[expect(clippy::expect_used, reason = "text, numbers and lists always have a JSON form")]
+fn serialised(group: &GroupId, from: &Node, said: &Said) -> Vec<u8> {
+    let envelope = Envelope {
+        v: PROTOCOL_VERSION,
+        group: field::Spelled(group.clone()),
+        from: Sender::from(from.clone()),
+        words: said.clone(),
+    };
+    serde_json::to_vec(&envelope).expect("a message has a JSON form")
+}
+
+/// Reads a message that should belong to `group`.
+///
+/// # Errors
+/// Whatever keeps it from being one, with the sender where that can be read.
+pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Words), DecodeError> {
+    let refuse = |from: Option<Node>, problem| Err(DecodeError { from, problem });
+    if bytes.len() > MESSAGE_LIMIT {
+        return refuse(None, Problem::TooLong(bytes.len()));
+    }
+    let header: Header = match serde_json::from_slice(bytes) {
+        Ok(header) => header,
+        Err(error) if error.is_data() => return refuse(None, Problem::Invalid(printable(&error.to_string()))),
+        Err(error) => return refuse(None, Problem::NotJson(printable(&error.to_string()))),
+    };
+    let from = Sender::deserialize(header.from).ok().map(Node::from);
+    if header.v != Value::from(PROTOCOL_VERSION) {
+        return refuse(from, Problem::Version(printable(&header.v.to_string())));
+    }
+    let envelope: Envelope = match serde_json::from_slice(bytes) {
+        Ok(envelope) => envelope,
+        Err(error) => return refuse(from, Problem::Invalid(printable(&error.to_string()))),
+    };
+    if envelope.group.0 != *group {
+        return refuse(from, Problem::Group { found: envelope.group.0, expected: group.clone() });
+    }
+    let (sender, words) = (Node::from(envelope.from), Words::from(envelope.words));
+    if !may_say(sender.mode, &words) {
+        return refuse(from, Problem::OutOfRole { mode: sender.mode, kind: words.kind() });
+    }
+    Ok((sender, words))
+}
+
+/// What every version of a message has: enough to say who sent what we cannot read.
+#[derive(Deserialize)]
+struct Header {
+    #[serde(default)]
+    v: Value,
+    #[serde(default)]
+    from: Value,
+}
+
+fn printable(text: &str) -> String {
+    let mut line = escaped(text.as_bytes());
+    if line.len() > DETAIL_LIMIT {
+        line = line.chars().take(DETAIL_LIMIT / 4).chain("…".chars()).collect();
+    }
+    line
+}

@@ -91,7 +91,7 @@ impl Central {
             return false;
         }
         let Some((free, total)) = self.space else { return false };
-        let floor = total / 1000 * u64::from(self.settings.free_permille.min(1000));
+        let floor = self.floor(total);
         let mut room = free.saturating_sub(floor).saturating_sub(self.reserved);
         let big_allowed = big_open < slots.saturating_sub(1).max(1);
         let mut batch = Vec::new();
@@ -190,10 +190,16 @@ impl Central {
         }
     }
 
+    /// The bytes that stay free.
+    fn floor(&self, total: u64) -> u64 {
+        let share = u128::from(total) * u128::from(self.settings.free_millipercent.min(100_000)) / 100_000;
+        u64::try_from(share).unwrap_or(total)
+    }
+
     fn short_of_space(&self, id: TransferId) -> Option<String> {
         let size = self.transfers.get(&id)?.row.fingerprint.size;
         let (free, total) = self.space?;
-        let floor = total / 1000 * u64::from(self.settings.free_permille.min(1000));
+        let floor = self.floor(total);
         let room = free.saturating_sub(floor).saturating_sub(self.reserved);
         (size > room).then(|| {
             format!(

@@ -68,8 +68,8 @@ pub struct CentralSettings {
     pub receivers: Option<BTreeSet<NodeName>>,
     /// How long a copy stays after the last receipt (`keep_minutes`).
     pub keep: Duration,
-    /// The part of the file system that stays free (`free_percent`), in thousandths.
-    pub free_permille: u32,
+    /// The part of the file system that stays free (`free_percent`), in thousandths of a percent.
+    pub free_millipercent: u32,
     /// Where the others reach the directory that holds `in/` and `held/`.
     pub spool: Location,
 }

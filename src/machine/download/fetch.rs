@@ -93,22 +93,28 @@ impl Download {
     }
 
     pub(super) fn start_runs(&mut self) {
-        self.look_at_space();
-        for id in self.dispatch.start(&mut self.desk) {
-            self.move_to(id, Stage::Pulling, None);
-        }
-    }
-
-    /// Takes out of the line what does not fit: it comes back when there is space.
-    fn look_at_space(&mut self) {
         if !self.dispatch.has_line() {
             return;
         }
         if self.desk.timers.due(&Timer::Measure).is_none() {
             self.desk.effect(Effect::Measure);
             self.desk.timers.set(Timer::Measure, self.desk.now.after(MEASURE_EVERY));
+            // What was free before says little: others write to this file system too.
+            self.space = None;
         }
         let Some(free) = self.space else { return };
+        self.put_off_what_does_not_fit(free);
+        for id in self.dispatch.start(&mut self.desk) {
+            if let Some(transfer) = self.transfers.get(&id) {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
+            }
+            self.move_to(id, Stage::Pulling, None);
+        }
+    }
+
+    /// Takes out of the line what there is no space for: it comes back after a while.
+    fn put_off_what_does_not_fit(&mut self, free: u64) {
         let room = free.saturating_sub(SPARE).saturating_sub(self.dispatch.bytes_under_way());
         for ready in self.dispatch.first_too_big(room) {
             let text = format!("{} bytes needed, {free} free at the destination", ready.size);

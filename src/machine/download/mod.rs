@@ -9,7 +9,7 @@
 mod deliver;
 mod fetch;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
@@ -90,7 +90,7 @@ pub struct Download {
     transfers: BTreeMap<TransferId, Transfer>,
     /// Offers that wait for the journal to say whether they have been here before.
     recalling: BTreeMap<TransferId, Offered>,
-    by_name: BTreeMap<ItemName, std::collections::BTreeSet<TransferId>>,
+    by_name: BTreeMap<ItemName, BTreeSet<TransferId>>,
     dispatch: Dispatch,
     verifying: Turnstile<TransferId>,
     placing: Turnstile<TransferId>,
@@ -145,7 +145,7 @@ impl Download {
         // What stands under its final name has nothing in staging any more but leftovers.
         let staged = download.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
         let transfers = staged.map(|(id, _)| *id).collect();
-        download.desk.effect(Effect::Sweep { transfers, places: Default::default() });
+        download.desk.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
         Ok(download)
     }
 
@@ -226,7 +226,8 @@ impl Download {
             Timer::Hello => self.desk.hello(Address::All, false),
             Timer::Say(id) => self.say_owed(id),
             Timer::Retry(id) => self.on_retry(id),
-            Timer::Measure => self.desk.effect(Effect::Measure),
+            // `start_runs` measures again when no measure is pending.
+            Timer::Measure => {}
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
             Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) => {

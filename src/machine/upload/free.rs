@@ -130,9 +130,7 @@ impl Upload {
         self.move_to(id, Stage::Freed, None);
         match (sight, delivered) {
             (Sight::Present(signature), Some(delivered)) if signature != delivered => {
-                if self.items.get(&name).is_none_or(|item| item.signature != signature) {
-                    self.on_seen(Sighting { name, signature, size: fingerprint.size, complete: false });
-                }
+                self.on_seen(Sighting { name, signature, size: fingerprint.size, complete: false });
             }
             (Sight::Present(_) | Sight::Unreadable(_), Some(delivered)) => self.keep(&name, delivered, fingerprint),
             _ => {}

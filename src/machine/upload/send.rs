@@ -98,6 +98,10 @@ impl Upload {
 
     pub(super) fn start_runs(&mut self) {
         for id in self.dispatch.start(&mut self.desk) {
+            if let Some(transfer) = self.transfers.get(&id) {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
+            }
             self.move_to(id, Stage::Sending, None);
         }
     }

@@ -1,0 +1,36 @@
+# make demo    see it work: a private broker, a private sshd, three daemons; FILES="..." sends copies of your own files
+# make test    every test against the real parts
+# make check   the fast loop: format, lints, docs, unit and simulator tests
+# make bench   speed beside plain rsync, in one run
+
+CARGO ?= cargo
+FILES ?=
+
+.PHONY: all demo test check bench setup clean
+
+all:
+	$(CARGO) build --release --locked
+
+setup:
+	@sh .ci/setup
+
+demo: setup
+	$(CARGO) build --release --locked --bins
+	$(CARGO) run --release --locked --quiet --example demo -- $(FILES)
+
+check: setup
+	$(CARGO) fmt --check
+	$(CARGO) clippy --locked --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
+	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test sim
+
+test: setup
+	$(CARGO) build --locked --bins
+	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test rsync --test real
+
+bench: setup
+	$(CARGO) build --release --locked --bins
+	$(CARGO) bench --locked --bench handover
+
+clean:
+	$(CARGO) clean

@@ -1,0 +1,264 @@
+//! Reads merged values one by one, keeps every problem and what `--check` shows of each.
+
+use std::path::{Component, PathBuf};
+use std::time::Duration;
+
+use crate::machine::{Mode, escaped};
+
+use super::environment::Environment;
+use super::keys::{KEYS, Preset, known};
+use super::merged::{Found, Merged, Origin};
+use super::{shown_path, shown_value};
+
+/// The longest text a key takes, in bytes.
+const TEXT_LIMIT: usize = 4096;
+/// The longest path a key takes, in bytes: room is left for what synkler makes below it.
+const PATH_LIMIT: usize = 800;
+
+/// One line of the report.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) key: &'static str,
+    pub(super) shown: String,
+    pub(super) origin: String,
+}
+
+/// A reading in progress. Every method that returns `None` for a key that is set, or that must be, has noted why.
+pub(super) struct Reading<'a> {
+    pub(super) environment: &'a Environment,
+    pub(super) problems: &'a mut Vec<String>,
+    pub(super) notices: &'a mut Vec<String>,
+    merged: &'a Merged,
+    rows: Vec<Row>,
+}
+
+impl<'a> Reading<'a> {
+    pub(super) fn new(
+        merged: &'a Merged,
+        environment: &'a Environment,
+        problems: &'a mut Vec<String>,
+        notices: &'a mut Vec<String>,
+    ) -> Self {
+        Self { environment, problems, notices, merged, rows: Vec::new() }
+    }
+
+    /// The report's lines, in the table's order; what this mode does not use is marked.
+    pub(super) fn into_rows(mut self, mode: Mode) -> Vec<Row> {
+        self.rows.sort_by_key(|row| KEYS.iter().position(|key| key.name == row.key));
+        for row in &mut self.rows {
+            if known(row.key).is_some_and(|key| !key.modes.contains(&mode)) {
+                row.origin.push_str(&format!(", not used on {mode}"));
+            }
+        }
+        self.rows
+    }
+
+    /// What a key is set to, and where.
+    pub(super) fn find(&self, key: &str) -> Option<(Found, Origin)> {
+        self.merged.find(key)
+    }
+
+    /// Where a key is set, if it is.
+    pub(super) fn origin(&self, key: &str) -> Option<Origin> {
+        self.find(key).map(|(_, origin)| origin)
+    }
+
+    /// Notes a problem with a key.
+    pub(super) fn refuse(&mut self, key: &str, what: &str) {
+        let problem = match self.origin(key) {
+            Some(Origin::Default) | None => format!("{key}: {what}"),
+            Some(origin) => format!("{origin}: {key}: {what}"),
+        };
+        self.problems.push(problem);
+    }
+
+    /// Takes down what is in force for a key.
+    pub(super) fn show(&mut self, key: &'static str, shown: impl Into<String>, origin: &Origin) {
+        self.rows.push(Row { key, shown: shown.into(), origin: origin.to_string() });
+    }
+
+    /// A key's value as text that `parse` understands. Its error says what was found and what is allowed.
+    pub(super) fn parse<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        // What the operator typed is lost: 1.0 has become 1.
+        if let Some((Found::Number(_), _)) = self.find(key) {
+            self.refuse(key, "found a number, allowed is text in quotes");
+            return None;
+        }
+        self.parse_number(key, parse, show)
+    }
+
+    /// Like [`Reading::parse`], for keys where a TOML number will do as well.
+    fn parse_number<T>(
+        &mut self,
+        key: &'static str,
+        parse: impl FnOnce(&str) -> Result<T, String>,
+        show: impl FnOnce(&T) -> String,
+    ) -> Option<T> {
+        let Some((found, origin)) = self.find(key) else {
+            if known(key).is_some_and(|key| key.preset == Preset::Required) {
+                let missing = self.missing(key);
+                self.refuse(key, &missing);
+            }
+            return None;
+        };
+        let parsed = match found {
+            Found::Text(text) if text.len() > TEXT_LIMIT => {
+                Err(format!("found {} bytes, allowed are up to {TEXT_LIMIT}", text.len()))
+            }
+            Found::Text(text) if text.contains('\0') => Err("found a NUL character, allowed is any other".to_owned()),
+            Found::Text(text) => parse(&text),
+            Found::Number(number) => parse(&number),
+            Found::List(_) => Err("found a list, allowed is one value".to_owned()),
+            Found::Other(what) => Err(format!("found {what}, allowed is text in quotes or a number")),
+        };
+        match parsed {
+            Ok(value) => {
+                self.show(key, show(&value), &origin);
+                Some(value)
+            }
+            Err(problem) => {
+                self.refuse(key, &problem);
+                None
+            }
+        }
+    }
+
+    /// A key's value as text, not empty.
+    pub(super) fn text(&mut self, key: &'static str, limit: usize) -> Option<String> {
+        let secret = known(key).is_some_and(|key| key.secret);
+        let parse = |text: &str| match text.len() {
+            0 => Err("found nothing, allowed is a text".to_owned()),
+            length if length > limit => Err(format!("found {length} bytes, allowed are up to {limit}")),
+            _ => Ok(text.to_owned()),
+        };
+        self.parse(key, parse, |text| if secret { "hidden".to_owned() } else { one_line(text) })
+    }
+
+    /// A key's value as an absolute path.
+    pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
+        self.parse(key, absolute, |path| shown_path(path))
+    }
+
+    /// A key's value as a whole number.
+    pub(super) fn whole(&mut self, key: &'static str, low: u32, high: u32) -> Option<u32> {
+        let parse = |text: &str| {
+            let plain = !text.is_empty() && text.bytes().all(|c| c.is_ascii_digit());
+            let number = text.parse().ok().filter(|number| plain && (low..=high).contains(number));
+            number.ok_or_else(|| format!("found {}, allowed is a whole number from {low} to {high}", shown_value(text)))
+        };
+        self.parse_number(key, parse, u32::to_string)
+    }
+
+    /// A key's value as a decimal number of at most `high`, in millionths; digits beyond those are cut off. Zero only
+    /// where `zero` says so.
+    pub(super) fn decimal(&mut self, key: &'static str, high: u32, zero: bool) -> Option<u64> {
+        let parse = |text: &str| {
+            let fits = |number: &u64| *number <= u64::from(high) * MILLION && (zero || *number > 0);
+            decimal(text).filter(fits).ok_or_else(|| {
+                let low = if zero { "from 0" } else { "above 0 and" };
+                format!("found {}, allowed is a decimal number {low} up to {high}", shown_value(text))
+            })
+        };
+        self.parse_number(key, parse, |number| shown_decimal(*number))
+    }
+
+    /// A key's value as a length of time, in units of so many seconds.
+    pub(super) fn duration(&mut self, key: &'static str, unit: u64, high: u32, zero: bool) -> Option<Duration> {
+        self.decimal(key, high, zero).map(|number| Duration::from_micros(number.saturating_mul(unit)))
+    }
+
+    fn missing(&self, key: &str) -> String {
+        let variable = known(key).map(super::keys::Key::variable).unwrap_or_default();
+        match self.merged.file() {
+            Some(path) => {
+                format!("is not set; set it in {} or as {variable} in the environment", shown_path(path))
+            }
+            None => {
+                let looked = self.environment.search().iter().map(|path| shown_path(path)).collect::<Vec<_>>();
+                format!(
+                    "is not set and there is no config file; set it in one of {} or as {variable} in the environment",
+                    looked.join(", ")
+                )
+            }
+        }
+    }
+}
+
+/// A text on one line of the report.
+pub(super) fn one_line(text: &str) -> String {
+    escaped(text.as_bytes())
+}
+
+/// A path that is absolute, climbs nowhere and is not the root, without doubled and trailing slashes.
+pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
+    let path: PathBuf = PathBuf::from(text).components().collect();
+    let climbs = path.components().any(|part| part == Component::ParentDir);
+    if !path.is_absolute() || climbs || path.parent().is_none() || text.len() > PATH_LIMIT {
+        return Err(format!(
+            "found {}, allowed is an absolute path below /, without .. and of up to {PATH_LIMIT} bytes",
+            shown_value(text)
+        ));
+    }
+    Ok(path)
+}
+
+const MILLION: u64 = 1_000_000;
+
+fn decimal(text: &str) -> Option<u64> {
+    let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+    let digits = |text: &str| text.bytes().all(|c| c.is_ascii_digit());
+    if !digits(whole) || !digits(part) || (whole.is_empty() && part.is_empty()) {
+        return None;
+    }
+    let number = |text: &str| if text.is_empty() { Some(0) } else { text.parse::<u64>().ok() };
+    let part = format!("{part:0<6}");
+    number(whole)?.checked_mul(MILLION)?.checked_add(number(part.get(..6)?)?)
+}
+
+fn shown_decimal(millionths: u64) -> String {
+    let text = format!("{}.{:06}", millionths / MILLION, millionths % MILLION);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decimals_are_exact() {
+        for (text, expected) in [
+            ("5", Some(5_000_000)),
+            ("0.1", Some(100_000)),
+            (".5", Some(500_000)),
+            ("5.", Some(5_000_000)),
+            ("0.0000019", Some(1)),
+            ("", None),
+            (".", None),
+            ("-1", None),
+            ("+1", None),
+            ("1e3", None),
+            ("1.2.3", None),
+            ("inf", None),
+            ("99999999999999999999", None),
+            ("18446744073710", None),
+        ] {
+            assert_eq!(decimal(text), expected, "{text}");
+        }
+        assert_eq!(shown_decimal(100_000), "0.1");
+        assert_eq!(shown_decimal(30_000_000), "30");
+        assert_eq!(shown_decimal(0), "0");
+    }
+
+    #[test]
+    fn paths_are_absolute_and_plain() {
+        assert_eq!(absolute("/srv//in/./x/").unwrap(), PathBuf::from("/srv/in/x"));
+        for text in ["", "srv", "~/x", "/", "//", "/srv/../etc", "./x"] {
+            assert!(absolute(text).is_err(), "{text}");
+        }
+    }
+}

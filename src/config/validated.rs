@@ -1,0 +1,412 @@
+//! The validated stage: every key read, checked by itself and against the others.
+
+use std::collections::BTreeSet;
+use std::net::IpAddr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::machine::{GroupId, Location, Mode, Node, NodeName};
+
+use super::cleanup::Cleanup;
+use super::environment::Environment;
+use super::file::read_text;
+use super::keys::{KEYS, Preset};
+use super::merged::{Found, Merged, Origin};
+use super::reading::{Reading, Row, absolute, one_line};
+use super::rsync_options::{judge, split_csv};
+use super::settings::{Broker, Percent, Role, Rsync, Secret, Settings};
+use super::{shown_path, shown_value};
+
+/// The largest `password_file`, in bytes.
+const PASSWORD_LIMIT: u64 = 4096;
+/// The longest `keep_minutes`: ten years.
+const KEEP_MINUTES_LIMIT: u32 = 10 * 366 * 24 * 60;
+/// The longest `cleanup_timeout_minutes`: a week.
+const CLEANUP_MINUTES_LIMIT: u32 = 7 * 24 * 60;
+/// The longest `settle_seconds`: a day.
+const SETTLE_SECONDS_LIMIT: u32 = 24 * 60 * 60;
+/// How many rsync runs at once.
+const TRANSFERS_LIMIT: u32 = 64;
+/// How many receivers may be listed.
+const RECEIVERS_LIMIT: usize = 1000;
+/// What AMQP allows for a short text, in bytes.
+const AMQP_TEXT_LIMIT: usize = 255;
+/// What a socket address holds, in bytes, without its closing NUL.
+const SOCKET_PATH_LIMIT: usize = 107;
+
+/// All or nothing: `None` means that `problems` has grown.
+pub(super) fn validate(
+    merged: &Merged,
+    environment: &Environment,
+    problems: &mut Vec<String>,
+    notices: &mut Vec<String>,
+) -> Option<(Settings, Vec<Row>)> {
+    let mut reading = Reading::new(merged, environment, problems, notices);
+    let settings = reading.settings()?;
+    let rows = reading.into_rows(settings.mode());
+    Some((settings, rows))
+}
+
+impl Reading<'_> {
+    /// Reads every key before it gives up on any, so that all problems are told at once.
+    fn settings(&mut self) -> Option<Settings> {
+        let mode = self.parse("mode", |text| text.parse::<Mode>().map_err(|e| e.to_string()), Mode::to_string);
+        let group = self.parse("id", |text| text.parse::<GroupId>().map_err(|e| e.to_string()), GroupId::to_string);
+        let name = self.name();
+        let file_dir = self.path("file_dir");
+        let broker = self.broker();
+        let central_host = self.central_host(broker.as_ref().map(|broker| broker.host.as_str()));
+        let rsync = self.rsync();
+        let cleanup = self.cleanup();
+        let receivers = self.receivers();
+        let keep = self.duration("keep_minutes", 60, KEEP_MINUTES_LIMIT, true);
+        let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
+        let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
+        let slots = self.whole("transfers", 1, TRANSFERS_LIMIT);
+        let (mode, group) = (mode?, group?);
+        let state_dir = self.state_dir(mode, &group);
+        let control_socket = self.control_socket(mode, &group, state_dir.as_deref());
+        self.notice_ignored(mode);
+        let (file_dir, state_dir, control_socket) = (file_dir?, state_dir?, control_socket?);
+        if mode == Mode::Upload {
+            self.outside(&file_dir, "state_dir", &state_dir);
+            self.outside(&file_dir, "control_socket", &control_socket);
+        }
+        let central_host = central_host?;
+        if mode == Mode::Central {
+            self.reachable(&central_host, &file_dir, &group);
+        }
+        let role = match mode {
+            Mode::Upload => Role::Upload { settle: settle?, slots: slots?, cleanup: cleanup? },
+            Mode::Central => Role::Central {
+                host: central_host,
+                receivers: receivers?,
+                keep: keep?,
+                free: Percent::from_thousandths(free?),
+            },
+            Mode::Download => Role::Download { slots: slots?, cleanup: cleanup? },
+        };
+        let (node, broker, rsync) = (Node::new(mode, name?), broker?, rsync?);
+        Some(Settings { node, group, file_dir, broker, state_dir, control_socket, rsync, role })
+    }
+
+    fn name(&mut self) -> Option<NodeName> {
+        if self.find("name").is_some() {
+            return self.parse("name", |text| text.parse::<NodeName>().map_err(|e| e.to_string()), NodeName::to_string);
+        }
+        let host_name = self.environment.host_name();
+        match host_name.parse::<NodeName>() {
+            Ok(name) => {
+                self.show("name", name.as_str(), &Origin::Derived("host name".to_owned()));
+                Some(name)
+            }
+            Err(error) => {
+                self.refuse("name", &format!("is not set, and the host name does not do: {error}; set name"));
+                None
+            }
+        }
+    }
+
+    fn broker(&mut self) -> Option<Broker> {
+        let host = self.parse("synkler_server", broker_host, Clone::clone);
+        let port = self.whole("port", 1, u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok());
+        let vhost = self.text("vhost", AMQP_TEXT_LIMIT);
+        let username = self.text("username", AMQP_TEXT_LIMIT);
+        let password = self.password();
+        Some(Broker { host: host?, port: port?, vhost: vhost?, username: username?, password: password? })
+    }
+
+    /// From `password` or `password_file`; where both are set, the environment's beats the file's.
+    fn password(&mut self) -> Option<Secret> {
+        let none = Origin::Derived("default".to_owned());
+        let (Some(password), Some(file)) = (self.origin("password"), self.origin("password_file")) else {
+            self.show("password_file", "none", &none);
+            return self.text("password", PASSWORD_LIMIT as usize).map(Secret::new);
+        };
+        match (&password, &file) {
+            (Origin::Environment(_), Origin::File { .. }) => {
+                self.notices.push(format!("{file}: password_file is overruled by {password}"));
+                self.show("password_file", "none", &none);
+                return self.text("password", PASSWORD_LIMIT as usize).map(Secret::new);
+            }
+            (Origin::File { .. }, Origin::Environment(_)) => {
+                self.notices.push(format!("{password}: password is overruled by {file}"));
+            }
+            (Origin::Default, _) => {}
+            _ => {
+                self.refuse("password_file", &format!("password is set too, at {password}; allowed is one of them"));
+                return None;
+            }
+        }
+        let path = self.path("password_file")?;
+        match password_in(&path) {
+            Ok(password) => {
+                self.show("password", "hidden", &Origin::Derived(shown_path(&path)));
+                Some(password)
+            }
+            Err(problem) => {
+                self.refuse("password_file", &format!("{} {problem}", shown_path(&path)));
+                None
+            }
+        }
+    }
+
+    fn central_host(&mut self, server: Option<&str>) -> Option<String> {
+        if self.find("central_host").is_some() {
+            let parse = |host: &str| Location::new(host, "/").map(|_| host.to_owned()).map_err(|e| e.to_string());
+            return self.parse("central_host", parse, Clone::clone);
+        }
+        let server = server?;
+        let host = if server.contains(':') { format!("[{server}]") } else { server.to_owned() };
+        self.show("central_host", &host, &Origin::Derived("value of synkler_server".to_owned()));
+        Some(host)
+    }
+
+    /// The path that central will tell the others must be one they can take.
+    fn reachable(&mut self, host: &str, file_dir: &Path, group: &GroupId) {
+        let found = file_dir.join(group.as_str());
+        let problem = match found.to_str().map(|path| Location::new(host, path)) {
+            Some(Ok(_)) => return,
+            Some(Err(error)) => error.to_string(),
+            None => "the path is not UTF-8".to_owned(),
+        };
+        self.refuse("file_dir", &format!("on central the others give it to rsync: {problem}"));
+    }
+
+    /// Nothing of ours may lie where everything is handed over.
+    fn outside(&mut self, file_dir: &Path, key: &str, path: &Path) {
+        if path.starts_with(file_dir) {
+            let (path, file_dir) = (shown_path(path), shown_path(file_dir));
+            self.refuse(key, &format!("found {path:?}, allowed on upload is a place outside file_dir {file_dir:?}"));
+        }
+    }
+
+    fn rsync(&mut self) -> Option<Rsync> {
+        let program = self.path("rsync");
+        let words = self.list("rsync_opts", split_csv)?;
+        let judged = judge(&words);
+        for problem in &judged.problems {
+            self.refuse("rsync_opts", problem);
+        }
+        if let Some(origin) = self.origin("rsync_opts") {
+            self.notices.extend(judged.left_out.iter().map(|what| format!("{origin}: rsync_opts: {what}")));
+        }
+        self.show_list("rsync_opts", &judged.options);
+        let program = program?;
+        judged.problems.is_empty().then_some(Rsync { program, options: judged.options })
+    }
+
+    fn receivers(&mut self) -> Option<Option<BTreeSet<NodeName>>> {
+        let split = |text: &str| {
+            let names = text.split(|c: char| c == ',' || c.is_whitespace()).filter(|name| !name.is_empty());
+            Ok(names.map(str::to_owned).collect())
+        };
+        if let Some((Found::List(names), _)) = self.find("receivers")
+            && names.is_empty()
+        {
+            self.refuse("receivers", "found an empty list; leave the key out to mean every download known");
+            return None;
+        }
+        let names = self.list("receivers", split)?;
+        if names.len() > RECEIVERS_LIMIT {
+            self.refuse("receivers", &format!("found {} names, allowed are up to {RECEIVERS_LIMIT}", names.len()));
+            return None;
+        }
+        let mut receivers = Some(BTreeSet::new());
+        for name in &names {
+            match (name.parse::<NodeName>(), &mut receivers) {
+                (Ok(name), Some(receivers)) => {
+                    receivers.insert(name);
+                }
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    self.refuse("receivers", &error.to_string());
+                    receivers = None;
+                }
+            }
+        }
+        self.show_list("receivers", &names);
+        receivers.map(|receivers| Some(receivers).filter(|receivers| !receivers.is_empty()))
+    }
+
+    fn cleanup(&mut self) -> Option<Option<Cleanup>> {
+        let timeout = self.duration("cleanup_timeout_minutes", 60, CLEANUP_MINUTES_LIMIT, false);
+        let Some((found, origin)) = self.find("cleanup_script") else {
+            self.show("cleanup_script", "none", &Origin::Default);
+            return timeout.map(|_| None);
+        };
+        let limit = timeout.unwrap_or(Duration::from_secs(1));
+        let (cleanup, shown) = match found {
+            Found::Text(text) if text.trim().is_empty() => {
+                self.show("cleanup_script", "none", &origin);
+                return timeout.map(|_| None);
+            }
+            Found::Text(text) if text.contains('\0') => (Err(nul()), String::new()),
+            Found::Text(text) => (Cleanup::split(&text, limit), one_line(&text)),
+            Found::List(words) if words.iter().any(|word| word.contains('\0')) => (Err(nul()), String::new()),
+            Found::List(words) => (Cleanup::from_words(&words, limit), shown_words(&words)),
+            Found::Number(number) => (Err(format!("found {number}, allowed is a command")), String::new()),
+            Found::Other(what) => {
+                (Err(format!("found {what}, allowed is a command or a list of words")), String::new())
+            }
+        };
+        match cleanup {
+            Ok(cleanup) => {
+                self.show("cleanup_script", shown, &origin);
+                timeout.map(|_| Some(cleanup))
+            }
+            Err(problem) => {
+                self.refuse("cleanup_script", &problem);
+                None
+            }
+        }
+    }
+
+    fn state_dir(&mut self, mode: Mode, group: &GroupId) -> Option<PathBuf> {
+        if self.find("state_dir").is_some() {
+            return self.path("state_dir");
+        }
+        let below = format!("synkler/{group}-{mode}");
+        let environment = self.environment;
+        let from_state = environment.first_directory("STATE_DIRECTORY").map(|path| (path, "$STATE_DIRECTORY"));
+        let from_xdg = || Some((environment.directory("XDG_STATE_HOME")?.join(&below), "below $XDG_STATE_HOME"));
+        let from_home = || Some((environment.directory("HOME")?.join(".local/state").join(&below), "below $HOME"));
+        let Some((path, from)) = from_state.or_else(from_xdg).or_else(from_home) else {
+            self.refuse(
+                "state_dir",
+                "is not set, and neither $STATE_DIRECTORY nor $XDG_STATE_HOME nor $HOME says where it could be; \
+                 set state_dir",
+            );
+            return None;
+        };
+        self.show("state_dir", shown_path(&path), &Origin::Derived(from.to_owned()));
+        Some(path)
+    }
+
+    fn control_socket(&mut self, mode: Mode, group: &GroupId, state_dir: Option<&Path>) -> Option<PathBuf> {
+        let path = if self.find("control_socket").is_some() {
+            let parse = |text: &str| absolute(text).and_then(|path| socket_path(&path).map(|()| path));
+            return self.parse("control_socket", parse, |path| shown_path(path));
+        } else if let Some(path) = self.environment.first_directory("RUNTIME_DIRECTORY") {
+            (path, "below $RUNTIME_DIRECTORY")
+        } else if let Some(path) = self.environment.directory("XDG_RUNTIME_DIR") {
+            (path.join(format!("synkler/{group}-{mode}")), "below $XDG_RUNTIME_DIR")
+        } else {
+            (state_dir?.to_owned(), "in state_dir")
+        };
+        let (path, from) = (path.0.join("control.sock"), path.1);
+        if let Err(problem) = socket_path(&path) {
+            self.refuse("control_socket", &format!("is not set, and {from} it does not fit: {problem}"));
+            return None;
+        }
+        self.show("control_socket", shown_path(&path), &Origin::Derived(from.to_owned()));
+        Some(path)
+    }
+
+    /// Says what is set and does nothing; only where that may surprise, because one file may serve several modes.
+    fn notice_ignored(&mut self, mode: Mode) {
+        for key in KEYS.iter().filter(|key| key.preset == Preset::Ignored) {
+            if let Some(origin) = self.origin(key.name) {
+                self.notices.push(format!("{origin}: {} is ignored: systemd supervises synkler", key.name));
+                self.show(key.name, "ignored", &origin);
+            }
+        }
+        if mode == Mode::Central
+            && let Some(origin) = self.origin("cleanup_script")
+        {
+            self.notices.push(format!("{origin}: cleanup_script is ignored: central runs none"));
+        }
+    }
+
+    /// A list, or text that `split` takes apart; empty where it is not set or blank.
+    fn list(
+        &mut self,
+        key: &'static str,
+        split: impl FnOnce(&str) -> Result<Vec<String>, String>,
+    ) -> Option<Vec<String>> {
+        let words = match self.find(key).map(|(found, _)| found) {
+            None => Ok(Vec::new()),
+            Some(Found::Text(text)) => split(&text),
+            Some(Found::List(words)) => Ok(words),
+            Some(Found::Number(number)) => Err(format!("found {number}, allowed is a list or text")),
+            Some(Found::Other(what)) => Err(format!("found {what}, allowed is a list of texts or text")),
+        };
+        words.map_err(|problem| self.refuse(key, &problem)).ok()
+    }
+
+    fn show_list(&mut self, key: &'static str, words: &[String]) {
+        let shown = match KEYS.iter().find(|known| known.name == key).map(|known| known.preset) {
+            Some(Preset::Computed(description)) if words.is_empty() => description.to_owned(),
+            _ => shown_words(words),
+        };
+        let origin = self.origin(key).unwrap_or(Origin::Default);
+        self.show(key, shown, &origin);
+    }
+}
+
+fn shown_words(words: &[String]) -> String {
+    words.iter().map(|word| shown_value(word)).collect::<Vec<_>>().join(", ")
+}
+
+fn nul() -> String {
+    "found a NUL character, allowed is any other".to_owned()
+}
+
+fn socket_path(path: &Path) -> Result<(), String> {
+    let length = path.as_os_str().as_bytes().len();
+    if length > SOCKET_PATH_LIMIT {
+        return Err(format!(
+            "found {:?} of {length} bytes, allowed for a socket are up to {SOCKET_PATH_LIMIT}; set control_socket to a \
+             shorter path",
+            shown_path(path)
+        ));
+    }
+    Ok(())
+}
+
+/// A host name or an address. A URL may hold a password, so it is not repeated.
+fn broker_host(text: &str) -> Result<String, String> {
+    const ALLOWED: &str = "allowed is a host name or an address alone";
+    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
+    if bare.parse::<IpAddr>().is_ok() {
+        return Ok(bare.to_owned());
+    }
+    if text.contains("//") || text.contains('@') {
+        return Err(format!("found a URL or an account, {ALLOWED}; see port, vhost, username and password"));
+    }
+    if text.contains(':') {
+        return Err(format!("found {}, {ALLOWED}; the port goes to the key port", shown_value(text)));
+    }
+    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
+    if text.is_empty() || text.len() > 253 || text.starts_with(['.', '-']) || !text.chars().all(plain) {
+        return Err(format!("found {}, {ALLOWED}", shown_value(text)));
+    }
+    Ok(text.to_owned())
+}
+
+fn password_in(path: &Path) -> Result<Secret, String> {
+    let text = read_text(path, PASSWORD_LIMIT)?;
+    let password = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
+    match password {
+        "" => Err("is empty".to_owned()),
+        _ if password.contains(['\n', '\r', '\0']) => Err("holds more than one line".to_owned()),
+        _ => Ok(Secret::new(password)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_a_host_alone() {
+        for (text, host) in [("mq.example.com", "mq.example.com"), ("[::1]", "::1"), ("10.0.0.1", "10.0.0.1")] {
+            assert_eq!(broker_host(text).unwrap(), host);
+        }
+        for text in ["", "a b", "mq:5672", "-x", "mq/x"] {
+            assert!(broker_host(text).is_err(), "{text}");
+        }
+        assert!(!broker_host("amqp://u:hunter2@mq").unwrap_err().contains("hunter2"));
+    }
+}

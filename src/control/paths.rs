@@ -1,0 +1,106 @@
+//! Where a client looks for a daemon's socket: the other half of the rule by which the daemon chooses it (config key
+//! `control_socket`).
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Where the system's service has its socket.
+const SYSTEM: &str = "/run/synkler";
+/// The socket's name in its directory.
+const SOCKET: &str = "control.sock";
+/// How many daemons' directories are looked at in one place.
+const SCAN_LIMIT: usize = 100;
+
+/// The sockets that exist, place by place, the most likely place first: `$SYNKLER_CONTROL_SOCKET` alone if it is set;
+/// else `/run/synkler`, the user's runtime directory, the user's state directory, each with one socket a daemon in
+/// directories named by group, or by group and mode. `id` leaves only those of that group. Environment variables are
+/// asked of `variable`.
+pub fn socket_candidates(id: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<PathBuf>> {
+    let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
+    if let Some(path) = absolute("SYNKLER_CONTROL_SOCKET") {
+        return vec![vec![path]];
+    }
+    let state = || Some(absolute("HOME")?.join(".local/state"));
+    let places = [
+        absolute("RUNTIME_DIRECTORY"),
+        Some(PathBuf::from(SYSTEM)),
+        absolute("XDG_RUNTIME_DIR").map(|path| path.join("synkler")),
+        absolute("XDG_STATE_HOME").or_else(state).map(|path| path.join("synkler")),
+    ];
+    places.into_iter().flatten().map(|place| sockets_in(&place, id)).filter(|found| !found.is_empty()).collect()
+}
+
+/// Where to say that a daemon was looked for when there is no socket at all.
+pub fn default_socket() -> PathBuf {
+    Path::new(SYSTEM).join(SOCKET)
+}
+
+fn sockets_in(place: &Path, id: Option<&str>) -> Vec<PathBuf> {
+    let own = place.join(SOCKET);
+    // One daemon has the place for itself; which group it serves is not to be seen from here.
+    if own.exists() && id.is_none() {
+        return vec![own];
+    }
+    let Ok(entries) = fs::read_dir(place) else { return Vec::new() };
+    let mut found: Vec<_> = entries
+        .take(SCAN_LIMIT)
+        .flatten()
+        .filter(|entry| id.is_none_or(|id| entry.file_name().to_str().is_some_and(|name| is_of_group(name, id))))
+        .map(|entry| entry.path().join(SOCKET))
+        .filter(|path| path.exists())
+        .collect();
+    found.sort();
+    found
+}
+
+fn is_of_group(directory: &str, id: &str) -> bool {
+    match directory.strip_prefix(id) {
+        Some(rest) => matches!(rest, "" | "-upload" | "-central" | "-download"),
+        None => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidates(id: Option<&str>, variables: &[(&str, &Path)]) -> Vec<Vec<PathBuf>> {
+        socket_candidates(id, |name| {
+            variables.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_os_str().to_owned())
+        })
+    }
+
+    #[test]
+    fn the_search_finds_what_the_config_rule_makes() {
+        let dir = tempfile::tempdir().unwrap();
+        let (run, home) = (dir.path().join("run"), dir.path().join("home"));
+        let mut sockets = Vec::new();
+        for below in [
+            "run/synkler/a-central",
+            "run/synkler/a-upload",
+            "run/synkler/b-upload",
+            "home/.local/state/synkler/a-download",
+        ] {
+            fs::create_dir_all(dir.path().join(below)).unwrap();
+            sockets.push(dir.path().join(below).join("control.sock"));
+            fs::write(sockets.last().unwrap(), "").unwrap();
+        }
+        fs::create_dir_all(run.join("synkler/a-download")).unwrap();
+        let variables = [("XDG_RUNTIME_DIR", run.as_path()), ("HOME", home.as_path())];
+        // Whatever the machine itself runs comes from elsewhere.
+        let ours = |id| {
+            let mut found = candidates(id, &variables);
+            found.retain(|place| place.iter().all(|path| path.starts_with(dir.path())));
+            found
+        };
+        assert_eq!(ours(None), [&sockets[..3], &sockets[3..]]);
+        assert_eq!(ours(Some("a")), [&sockets[..2], &sockets[3..]]);
+        assert_eq!(ours(Some("b")), [&sockets[2..3]]);
+        assert!(ours(Some("c")).is_empty());
+
+        let named = Path::new("/somewhere/else.sock");
+        assert_eq!(candidates(None, &[("SYNKLER_CONTROL_SOCKET", named)]), [[named]]);
+        assert_eq!(candidates(None, &[("RUNTIME_DIRECTORY", &run.join("synkler/a-upload"))])[0], [sockets[1].clone()]);
+    }
+}

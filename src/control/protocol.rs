@@ -1,0 +1,226 @@
+//! The Varlink wire protocol: NUL-terminated JSON objects, a call and its reply. Knows no method.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+use crate::machine::one_line;
+
+/// The interface's name.
+pub const INTERFACE: &str = "io.synkler.Control";
+/// The interface's description, as introspection serves it.
+pub const DESCRIPTION: &str = include_str!("io.synkler.Control.varlink");
+/// The interface every Varlink service has.
+pub const SERVICE: &str = "org.varlink.service";
+/// Its description.
+pub const SERVICE_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
+
+/// The most bytes a request may have, its NUL not counted.
+pub const REQUEST_LIMIT: usize = 64 * 1024;
+/// The most bytes a client takes as one reply.
+pub const REPLY_LIMIT: usize = 16 * 1024 * 1024;
+/// How many transfers `GetStatus` lists when it is not told.
+pub const STATUS_DEFAULT: u64 = 100;
+/// How many transfers `GetStatus` lists at most.
+pub const STATUS_LIMIT: u64 = 1000;
+
+/// A call as it stands on the wire.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Call {
+    /// Interface and method, joined by a dot.
+    pub(crate) method: String,
+    /// By name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) parameters: Option<Map<String, Value>>,
+    /// The caller takes more than one reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) more: Option<bool>,
+    /// The caller takes no reply.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) oneway: Option<bool>,
+    /// The caller wants to speak another protocol from here on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) upgrade: Option<bool>,
+}
+
+impl Call {
+    /// Reads one call, without its NUL.
+    pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Refusal> {
+        serde_json::from_slice(bytes).map_err(|err| Refusal::InvalidRequest(one_line(&err.to_string())))
+    }
+
+    /// The method's interface and name.
+    pub(crate) fn target(&self) -> (&str, &str) {
+        self.method.rsplit_once('.').unwrap_or((&self.method, ""))
+    }
+}
+
+/// A reply as it stands on the wire: parameters alone when all went well.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct Reply {
+    #[serde(default)]
+    error: Option<String>,
+    #[serde(default)]
+    parameters: Value,
+}
+
+impl Reply {
+    /// What was asked for, or the refusal.
+    pub(crate) fn into_result(self) -> Result<Value, Refusal> {
+        match self.error {
+            Some(error) => Err(Refusal::read(&error, &self.parameters)),
+            None => Ok(self.parameters),
+        }
+    }
+}
+
+/// A good reply's bytes, with the NUL.
+pub(crate) fn encode_reply<T: Serialize>(parameters: &T) -> Result<Vec<u8>, serde_json::Error> {
+    #[derive(Serialize)]
+    struct Good<'a, T> {
+        parameters: &'a T,
+    }
+    encode(&Good { parameters })
+}
+
+/// A refusal's bytes, with the NUL.
+pub(crate) fn encode_refusal(refusal: &Refusal) -> Result<Vec<u8>, serde_json::Error> {
+    encode(&json!({ "error": refusal.name(), "parameters": refusal.parameters() }))
+}
+
+/// One message's bytes, with the NUL.
+pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, serde_json::Error> {
+    let mut bytes = serde_json::to_vec(message)?;
+    bytes.push(0);
+    Ok(bytes)
+}
+
+/// Why a call was refused: the errors of both interfaces.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The named interface is not served.
+    #[error("interface {0:?} is not served")]
+    InterfaceNotFound(String),
+    /// The named method does not exist.
+    #[error("method {0:?} does not exist")]
+    MethodNotFound(String),
+    /// The named method is known but not implemented.
+    #[error("method {0:?} is not implemented")]
+    MethodNotImplemented(String),
+    /// The named parameter is missing, unknown, or not what is allowed.
+    #[error("parameter {0:?} is missing, unknown, or not what is allowed")]
+    InvalidParameter(String),
+    /// The caller may not do this.
+    #[error("this user may not do that")]
+    PermissionDenied,
+    /// The method streams and the call did not ask for it.
+    #[error("the method needs a call with the flag \"more\"")]
+    ExpectedMore,
+    /// The daemon did not answer in time.
+    #[error("the daemon is busy and did not answer in time: try again")]
+    Busy,
+    /// So many clients are connected already.
+    #[error("{0} clients are connected already: try again")]
+    TooManyClients(u64),
+    /// The request has more bytes than this.
+    #[error("the request has more than {0} bytes")]
+    RequestTooLarge(u64),
+    /// The request is no Varlink call, for this reason.
+    #[error("the request is no Varlink call: {0}")]
+    InvalidRequest(String),
+    /// An error of a newer daemon, by its full name.
+    #[error("the daemon refused with {0:?}")]
+    Other(String),
+}
+
+impl Refusal {
+    /// The error's full name.
+    pub fn name(&self) -> &str {
+        match self {
+            Self::InterfaceNotFound(_) => "org.varlink.service.InterfaceNotFound",
+            Self::MethodNotFound(_) => "org.varlink.service.MethodNotFound",
+            Self::MethodNotImplemented(_) => "org.varlink.service.MethodNotImplemented",
+            Self::InvalidParameter(_) => "org.varlink.service.InvalidParameter",
+            Self::PermissionDenied => "org.varlink.service.PermissionDenied",
+            Self::ExpectedMore => "org.varlink.service.ExpectedMore",
+            Self::Busy => "io.synkler.Control.Busy",
+            Self::TooManyClients(_) => "io.synkler.Control.TooManyClients",
+            Self::RequestTooLarge(_) => "io.synkler.Control.RequestTooLarge",
+            Self::InvalidRequest(_) => "io.synkler.Control.InvalidRequest",
+            Self::Other(name) => name,
+        }
+    }
+
+    fn parameters(&self) -> Value {
+        match self {
+            Self::InterfaceNotFound(interface) => json!({ "interface": interface }),
+            Self::MethodNotFound(method) | Self::MethodNotImplemented(method) => json!({ "method": method }),
+            Self::InvalidParameter(parameter) => json!({ "parameter": parameter }),
+            Self::TooManyClients(limit) | Self::RequestTooLarge(limit) => json!({ "limit": limit }),
+            Self::InvalidRequest(reason) => json!({ "reason": reason }),
+            Self::PermissionDenied | Self::ExpectedMore | Self::Busy | Self::Other(_) => json!({}),
+        }
+    }
+
+    fn read(name: &str, parameters: &Value) -> Self {
+        let text = |key| parameters.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
+        let number = |key| parameters.get(key).and_then(Value::as_u64).unwrap_or_default();
+        match name {
+            "org.varlink.service.InterfaceNotFound" => Self::InterfaceNotFound(text("interface")),
+            "org.varlink.service.MethodNotFound" => Self::MethodNotFound(text("method")),
+            "org.varlink.service.MethodNotImplemented" => Self::MethodNotImplemented(text("method")),
+            "org.varlink.service.InvalidParameter" => Self::InvalidParameter(text("parameter")),
+            "org.varlink.service.PermissionDenied" => Self::PermissionDenied,
+            "org.varlink.service.ExpectedMore" => Self::ExpectedMore,
+            "io.synkler.Control.Busy" => Self::Busy,
+            "io.synkler.Control.TooManyClients" => Self::TooManyClients(number("limit")),
+            "io.synkler.Control.RequestTooLarge" => Self::RequestTooLarge(number("limit")),
+            "io.synkler.Control.InvalidRequest" => Self::InvalidRequest(text("reason")),
+            _ => Self::Other(name.to_owned()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn refusals_read_what_they_write_and_are_declared() {
+        let own = || "x".to_owned();
+        let all = [
+            Refusal::InterfaceNotFound(own()),
+            Refusal::MethodNotFound(own()),
+            Refusal::MethodNotImplemented(own()),
+            Refusal::InvalidParameter(own()),
+            Refusal::PermissionDenied,
+            Refusal::ExpectedMore,
+            Refusal::Busy,
+            Refusal::TooManyClients(64),
+            Refusal::RequestTooLarge(65536),
+            Refusal::InvalidRequest(own()),
+        ];
+        for refusal in all {
+            let bytes = encode_refusal(&refusal).unwrap();
+            let (nul, json) = bytes.split_last().unwrap();
+            assert_eq!(*nul, 0);
+            let reply: Reply = serde_json::from_slice(json).unwrap();
+            let keys: Vec<_> = reply.parameters.as_object().unwrap().keys().cloned().collect();
+            let (interface, error) = refusal.name().rsplit_once('.').unwrap();
+            let file = if interface == INTERFACE { DESCRIPTION } else { SERVICE_DESCRIPTION };
+            let declared = file.lines().find(|line| line.starts_with(&format!("error {error} ("))).unwrap();
+            let key = declared.split(['(', ':']).nth(1).unwrap().trim_end_matches(')');
+            assert_eq!(keys.join(","), key, "{declared}");
+            assert_eq!(reply.into_result(), Err(refusal));
+        }
+    }
+
+    #[test]
+    fn calls_are_objects_with_a_method() {
+        let call = Call::decode(br#"{"method":"io.synkler.Control.GetStatus","parameters":null,"more":null}"#).unwrap();
+        assert_eq!(call.target(), ("io.synkler.Control", "GetStatus"));
+        for wrong in [&b""[..], b"{}", b"[]", b"7", br#"{"method":7}"#, br#"{"method":"a.b","parameters":[]}"#, b"\xff"]
+        {
+            assert!(matches!(Call::decode(wrong), Err(Refusal::InvalidRequest(_))), "{wrong:?}");
+        }
+    }
+}

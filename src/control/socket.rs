@@ -1,0 +1,224 @@
+//! The socket's place in the file system: who may have it, and when it goes.
+
+use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::sync::mpsc;
+use std::thread;
+use std::time::{Duration, Instant};
+
+/// The longest path the kernel takes, without the NUL at its end.
+const PATH_LIMIT: usize = 107;
+/// How long a connect may take before the other side counts as stuck.
+pub(crate) const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// How long to wait for another process that sets up a socket in the same directory.
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Why the control socket cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum ControlError {
+    /// The kernel takes no path of this length.
+    #[error(
+        "the path of the control socket {0:?} is longer than {PATH_LIMIT} bytes: set control_socket to a shorter one"
+    )]
+    TooLong(PathBuf),
+    /// The directory cannot be made.
+    #[error(
+        "cannot create the directory {path:?} for the control socket: create it, or set control_socket to another path"
+    )]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// Something keeps the directory locked.
+    #[error("cannot lock the directory {path:?} to set up the control socket: another process holds it")]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// A daemon is at home there.
+    #[error("another daemon answers at the control socket {0:?}: stop it, or set control_socket to another path")]
+    Live(PathBuf),
+    /// What stands there is no socket, and is left alone.
+    #[error("{0:?} is no socket: move it away, or set control_socket to another path")]
+    Occupied(PathBuf),
+    /// The socket cannot be set up for another reason.
+    #[error("cannot set up the control socket {path:?}: check control_socket and the rights on its directory")]
+    Socket {
+        /// The socket.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+/// A bound socket's entry in its directory; dropping it removes the entry if it still is the one that was made.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    path: PathBuf,
+    identity: (u64, u64),
+}
+
+impl Entry {
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+impl Drop for Entry {
+    fn drop(&mut self) {
+        if identity(&self.path).is_ok_and(|found| found == self.identity) {
+            // Nothing depends on it: a stale socket is replaced at the next start.
+            let _ = fs::remove_file(&self.path);
+        }
+    }
+}
+
+fn identity(path: &Path) -> io::Result<(u64, u64)> {
+    fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
+}
+
+/// Binds and listens, with mode 0660. A stale socket is replaced; one that is answered, or a file of another
+/// kind, is left alone. The lock on the directory is what keeps two daemons that start at once from taking the
+/// same stale socket away twice.
+pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Entry), ControlError> {
+    if path.as_os_str().as_bytes().len() > PATH_LIMIT {
+        return Err(ControlError::TooLong(path.to_owned()));
+    }
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o750)
+        .create(directory)
+        .map_err(|source| ControlError::Directory { path: directory.to_owned(), source })?;
+    let _lock = lock(directory).map_err(|source| ControlError::Locked { path: directory.to_owned(), source })?;
+    remove_stale(path)?;
+    let failed = |source| ControlError::Socket { path: path.to_owned(), source };
+    let listener = UnixListener::bind(path).map_err(failed)?;
+    let entry = Entry { path: path.to_owned(), identity: identity(path).map_err(failed)? };
+    fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
+    listener.set_nonblocking(true).map_err(failed)?;
+    Ok((listener, entry))
+}
+
+fn remove_stale(path: &Path) -> Result<(), ControlError> {
+    let failed = |source| ControlError::Socket { path: path.to_owned(), source };
+    let Err(refused) = connect(path) else {
+        return Err(ControlError::Live(path.to_owned()));
+    };
+    match refused.kind() {
+        io::ErrorKind::NotFound => Ok(()),
+        // Whoever is too busy to take a connection is alive.
+        io::ErrorKind::TimedOut => Err(ControlError::Live(path.to_owned())),
+        io::ErrorKind::ConnectionRefused => {
+            if !fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
+                return Err(ControlError::Occupied(path.to_owned()));
+            }
+            fs::remove_file(path).map_err(failed)
+        }
+        _ => Err(failed(refused)),
+    }
+}
+
+fn lock(directory: &Path) -> io::Result<File> {
+    let file = File::open(directory)?;
+    let until = Instant::now() + LOCK_WAIT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(TryLockError::Error(err)) => return Err(err),
+            Err(TryLockError::WouldBlock) if Instant::now() >= until => return Err(io::ErrorKind::TimedOut.into()),
+            Err(TryLockError::WouldBlock) => thread::sleep(Duration::from_millis(20)),
+        }
+    }
+}
+
+/// Connects within [`CONNECT_WAIT`]: a stopped daemon with a full queue would block for ever, which is why the
+/// attempt has a thread of its own.
+pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
+    let (sender, receiver) = mpsc::channel();
+    let path = path.to_owned();
+    thread::Builder::new().name("connect".to_owned()).spawn(move || {
+        // Nobody waits any more: the connection closes.
+        let _ = sender.send(UnixStream::connect(path));
+    })?;
+    receiver.recv_timeout(CONNECT_WAIT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mode(path: &Path) -> u32 {
+        fs::metadata(path).unwrap().mode() & 0o7777
+    }
+
+    #[test]
+    fn the_directory_is_made_and_the_entry_goes_with_its_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("run/synkler/control.sock");
+        let (_listener, entry) = bind(&path).unwrap();
+        assert_eq!((mode(path.parent().unwrap()), mode(&path)), (0o750, 0o660));
+        drop(entry);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_stale_socket_is_replaced_and_a_live_one_is_not() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let (_listener, entry) = bind(&path).unwrap();
+        assert!(matches!(bind(&path), Err(ControlError::Live(_))));
+        assert!(connect(&path).is_ok());
+
+        // Somebody else's socket has taken its place: it stays.
+        fs::remove_file(&path).unwrap();
+        let _other = UnixListener::bind(&path).unwrap();
+        drop(entry);
+        assert!(path.exists());
+    }
+
+    #[test]
+    fn of_many_that_start_at_once_one_gets_the_stale_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        drop(UnixListener::bind(&path).unwrap());
+        let results: Vec<_> = thread::scope(|scope| {
+            let starts: Vec<_> = (0..8).map(|_| scope.spawn(|| bind(&path))).collect();
+            starts.into_iter().map(|start| start.join().unwrap()).collect()
+        });
+        assert_eq!(results.iter().filter(|result| result.is_ok()).count(), 1, "{results:?}");
+        assert!(connect(&path).is_ok());
+    }
+
+    #[test]
+    fn what_is_no_socket_or_has_no_room_is_refused_by_name() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("control.sock");
+        fs::write(&path, "mine").unwrap();
+        assert!(
+            bind(&path)
+                .unwrap_err()
+                .to_string()
+                .ends_with("is no socket: move it away, or set control_socket to another path")
+        );
+        assert_eq!(fs::read(&path).unwrap(), b"mine");
+
+        let below = path.join("control.sock");
+        assert!(matches!(bind(&below), Err(ControlError::Directory { .. })));
+
+        let long = dir.path().join("x".repeat(PATH_LIMIT));
+        assert!(bind(&long).unwrap_err().to_string().contains("set control_socket to a shorter one"));
+    }
+}

@@ -1,0 +1,225 @@
+//! Sizes, spans, moments and widths as people read them.
+
+/// How wide a character is on a terminal. Characters without width never get here: they are escaped.
+fn cells(c: char) -> usize {
+    let wide = matches!(u32::from(c),
+        0x1100..=0x115f | 0x231a..=0x231b | 0x23e9..=0x23f3 | 0x25fd..=0x25fe | 0x2614..=0x2615 | 0x2648..=0x2653
+        | 0x26a1 | 0x26ce | 0x2705 | 0x270a..=0x270b | 0x2728 | 0x274c | 0x2753..=0x2757 | 0x2795..=0x2797
+        | 0x2b1b..=0x2b1c | 0x2b50 | 0x2b55 | 0x2e80..=0x303e | 0x3041..=0xa4cf | 0xa960..=0xa97f
+        | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe10..=0xfe19 | 0xfe30..=0xfe6f | 0xff00..=0xff60
+        | 0xffe0..=0xffe6 | 0x16fe0..=0x18dff | 0x1b000..=0x1b2ff | 0x1f000..=0x1faff | 0x20000..=0x3fffd);
+    if wide { 2 } else { 1 }
+}
+
+/// How many terminal cells a printable text takes.
+pub(crate) fn width(text: &str) -> usize {
+    text.chars().map(cells).sum()
+}
+
+/// A text that cannot move a cursor, whoever wrote it: what is not printable is escaped. Backslashes stay as they
+/// are, because item names arrive escaped already.
+pub(crate) fn printable(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '"' | '\'' => line.push(c),
+            _ => line.extend(c.escape_debug()),
+        }
+    }
+    line
+}
+
+fn head(text: &str, room: usize) -> &str {
+    let mut used = 0;
+    let fits = |(_, c): &(usize, char)| {
+        used += cells(*c);
+        used <= room
+    };
+    let end = text.char_indices().take_while(fits).last().map_or(0, |(at, c)| at + c.len_utf8());
+    text.get(..end).unwrap_or_default()
+}
+
+fn tail(text: &str, room: usize) -> &str {
+    let mut used = 0;
+    let fits = |(_, c): &(usize, char)| {
+        used += cells(*c);
+        used <= room
+    };
+    let start = text.char_indices().rev().take_while(fits).last().map_or(text.len(), |(at, _)| at);
+    text.get(start..).unwrap_or_default()
+}
+
+/// A text cut to `room` cells at its end.
+pub(crate) fn cut(text: &str, room: usize) -> String {
+    if width(text) <= room { text.to_owned() } else { format!("{}…", head(text, room.saturating_sub(1))) }
+}
+
+/// A text cut to `room` cells in its middle, so that a file name keeps its suffix.
+pub(crate) fn cut_middle(text: &str, room: usize) -> String {
+    if width(text) <= room {
+        return text.to_owned();
+    }
+    let behind = room.saturating_sub(1) / 3;
+    let before = room.saturating_sub(1 + behind);
+    format!("{}…{}", head(text, before), tail(text, behind))
+}
+
+/// A text filled with spaces to `room` cells.
+pub(crate) fn pad(text: &str, room: usize) -> String {
+    format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))
+}
+
+/// A text in lines of at most `room` cells, broken at spaces where there are any; what does not fit into `lines`
+/// of them is cut.
+pub(crate) fn wrap(text: &str, room: usize, lines: usize) -> Vec<String> {
+    let mut wrapped = Vec::new();
+    let mut rest = text;
+    while wrapped.len() + 1 < lines && width(rest) > room {
+        let fits = head(rest, room);
+        // A break leaves at least a third of the line filled, or is made within the word.
+        let at = fits.rfind(' ').filter(|at| *at > fits.len() / 3).unwrap_or(fits.len());
+        let (line, left) = rest.split_at_checked(at).unwrap_or((rest, ""));
+        if line.is_empty() {
+            break;
+        }
+        wrapped.push(line.trim_end().to_owned());
+        rest = left.trim_start();
+    }
+    wrapped.push(cut(rest, room));
+    wrapped
+}
+
+/// `300 MB`: powers of 1000, two or three digits.
+pub(crate) fn size(bytes: u64) -> String {
+    if bytes < 1000 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64;
+    let mut unit = "B";
+    for larger in ["kB", "MB", "GB", "TB", "PB", "EB"] {
+        if value < 999.5 {
+            break;
+        }
+        value /= 1000.0;
+        unit = larger;
+    }
+    if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
+}
+
+/// `5min 3s`: the largest units that count, at most `units` of them.
+pub(crate) fn span(millis: u64, units: usize) -> String {
+    let mut left = millis / 1000;
+    let mut parts = Vec::new();
+    for (name, seconds) in [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)] {
+        let count = left / seconds;
+        left %= seconds;
+        if count > 0 {
+            parts.push(format!("{count}{name}"));
+        } else if !parts.is_empty() {
+            break;
+        }
+        if parts.len() == units {
+            break;
+        }
+    }
+    if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
+}
+
+/// `2026-11-23 18:11:00 UTC`.
+pub(crate) fn moment(millis: u64) -> String {
+    let seconds = millis / 1000;
+    let (days, clock) = (seconds / 86400, seconds % 86400);
+    // Days to a date by eras of 400 years, whose years begin in March so that leap days come last.
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year + year / 4 - year / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
+    let year = era * 400 + year + u64::from(month <= 2);
+    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", clock / 3600, clock / 60 % 60, clock % 60)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        for (bytes, text) in [
+            (0, "0 B"),
+            (999, "999 B"),
+            (1000, "1.0 kB"),
+            (9949, "9.9 kB"),
+            (9950, "10 kB"),
+            (999_499, "999 kB"),
+            (999_500, "1.0 MB"),
+            (300_000_000, "300 MB"),
+            (u64::MAX, "18 EB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+
+    #[test]
+    fn spans() {
+        for (millis, units, text) in [
+            (0, 2, "0s"),
+            (999, 2, "0s"),
+            (12_000, 2, "12s"),
+            (303_000, 2, "5min 3s"),
+            (303_000, 1, "5min"),
+            (3_600_000, 2, "1h"),
+            (3_605_000, 2, "1h"),
+            (4_260_000, 2, "1h 11min"),
+            (90_000_000, 2, "1d 1h"),
+        ] {
+            assert_eq!(span(millis, units), text);
+        }
+    }
+
+    #[test]
+    fn moments() {
+        for (seconds, text) in [
+            (0, "1970-01-01 00:00:00 UTC"),
+            (951_782_400, "2000-02-29 00:00:00 UTC"),
+            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
+            (1_795_457_460, "2026-11-23 18:11:00 UTC"),
+            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
+        ] {
+            assert_eq!(moment(seconds * 1000), text);
+        }
+        // The largest integer of the interface prints, however senseless.
+        assert!(moment(i64::MAX.unsigned_abs()).starts_with("292278994-08-17"));
+    }
+
+    #[test]
+    fn cuts_keep_to_the_room_in_cells() {
+        assert_eq!(cut("abcdef", 6), "abcdef");
+        assert_eq!(cut("abcdefg", 6), "abcde…");
+        assert_eq!(cut("漢字漢字", 6), "漢字…");
+        assert_eq!(cut_middle("a long name.txt", 10), "a long…txt");
+        for room in 0..20 {
+            for text in ["漢字漢字漢字漢字漢字.txt", "plain text that is long", "é🎉é🎉é🎉é🎉é🎉"]
+            {
+                assert!(width(&cut(text, room)) <= room.max(1), "{room}");
+                assert!(width(&cut_middle(text, room)) <= room.max(1), "{room}");
+                assert!(wrap(text, room, 3).iter().all(|line| width(line) <= room.max(1)), "{room}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrapping_breaks_at_spaces_and_ends() {
+        assert_eq!(wrap("one two three", 8, 3), ["one two", "three"]);
+        assert_eq!(wrap("onetwothreefour", 8, 3), ["onetwoth", "reefour"]);
+        assert_eq!(wrap("one two three four five", 8, 2), ["one two", "three f…"]);
+        assert_eq!(wrap("", 8, 2), [""]);
+    }
+
+    #[test]
+    fn nothing_printed_moves_a_cursor() {
+        assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\\x1b\n"), "a\\u{1b}[2Jb\\u{202e}c\\x1b\\n");
+    }
+}

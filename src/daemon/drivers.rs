@@ -1,0 +1,84 @@
+//! Which driver carries out which effect.
+
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::mpsc;
+
+use crate::config::Cleanup;
+use crate::drivers::broker::{Broker, DeliveryTag};
+use crate::drivers::cleanup;
+use crate::drivers::files::Files;
+use crate::drivers::journal::Journal;
+use crate::drivers::rsync::Rsync;
+use crate::drivers::watch::Watch;
+use crate::machine::{Effect, Input, ItemName, Mode, Question, TransferId};
+
+/// The outside world of one node.
+pub(super) struct Drivers {
+    pub(super) mode: Mode,
+    pub(super) file_dir: PathBuf,
+    pub(super) broker: Broker,
+    pub(super) files: Files,
+    pub(super) rsync: Option<Rsync>,
+    pub(super) cleanup: Option<(Cleanup, cleanup::Cleanup)>,
+    /// Held for its task, which ends with it.
+    pub(super) _watch: Option<Watch>,
+    pub(super) inputs: mpsc::Sender<Input>,
+}
+
+impl Drivers {
+    pub(super) fn acknowledge(&self, tags: Vec<DeliveryTag>) {
+        self.broker.acknowledge(tags);
+    }
+
+    /// Asks the journal; the answer comes as an input.
+    pub(super) fn recall(&self, journal: &Arc<Journal>, question: Question) {
+        let (journal, inputs) = (Arc::clone(journal), self.inputs.clone());
+        tokio::spawn(async move {
+            match journal.recall(question.clone()).await {
+                Ok(row) => drop(inputs.send(Input::Recalled { question, row }).await),
+                // Without an answer the offer stays unanswered too, so nothing is delivered twice for it.
+                Err(error) => tracing::error!("the journal cannot be read: {error}"),
+            }
+        });
+    }
+
+    pub(super) fn carry_out(&mut self, effect: Effect) {
+        match effect {
+            Effect::Say { to, words } => self.broker.publish(to, words),
+            Effect::Hash { item, signature } => self.files.hash(item, signature),
+            Effect::Look { transfer, item } => self.files.look(transfer, item),
+            Effect::Take { transfer, place, name, kind } => self.files.take(transfer, place, name, kind),
+            Effect::Verify { transfer, name, kind } => self.files.verify(transfer, name, kind),
+            Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
+            Effect::Drop(transfer) => self.files.discard(transfer),
+            Effect::DropPlace(place) => self.files.discard_place(place),
+            Effect::Sweep { transfers, places } => self.files.sweep(&transfers, &places),
+            Effect::Measure => self.files.measure(),
+            Effect::Run(run) => self.with_rsync(|rsync| rsync.start(run)),
+            Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
+            Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
+            // The loop keeps these to itself.
+            Effect::Persist(_) | Effect::Recall(_) | Effect::Note(_) => {}
+        }
+    }
+
+    fn with_rsync(&mut self, act: impl FnOnce(&mut Rsync)) {
+        match &mut self.rsync {
+            Some(rsync) => act(rsync),
+            None => tracing::error!("bug: {} has no rsync", self.mode),
+        }
+    }
+
+    fn run_cleanup(&self, transfer: TransferId, item: &ItemName) {
+        let Some((script, driver)) = &self.cleanup else {
+            tracing::error!("bug: {} has no cleanup script", self.mode);
+            return;
+        };
+        let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
+        driver.run(transfer, item, &script.argv(item, &path), script.timeout);
+    }
+}

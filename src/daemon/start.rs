@@ -1,0 +1,258 @@
+//! From settings to a running daemon, and from a signal to its end.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::os::fd::BorrowedFd;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+
+use super::drivers::Drivers;
+use super::{Daemon, DaemonError, Signals, status};
+use crate::config::{Role, Settings};
+use crate::control::{Control, ControlError};
+use crate::drivers::broker::{Broker, BrokerSettings};
+use crate::drivers::clock::Clock;
+use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
+use crate::drivers::journal::{Journal, JournalError, Owner};
+use crate::drivers::manifest::{Site, SurveyError};
+use crate::drivers::rsync::{self, Rsync, VersionError};
+use crate::drivers::watch::{Surveyed, Watch};
+use crate::drivers::{cleanup, systemd};
+use crate::machine::{
+    BadRow, CentralSettings, DownloadSettings, Input, InvalidLocation, ItemName, Location, Machine, Mode, Restored,
+    UploadSettings,
+};
+
+/// How many answers of the drivers may stand before the loop; a driver with more waits.
+const INPUTS: usize = 1024;
+const WORDS: usize = 1024;
+const QUERIES: usize = 64;
+/// Threads for digests and disk work.
+const WORKERS: usize = 4;
+/// What the end of each part may take; together they stay below five seconds.
+const STOP_WAIT: Duration = Duration::from_secs(2);
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why a daemon does not start, or ends.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// A directory cannot serve.
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    /// The journal cannot be opened.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The journal holds what this role cannot take up.
+    #[error(transparent)]
+    Row(#[from] BadRow),
+    /// The control socket cannot be bound.
+    #[error(transparent)]
+    Control(#[from] ControlError),
+    /// rsync cannot serve.
+    #[error(transparent)]
+    Rsync(#[from] VersionError),
+    /// Central's directory cannot be named to the others.
+    #[error("central_host and file_dir")]
+    Spool(#[from] InvalidLocation),
+    /// The kernel gives neither event loop nor threads.
+    #[error("the system gives no event loop or threads")]
+    System(#[source] std::io::Error),
+    /// It ran, and ended.
+    #[error(transparent)]
+    Ended(#[from] DaemonError),
+}
+
+impl StartError {
+    /// Whether the settings or what they name have to be changed before another start can succeed.
+    pub fn is_config(&self) -> bool {
+        matches!(self, Self::Layout(_) | Self::Rsync(_) | Self::Spool(_))
+    }
+}
+
+/// Runs one node until SIGTERM or SIGINT. READY is told when journal and control socket are up; the broker may
+/// come later.
+///
+/// # Errors
+///
+/// See [`StartError`]; each names the file, key or host and what to do.
+pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .max_blocking_threads(32)
+        .build()
+        .map_err(StartError::System)?;
+    runtime.block_on(serve(settings, notices))
+}
+
+async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError> {
+    let mut signals = Signals::new()?;
+    let clock = Clock::start();
+    let layout = layout(&settings);
+    layout.prepare()?;
+    let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
+    let (journal, restored) = Journal::open(&settings.state_dir, &owner)?;
+    let journal = Arc::new(journal);
+    let control = Control::bind(&settings.control_socket)?;
+    let (inputs, input_queue) = mpsc::channel(INPUTS);
+    let (words, word_queue) = mpsc::channel(WORDS);
+    let (queries, query_queue) = mpsc::channel(QUERIES);
+    let unfinished = restored.rows.len();
+    let machine = machine(&settings, restored, &clock)?;
+    let rsync = rsync(&settings, &layout, &inputs).await?;
+    let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
+    let watch = (settings.mode() == Mode::Upload).then(|| watch(&settings.file_dir, inputs.clone()));
+    let broker = Broker::start(broker_settings(&settings), words);
+    let script = match &settings.role {
+        Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),
+        Role::Central { .. } => None,
+    };
+    let cleanup = script
+        .map(|script| (script, cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), inputs.clone())));
+    let drivers = Drivers {
+        mode: settings.mode(),
+        file_dir: settings.file_dir.clone(),
+        broker,
+        files,
+        rsync,
+        cleanup,
+        _watch: watch,
+        inputs,
+    };
+    let serving = tokio::spawn(control.serve(settings.group.clone(), queries));
+    tracing::info!(
+        "synkler {VERSION} is {} of group {}, with {unfinished} unfinished transfers; directory {}, journal in {}, control socket {}",
+        settings.node,
+        settings.group,
+        settings.file_dir.display(),
+        settings.state_dir.display(),
+        settings.control_socket.display(),
+    );
+    notices.iter().for_each(|notice| tracing::info!("{notice}"));
+    let mut daemon = Daemon {
+        machine,
+        clock,
+        journal,
+        drivers,
+        inputs: input_queue,
+        words: word_queue,
+        queries: query_queue,
+        status: status::Reporter::new(),
+    };
+    systemd::ready();
+    let ended = daemon.work(&mut signals).await;
+    systemd::stopping();
+    if let Ok(signal) = &ended {
+        tracing::info!("{signal}: stopping; work goes on at the next start");
+    }
+    serving.abort();
+    stop(daemon).await;
+    ended?;
+    Ok(())
+}
+
+/// Ends what runs, in bounded time; the journal is closed last.
+async fn stop(daemon: Daemon) {
+    let Daemon { drivers, journal, mut inputs, mut words, .. } = daemon;
+    // Drivers that still have something to say must not wait for a loop that listens no more.
+    inputs.close();
+    words.close();
+    let Drivers { broker, mut rsync, .. } = drivers;
+    let rsync_ended = async {
+        if let Some(rsync) = &mut rsync {
+            rsync.halt_all().await;
+        }
+    };
+    let _ = tokio::time::timeout(STOP_WAIT * 2, async { tokio::join!(rsync_ended, broker.close()) }).await;
+    drop(journal);
+}
+
+fn layout(settings: &Settings) -> Layout {
+    let file_dir = settings.file_dir.clone();
+    let group = settings.group.clone();
+    match settings.mode() {
+        Mode::Upload => Layout::Upload(Source::new(file_dir)),
+        Mode::Central => Layout::Central(Spool::new(file_dir, group)),
+        Mode::Download => Layout::Download(Staging::new(file_dir, group)),
+    }
+}
+
+/// Central runs no rsync of its own: the others come to it.
+async fn rsync(
+    settings: &Settings,
+    layout: &Layout,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<Option<Rsync>, StartError> {
+    let staging_dir = match layout {
+        Layout::Central(_) => return Ok(None),
+        Layout::Download(staging) => staging.staging_dir(),
+        Layout::Upload(source) => source.file_dir().to_owned(),
+    };
+    let settings = rsync::Settings {
+        program: settings.rsync.program.clone(),
+        options: settings.rsync.options.clone(),
+        file_dir: settings.file_dir.clone(),
+        staging_dir,
+    };
+    let rsync = Rsync::new(settings, inputs.clone());
+    let version = rsync.check_version().await?;
+    tracing::debug!("rsync {version}");
+    Ok(Some(rsync))
+}
+
+fn watch(file_dir: &Path, inputs: mpsc::Sender<Input>) -> Watch {
+    let path = file_dir.to_owned();
+    let survey = move |dir: BorrowedFd<'_>, item: &ItemName| {
+        let Ok(dir) = dir.try_clone_to_owned() else { return Surveyed::Unreadable };
+        match Site::within(dir, &path, item).survey() {
+            Ok(survey) => Surveyed::Present { signature: survey.signature(), size: survey.size() },
+            Err(SurveyError::Gone) => Surveyed::Gone,
+            Err(_) => Surveyed::Unreadable,
+        }
+    };
+    Watch::start(file_dir, survey, inputs)
+}
+
+fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {
+    // The standard library's hash keys are the process's own random numbers.
+    let seed = RandomState::new().build_hasher().finish();
+    let (me, version, now) = (settings.node.name.clone(), VERSION.to_owned(), clock.now());
+    let machine = match &settings.role {
+        Role::Upload { settle, slots, cleanup } => {
+            let role = UploadSettings { me, version, settle: *settle, slots: *slots, cleanup: cleanup.is_some() };
+            Machine::upload(role, restored, seed, now)?
+        }
+        Role::Central { host, receivers, keep, free } => {
+            let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
+            let spool = Location::new(host, &path)?;
+            let role = CentralSettings {
+                me,
+                version,
+                receivers: receivers.clone(),
+                keep: *keep,
+                free_millipercent: free.thousandths(),
+                spool,
+            };
+            Machine::central(role, restored, seed, now)?
+        }
+        Role::Download { slots, cleanup } => {
+            let role = DownloadSettings { me, version, slots: *slots, cleanup: cleanup.is_some() };
+            Machine::download(role, restored, seed, now)?
+        }
+    };
+    Ok(machine)
+}
+
+fn broker_settings(settings: &Settings) -> BrokerSettings {
+    let broker = &settings.broker;
+    BrokerSettings {
+        host: broker.host.clone(),
+        port: broker.port,
+        vhost: broker.vhost.clone(),
+        username: broker.username.clone(),
+        password: broker.password.expose().to_owned(),
+        group: settings.group.clone(),
+        me: settings.node.clone(),
+    }
+}

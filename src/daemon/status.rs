@@ -1,0 +1,44 @@
+//! One line for `systemctl status`, renewed when it changes, at most once a second.
+
+use tokio::time::Instant;
+
+use super::STATUS_EVERY;
+use crate::drivers::systemd;
+use crate::machine::{BrokerState, Machine, Snapshot};
+
+#[derive(Debug)]
+pub(super) struct Reporter {
+    last: String,
+    next: Instant,
+}
+
+impl Reporter {
+    pub(super) fn new() -> Self {
+        Self { last: String::new(), next: Instant::now() }
+    }
+
+    pub(super) fn report(&mut self, machine: &Machine) {
+        if Instant::now() < self.next {
+            return;
+        }
+        let text = line(&machine.snapshot(0));
+        if text != self.last {
+            systemd::status(&text);
+            self.last = text;
+        }
+        self.next = Instant::now() + STATUS_EVERY;
+    }
+}
+
+fn line(snapshot: &Snapshot) -> String {
+    let broker = match &snapshot.broker {
+        BrokerState::Connected(_) => "broker connected".to_owned(),
+        BrokerState::Disconnected(_, None) => "connecting to the broker".to_owned(),
+        BrokerState::Disconnected(_, Some(why)) => format!("no broker: {why}"),
+    };
+    let paused = if snapshot.paused { ", paused" } else { "" };
+    let total: u64 = snapshot.counts.iter().map(|(_, count)| count).sum();
+    let stages: Vec<_> = snapshot.counts.iter().map(|(stage, count)| format!("{count} {stage}")).collect();
+    let items = if total == 0 { "nothing to do".to_owned() } else { stages.join(", ") };
+    format!("{}{paused}: {items}; {broker}", snapshot.node)
+}

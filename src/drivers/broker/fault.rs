@@ -1,0 +1,83 @@
+//! Why there is no session, in words that say who can do something about it.
+
+use lapin::ErrorKind;
+use lapin::protocol::AMQPError;
+
+use crate::machine::Node;
+
+const ACCESS_REFUSED: u16 = 403;
+const RESOURCE_LOCKED: u16 = 405;
+const PRECONDITION_FAILED: u16 = 406;
+const NOT_ALLOWED: u16 = 530;
+
+/// What ended a session or kept it from starting.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Fault {
+    #[error("cannot be reached: {0}")]
+    Unreachable(String),
+    #[error("what answers on that port is not an AMQP 0-9-1 broker: {0}")]
+    NotAmqp(String),
+    #[error("the login is refused: check username and password, and whether the account may log in from here")]
+    Login,
+    #[error("the vhost is refused: {0}")]
+    Vhost(String),
+    #[error("the account may not do what synkler needs: {0}")]
+    Denied(String),
+    #[error("the broker holds an exchange or queue of that name with other settings: {0}")]
+    Conflict(String),
+    #[error(
+        "another node named {0} is in the group: give one of them another name; if this node has just crashed, its \
+         old session ends within a minute"
+    )]
+    Duplicate(Node),
+    #[error("{0} is longer than the 255 bytes that AMQP allows")]
+    Setting(&'static str),
+    #[error("no answer within {seconds} s to: {asked}")]
+    Silent { asked: &'static str, seconds: u64 },
+    #[error("the connection is lost: {0}")]
+    Lost(String),
+}
+
+impl Fault {
+    /// Whether waiting alone will hardly mend it.
+    pub(super) fn is_lasting(&self) -> bool {
+        matches!(
+            self,
+            Self::NotAmqp(_) | Self::Login | Self::Vhost(_) | Self::Denied(_) | Self::Conflict(_) | Self::Setting(_)
+        )
+    }
+
+    /// For an error from the attempt to connect.
+    pub(super) fn connecting(error: &lapin::Error) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => Self::Login,
+            ErrorKind::ProtocolError(error) if error.get_id() == NOT_ALLOWED => Self::Vhost(text(error)),
+            ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are something else".to_owned()),
+            ErrorKind::InvalidProtocolVersion(version) => Self::NotAmqp(format!("it speaks AMQP {version}")),
+            ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {
+                Self::NotAmqp("it hangs up on the AMQP greeting".to_owned())
+            }
+            ErrorKind::IOError(error) => Self::Unreachable(error.to_string()),
+            _ => Self::Unreachable(error.to_string()),
+        }
+    }
+
+    /// For an error once the connection stands.
+    pub(super) fn using(error: &lapin::Error, me: &Node) -> Self {
+        match error.kind() {
+            ErrorKind::ProtocolError(error) => match error.get_id() {
+                RESOURCE_LOCKED => Self::Duplicate(me.clone()),
+                ACCESS_REFUSED if error.get_message().as_str().contains("exclusive use") => Self::Duplicate(me.clone()),
+                ACCESS_REFUSED => Self::Denied(text(error)),
+                PRECONDITION_FAILED => Self::Conflict(text(error)),
+                _ => Self::Lost(text(error)),
+            },
+            ErrorKind::IOError(error) => Self::Lost(error.to_string()),
+            _ => Self::Lost(error.to_string()),
+        }
+    }
+}
+
+fn text(error: &AMQPError) -> String {
+    format!("{} {}", error.get_id(), error.get_message())
+}

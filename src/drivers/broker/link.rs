@@ -1,0 +1,197 @@
+//! One connection with its channels and consumers.
+
+use std::net::{Shutdown, TcpStream};
+use std::os::fd::AsFd;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use futures_util::{Stream, StreamExt};
+use lapin::message::Delivery;
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
+use lapin::types::{FieldTable, ShortString};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event};
+use tokio::time::timeout;
+
+use crate::machine::{Mode, Node};
+
+use super::fault::Fault;
+use super::topology::Names;
+use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH};
+
+/// Waits for one answer of the broker, but not for ever.
+pub(super) async fn answered<T>(
+    asked: &'static str,
+    me: &Node,
+    answer: impl Future<Output = lapin::Result<T>>,
+) -> Result<T, Fault> {
+    match timeout(ANSWER_TIMEOUT, answer).await {
+        Ok(answer) => answer.map_err(|error| Fault::using(&error, me)),
+        Err(_) => Err(Fault::Silent { asked, seconds: ANSWER_TIMEOUT.as_secs() }),
+    }
+}
+
+/// A connection that is ready for work. An error closes a channel, so publishing and consuming have one each
+/// and declaring has had its own.
+pub(super) struct Link {
+    pub(super) publishing: Channel,
+    pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
+    pub(super) consumers: Consumers,
+    connection: Connection,
+    _cutter: Cutter,
+}
+
+/// The node's own queue, what is said to all, and on central the queue that all centrals share.
+pub(super) struct Consumers {
+    own: Consumer,
+    all: Consumer,
+    shared: Option<Consumer>,
+}
+
+impl Link {
+    /// Connects, declares, binds and starts consuming.
+    pub(super) async fn open(settings: &BrokerSettings, names: &Names) -> Result<Self, Fault> {
+        ShortString::try_new(settings.username.as_str()).map_err(|_| Fault::Setting("username"))?;
+        ShortString::try_new(settings.vhost.as_str()).map_err(|_| Fault::Setting("vhost"))?;
+        let cutter = Cutter::default();
+        let connection = connect(settings, &cutter).await?;
+        // The only listener there ever is: several would share the events among them.
+        let events = Box::pin(connection.events_listener());
+        match consume(&connection, settings, names).await {
+            Ok((publishing, consumers)) => Ok(Self { publishing, events, consumers, connection, _cutter: cutter }),
+            Err(fault) => {
+                close(&connection).await;
+                Err(fault)
+            }
+        }
+    }
+
+    /// Takes leave as AMQP asks, if the broker listens.
+    pub(super) async fn close(self) {
+        close(&self.connection).await;
+    }
+}
+
+impl Consumers {
+    /// The next message of any of the queues; `None` when the broker has cancelled a consumer.
+    pub(super) async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
+        let Self { own, all, shared } = self;
+        let shared = async {
+            match shared {
+                Some(shared) => shared.next().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            delivery = own.next() => delivery,
+            delivery = all.next() => delivery,
+            delivery = shared => delivery,
+        }
+    }
+}
+
+async fn close(connection: &Connection) {
+    // A connection that is broken already, or a broker that is gone, has nothing to be told.
+    let _ = timeout(Duration::from_secs(1), connection.close(200, "OK".into())).await;
+}
+
+async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
+    let seconds = u16::try_from(HEARTBEAT.as_secs()).unwrap_or(u16::MAX);
+    let uri = AMQPUri {
+        scheme: AMQPScheme::AMQP,
+        authority: AMQPAuthority {
+            userinfo: AMQPUserInfo { username: settings.username.clone(), password: settings.password.clone() },
+            host: settings.host.clone(),
+            port: settings.port,
+        },
+        vhost: settings.vhost.clone(),
+        query: AMQPQueryString { heartbeat: Some(seconds), ..Default::default() },
+    };
+    let properties = ConnectionProperties::default()
+        .with_connection_name(format!("synkler {} {}", settings.group, settings.me).into());
+    let runtime = lapin::runtime::default_runtime().map_err(|error| Fault::connecting(&error))?;
+    let held = Arc::clone(&cutter.0);
+    let connecting = Connection::connector(
+        uri,
+        runtime,
+        async move |uri, runtime| {
+            let plain = OwnedTLSConfig::default();
+            let attempt = uri.connect_with_config_async(plain.as_ref(), &runtime);
+            let stream = timeout(ANSWER_TIMEOUT, attempt).await.map_err(std::io::Error::from)??;
+            if let AsyncTcpStream::Plain(plain) = &stream {
+                hold(&held, plain.get_ref().as_fd().try_clone_to_owned()?.into());
+            }
+            Ok(stream)
+        },
+        properties,
+    );
+    match timeout(ANSWER_TIMEOUT, connecting).await {
+        Ok(Ok(connection)) => Ok(connection),
+        Ok(Err(error)) => Err(Fault::connecting(&error)),
+        Err(_) => Err(Fault::Silent { asked: "the AMQP greeting", seconds: ANSWER_TIMEOUT.as_secs() }),
+    }
+}
+
+async fn consume(
+    connection: &Connection,
+    settings: &BrokerSettings,
+    names: &Names,
+) -> Result<(Channel, Consumers), Fault> {
+    let me = &settings.me;
+    let declaring = answered("open a channel", me, connection.create_channel()).await?;
+    names.declare(&declaring, me).await?;
+    answered("close a channel", me, declaring.close(200, "OK".into())).await?;
+
+    let publishing = answered("open a channel", me, connection.create_channel()).await?;
+    let confirm = publishing.confirm_select(ConfirmSelectOptions::default());
+    answered("confirm what is published", me, confirm).await?;
+
+    let consuming = answered("open a channel", me, connection.create_channel()).await?;
+    answered("limit deliveries", me, consuming.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
+    let start = |queue: &str, exclusive| {
+        let options = BasicConsumeOptions { exclusive, ..Default::default() };
+        consuming.basic_consume(queue.into(), "".into(), options, FieldTable::default())
+    };
+    // Exclusive, so that a second node of the same name is refused.
+    let own = answered("consume the queue", me, start(&names.own, true)).await?;
+    let all = answered("consume the queue for hellos", me, start(&names.all, true)).await?;
+    let shared = match me.mode {
+        Mode::Central => Some(answered("consume the centrals' queue", me, start(&names.shared, false)).await?),
+        Mode::Upload | Mode::Download => None,
+    };
+    Ok((publishing, Consumers { own, all, shared }))
+}
+
+/// Cuts the TCP connection when the link is given up. lapin's IO thread would otherwise wait on a silent peer
+/// for ever, and every further attempt would add another one.
+#[derive(Default)]
+struct Cutter(Arc<Mutex<Cut>>);
+
+#[derive(Default)]
+struct Cut {
+    done: bool,
+    stream: Option<TcpStream>,
+}
+
+fn hold(cut: &Mutex<Cut>, stream: TcpStream) {
+    let mut cut = cut.lock().unwrap_or_else(PoisonError::into_inner);
+    if cut.done {
+        // Given up while the connection was being made. The far side may have closed it already.
+        let _ = stream.shutdown(Shutdown::Both);
+    } else {
+        cut.stream = Some(stream);
+    }
+}
+
+impl Drop for Cutter {
+    fn drop(&mut self) {
+        let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        cut.done = true;
+        if let Some(stream) = cut.stream.take() {
+            // Closed already where AMQP's own farewell went well.
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    }
+}

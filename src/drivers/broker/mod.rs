@@ -1,0 +1,181 @@
+//! The broker: RabbitMQ carries the words.
+//!
+//! One task keeps one session at a time and starts it again when it ends. The broker is a doorbell, not a
+//! database: what is published while there is no session is dropped, because the machine repeats whatever
+//! is owed once [`BrokerEvent::Connected`] says that it can be heard. A delivery stays the broker's until it
+//! is acknowledged, which the daemon does when the journal holds it.
+//!
+//! The contract, which the simulator's broker keeps as well: a word published while connected to a node whose
+//! queue exists arrives there at least once; it may be doubled or overtaken; once acknowledged it does not
+//! come again.
+
+use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+use tracing::debug;
+
+use crate::machine::{Address, GroupId, Node, Reason, Words};
+
+mod fault;
+mod link;
+mod outbox;
+mod receive;
+mod session;
+mod supervisor;
+mod topology;
+
+/// The most deliveries of one queue that wait for their acknowledgement.
+pub const PREFETCH: u16 = 64;
+/// The most messages that are published and not yet confirmed.
+pub const IN_FLIGHT_LIMIT: usize = 256;
+/// The most words that wait to be published; what is more is dropped.
+pub const PUBLISH_QUEUE_LIMIT: usize = 4096;
+/// The most messages that the dead-letter queue keeps; the oldest give way.
+pub const DEAD_LETTER_LIMIT: u32 = 10_000;
+/// The most hellos that wait for one node; the oldest give way.
+pub const HELLO_QUEUE_LIMIT: u32 = 1000;
+/// How long a hello to all stays worth hearing.
+pub const HELLO_EXPIRY: Duration = Duration::from_secs(60);
+/// Both sides say something at least twice in this time, or the session is over.
+pub const HEARTBEAT: Duration = Duration::from_secs(15);
+/// The longest wait for any single answer of the broker.
+pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest a published message may stay unconfirmed while the broker takes messages.
+pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest wait between two attempts to connect; also the wait when a person has to mend something.
+pub const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
+/// The longest that [`Broker::close`] takes.
+pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Where the broker is, and who we are there.
+#[derive(Clone)]
+pub struct BrokerSettings {
+    /// Host name or address.
+    pub host: String,
+    /// Its AMQP port.
+    pub port: u16,
+    /// The virtual host.
+    pub vhost: String,
+    /// The account.
+    pub username: String,
+    /// Its password; never printed.
+    pub password: String,
+    /// The group to speak in.
+    pub group: GroupId,
+    /// The node to speak as.
+    pub me: Node,
+}
+
+impl fmt::Debug for BrokerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "BrokerSettings({self}, {} in group {})", self.me, self.group)
+    }
+}
+
+impl fmt::Display for BrokerSettings {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
+    }
+}
+
+/// Names one delivery of one session.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct DeliveryTag {
+    session: u64,
+    number: u64,
+}
+
+/// What the broker tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum BrokerEvent {
+    /// The queues are declared, bound and consumed: what is published from now on is heard.
+    Connected,
+    /// Nothing that is published is heard until the next `Connected`, and why. Told when a session ends, when
+    /// an attempt fails in another way than the one before, and while the broker takes no messages.
+    Disconnected(Reason),
+    /// A peer said something. It comes again in the next session unless it is acknowledged.
+    Delivery {
+        /// Who.
+        from: Node,
+        /// What.
+        words: Words,
+        /// For [`Broker::acknowledge`].
+        tag: DeliveryTag,
+    },
+}
+
+/// The handle on the task that keeps the session. Dropping it ends the task without ceremony.
+#[derive(Debug)]
+pub struct Broker {
+    publish: mpsc::Sender<(Address, Words)>,
+    acknowledge: mpsc::UnboundedSender<DeliveryTag>,
+    stop: oneshot::Sender<()>,
+    open: Arc<AtomicBool>,
+    task: JoinHandle<()>,
+}
+
+/// The task's ends of the handle's channels.
+struct Ends {
+    publish: mpsc::Receiver<(Address, Words)>,
+    /// Holds at most what has been delivered and not acknowledged, which [`PREFETCH`] bounds.
+    acknowledge: mpsc::UnboundedReceiver<DeliveryTag>,
+    stop: oneshot::Receiver<()>,
+    open: Arc<AtomicBool>,
+    events: mpsc::Sender<BrokerEvent>,
+}
+
+impl Broker {
+    /// Starts connecting, and keeps at it until [`Broker::close`]. Must be called inside a tokio runtime with
+    /// time and IO.
+    pub fn start(settings: BrokerSettings, events: mpsc::Sender<BrokerEvent>) -> Self {
+        let (publish, publish_end) = mpsc::channel(PUBLISH_QUEUE_LIMIT);
+        let (acknowledge, acknowledge_end) = mpsc::unbounded_channel();
+        let (stop, stop_end) = oneshot::channel();
+        let open = Arc::new(AtomicBool::new(false));
+        let ends = Ends {
+            publish: publish_end,
+            acknowledge: acknowledge_end,
+            stop: stop_end,
+            open: Arc::clone(&open),
+            events,
+        };
+        let task = tokio::spawn(supervisor::run(settings, ends));
+        Self { publish, acknowledge, stop, open, task }
+    }
+
+    /// Says something, without waiting. Dropped while there is no session, when [`PUBLISH_QUEUE_LIMIT`] words
+    /// wait already, and when nobody has such a queue: what is owed has to be said again anyway.
+    pub fn publish(&self, to: Address, words: Words) {
+        let kind = words.kind();
+        if !self.open.load(Ordering::Acquire) {
+            debug!(kind, "not published: no session with the broker");
+        } else if self.publish.try_send((to, words)).is_err() {
+            debug!(kind, "not published: {PUBLISH_QUEUE_LIMIT} words wait already");
+        }
+    }
+
+    /// Gives deliveries back as dealt with, once the journal holds what came of them. Tags of an earlier
+    /// session are ignored: those deliveries come again.
+    pub fn acknowledge(&self, tags: impl IntoIterator<Item = DeliveryTag>) {
+        for tag in tags {
+            // A closed channel means that the task is over, and with it the session.
+            let _ = self.acknowledge.send(tag);
+        }
+    }
+
+    /// Publishes and acknowledges what is still waiting, and closes the session; gives up after
+    /// [`CLOSE_TIMEOUT`].
+    pub async fn close(self) {
+        let Self { stop, mut task, .. } = self;
+        // A task that is over needs no telling.
+        let _ = stop.send(());
+        if tokio::time::timeout(CLOSE_TIMEOUT, &mut task).await.is_err() {
+            debug!("the broker did not let us close the session in time");
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,182 @@
+//! One session, from connecting to its end.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use lapin::message::Delivery;
+use lapin::{Acker, Event};
+use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
+use tracing::{debug, info, warn};
+
+use crate::machine::{Cause, Reason, one_line};
+
+use super::fault::Fault;
+use super::link::Link;
+use super::outbox::{Answer, Outbox};
+use super::receive::{self, Heard};
+use super::topology::Names;
+use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, CONFIRM_TIMEOUT, DeliveryTag, Ends};
+
+/// How a session ended that nobody asked to end.
+pub(super) struct Ended {
+    pub(super) fault: Fault,
+    /// How long it had been up; `None` if it never was.
+    pub(super) lasted: Option<Duration>,
+}
+
+/// Runs one session until it breaks, or until it is asked to stop, which is `Ok`.
+pub(super) async fn run(settings: &BrokerSettings, number: u64, ends: &mut Ends) -> Result<(), Ended> {
+    let names = Names::new(&settings.group, &settings.me);
+    let opened = tokio::select! {
+        _ = &mut ends.stop => return Ok(()),
+        opened = Link::open(settings, &names) => opened,
+    };
+    let mut link = opened.map_err(|fault| Ended { fault, lasted: None })?;
+    info!("connected to the broker ({settings})");
+    // Left over from before: the machine says again what is owed once it hears that it can.
+    while ends.publish.try_recv().is_ok() {}
+    let began = Instant::now();
+    let mut session = Session {
+        settings,
+        names: &names,
+        number,
+        outbox: Outbox::new(settings, &names.exchange, link.publishing.clone(), number),
+        unanswered: BTreeMap::new(),
+        news: VecDeque::from([BrokerEvent::Connected]),
+        blocked: false,
+        unblocked: began,
+    };
+    ends.open.store(true, Ordering::Release);
+    let outcome = session.serve(&mut link, ends).await;
+    ends.open.store(false, Ordering::Release);
+    if outcome.is_ok() {
+        session.flush(ends).await;
+    }
+    link.close().await;
+    outcome.map_err(|fault| Ended { fault, lasted: Some(began.elapsed()) })
+}
+
+struct Session<'a> {
+    settings: &'a BrokerSettings,
+    names: &'a Names,
+    number: u64,
+    outbox: Outbox<'a>,
+    /// Deliveries that the daemon has not acknowledged, by their number.
+    unanswered: BTreeMap<u64, Acker>,
+    /// What the daemon has still to be told; bounded by the prefetch.
+    news: VecDeque<BrokerEvent>,
+    blocked: bool,
+    unblocked: Instant,
+}
+
+impl Session<'_> {
+    /// Ends with `Ok` when asked to stop, or when nobody is left to listen.
+    async fn serve(&mut self, link: &mut Link, ends: &mut Ends) -> Result<(), Fault> {
+        let mut check = interval(Duration::from_secs(1));
+        check.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                _ = &mut ends.stop => return Ok(()),
+                event = link.events.next() => self.handle_event(event, ends)?,
+                permit = ends.events.reserve(), if !self.news.is_empty() => match permit {
+                    Ok(permit) => {
+                        if let Some(news) = self.news.pop_front() {
+                            permit.send(news);
+                        }
+                    }
+                    Err(_) => return Ok(()),
+                },
+                step = self.outbox.step() => step?,
+                tag = ends.acknowledge.recv() => match tag {
+                    Some(tag) => self.acknowledge(tag),
+                    None => return Ok(()),
+                },
+                said = ends.publish.recv(), if self.outbox.has_room() => match said {
+                    Some((to, words)) => self.outbox.publish(&to, words),
+                    None => return Ok(()),
+                },
+                delivery = link.consumers.next() => match delivery {
+                    Some(Ok(delivery)) => self.receive(delivery),
+                    Some(Err(error)) => return Err(Fault::using(&error, &self.settings.me)),
+                    None => return Err(Fault::Lost("the broker has cancelled a consumer".to_owned())),
+                },
+                _ = check.tick() => self.check_patience()?,
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Option<Event>, ends: &Ends) -> Result<(), Fault> {
+        match event {
+            Some(Event::ConnectionBlocked(reason)) => {
+                let text = format!("the broker takes no messages ({}): {}", self.settings, one_line(&reason));
+                warn!("{text}");
+                self.blocked = true;
+                ends.open.store(false, Ordering::Release);
+                self.news.push_back(BrokerEvent::Disconnected(Reason::with(Cause::Broker, &text)));
+            }
+            Some(Event::ConnectionUnblocked) if self.blocked => {
+                info!("the broker takes messages again");
+                self.blocked = false;
+                self.unblocked = Instant::now();
+                ends.open.store(true, Ordering::Release);
+                self.news.push_back(BrokerEvent::Connected);
+            }
+            Some(Event::Error(error)) => return Err(Fault::using(&error, &self.settings.me)),
+            Some(_) => {}
+            None => return Err(Fault::Lost("lapin has given up the connection".to_owned())),
+        }
+        Ok(())
+    }
+
+    fn receive(&mut self, delivery: Delivery) {
+        let heard = receive::read(&delivery, self.names, &self.settings.group, &self.settings.me);
+        match heard {
+            Heard::Words(from, words) => {
+                let tag = DeliveryTag { session: self.number, number: delivery.delivery_tag };
+                self.unanswered.insert(tag.number, delivery.acker);
+                self.news.push_back(BrokerEvent::Delivery { from, words, tag });
+            }
+            Heard::Echo => self.outbox.answer(delivery.acker, Answer::Acknowledge),
+            Heard::Refused => self.outbox.answer(delivery.acker, Answer::Reject),
+        }
+    }
+
+    fn acknowledge(&mut self, tag: DeliveryTag) {
+        let acker = if tag.session == self.number { self.unanswered.remove(&tag.number) } else { None };
+        match acker {
+            Some(acker) => self.outbox.answer(acker, Answer::Acknowledge),
+            None => debug!(?tag, "acknowledged twice, or too late"),
+        }
+    }
+
+    fn check_patience(&self) -> Result<(), Fault> {
+        let since = self.outbox.waiting_since().map(|since| since.max(self.unblocked));
+        if !self.blocked && since.is_some_and(|since| since.elapsed() > CONFIRM_TIMEOUT) {
+            return Err(Fault::Silent { asked: "confirm what is published", seconds: CONFIRM_TIMEOUT.as_secs() });
+        }
+        Ok(())
+    }
+
+    /// Lets out what has been handed over before the end.
+    async fn flush(&mut self, ends: &mut Ends) {
+        while let Ok(tag) = ends.acknowledge.try_recv() {
+            self.acknowledge(tag);
+        }
+        while let Ok((to, words)) = ends.publish.try_recv() {
+            self.outbox.publish(&to, words);
+        }
+        let flushed = async {
+            while !self.outbox.is_idle() {
+                self.outbox.step().await?;
+            }
+            Ok::<(), Fault>(())
+        };
+        match timeout(CLOSE_TIMEOUT / 2, flushed).await {
+            Ok(Ok(())) => {}
+            Ok(Err(fault)) => debug!("the session broke while it was being closed: {fault}"),
+            Err(_) => debug!("not everything could be published before the session was closed"),
+        }
+    }
+}

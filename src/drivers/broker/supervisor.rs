@@ -1,0 +1,117 @@
+//! Keeps a session up: starts it again when it ends, with growing pauses, and says why it is down.
+
+use std::collections::BTreeSet;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::sleep;
+use tracing::{debug, warn};
+
+use crate::machine::{Cause, Node, Reason};
+
+use super::session::{self, Ended};
+use super::topology::node_word;
+use super::{BrokerEvent, BrokerSettings, Ends, RECONNECT_LIMIT};
+
+const FIRST_PAUSE: Duration = Duration::from_millis(200);
+/// A session that has lasted this long ends a row of failures.
+const HEALTHY: Duration = Duration::from_secs(30);
+
+pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
+    let mut pauses = Pauses::new(&settings.me);
+    let mut logged = BTreeSet::new();
+    let mut told = None;
+    let mut number = 0;
+    loop {
+        number += 1;
+        let Err(Ended { fault, lasted }) = session::run(&settings, number, &mut ends).await else { return };
+        ends.open.store(false, Ordering::Release);
+        if lasted.is_some() {
+            logged.clear();
+            told = None;
+        }
+        if lasted.is_some_and(|lasted| lasted >= HEALTHY) {
+            pauses.reset();
+        }
+        let pause = pauses.next(fault.is_lasting());
+        let text = format!("{fault} ({settings})");
+        if logged.insert(text.clone()) {
+            warn!("no session with the broker: {text}; trying again until there is one");
+        } else {
+            debug!(pause = ?pause, "no session with the broker: {text}");
+        }
+        let reason = Reason::with(Cause::Broker, &text);
+        let wait = async {
+            if told.as_ref() != Some(&reason) {
+                told = Some(reason.clone());
+                if ends.events.send(BrokerEvent::Disconnected(reason)).await.is_err() {
+                    return false;
+                }
+            }
+            sleep(pause).await;
+            true
+        };
+        let listened_to = tokio::select! {
+            _ = &mut ends.stop => return,
+            listened_to = wait => listened_to,
+        };
+        if !listened_to {
+            return;
+        }
+    }
+}
+
+/// The pauses between attempts: doubling up to the limit, each shortened by up to a quarter so that the nodes
+/// of a group do not all come back at once. The same node always gets the same row.
+struct Pauses {
+    attempts: u32,
+    state: u64,
+}
+
+impl Pauses {
+    fn new(me: &Node) -> Self {
+        // FNV-1a: any hash that differs between nodes would do.
+        let state = node_word(me)
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
+        Self { attempts: 0, state }
+    }
+
+    fn reset(&mut self) {
+        self.attempts = 0;
+    }
+
+    fn next(&mut self, lasting: bool) -> Duration {
+        let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(RECONNECT_LIMIT);
+        self.attempts = self.attempts.saturating_add(1);
+        let longest = if lasting { RECONNECT_LIMIT } else { doubled };
+        // splitmix64
+        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        let thousandths = u32::try_from((mixed ^ (mixed >> 31)) % 250).unwrap_or(0);
+        longest.saturating_sub(longest / 1000 * thousandths)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::Mode;
+
+    #[test]
+    fn pauses_double_to_the_limit_and_differ_between_nodes() {
+        let node = |name: &str| Node::new(Mode::Upload, name.parse().unwrap());
+        let mut pauses = Pauses::new(&node("a"));
+        let row: Vec<_> = (0..40).map(|_| pauses.next(false)).collect();
+        for (attempt, pause) in row.iter().enumerate() {
+            let longest = (FIRST_PAUSE * 2_u32.pow(attempt.min(10) as u32)).min(RECONNECT_LIMIT);
+            assert!(*pause <= longest && *pause >= longest * 3 / 4, "attempt {attempt}: {pause:?}");
+        }
+        let mut others = Pauses::new(&node("b"));
+        assert_ne!(row, (0..40).map(|_| others.next(false)).collect::<Vec<_>>());
+        pauses.reset();
+        assert!(pauses.next(false) <= FIRST_PAUSE);
+        assert!(pauses.next(true) > RECONNECT_LIMIT / 2, "a person has to mend it first");
+    }
+}

@@ -1,0 +1,85 @@
+//! What a copy of ours is: central's held one, a download's staged one.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+
+use rustix::fs::fsync;
+use rustix::io::Errno;
+
+use super::folder::Folder;
+use crate::drivers::manifest::{Entry, Form, Site, Survey, SurveyError};
+use crate::machine::{CopyOutcome, Kind};
+
+/// How many threads make one directory durable: file systems commit together what is asked for at once.
+const SYNC_THREADS: usize = 8;
+/// How many entries a thread takes at once.
+const SYNC_CHUNK: usize = 16;
+
+/// Computes a copy's fingerprint and, where `durable` names the directory it lies in, makes it durable. An
+/// entry of another kind than the announced one is not the item: it counts as missing, so that the item is
+/// asked for again.
+pub(super) fn appraise(site: &Site, kind: Kind, durable: Option<&Folder>) -> Result<CopyOutcome, SurveyError> {
+    let survey = match site.survey() {
+        Err(SurveyError::Gone) => return Ok(CopyOutcome::Missing),
+        other => other?,
+    };
+    if survey.kind() != Some(kind) {
+        let found = survey.kind().map_or("special file", Kind::as_str);
+        tracing::warn!("{site}: expected a {}, found a {found}", kind.as_str());
+        return Ok(CopyOutcome::Missing);
+    }
+    let digest = site.prove(&survey, &mut |_| {})?;
+    if let Some(dir) = durable {
+        make_durable(site, &survey)?;
+        dir.sync()?;
+    }
+    if site.survey()?.signature() != survey.signature() {
+        return Err(SurveyError::Changed(site.to_string()));
+    }
+    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode() })
+}
+
+/// Makes every file and directory of an item durable; links are part of their directories.
+fn make_durable(site: &Site, survey: &Survey) -> Result<(), SurveyError> {
+    let entries = survey.entries();
+    let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
+    let work = || {
+        let mut opener = site.opener();
+        while let Some(rest) = entries.get(next.fetch_add(SYNC_CHUNK, Ordering::Relaxed)..) {
+            for entry in rest.iter().take(SYNC_CHUNK) {
+                let synced = match entry.form {
+                    Form::File | Form::Directory => opener.open(entry).and_then(|fd| {
+                        sync(fd, entry).map_err(|errno| site.refusal("make durable", &entry.path, errno).into())
+                    }),
+                    Form::Symlink(_) | Form::Special => Ok(()),
+                };
+                if let Err(error) = synced {
+                    next.store(entries.len(), Ordering::Relaxed);
+                    if let Ok(mut failure) = failure.lock() {
+                        *failure = Some(error);
+                    }
+                    return;
+                }
+            }
+        }
+    };
+    thread::scope(|scope| {
+        for _ in 1..SYNC_THREADS.min(entries.len().div_ceil(SYNC_CHUNK)) {
+            // Where no thread is to be had, this one does the work alone.
+            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+                break;
+            }
+        }
+        work();
+    });
+    failure.into_inner().unwrap_or_default().map_or(Ok(()), Err)
+}
+
+fn sync(fd: std::os::fd::OwnedFd, entry: &Entry) -> Result<(), Errno> {
+    match fsync(&fd) {
+        // Some network file systems do not know it for directories, and keep them in step by themselves.
+        Err(Errno::INVAL) if entry.form == Form::Directory => Ok(()),
+        other => other,
+    }
+}

@@ -1,0 +1,301 @@
+//! Files: what is watched, held, staged and placed.
+//!
+//! [`Source`], [`Spool`] and [`Staging`] are what the three roles do with files, as plain calls that block;
+//! [`Files`] carries out a machine's effects with them on threads of its own and sends the answers.
+
+mod copies;
+mod folder;
+mod pool;
+mod source;
+mod spool;
+mod staging;
+
+use std::collections::BTreeSet;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rustix::io::Errno;
+use tokio::sync::mpsc;
+
+pub use source::Source;
+pub use spool::Spool;
+pub use staging::{Staging, TAKEN};
+
+use self::folder::Folder;
+use self::pool::{Lane, Pool};
+use super::disk::{Refusal, shown, space};
+use super::manifest::{Site, SurveyError};
+use crate::machine::{
+    Cause, CopyOutcome, HashOutcome, Input, ItemName, Kind, PlaceId, PlaceOutcome, Reason, Sight, Signature,
+    TransferId, escaped,
+};
+
+/// The most leftovers one sweep looks at in one directory; the next start does the rest.
+const SWEEP_LIMIT: usize = 1_000_000;
+
+/// What `file_dir` is to this node.
+#[derive(Debug, Clone)]
+pub enum Layout {
+    /// It is watched.
+    Upload(Source),
+    /// It holds the spool.
+    Central(Spool),
+    /// It is the destination.
+    Download(Staging),
+}
+
+impl Layout {
+    /// Makes what is missing below `file_dir`, and fails where this node could not do its work there.
+    pub fn prepare(&self) -> Result<(), LayoutError> {
+        match self {
+            Self::Upload(source) => source.prepare(),
+            Self::Central(spool) => spool.prepare(),
+            Self::Download(staging) => staging.prepare(),
+        }
+    }
+
+    /// The configured directory.
+    pub fn file_dir(&self) -> &Path {
+        match self {
+            Self::Upload(source) => source.file_dir(),
+            Self::Central(spool) => spool.file_dir(),
+            Self::Download(staging) => staging.file_dir(),
+        }
+    }
+}
+
+/// `file_dir` cannot be used; the source says what was refused.
+#[derive(Debug, thiserror::Error)]
+#[error("file_dir {} cannot be used: {}", shown(.path), advice(.source))]
+pub struct LayoutError {
+    path: PathBuf,
+    source: Refusal,
+}
+
+impl LayoutError {
+    fn new(file_dir: &Path, source: Refusal) -> Self {
+        Self { path: file_dir.to_owned(), source }
+    }
+}
+
+fn advice(refusal: &Refusal) -> &'static str {
+    match refusal.errno() {
+        Errno::NOENT => "create it, or change file_dir",
+        Errno::NOTDIR | Errno::LOOP => "it and what synkler keeps in it have to be directories",
+        Errno::ACCESS | Errno::PERM => "give the user that synkler runs as the right to do this",
+        Errno::ROFS => "mount it writable, or change file_dir",
+        Errno::XDEV => "all of it has to be on one file system",
+        Errno::NOSPC | Errno::DQUOT => "make room",
+        _ => "the file system refused",
+    }
+}
+
+/// Something in spool or staging that no transfer needs any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Leftover {
+    /// A copy.
+    Transfer(TransferId),
+    /// Where a batch was to arrive.
+    Place(PlaceId),
+}
+
+fn leftovers_in<T: FromStr + Ord>(
+    dir: &Folder,
+    keep: &BTreeSet<T>,
+    leftover: fn(T) -> Leftover,
+) -> Result<Vec<Leftover>, Refusal> {
+    let mut found = Vec::new();
+    let mut strangers = Vec::new();
+    for name in dir.names(SWEEP_LIMIT)? {
+        match std::str::from_utf8(&name).ok().and_then(|name| name.parse().ok()) {
+            Some(id) if keep.contains(&id) => {}
+            Some(id) => found.push(leftover(id)),
+            None => strangers.push(name),
+        }
+    }
+    if let Some(first) = strangers.iter().min() {
+        let count = strangers.len();
+        tracing::warn!("{dir}: {count} entries are not synkler's and stay there, such as {}", escaped(first));
+    }
+    found.sort_unstable();
+    Ok(found)
+}
+
+fn look_at(file_dir: &Path, item: &ItemName) -> Sight {
+    match Site::open(file_dir, item).map_err(SurveyError::from).and_then(|site| site.survey()) {
+        Ok(survey) => Sight::Present(survey.signature()),
+        Err(SurveyError::Gone) => Sight::Gone,
+        Err(error) => Sight::Unreadable(Reason::with(Cause::Unreadable, &error.to_string())),
+    }
+}
+
+/// Carries out the effects that concern files. No call blocks (but see [`Files::sweep`]); every answer is one
+/// [`Input`], and those about one transfer come in the order of the calls. Dropping it ends its threads, each after
+/// the work it is at, whose answer is then lost.
+pub struct Files {
+    layout: Arc<Layout>,
+    events: mpsc::Sender<Input>,
+    pool: Pool,
+}
+
+impl Files {
+    /// Starts `workers` threads (at least one) for work that reads whole items, and two for the rest. Fails
+    /// where the system allows no more threads.
+    pub fn new(layout: Layout, events: mpsc::Sender<Input>, workers: usize) -> io::Result<Self> {
+        Ok(Self { layout: Arc::new(layout), events, pool: Pool::start(workers)? })
+    }
+
+    /// Upload: [`crate::machine::Effect::Hash`].
+    pub fn hash(&self, item: ItemName, signature: Signature) {
+        self.submit(Lane::Long, None, move |layout| {
+            let outcome = match layout {
+                Layout::Upload(source) => source.hash(&item, signature),
+                Layout::Central(_) | Layout::Download(_) => HashOutcome::Held(misplaced()),
+            };
+            Some(Input::Hashed { item, outcome })
+        });
+    }
+
+    /// Upload and download: [`crate::machine::Effect::Look`].
+    pub fn look(&self, transfer: TransferId, item: ItemName) {
+        self.submit(Lane::Short, Some(transfer), move |layout| {
+            let sight = look_at(layout.file_dir(), &item);
+            Some(Input::Looked { transfer, sight })
+        });
+    }
+
+    /// Central: [`crate::machine::Effect::Take`].
+    pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind) {
+        self.submit(Lane::Long, Some(transfer), move |layout| {
+            let outcome = match layout {
+                Layout::Central(spool) => spool.take(transfer, place, &name, kind),
+                Layout::Upload(_) | Layout::Download(_) => CopyOutcome::Failed(misplaced()),
+            };
+            Some(Input::Taken { transfer, outcome })
+        });
+    }
+
+    /// Download: [`crate::machine::Effect::Verify`].
+    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind) {
+        self.submit(Lane::Long, Some(transfer), move |layout| {
+            let outcome = match layout {
+                Layout::Download(staging) => staging.verify(transfer, &name, kind),
+                Layout::Upload(_) | Layout::Central(_) => CopyOutcome::Failed(misplaced()),
+            };
+            Some(Input::Verified { transfer, outcome })
+        });
+    }
+
+    /// Download: [`crate::machine::Effect::Place`].
+    pub fn place(&self, transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature>) {
+        self.submit(Lane::Short, Some(transfer), move |layout| {
+            let outcome = match layout {
+                Layout::Download(staging) => staging.place(transfer, &name, inode, replace),
+                Layout::Upload(_) | Layout::Central(_) => PlaceOutcome::Failed(misplaced()),
+            };
+            Some(Input::Placed { transfer, outcome })
+        });
+    }
+
+    /// Central and download: [`crate::machine::Effect::Drop`]. On upload there is nothing of ours to remove.
+    pub fn discard(&self, transfer: TransferId) {
+        self.submit(Lane::Short, Some(transfer), move |layout| {
+            let outcome = match layout {
+                Layout::Upload(_) => Ok(()),
+                Layout::Central(spool) => spool.discard(transfer),
+                Layout::Download(staging) => staging.discard(transfer),
+            };
+            Some(Input::Dropped { transfer, outcome })
+        });
+    }
+
+    /// Central: [`crate::machine::Effect::DropPlace`]. What cannot be removed is logged and left to the next
+    /// sweep.
+    pub fn discard_place(&self, place: PlaceId) {
+        self.submit(Lane::Short, None, move |layout| {
+            if let Layout::Central(spool) = layout
+                && let Err(reason) = spool.discard_place(place)
+            {
+                tracing::warn!("left until the next start: {reason}");
+            }
+            None
+        });
+    }
+
+    /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which
+    /// blocks for that long, so that nothing that comes after the call can be taken for a leftover; removes in
+    /// the background.
+    pub fn sweep(&self, transfers: &BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
+        let found = match &*self.layout {
+            Layout::Upload(_) => return,
+            Layout::Central(spool) => spool.leftovers(transfers, places),
+            Layout::Download(staging) => staging.leftovers(transfers),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(refusal) => {
+                tracing::warn!("leftovers stay until the next start: {refusal}");
+                return;
+            }
+        };
+        for leftover in found {
+            let transfer = match leftover {
+                Leftover::Transfer(transfer) => Some(transfer),
+                Leftover::Place(_) => None,
+            };
+            self.submit(Lane::Long, transfer, move |layout| {
+                let removed = match (layout, leftover) {
+                    (Layout::Central(spool), Leftover::Transfer(transfer)) => spool.discard(transfer),
+                    (Layout::Central(spool), Leftover::Place(place)) => spool.discard_place(place),
+                    (Layout::Download(staging), Leftover::Transfer(transfer)) => staging.discard(transfer),
+                    (Layout::Upload(_), _) | (Layout::Download(_), Leftover::Place(_)) => Ok(()),
+                };
+                if let Err(reason) = removed {
+                    tracing::warn!("left until the next start: {reason}");
+                }
+                None
+            });
+        }
+    }
+
+    /// [`crate::machine::Effect::Measure`]. A file system that does not answer counts as full.
+    pub fn measure(&self) {
+        self.submit(Lane::Short, None, |layout| {
+            let (free, total) = match space(layout.file_dir()) {
+                Ok(space) => (space.free, space.total),
+                Err(refusal) => {
+                    tracing::warn!("free space is unknown: {refusal}");
+                    (0, 0)
+                }
+            };
+            Some(Input::Space { free, total })
+        });
+    }
+
+    fn submit(
+        &self,
+        lane: Lane,
+        transfer: Option<TransferId>,
+        work: impl FnOnce(&Layout) -> Option<Input> + Send + 'static,
+    ) {
+        let (layout, events) = (Arc::clone(&self.layout), self.events.clone());
+        self.pool.submit(lane, transfer, move || {
+            if let Some(input) = work(&layout) {
+                // Nobody is left to hear it when the daemon stops; the journal knows what is owed.
+                let _ = events.blocking_send(input);
+            }
+        });
+    }
+}
+
+/// Answers an effect that this node's role never asks for.
+fn misplaced() -> Reason {
+    Reason::with(Cause::Storage, "this node has no such directory")
+}
+
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;

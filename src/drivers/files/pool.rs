@@ -1,0 +1,195 @@
+//! Threads for work that blocks. Long work (reading whole items) and short work have threads of their own, so
+//! that an item of a terabyte never holds up a rename; what concerns one transfer is done one after the
+//! other, in the order in which it was asked for.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread;
+
+use crate::machine::TransferId;
+
+/// How many threads do short work.
+const SHORT_WORKERS: usize = 2;
+
+type Task = Box<dyn FnOnce() + Send>;
+
+/// Which threads do it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    /// It reads, or makes durable, whole items.
+    Long,
+    /// Anything else.
+    Short,
+}
+
+/// The threads. They end, each after the task it is at, when this is dropped; tasks in line are forgotten.
+/// What is in line has no limit of its own: machines ask at most once a time about each transfer.
+pub(super) struct Pool {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    state: Mutex<State>,
+    long: Condvar,
+    short: Condvar,
+}
+
+#[derive(Default)]
+struct State {
+    long: VecDeque<(Option<TransferId>, Task)>,
+    short: VecDeque<(Option<TransferId>, Task)>,
+    /// For each transfer that is in line or at work: what comes after.
+    after: BTreeMap<TransferId, VecDeque<(Lane, Task)>>,
+    closed: bool,
+}
+
+impl Pool {
+    /// Starts `workers` threads for long work, at least one, and two for short work.
+    pub(super) fn start(workers: usize) -> io::Result<Self> {
+        let state = Mutex::new(State::default());
+        let pool = Self { shared: Arc::new(Shared { state, long: Condvar::new(), short: Condvar::new() }) };
+        let lanes = [(Lane::Long, workers.max(1)), (Lane::Short, SHORT_WORKERS)];
+        for lane in lanes.into_iter().flat_map(|(lane, count)| std::iter::repeat_n(lane, count)) {
+            let shared = Arc::clone(&pool.shared);
+            thread::Builder::new().name("files".to_owned()).spawn(move || shared.work(lane))?;
+        }
+        Ok(pool)
+    }
+
+    /// Puts a task in line. Tasks with the same transfer never run at the same time.
+    pub(super) fn submit(&self, lane: Lane, transfer: Option<TransferId>, task: impl FnOnce() + Send + 'static) {
+        let mut state = self.shared.lock();
+        if let Some(transfer) = transfer {
+            if let Some(after) = state.after.get_mut(&transfer) {
+                after.push_back((lane, Box::new(task)));
+                return;
+            }
+            state.after.insert(transfer, VecDeque::new());
+        }
+        self.shared.enqueue(&mut state, lane, transfer, Box::new(task));
+    }
+}
+
+impl Drop for Pool {
+    fn drop(&mut self) {
+        self.shared.lock().closed = true;
+        self.shared.long.notify_all();
+        self.shared.short.notify_all();
+    }
+}
+
+impl Shared {
+    fn work(&self, lane: Lane) {
+        while let Some((transfer, task)) = self.next(lane) {
+            task();
+            if let Some(transfer) = transfer {
+                self.finished(transfer);
+            }
+        }
+    }
+
+    fn next(&self, lane: Lane) -> Option<(Option<TransferId>, Task)> {
+        let mut state = self.lock();
+        loop {
+            if state.closed {
+                return None;
+            }
+            let (queue, ready) = match lane {
+                Lane::Long => (&mut state.long, &self.long),
+                Lane::Short => (&mut state.short, &self.short),
+            };
+            if let Some(next) = queue.pop_front() {
+                return Some(next);
+            }
+            state = ready.wait(state).unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
+    fn finished(&self, transfer: TransferId) {
+        let mut state = self.lock();
+        match state.after.get_mut(&transfer).and_then(VecDeque::pop_front) {
+            Some((lane, task)) => self.enqueue(&mut state, lane, Some(transfer), task),
+            None => {
+                state.after.remove(&transfer);
+            }
+        }
+    }
+
+    fn enqueue(&self, state: &mut State, lane: Lane, transfer: Option<TransferId>, task: Task) {
+        match lane {
+            Lane::Long => {
+                state.long.push_back((transfer, task));
+                self.long.notify_one();
+            }
+            Lane::Short => {
+                state.short.push_back((transfer, task));
+                self.short.notify_one();
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Tasks run outside the lock, so a panic in one cannot leave the state half changed.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+    use std::time::Duration;
+
+    use super::*;
+
+    const LIMIT: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn long_work_does_not_hold_up_short_work() {
+        let pool = Pool::start(2).unwrap();
+        let (done, results) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let held = Arc::new(Mutex::new(held));
+        for _ in 0..4 {
+            let (held, done) = (Arc::clone(&held), done.clone());
+            pool.submit(Lane::Long, None, move || {
+                held.lock().unwrap().recv().unwrap();
+                done.send("long").unwrap();
+            });
+        }
+        let short = done.clone();
+        pool.submit(Lane::Short, None, move || short.send("short").unwrap());
+        assert_eq!(results.recv_timeout(LIMIT).unwrap(), "short");
+        for _ in 0..4 {
+            release.send(()).unwrap();
+            assert_eq!(results.recv_timeout(LIMIT).unwrap(), "long");
+        }
+    }
+
+    #[test]
+    fn one_transfer_is_dealt_with_in_order() {
+        let pool = Pool::start(3).unwrap();
+        let (done, results) = mpsc::channel();
+        let (release, held) = mpsc::channel::<()>();
+        let (one, two) = (TransferId::mint(1, [1; 10]), TransferId::mint(2, [2; 10]));
+        let first = done.clone();
+        pool.submit(Lane::Long, Some(one), move || {
+            held.recv().unwrap();
+            first.send(1).unwrap();
+        });
+        for (number, lane) in [(2, Lane::Short), (3, Lane::Long), (4, Lane::Short)] {
+            let done = done.clone();
+            pool.submit(lane, Some(one), move || done.send(number).unwrap());
+        }
+        let other = done.clone();
+        pool.submit(Lane::Long, Some(two), move || other.send(10).unwrap());
+        assert_eq!(results.recv_timeout(LIMIT).unwrap(), 10);
+        release.send(()).unwrap();
+        let order: Vec<i32> = (0..4).map(|_| results.recv_timeout(LIMIT).unwrap()).collect();
+        assert_eq!(order, [1, 2, 3, 4]);
+        // Nothing is kept of a transfer that is through.
+        let through = done.clone();
+        pool.submit(Lane::Short, Some(one), move || through.send(5).unwrap());
+        assert_eq!(results.recv_timeout(LIMIT).unwrap(), 5);
+    }
+}

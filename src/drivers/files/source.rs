@@ -1,0 +1,253 @@
+//! Upload: items in `file_dir`, which belong to somebody else and are only ever read.
+
+use std::os::fd::AsFd;
+use std::path::{Path, PathBuf};
+use std::sync::Once;
+use std::time::{Duration, SystemTime};
+
+use super::folder::Folder;
+use super::{LayoutError, look_at};
+use crate::drivers::manifest::{Site, Survey, SurveyError};
+use crate::drivers::sys::{Writers, writers};
+use crate::machine::{Cause, HashOutcome, ItemName, Reason, Sight, Sighting, Signature, escaped};
+
+/// Longer than a file system's clock stands still between two of its ticks (10 ms where the kernel runs at
+/// 100 Hz): what changed at least this long ago shows every later change in its time stamps.
+const TICK: Duration = Duration::from_millis(25);
+
+/// The watched directory.
+#[derive(Debug, Clone)]
+pub struct Source {
+    file_dir: PathBuf,
+}
+
+impl Source {
+    /// The items in `file_dir`.
+    pub fn new(file_dir: PathBuf) -> Self {
+        Self { file_dir }
+    }
+
+    /// The watched directory.
+    pub fn file_dir(&self) -> &Path {
+        &self.file_dir
+    }
+
+    /// Fails unless `file_dir` can be listed. It need not be writable: what else a cleanup script needs is
+    /// known only to that.
+    pub fn prepare(&self) -> Result<(), LayoutError> {
+        let checked = Folder::open(&self.file_dir).and_then(|dir| dir.check(false));
+        checked.map_err(|refusal| LayoutError::new(&self.file_dir, refusal))
+    }
+
+    /// Carries out [`crate::machine::Effect::Look`].
+    pub fn look(&self, item: &ItemName) -> Sight {
+        look_at(&self.file_dir, item)
+    }
+
+    /// Carries out [`crate::machine::Effect::Hash`]: nobody may have a file of it open for writing, and it
+    /// has to carry `signature` before its bytes are read and after. Where the kernel does not tell about
+    /// writers, the quiet time that has passed has to do.
+    pub fn hash(&self, item: &ItemName, signature: Signature) -> HashOutcome {
+        match self.try_hash(item, signature) {
+            Ok(outcome) => outcome,
+            Err(SurveyError::Gone) => HashOutcome::Gone,
+            Err(error) => HashOutcome::Held(Reason::with(Cause::Unreadable, &error.to_string())),
+        }
+    }
+
+    fn try_hash(&self, item: &ItemName, signature: Signature) -> Result<HashOutcome, SurveyError> {
+        let site = Site::open(&self.file_dir, item)?;
+        let mut survey = site.survey()?;
+        if survey.is_fresh(SystemTime::now(), TICK) {
+            std::thread::sleep(TICK);
+            survey = site.survey()?;
+        }
+        if survey.signature() != signature {
+            return Ok(changed(item, &survey));
+        }
+        let Some(kind) = survey.kind().filter(|_| survey.special().is_none()) else {
+            let path = survey.special().map(|entry| escaped(&entry.path)).unwrap_or_default();
+            return Ok(HashOutcome::Held(Reason::with(Cause::Special, &path)));
+        };
+        let proof = match written(&site, &survey) {
+            Ok(Some(path)) => Ok(Err(Reason::with(Cause::Busy, &path))),
+            Ok(None) => site.prove(&survey, &mut |_| {}).map(Ok),
+            Err(error) => Err(error),
+        };
+        // Whatever was found, a source that has changed meanwhile is to settle first.
+        let again = site.survey()?;
+        if again.signature() != signature {
+            return Ok(changed(item, &again));
+        }
+        Ok(match proof? {
+            Ok(digest) => HashOutcome::Proven {
+                kind,
+                entries: survey.entries().len() as u64,
+                fingerprint: survey.fingerprint(digest),
+            },
+            Err(busy) => HashOutcome::Held(busy),
+        })
+    }
+}
+
+fn changed(item: &ItemName, survey: &Survey) -> HashOutcome {
+    HashOutcome::Changed(Sighting {
+        name: item.clone(),
+        signature: survey.signature(),
+        size: survey.size(),
+        complete: false,
+    })
+}
+
+/// The first file of an item that somebody has open for writing, by its path inside the item.
+pub(super) fn written(site: &Site, survey: &Survey) -> Result<Option<String>, SurveyError> {
+    static UNKNOWN: Once = Once::new();
+    let mut opener = site.opener();
+    for entry in survey.files() {
+        match writers(opener.open(entry)?.as_fd()) {
+            Writers::None => {}
+            Writers::Some => return Ok(Some(escaped(&entry.path))),
+            Writers::Unknown(errno) => UNKNOWN.call_once(|| {
+                let refusal = site.refusal("ask who writes", &entry.path, errno);
+                tracing::warn!("{refusal}; only quiet time (settle_seconds) tells when such items are complete");
+            }),
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, File, OpenOptions};
+    use std::io::{Seek, Write};
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    use super::*;
+    use crate::drivers::files::testing::{as_nobody, name};
+
+    fn source() -> (tempfile::TempDir, Source) {
+        let dir = tempfile::tempdir().unwrap();
+        let source = Source::new(dir.path().to_owned());
+        source.prepare().unwrap();
+        (dir, source)
+    }
+
+    fn signature(source: &Source, item: &ItemName) -> Signature {
+        match source.look(item) {
+            Sight::Present(signature) => signature,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    fn hash(source: &Source, item: &ItemName) -> HashOutcome {
+        source.hash(item, signature(source, item))
+    }
+
+    #[test]
+    fn what_somebody_writes_is_busy() {
+        let (dir, source) = source();
+        fs::create_dir_all(dir.path().join("item/sub")).unwrap();
+        fs::write(dir.path().join("item/a"), "a").unwrap();
+        let open = File::create(dir.path().join("item/sub/b c")).unwrap();
+        let item = name("item");
+        let HashOutcome::Held(reason) = hash(&source, &item) else { panic!() };
+        assert_eq!((reason.cause(), reason.detail()), (Cause::Busy, "sub/b c"));
+        drop(open);
+        assert!(matches!(hash(&source, &item), HashOutcome::Proven { entries: 4, .. }));
+    }
+
+    #[test]
+    fn special_files_hold_an_item_and_never_hang_it() {
+        let (dir, source) = source();
+        fs::create_dir(dir.path().join("item")).unwrap();
+        let fifo = dir.path().join("item/pipe");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RWXU).unwrap();
+        let HashOutcome::Held(reason) = hash(&source, &name("item")) else { panic!() };
+        assert_eq!((reason.cause(), reason.detail()), (Cause::Special, "pipe"));
+        let _socket = std::os::unix::net::UnixListener::bind(dir.path().join("socket")).unwrap();
+        let HashOutcome::Held(reason) = hash(&source, &name("socket")) else { panic!() };
+        assert_eq!((reason.cause(), reason.detail()), (Cause::Special, "."));
+    }
+
+    #[test]
+    fn a_file_that_changes_while_it_is_hashed_is_never_proven() {
+        let (dir, source) = source();
+        let path = dir.path().join("item");
+        fs::write(&path, vec![b'a'; 32 << 20]).unwrap();
+        let item = name("item");
+        let before = signature(&source, &item);
+        let (stop, started) = (AtomicBool::new(false), std::sync::Barrier::new(2));
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                started.wait();
+                while !stop.load(Ordering::Relaxed) {
+                    let mut file = OpenOptions::new().write(true).open(&path).unwrap();
+                    file.seek(std::io::SeekFrom::End(-1)).unwrap();
+                    file.write_all(b"b").unwrap();
+                }
+            });
+            started.wait();
+            let outcome = source.hash(&item, before);
+            stop.store(true, Ordering::Relaxed);
+            assert!(matches!(outcome, HashOutcome::Changed(_)), "{outcome:?}");
+        });
+        let HashOutcome::Changed(sighting) = source.hash(&item, before) else { panic!() };
+        assert_eq!((sighting.signature, sighting.size), (signature(&source, &item), 32 << 20));
+        assert!(matches!(hash(&source, &item), HashOutcome::Proven { .. }));
+    }
+
+    #[test]
+    fn a_change_within_one_tick_of_the_clock_is_seen() {
+        let (dir, source) = source();
+        let item = name("item");
+        for round in 0..50 {
+            fs::write(dir.path().join("item"), format!("{round:04}")).unwrap();
+            let before = signature(&source, &item);
+            fs::write(dir.path().join("item"), format!("{:04}", round + 1000)).unwrap();
+            match source.hash(&item, before) {
+                HashOutcome::Changed(_) => {}
+                // The clock stood still: then it is what stands there now that is proven.
+                HashOutcome::Proven { fingerprint, .. } => {
+                    let HashOutcome::Proven { fingerprint: now, .. } = hash(&source, &item) else { panic!() };
+                    assert_eq!(fingerprint, now);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_missing_file_dir_is_not_a_missing_item() {
+        let (dir, source) = source();
+        drop(dir);
+        assert!(matches!(source.look(&name("item")), Sight::Unreadable(_)));
+        assert!(matches!(source.hash(&name("item"), Signature([0; 16])), HashOutcome::Held(_)));
+        let error = source.prepare().unwrap_err();
+        assert!(error.to_string().contains("create it"), "{error}");
+    }
+
+    #[test]
+    fn what_cannot_be_read_says_so() {
+        as_nobody("drivers::files::source::tests::what_cannot_be_read_says_so", || {
+            use std::os::unix::fs::PermissionsExt;
+            let (dir, source) = source();
+            fs::create_dir(dir.path().join("item")).unwrap();
+            let secret = dir.path().join("item/secret");
+            fs::write(&secret, "x").unwrap();
+            fs::set_permissions(&secret, fs::Permissions::from_mode(0)).unwrap();
+            let HashOutcome::Held(reason) = hash(&source, &name("item")) else { panic!() };
+            assert_eq!(reason.cause(), Cause::Unreadable);
+            assert!(reason.detail().ends_with("item/secret: permission denied"), "{reason}");
+
+            fs::create_dir(dir.path().join("closed")).unwrap();
+            fs::set_permissions(dir.path().join("closed"), fs::Permissions::from_mode(0)).unwrap();
+            let Sight::Unreadable(reason) = source.look(&name("closed")) else { panic!() };
+            assert!(reason.detail().ends_with("closed: permission denied"), "{reason}");
+
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).unwrap();
+            let error = source.prepare().unwrap_err();
+            fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
+            assert!(error.to_string().contains("right"), "{error}");
+        });
+    }
+}

@@ -1,0 +1,296 @@
+//! Download: where items are fetched to, proven, and given their final names from.
+//!
+//! `<file_dir>/.synkler/<id>/<transfer>/<name>` lies on the file system of `file_dir`, so that a final name is
+//! given by one rename. Beside `<name>` there may be marks of ours, whose names begin with `.synkler`: they
+//! tell, after a crash in the middle of placing, what had been done.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::FileType;
+use rustix::io::Errno;
+
+use super::copies::appraise;
+use super::folder::{Folder, Onto, RESERVED};
+use super::source::written;
+use super::{LayoutError, Leftover, leftovers_in, look_at};
+use crate::drivers::disk::Refusal;
+use crate::drivers::manifest::{Survey, SurveyError, file_type};
+use crate::machine::{Cause, CopyOutcome, GroupId, ItemName, Kind, PlaceOutcome, Reason, Sight, Signature, TransferId};
+
+/// Begins the name of a mark that keeps the permissions an item had before it was made movable.
+const MODE_MARK: &str = ".synkler-mode-";
+/// The mark that what lies under the item's name may be what it has replaced.
+const SWAP_MARK: &[u8] = b".synkler-swap";
+/// Where what is replaced goes on a file system that cannot exchange two names.
+const ASIDE: &[u8] = b".synkler-replaced";
+/// What is told of an item that its owner has taken already: nothing ever carries this signature.
+pub const TAKEN: Signature = Signature([0; 16]);
+
+/// One group's directories on a download.
+#[derive(Debug, Clone)]
+pub struct Staging {
+    file_dir: PathBuf,
+    group: GroupId,
+}
+
+impl Staging {
+    /// The staging directory of `group` inside `file_dir`.
+    pub fn new(file_dir: PathBuf, group: GroupId) -> Self {
+        Self { file_dir, group }
+    }
+
+    /// Where items stand under their final names.
+    pub fn file_dir(&self) -> &Path {
+        &self.file_dir
+    }
+
+    /// Where rsync writes: `<staging_dir>/<transfer>/<name>`.
+    pub fn staging_dir(&self) -> PathBuf {
+        self.file_dir.join(".synkler").join(self.group.as_str())
+    }
+
+    /// Makes the directories that are not there yet, with mode 0700; those that are there keep their mode.
+    /// Fails when `file_dir` is not there or cannot be written, or when staging lies on another file system.
+    pub fn prepare(&self) -> Result<(), LayoutError> {
+        self.try_prepare().map_err(|refusal| LayoutError::new(&self.file_dir, refusal))
+    }
+
+    fn try_prepare(&self) -> Result<(), Refusal> {
+        let base = Folder::open(&self.file_dir)?;
+        base.check(true)?;
+        let staging = base.make(RESERVED)?.make(self.group.as_str().as_bytes())?;
+        staging.check(true)?;
+        if !staging.shares_file_system(&base)? {
+            return Err(Refusal::new("rename out of", &self.staging_dir(), Errno::XDEV));
+        }
+        Ok(())
+    }
+
+    /// Carries out [`crate::machine::Effect::Look`] for an item under its final name.
+    pub fn look(&self, item: &ItemName) -> Sight {
+        look_at(&self.file_dir, item)
+    }
+
+    /// Carries out [`crate::machine::Effect::Verify`].
+    pub fn verify(&self, transfer: TransferId, name: &ItemName, kind: Kind) -> CopyOutcome {
+        match self.try_verify(transfer, name, kind) {
+            Ok(outcome) => outcome,
+            Err(error) => CopyOutcome::Failed(error.reason()),
+        }
+    }
+
+    fn try_verify(&self, transfer: TransferId, name: &ItemName, kind: Kind) -> Result<CopyOutcome, SurveyError> {
+        let staging = Folder::open(&self.staging_dir())?;
+        let Some(own) = staging.child(transfer.to_string().as_bytes())? else {
+            return Ok(CopyOutcome::Missing);
+        };
+        let outcome = appraise(&own.site(name)?, kind, Some(&own))?;
+        // That the transfer's directory exists is what later tells a placed item from a lost one.
+        staging.sync()?;
+        Ok(outcome)
+    }
+
+    /// Carries out [`crate::machine::Effect::Place`]. May be called again after a crash at any point of it.
+    /// `staging/<transfer>` stays, empty, until it is dropped: it is the proof that the item has been placed. An
+    /// item that its owner has taken since is [`PlaceOutcome::Placed`] with the signature [`TAKEN`].
+    pub fn place(&self, transfer: TransferId, name: &ItemName, inode: u64, replace: Option<Signature>) -> PlaceOutcome {
+        if name.as_bytes().starts_with(RESERVED) {
+            let reason = Reason::with(Cause::Storage, "names that begin with .synkler are synkler's own");
+            return PlaceOutcome::Failed(reason);
+        }
+        match self.try_place(transfer, name, inode, replace) {
+            Ok(outcome) => outcome,
+            Err(error) => PlaceOutcome::Failed(error.reason()),
+        }
+    }
+
+    fn try_place(
+        &self,
+        transfer: TransferId,
+        name: &ItemName,
+        inode: u64,
+        replace: Option<Signature>,
+    ) -> Result<PlaceOutcome, SurveyError> {
+        let base = Folder::open(&self.file_dir)?;
+        let staging = Folder::open(&self.staging_dir())?;
+        let Some(own) = staging.child(transfer.to_string().as_bytes())? else { return Ok(PlaceOutcome::Lost) };
+        let placing = Placing { base, own, name, inode };
+        if placing.is_staged()? && !placing.give_name(replace)? {
+            return Ok(PlaceOutcome::Occupied);
+        }
+        placing.finish()
+    }
+
+    /// Carries out [`crate::machine::Effect::Drop`].
+    pub fn discard(&self, transfer: TransferId) -> Result<(), Reason> {
+        let removed = Folder::open(&self.staging_dir()).and_then(|dir| dir.remove(transfer.to_string().as_bytes()));
+        removed.map_err(|refusal| refusal.reason())
+    }
+
+    /// What staging holds beyond these; see [`crate::machine::Effect::Sweep`].
+    pub fn leftovers(&self, transfers: &BTreeSet<TransferId>) -> Result<Vec<Leftover>, Refusal> {
+        leftovers_in(&Folder::open(&self.staging_dir())?, transfers, Leftover::Transfer)
+    }
+}
+
+/// The steps from staging to the final name, each of which may be the last before a crash.
+struct Placing<'a> {
+    base: Folder,
+    own: Folder,
+    name: &'a ItemName,
+    inode: u64,
+}
+
+impl Placing<'_> {
+    /// Whether what was verified still lies in staging.
+    fn is_staged(&self) -> Result<bool, Refusal> {
+        Ok(self.own.inode(self.name())? == Some(self.inode))
+    }
+
+    /// Whether what was verified stands under its final name.
+    fn is_placed(&self) -> Result<bool, Refusal> {
+        Ok(self.base.inode(self.name())? == Some(self.inode))
+    }
+
+    /// Gives it its final name; false where something else stands there that may not be replaced.
+    fn give_name(&self, replace: Option<Signature>) -> Result<bool, SurveyError> {
+        match self.rename(Onto::Nothing) {
+            Ok(()) => return Ok(true),
+            Err(error) if error.errno() != Errno::EXIST => return Err(error.into()),
+            Err(_) => {}
+        }
+        if self.is_placed()? {
+            // Linked, but died before the name in staging was removed.
+            self.own.remove(self.name())?;
+            return Ok(true);
+        }
+        let Some(replace) = replace else { return Ok(false) };
+        let site = self.base.site(self.name)?;
+        match site.survey() {
+            Ok(old) if old.signature() == replace && !matches!(written(&site, &old), Ok(Some(_))) => {
+                self.exchange(&old)
+            }
+            Ok(_) => Ok(false),
+            // Taken in this moment: the name is free for the next try.
+            Err(SurveyError::Gone) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Swaps the two, and back again if what was there has been touched since `old`.
+    fn exchange(&self, old: &Survey) -> Result<bool, SurveyError> {
+        self.own.make(SWAP_MARK)?;
+        self.own.sync()?;
+        match self.rename(Onto::Exchange) {
+            Ok(()) => {}
+            Err(error) if error.errno() == Errno::INVAL => return Ok(self.replace_by_hand()?),
+            Err(error) if error.errno() == Errno::NOENT => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        if self.own.site(self.name)?.survey()?.same_but_renamed(old) {
+            return Ok(true);
+        }
+        self.rename(Onto::Exchange)?;
+        Ok(false)
+    }
+
+    /// For a file system that cannot exchange: what is there goes aside first, so that for an instant, or
+    /// until the next start, nothing stands under the name.
+    fn replace_by_hand(&self) -> Result<bool, Refusal> {
+        let name = self.name();
+        let refused = |errno| self.base.refusal("rename", name, errno);
+        self.own.remove(ASIDE)?;
+        self.make_movable(Onto::Exchange)?;
+        self.base.rename_by_hand(name, &self.own, ASIDE).map_err(refused)?;
+        match self.rename(Onto::Nothing) {
+            Ok(()) => Ok(true),
+            Err(error) if error.errno() == Errno::EXIST => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn rename(&self, onto: Onto) -> Result<(), Refusal> {
+        let name = self.name();
+        let rename = || match self.own.rename(name, &self.base, name, onto) {
+            Err(Errno::INVAL) if onto == Onto::Nothing => self.own.rename_by_hand(name, &self.base, name),
+            other => other,
+        };
+        let refused = |errno| self.own.refusal("rename", name, errno);
+        match rename() {
+            Err(Errno::ACCESS) => {
+                self.make_movable(onto)?;
+                rename().map_err(refused)
+            }
+            other => other.map_err(refused),
+        }
+    }
+
+    /// A directory can change its parent only if we may write it, because its `..` changes. What is placed
+    /// gets its permissions back at the end; what is replaced is removed anyway.
+    fn make_movable(&self, onto: Onto) -> Result<(), Refusal> {
+        let name = self.name();
+        let read_only = |stat: &rustix::fs::Statx| file_type(stat) == FileType::Directory && stat.stx_mode & 0o200 == 0;
+        if let Some(stat) = self.own.stat(name)?.filter(read_only) {
+            let mode = stat.stx_mode & 0o7777;
+            if self.mode_mark()?.is_none() {
+                self.own.make(format!("{MODE_MARK}{mode:04o}").as_bytes())?;
+                self.own.sync()?;
+            }
+            self.own.set_mode(name, mode | 0o200)?;
+        }
+        if onto == Onto::Exchange
+            && let Some(stat) = self.base.stat(name)?.filter(read_only)
+        {
+            self.base.set_mode(name, stat.stx_mode & 0o7777 | 0o200)?;
+        }
+        Ok(())
+    }
+
+    /// Everything after the rename: permissions, durability, and the end of what was replaced.
+    fn finish(&self) -> Result<PlaceOutcome, SurveyError> {
+        let placed = self.is_placed()?;
+        let left = self.own.inode(self.name())?.is_some();
+        if left && !placed && self.own.inode(SWAP_MARK)?.is_none() {
+            // Neither here nor there, and nothing was exchanged: the file system counts its inodes anew,
+            // so what lies in staging may be the item itself, and is not ours to remove unseen.
+            return Ok(PlaceOutcome::Lost);
+        }
+        if placed && let Some(mode) = self.mode_mark()? {
+            self.base.set_mode(self.name(), mode)?;
+        }
+        self.base.sync()?;
+        self.own.sync()?;
+        // What was replaced goes first: should we die here, its mark still tells what it is.
+        self.own.remove(self.name())?;
+        self.own.clear()?;
+        if !placed {
+            return Ok(PlaceOutcome::Placed(TAKEN));
+        }
+        match self.base.site(self.name)?.survey() {
+            Ok(survey) if survey.inode() == self.inode => Ok(PlaceOutcome::Placed(survey.signature())),
+            Ok(_) | Err(SurveyError::Gone) => Ok(PlaceOutcome::Placed(TAKEN)),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn mode_mark(&self) -> Result<Option<u16>, Refusal> {
+        let names = self.own.names(MARKS_LIMIT)?;
+        let mode = |name: &Vec<u8>| {
+            let digits = std::str::from_utf8(name).ok()?.strip_prefix(MODE_MARK)?;
+            u16::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777)
+        };
+        Ok(names.iter().find_map(mode))
+    }
+
+    fn name(&self) -> &[u8] {
+        self.name.as_bytes()
+    }
+}
+
+/// More names than the item, the marks and what rsync may have left beside them.
+const MARKS_LIMIT: usize = 1_000;
+
+#[cfg(test)]
+#[path = "staging_tests.rs"]
+mod tests;

@@ -1,0 +1,63 @@
+//! What the tests of this directory share.
+
+use std::collections::BTreeMap;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
+use std::process::Command;
+
+use crate::machine::{ItemName, JournalId, PlaceId, TransferId};
+
+pub(super) fn name(text: &str) -> ItemName {
+    ItemName::new(text.as_bytes()).unwrap()
+}
+
+pub(super) fn transfer(number: u8) -> TransferId {
+    TransferId::mint(1_700_000_000_000, [number; 10])
+}
+
+pub(super) fn place(number: u64) -> PlaceId {
+    PlaceId { journal: JournalId(7), number }
+}
+
+/// Every path below `dir` with the permissions of directories and the content of files.
+pub(super) fn tree(dir: &Path) -> BTreeMap<String, String> {
+    let mut found = BTreeMap::new();
+    let mut pending = vec![dir.to_owned()];
+    while let Some(next) = pending.pop() {
+        for entry in std::fs::read_dir(&next).unwrap() {
+            let path = entry.unwrap().path();
+            let stat = path.symlink_metadata().unwrap();
+            let shown = path.strip_prefix(dir).unwrap().display().to_string();
+            if stat.is_dir() {
+                found.insert(shown, format!("{:04o}", stat.mode() & 0o7777));
+                pending.push(path);
+            } else {
+                found.insert(shown, std::fs::read_to_string(&path).unwrap_or_default());
+            }
+        }
+    }
+    found
+}
+
+/// Runs `check` as a user who is refused things: here, where the tests run as one; else in a copy of this
+/// program that runs the test `path` as `nobody`.
+pub(super) fn as_nobody(path: &str, check: impl FnOnce()) {
+    if !rustix::process::geteuid().is_root() {
+        check();
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
+    let program = dir.path().join("tests");
+    std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
+    let output = Command::new("setpriv")
+        .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .arg(&program)
+        .args(["--exact", path, "--nocapture"])
+        .current_dir("/")
+        .output()
+        .unwrap();
+    let text = String::from_utf8_lossy(&output.stdout);
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
+}

@@ -1,0 +1,145 @@
+//! What can be wrong with a journal, and what its owner can do about it.
+
+use std::error::Error;
+use std::io::{self, ErrorKind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use rusqlite::ErrorCode;
+
+use crate::machine::one_line;
+
+/// Why the journal cannot be opened, written or read. Cheap to clone, because one failed transaction is
+/// the answer to every commit that was merged into it.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum JournalError {
+    /// `state_dir` does not exist and cannot be made.
+    #[error("cannot create state_dir {}: create it for synkler's user, or set state_dir to another directory", .path.display())]
+    Create {
+        /// The directory.
+        path: PathBuf,
+        /// What the system says.
+        #[source]
+        source: Arc<io::Error>,
+    },
+    /// `state_dir` or a file in it cannot be written.
+    #[error("cannot write {}: state_dir and the files in it must be writable for synkler's user", .path.display())]
+    NotWritable {
+        /// The directory or file.
+        path: PathBuf,
+        /// What the system or SQLite says.
+        #[source]
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// A running daemon holds this `state_dir`.
+    #[error("state_dir {} is in use by another synkler{}: stop that one, or give this one its own state_dir", .path.display(), pid(*.holder))]
+    Locked {
+        /// The directory.
+        path: PathBuf,
+        /// The other's process id, where it could be read.
+        holder: Option<u32>,
+    },
+    /// The journal was begun under another group, mode or name.
+    #[error("{} belongs to {found}, but this is {wanted}: give it its own state_dir, or put id, mode and name back", .path.display())]
+    Foreign {
+        /// The database.
+        path: PathBuf,
+        /// Whose it is.
+        found: String,
+        /// Who asks.
+        wanted: String,
+    },
+    /// A later program has written it.
+    #[error("{} is of version {found}, this synkler knows versions up to {known}: install the newer synkler again", .path.display())]
+    Newer {
+        /// The database.
+        path: PathBuf,
+        /// Its version.
+        found: i64,
+        /// The newest one this program knows.
+        known: i64,
+    },
+    /// The file is no database of ours, or its structure is broken.
+    #[error("{} is damaged ({what}): with synkler stopped, recover it (sqlite3 journal.db .recover) or put a backup in its place; without it this node forgets what it has delivered", .path.display())]
+    Damaged {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite found, one line.
+        what: String,
+    },
+    /// The database is sound, but one value in it is none that synkler writes.
+    #[error("{}: table {table}, row {key}, column {column}: {what}: with synkler stopped, correct the value with sqlite3 or put a backup in its place", .path.display())]
+    Corrupt {
+        /// The database.
+        path: PathBuf,
+        /// The table.
+        table: &'static str,
+        /// The row's key, escaped and cut.
+        key: String,
+        /// The column.
+        column: &'static str,
+        /// What is wrong with the value.
+        what: String,
+    },
+    /// No space is left for a commit; nothing of it was written.
+    #[error("cannot write {}: no space left on its file system: make room; nothing that was journalled is lost", .path.display())]
+    Full {
+        /// The database.
+        path: PathBuf,
+        /// What the system or SQLite says.
+        #[source]
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// Another program, such as an open `sqlite3`, kept the database locked for too long.
+    #[error("{} is kept locked by another program: end the sqlite3 or the backup that has it open", .path.display())]
+    Busy {
+        /// The database.
+        path: PathBuf,
+        /// What SQLite says.
+        #[source]
+        source: Arc<rusqlite::Error>,
+    },
+    /// Anything else: the disk's errors above all.
+    #[error("cannot use {}: look for the disk's errors in the system's log", .path.display())]
+    Failed {
+        /// The database.
+        path: PathBuf,
+        /// What the system or SQLite says.
+        #[source]
+        source: Arc<dyn Error + Send + Sync>,
+    },
+    /// The journal's thread is gone, so nothing can be journalled any more.
+    #[error("the journal has stopped")]
+    Stopped,
+}
+
+fn pid(holder: Option<u32>) -> String {
+    holder.map(|pid| format!(" (pid {pid})")).unwrap_or_default()
+}
+
+impl JournalError {
+    /// Sorts what the system says of a file in `state_dir`.
+    pub(super) fn from_io(path: &Path, source: io::Error) -> Self {
+        let path = path.to_owned();
+        match source.kind() {
+            ErrorKind::StorageFull | ErrorKind::QuotaExceeded => Self::Full { path, source: Arc::new(source) },
+            _ => Self::NotWritable { path, source: Arc::new(source) },
+        }
+    }
+
+    /// Sorts SQLite's errors by who can do something about them.
+    pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
+        let path = path.to_owned();
+        match source.sqlite_error_code() {
+            Some(ErrorCode::DiskFull) => Self::Full { path, source: Arc::new(source) },
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Self::Busy { path, source: Arc::new(source) },
+            Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen | ErrorCode::PermissionDenied) => {
+                Self::NotWritable { path, source: Arc::new(source) }
+            }
+            Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+                Self::Damaged { path, what: one_line(&source.to_string()) }
+            }
+            _ => Self::Failed { path, source: Arc::new(source) },
+        }
+    }
+}

@@ -1,0 +1,169 @@
+//! The journal: what a node knows, in a SQLite database that survives the process, the host and the power.
+//!
+//! One thread of its own owns the connection, because SQLite blocks. Commits that wait for it together become
+//! one transaction, so that one fsync serves them all. The file is `state_dir/journal.db`, readable with the
+//! `sqlite3` program even while the daemon runs.
+
+mod error;
+mod rows;
+mod store;
+
+use std::fmt;
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::JoinHandle;
+
+use tokio::sync::{mpsc, oneshot};
+
+pub use error::JournalError;
+use store::Store;
+
+use crate::machine::{GroupId, Node, Question, Record, Restored, Row, Time};
+
+/// The most requests that wait for the journal's thread; the next one waits for its place. Also the most
+/// commits that become one transaction.
+pub const QUEUE_LIMIT: usize = 64;
+/// The most rows one look into the history gives.
+pub const HISTORY_LIMIT: u32 = 1000;
+
+/// Whose journal it is. A journal serves one identity for its whole life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Owner {
+    /// The group.
+    pub group: GroupId,
+    /// The node in it.
+    pub node: Node,
+}
+
+impl fmt::Display for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of group {}", self.node, self.group)
+    }
+}
+
+/// An open journal. Dropping it finishes what is queued, closes the database and gives up the lock.
+#[derive(Debug)]
+pub struct Journal {
+    // None only while it is being dropped.
+    jobs: Option<mpsc::Sender<Job>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Job {
+    Commit(Vec<Record>, oneshot::Sender<Result<(), JournalError>>),
+    Ask(Box<dyn FnOnce(&mut Store) + Send>),
+}
+
+impl Journal {
+    /// Opens the journal in `state_dir`, creates both where they are missing (mode 0700, files 0600), and
+    /// reads what is unfinished. Blocks: for milliseconds, with tens of thousands of rows for part of a second.
+    ///
+    /// # Errors
+    ///
+    /// Every [`JournalError`] but `Stopped`; none of them is repaired by trying again, except `Full` and `Busy`.
+    pub fn open(state_dir: &Path, owner: &Owner) -> Result<(Self, Restored), JournalError> {
+        let (store, restored) = Store::open(state_dir, owner)?;
+        let (sender, receiver) = mpsc::channel(QUEUE_LIMIT);
+        let thread = std::thread::Builder::new()
+            .name("journal".to_owned())
+            .spawn(move || work(store, receiver))
+            .map_err(|source| JournalError::Failed { path: state_dir.to_owned(), source: Arc::new(source) })?;
+        Ok((Self { jobs: Some(sender), thread: Some(thread) }, restored))
+    }
+
+    /// Writes all records in one transaction, in their order; they are durable when this returns. Commits of
+    /// one caller are applied in the order in which they were first polled.
+    ///
+    /// # Errors
+    ///
+    /// Nothing of it was written. The daemon ends, because its state is ahead of its journal.
+    pub async fn commit(&self, records: Vec<Record>) -> Result<(), JournalError> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        let (answer, answered) = oneshot::channel();
+        self.send(Job::Commit(records, answer)).await?;
+        answered.await.map_err(|_| JournalError::Stopped)?
+    }
+
+    /// Looks a transfer up, finished or not. [`Question::Transfer`] finds the row of that id;
+    /// [`Question::Name`] the newest row (by `created`, then id) of that name that carries a signature, other
+    /// than the asking transfer's own: on a download these are the items it has placed.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Damaged` or `Failed` when the row cannot be read.
+    pub async fn recall(&self, question: Question) -> Result<Option<Box<Row>>, JournalError> {
+        self.ask(move |store| store.recall(&question)).await
+    }
+
+    /// The rows that finished last, the newest first: at most `limit` and [`HISTORY_LIMIT`].
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Damaged` or `Failed` when a row cannot be read.
+    pub async fn history(&self, limit: u32) -> Result<Vec<Row>, JournalError> {
+        self.ask(move |store| store.history(limit.min(HISTORY_LIMIT))).await
+    }
+
+    /// Removes at most `limit` rows that finished before `before`, the oldest first, and tells how many; call
+    /// it again while it is `limit`, so that no commit waits long behind it.
+    ///
+    /// # Errors
+    ///
+    /// As [`Journal::commit`], except that the daemon may go on.
+    pub async fn prune(&self, before: Time, limit: u32) -> Result<usize, JournalError> {
+        self.ask(move |store| store.prune(before, limit)).await
+    }
+
+    async fn ask<T: Send + 'static>(
+        &self,
+        question: impl FnOnce(&mut Store) -> Result<T, JournalError> + Send + 'static,
+    ) -> Result<T, JournalError> {
+        let (answer, answered) = oneshot::channel();
+        // Who has stopped waiting does not miss the answer.
+        let job = Job::Ask(Box::new(move |store| drop(answer.send(question(store)))));
+        self.send(job).await?;
+        answered.await.map_err(|_| JournalError::Stopped)?
+    }
+
+    async fn send(&self, job: Job) -> Result<(), JournalError> {
+        let jobs = self.jobs.as_ref().ok_or(JournalError::Stopped)?;
+        jobs.send(job).await.map_err(|_| JournalError::Stopped)
+    }
+}
+
+impl Drop for Journal {
+    fn drop(&mut self) {
+        self.jobs = None;
+        if let Some(thread) = self.thread.take() {
+            // A panic there has been printed, and has answered every caller with `Stopped`.
+            drop(thread.join());
+        }
+    }
+}
+
+/// The journal's thread. What is committed is answered before what is asked, so an answer never rests on
+/// something that is not durable.
+fn work(mut store: Store, mut jobs: mpsc::Receiver<Job>) {
+    let mut queue = Vec::with_capacity(QUEUE_LIMIT);
+    while jobs.blocking_recv_many(&mut queue, QUEUE_LIMIT) > 0 {
+        let mut commits = Vec::new();
+        let mut questions = Vec::new();
+        for job in queue.drain(..) {
+            match job {
+                Job::Commit(records, answer) => commits.push((records, answer)),
+                Job::Ask(question) => questions.push(question),
+            }
+        }
+        if !commits.is_empty() {
+            let outcome = store.commit(commits.iter().flat_map(|(records, _)| records));
+            for (_, answer) in commits {
+                drop(answer.send(outcome.clone()));
+            }
+        }
+        for question in questions {
+            question(&mut store);
+        }
+    }
+}

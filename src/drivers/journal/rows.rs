@@ -1,0 +1,274 @@
+//! Between records and table rows. Writing takes every value there can be; reading trusts none: each value
+//! goes through the constructor of its type, and the error names the row and column of one that does not fit.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::str::FromStr;
+
+use rusqlite::types::ValueRef;
+use rusqlite::{CachedStatement, Connection, ToSql, named_params, params};
+
+use super::JournalError;
+use crate::machine::{
+    Cause, Digest, Fingerprint, ItemName, Kept, KnownNode, Location, Node, NodeName, Reason, Record, Row, Time,
+    escaped, one_line,
+};
+
+/// Every column of `transfers` that is read back.
+pub(super) const TRANSFER_COLUMNS: &str = "id, name, upload, kind, size, entries, digest, stage, created, since, \
+     reason, detail, attempts, central, place, location_host, location_path, signature, inode, receivers, \
+     acknowledged, cleaned, finished";
+
+const PUT_TRANSFER: &str = "INSERT INTO transfers (id, name, shown, upload, kind, size, entries, digest, stage, \
+     created, since, reason, detail, attempts, central, place, location_host, location_path, signature, inode, \
+     receivers, acknowledged, cleaned, finished) \
+     VALUES (:id, :name, :shown, :upload, :kind, :size, :entries, :digest, :stage, :created, :since, :reason, \
+     :detail, :attempts, :central, :place, :location_host, :location_path, :signature, :inode, :receivers, \
+     :acknowledged, :cleaned, :finished) \
+     ON CONFLICT (id) DO UPDATE SET name = excluded.name, shown = excluded.shown, upload = excluded.upload, \
+     kind = excluded.kind, size = excluded.size, entries = excluded.entries, digest = excluded.digest, \
+     stage = excluded.stage, created = excluded.created, since = excluded.since, reason = excluded.reason, \
+     detail = excluded.detail, attempts = excluded.attempts, central = excluded.central, place = excluded.place, \
+     location_host = excluded.location_host, location_path = excluded.location_path, \
+     signature = excluded.signature, inode = excluded.inode, receivers = excluded.receivers, \
+     acknowledged = excluded.acknowledged, cleaned = excluded.cleaned, finished = excluded.finished";
+
+const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (mode, name, journal, started, slots, version, first_heard, \
+     last_heard) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+
+const PUT_KEPT: &str = "INSERT OR REPLACE INTO kept (name, shown, signature, size, digest) VALUES (?1, ?2, ?3, ?4, ?5)";
+
+/// Writes one record within the transaction that is open.
+pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
+    let put = |sql, values: &[&dyn ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);
+    match record {
+        Record::Transfer(row) => put_transfer(connection.prepare_cached(PUT_TRANSFER)?, row),
+        Record::Node(known) => put(
+            PUT_NODE,
+            params![
+                known.node.mode.as_str(),
+                known.node.name.as_str(),
+                known.journal.to_string(),
+                signed(known.started.as_millis()),
+                known.slots,
+                known.version,
+                signed(known.first_heard.as_millis()),
+                signed(known.last_heard.as_millis()),
+            ],
+        ),
+        Record::Kept(kept) => put(
+            PUT_KEPT,
+            params![
+                kept.name.as_bytes(),
+                kept.name.to_string(),
+                kept.signature.to_string(),
+                signed(kept.fingerprint.size),
+                kept.fingerprint.digest.to_string(),
+            ],
+        ),
+        Record::Unkept(name) => put("DELETE FROM kept WHERE name = ?1", params![name.as_bytes()]),
+        Record::NextPlace(number) => put("UPDATE meta SET next_place = ?1", params![signed(*number)]),
+        Record::Paused(paused) => put("UPDATE meta SET paused = ?1", params![paused]),
+    }
+}
+
+fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Result<()> {
+    let receivers: Vec<_> = row.receivers.iter().map(|(name, at)| (name.as_str(), at.map(Time::as_millis))).collect();
+    let receivers =
+        serde_json::to_string(&receivers).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let changed = statement.execute(named_params! {
+        ":id": row.transfer.to_string(),
+        ":name": row.name.as_bytes(),
+        ":shown": row.name.to_string(),
+        ":upload": row.upload.as_str(),
+        ":kind": row.kind.as_str(),
+        ":size": signed(row.fingerprint.size),
+        ":entries": signed(row.entries),
+        ":digest": row.fingerprint.digest.to_string(),
+        ":stage": row.stage,
+        ":created": signed(row.created.as_millis()),
+        ":since": signed(row.since.as_millis()),
+        ":reason": row.reason.as_ref().map(|reason| reason.cause().code()),
+        ":detail": row.reason.as_ref().map(Reason::detail),
+        ":attempts": row.attempts,
+        ":central": row.central.as_ref().map(NodeName::as_str),
+        ":place": row.place.map(|place| place.to_string()),
+        ":location_host": row.location.as_ref().map(Location::host),
+        ":location_path": row.location.as_ref().map(Location::path),
+        ":signature": row.signature.map(|signature| signature.to_string()),
+        ":inode": row.inode.map(signed),
+        ":receivers": receivers,
+        ":acknowledged": row.acknowledged,
+        ":cleaned": row.cleaned,
+        ":finished": row.finished.map(|at| signed(at.as_millis())),
+    })?;
+    debug_assert_eq!(changed, 1);
+    Ok(())
+}
+
+/// The signed number of the same bits: SQLite has no unsigned ones, and peers may say any `u64`.
+pub(super) fn signed(number: u64) -> i64 {
+    number.cast_signed()
+}
+
+/// One row on its way back.
+pub(super) struct Fields<'a> {
+    pub(super) path: &'a Path,
+    pub(super) table: &'static str,
+    /// The columns that name the row to a person.
+    pub(super) key: &'static [&'static str],
+    pub(super) row: &'a rusqlite::Row<'a>,
+}
+
+impl Fields<'_> {
+    pub(super) fn transfer(&self) -> Result<Row, JournalError> {
+        Ok(Row {
+            transfer: self.parse("id")?,
+            name: self.item_name()?,
+            upload: self.parse("upload")?,
+            kind: self.parse("kind")?,
+            entries: self.number("entries")?,
+            fingerprint: self.fingerprint()?,
+            stage: self.text("stage")?.to_owned(),
+            created: self.time("created")?,
+            since: self.time("since")?,
+            reason: self.reason()?,
+            attempts: self.small("attempts")?,
+            central: self.parse_optional("central")?,
+            place: self.parse_optional("place")?,
+            location: self.location()?,
+            signature: self.parse_optional("signature")?,
+            inode: self.optional_number("inode")?,
+            receivers: self.receivers()?,
+            acknowledged: self.flag("acknowledged")?,
+            cleaned: self.flag("cleaned")?,
+            finished: self.optional_number("finished")?.map(Time::from_millis),
+        })
+    }
+
+    pub(super) fn node(&self) -> Result<KnownNode, JournalError> {
+        Ok(KnownNode {
+            node: Node::new(self.parse("mode")?, self.parse("name")?),
+            journal: self.parse("journal")?,
+            started: self.time("started")?,
+            slots: self.small("slots")?,
+            version: self.text("version")?.to_owned(),
+            first_heard: self.time("first_heard")?,
+            last_heard: self.time("last_heard")?,
+        })
+    }
+
+    pub(super) fn kept(&self) -> Result<Kept, JournalError> {
+        Ok(Kept { name: self.item_name()?, signature: self.parse("signature")?, fingerprint: self.fingerprint()? })
+    }
+
+    pub(super) fn parse<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<T, JournalError> {
+        self.text(column)?.parse().map_err(|error: T::Err| self.corrupt(column, &error))
+    }
+
+    fn parse_optional<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<Option<T>, JournalError> {
+        let text = self.optional_text(column)?;
+        text.map(|text| text.parse().map_err(|error: T::Err| self.corrupt(column, &error))).transpose()
+    }
+
+    pub(super) fn number(&self, column: &'static str) -> Result<u64, JournalError> {
+        self.optional_number(column)?.ok_or_else(|| self.corrupt(column, &"it is null"))
+    }
+
+    pub(super) fn flag(&self, column: &'static str) -> Result<bool, JournalError> {
+        match self.number(column)? {
+            0 => Ok(false),
+            1 => Ok(true),
+            other => Err(self.corrupt(column, &format_args!("{other} is neither 0 nor 1"))),
+        }
+    }
+
+    fn item_name(&self) -> Result<ItemName, JournalError> {
+        match self.value("name")? {
+            ValueRef::Blob(bytes) => ItemName::new(bytes).map_err(|error| self.corrupt("name", &error)),
+            _ => Err(self.corrupt("name", &"it is no blob")),
+        }
+    }
+
+    fn fingerprint(&self) -> Result<Fingerprint, JournalError> {
+        Ok(Fingerprint { size: self.number("size")?, digest: self.parse::<Digest>("digest")? })
+    }
+
+    fn reason(&self) -> Result<Option<Reason>, JournalError> {
+        let cause: Option<Cause> = self.parse_optional("reason")?;
+        let detail = self.optional_text("detail")?.unwrap_or_default();
+        Ok(cause.map(|cause| Reason::with(cause, detail)))
+    }
+
+    fn location(&self) -> Result<Option<Location>, JournalError> {
+        match (self.optional_text("location_host")?, self.optional_text("location_path")?) {
+            (None, None) => Ok(None),
+            (Some(host), Some(path)) => match Location::new(host, path) {
+                Ok(location) => Ok(Some(location)),
+                Err(error) => Err(self.corrupt("location_host and location_path", &error)),
+            },
+            _ => Err(self.corrupt("location_host and location_path", &"one is null and the other is not")),
+        }
+    }
+
+    fn receivers(&self) -> Result<Vec<(NodeName, Option<Time>)>, JournalError> {
+        let pairs: Vec<(String, Option<u64>)> =
+            serde_json::from_str(self.text("receivers")?).map_err(|error| self.corrupt("receivers", &error))?;
+        let receiver = |(name, at): (String, Option<u64>)| match name.parse() {
+            Ok(name) => Ok((name, at.map(Time::from_millis))),
+            Err(error) => Err(self.corrupt("receivers", &error)),
+        };
+        pairs.into_iter().map(receiver).collect()
+    }
+
+    fn time(&self, column: &'static str) -> Result<Time, JournalError> {
+        self.number(column).map(Time::from_millis)
+    }
+
+    fn small(&self, column: &'static str) -> Result<u32, JournalError> {
+        let number = self.number(column)?;
+        u32::try_from(number).map_err(|_| self.corrupt(column, &format_args!("{number} is above {}", u32::MAX)))
+    }
+
+    fn optional_number(&self, column: &'static str) -> Result<Option<u64>, JournalError> {
+        match self.value(column)? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Integer(number) => Ok(Some(number.cast_unsigned())),
+            _ => Err(self.corrupt(column, &"it is no integer")),
+        }
+    }
+
+    fn text(&self, column: &'static str) -> Result<&str, JournalError> {
+        self.optional_text(column)?.ok_or_else(|| self.corrupt(column, &"it is null"))
+    }
+
+    fn optional_text(&self, column: &'static str) -> Result<Option<&str>, JournalError> {
+        match self.value(column)? {
+            ValueRef::Null => Ok(None),
+            ValueRef::Text(bytes) => match std::str::from_utf8(bytes) {
+                Ok(text) => Ok(Some(text)),
+                Err(error) => Err(self.corrupt(column, &error)),
+            },
+            _ => Err(self.corrupt(column, &"it is no text")),
+        }
+    }
+
+    fn value(&self, column: &'static str) -> Result<ValueRef<'_>, JournalError> {
+        self.row.get_ref(column).map_err(|error| JournalError::from_sqlite(self.path, error))
+    }
+
+    fn corrupt(&self, column: &'static str, what: &dyn Display) -> JournalError {
+        let part = |column: &&str| match self.row.get_ref(*column) {
+            Ok(ValueRef::Text(bytes) | ValueRef::Blob(bytes)) => escaped(bytes).chars().take(100).collect(),
+            Ok(ValueRef::Integer(number)) => number.to_string(),
+            _ => "without a key".to_owned(),
+        };
+        JournalError::Corrupt {
+            path: self.path.to_owned(),
+            table: self.table,
+            key: self.key.iter().map(part).collect::<Vec<String>>().join(" "),
+            column,
+            what: one_line(&what.to_string()),
+        }
+    }
+}

@@ -1,0 +1,308 @@
+//! The database itself: opened, checked, brought to the present version; one method a transaction.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io::{Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior, params};
+
+use super::rows::{self, Fields, TRANSFER_COLUMNS};
+use super::{JournalError, Owner};
+use crate::machine::{GroupId, Node, Question, Record, Restored, Row, Time};
+
+/// What leads from each version to the next; the first one starts from nothing. Never edited, only appended to.
+const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+/// How long another program may keep the database locked.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// SQLite's page cache, in KiB.
+const CACHE_KIB: i64 = 2048;
+/// What the WAL file is cut back to once a bulk of writes has passed, in bytes.
+const WAL_LIMIT: i64 = 8 << 20;
+
+/// The open database and the lock that makes it ours.
+pub(super) struct Store {
+    path: PathBuf,
+    // Fields are dropped in this order: the database is closed before the lock is given up.
+    connection: Connection,
+    _lock: Lock,
+}
+
+/// A lock on an open file, which the system gives up for us however the process ends.
+struct Lock(File);
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Closing alone would leave it to a child process that is just being started, until its exec.
+        drop(self.0.unlock());
+    }
+}
+
+impl Store {
+    pub(super) fn open(state_dir: &Path, owner: &Owner) -> Result<(Self, Restored), JournalError> {
+        create_state_dir(state_dir)
+            .map_err(|source| JournalError::Create { path: state_dir.to_owned(), source: Arc::new(source) })?;
+        let lock = lock(state_dir)?;
+        let path = state_dir.join("journal.db");
+        // SQLite would make it readable for everyone; its WAL gets the mode that this file has.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| JournalError::from_io(&path, error))?;
+        let mut connection = connect(&path).map_err(|error| JournalError::from_sqlite(&path, error))?;
+        migrate(&path, &mut connection)?;
+        let store = Self { path, connection, _lock: lock };
+        let restored = store.restore(owner)?;
+        Ok((store, restored))
+    }
+
+    /// Writes all records in one transaction, which is durable when this returns.
+    pub(super) fn commit<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> Result<(), JournalError> {
+        let write = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            for record in records {
+                rows::put(&transaction, record)?;
+            }
+            transaction.commit()
+        };
+        write().map_err(|error| JournalError::from_sqlite(&self.path, error))
+    }
+
+    pub(super) fn recall(&self, question: &Question) -> Result<Option<Box<Row>>, JournalError> {
+        let rows = match question {
+            Question::Transfer(transfer) => self.transfers("WHERE id = ?1", params![transfer.to_string()]),
+            // A download notes a signature when it has placed an item, and only then.
+            Question::Name { name, transfer } => self.transfers(
+                "WHERE name = ?1 AND signature IS NOT NULL AND id <> ?2 ORDER BY created DESC, id DESC LIMIT 1",
+                params![name.as_bytes(), transfer.to_string()],
+            ),
+        };
+        Ok(rows?.pop().map(Box::new))
+    }
+
+    pub(super) fn history(&self, limit: u32) -> Result<Vec<Row>, JournalError> {
+        self.transfers("WHERE finished IS NOT NULL ORDER BY finished DESC, id DESC LIMIT ?1", params![limit])
+    }
+
+    pub(super) fn prune(&mut self, before: Time, limit: u32) -> Result<usize, JournalError> {
+        let delete = "DELETE FROM transfers WHERE id IN (SELECT id FROM transfers \
+             WHERE finished IS NOT NULL AND finished < ?1 ORDER BY finished LIMIT ?2)";
+        self.connection
+            .prepare_cached(delete)
+            .and_then(|mut statement| statement.execute(params![rows::signed(before.as_millis()), limit]))
+            .map_err(|error| JournalError::from_sqlite(&self.path, error))
+    }
+
+    fn restore(&self, owner: &Owner) -> Result<Restored, JournalError> {
+        // Only the first opening finds no row: the database is new.
+        let begin = "INSERT OR IGNORE INTO meta (one, journal, group_id, mode, name, next_place, paused) \
+             VALUES (1, printf('%08x', random() & 0xffffffff), ?1, ?2, ?3, 1, 0)";
+        self.connection
+            .execute(begin, params![owner.group.as_str(), owner.node.mode.as_str(), owner.node.name.as_str()])
+            .map_err(|error| JournalError::from_sqlite(&self.path, error))?;
+
+        let meta = "SELECT one, journal, group_id, mode, name, next_place, paused FROM meta";
+        let meta = self.query("meta", &["one"], meta, params![], |fields| {
+            let found = Owner {
+                group: fields.parse::<GroupId>("group_id")?,
+                node: Node::new(fields.parse("mode")?, fields.parse("name")?),
+            };
+            if found != *owner {
+                let (found, wanted) = (found.to_string(), owner.to_string());
+                return Err(JournalError::Foreign { path: self.path.clone(), found, wanted });
+            }
+            Ok((fields.parse("journal")?, fields.number("next_place")?, fields.flag("paused")?))
+        })?;
+        let Some((journal, next_place, paused)) = meta.into_iter().next() else {
+            return Err(damaged(&self.path, "table meta is empty"));
+        };
+        let nodes = "SELECT mode, name, journal, started, slots, version, first_heard, last_heard \
+             FROM nodes ORDER BY mode, name";
+        let kept = "SELECT name, signature, size, digest FROM kept ORDER BY name";
+        Ok(Restored {
+            journal,
+            rows: self.transfers("WHERE finished IS NULL ORDER BY created, id", params![])?,
+            nodes: self.query("nodes", &["mode", "name"], nodes, params![], |fields| fields.node())?,
+            kept: self.query("kept", &["name"], kept, params![], |fields| fields.kept())?,
+            next_place,
+            paused,
+        })
+    }
+
+    fn transfers(&self, clause: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, JournalError> {
+        let sql = format!("SELECT {TRANSFER_COLUMNS} FROM transfers {clause}");
+        self.query("transfers", &["id"], &sql, values, |fields| fields.transfer())
+    }
+
+    fn query<T>(
+        &self,
+        table: &'static str,
+        key: &'static [&'static str],
+        sql: &str,
+        values: &[&dyn ToSql],
+        read: impl Fn(&Fields<'_>) -> Result<T, JournalError>,
+    ) -> Result<Vec<T>, JournalError> {
+        let failed = |error| JournalError::from_sqlite(&self.path, error);
+        let mut statement = self.connection.prepare_cached(sql).map_err(failed)?;
+        let mut rows = statement.query(values).map_err(failed)?;
+        let mut read_so_far = Vec::new();
+        while let Some(row) = rows.next().map_err(failed)? {
+            read_so_far.push(read(&Fields { path: &self.path, table, key, row })?);
+        }
+        Ok(read_so_far)
+    }
+}
+
+/// Makes the directory and what leads to it, for this user alone, and makes that durable: a journal whose
+/// directory is gone after a power failure is no journal.
+fn create_state_dir(state_dir: &Path) -> std::io::Result<()> {
+    let missing: Vec<_> =
+        state_dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
+    DirBuilder::new().recursive(true).mode(0o700).create(state_dir)?;
+    for parent in missing.iter().filter_map(|dir| dir.parent()) {
+        let parent = if parent.as_os_str().is_empty() { Path::new(".") } else { parent };
+        File::open(parent)?.sync_all()?;
+    }
+    Ok(())
+}
+
+fn lock(state_dir: &Path) -> Result<Lock, JournalError> {
+    let path = state_dir.join("lock");
+    let failed = |error| JournalError::from_io(&path, error);
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(&path).map_err(failed)?;
+    match file.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let read = (&file).take(20).read_to_string(&mut text);
+            let holder = read.ok().and_then(|_| text.trim_end().parse().ok());
+            return Err(JournalError::Locked { path: state_dir.to_owned(), holder });
+        }
+        Err(TryLockError::Error(error)) => return Err(failed(error)),
+    }
+    file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
+    Ok(Lock(file))
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_LIMIT)?;
+    connection.pragma_update(None, "cache_size", -CACHE_KIB)?;
+    connection.pragma_update(None, "foreign_keys", false)?;
+    Ok(connection)
+}
+
+/// Looks before it writes: what is not ours, or newer than we are, stays as it is.
+fn migrate(path: &Path, connection: &mut Connection) -> Result<(), JournalError> {
+    let failed = |error| JournalError::from_sqlite(path, error);
+    let count = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found = count("PRAGMA user_version")?;
+    if found > known {
+        return Err(JournalError::Newer { path: path.to_owned(), found, known });
+    }
+    let done = usize::try_from(found).map_err(|_| damaged(path, "its version is negative"))?;
+    if done == 0 && count("SELECT count(*) FROM sqlite_schema")? > 0 {
+        return Err(damaged(path, "its tables are none of synkler's"));
+    }
+    quick_check(path, connection)?;
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(failed)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(failed)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_LIMIT).map_err(failed)?;
+    let mut write = || {
+        for (version, step) in (1_i64..).zip(MIGRATIONS).skip(done) {
+            let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            transaction.execute_batch(step)?;
+            transaction.pragma_update(None, "user_version", version)?;
+            transaction.commit()?;
+        }
+        Ok(())
+    };
+    write().map_err(failed)
+}
+
+fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError> {
+    let check = || -> rusqlite::Result<Vec<String>> {
+        let mut statement = connection.prepare("PRAGMA quick_check(3)")?;
+        statement.query_map([], |row| row.get(0))?.collect()
+    };
+    let found = check().map_err(|error| JournalError::from_sqlite(path, error))?;
+    if found.iter().any(|line| line != "ok") { Err(damaged(path, &found.join("; "))) } else { Ok(()) }
+}
+
+fn damaged(path: &Path, what: &str) -> JournalError {
+    JournalError::Damaged { path: path.to_owned(), what: crate::machine::one_line(what) }
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::types::Value;
+
+    use super::*;
+    use crate::machine::{ItemName, Mode, TransferId};
+
+    fn owner() -> Owner {
+        Owner { group: "default".parse().unwrap(), node: Node::new(Mode::Central, "hub".parse().unwrap()) }
+    }
+
+    #[test]
+    fn the_connection_is_durable_and_small() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), &owner()).unwrap();
+        for (pragma, value) in [
+            ("synchronous", Value::Integer(2)),
+            ("foreign_keys", Value::Integer(0)),
+            ("cache_size", Value::Integer(-2048)),
+            ("journal_size_limit", Value::Integer(8 << 20)),
+            ("wal_autocheckpoint", Value::Integer(1000)),
+            ("journal_mode", Value::Text("wal".to_owned())),
+            ("user_version", Value::Integer(1)),
+        ] {
+            let found: Value = store.connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
+            assert_eq!(found, value, "{pragma}");
+        }
+    }
+
+    #[test]
+    fn every_question_has_its_index() {
+        let dir = tempfile::tempdir().unwrap();
+        let (store, _) = Store::open(dir.path(), &owner()).unwrap();
+        let transfer = TransferId::mint(1, [1; 10]);
+        store.recall(&Question::Transfer(transfer)).unwrap();
+        store.recall(&Question::Name { name: ItemName::new(b"a").unwrap(), transfer }).unwrap();
+        for (clause, index) in [
+            ("id = 'x'", "sqlite_autoindex_transfers_1 (id=?)"),
+            ("name = x'61' AND signature IS NOT NULL AND id <> 'x' ORDER BY created DESC, id DESC", "transfers_placed"),
+            ("finished IS NULL ORDER BY created, id", "transfers_unfinished"),
+            ("finished IS NOT NULL ORDER BY finished DESC, id DESC", "transfers_finished"),
+            ("finished IS NOT NULL AND finished < 5 ORDER BY finished", "transfers_finished"),
+        ] {
+            let sql = format!("EXPLAIN QUERY PLAN SELECT {TRANSFER_COLUMNS} FROM transfers WHERE {clause}");
+            let mut statement = store.connection.prepare(&sql).unwrap();
+            let plan: Vec<String> = statement.query_map([], |row| row.get(3)).unwrap().map(Result::unwrap).collect();
+            assert!(plan.len() == 1 && plan[0].contains(index), "{clause}: {plan:?}");
+        }
+    }
+
+    #[test]
+    fn a_refused_transaction_leaves_nothing_and_the_next_one_works() {
+        let dir = tempfile::tempdir().unwrap();
+        let (mut store, _) = Store::open(dir.path(), &owner()).unwrap();
+        store.connection.busy_timeout(Duration::from_millis(20)).unwrap();
+        let other = Connection::open(dir.path().join("journal.db")).unwrap();
+        other.execute_batch("BEGIN IMMEDIATE").unwrap();
+        let error = store.commit([Record::NextPlace(7)].iter()).unwrap_err();
+        assert!(matches!(error, JournalError::Busy { .. }), "{error:?}");
+        other.execute_batch("ROLLBACK").unwrap();
+        store.commit([Record::NextPlace(8)].iter()).unwrap();
+        assert_eq!(store.restore(&owner()).unwrap().next_place, 8);
+    }
+}

@@ -1,0 +1,253 @@
+//! What a run's exit code and its complaints mean: who can do something about it, and what.
+//!
+//! rsync's exit codes are coarse (ssh's failures come as 255 or 12, depending on who notices first), so what
+//! ssh, the remote shell and rsync print comes first and the code last.
+
+use std::process::ExitStatus;
+
+use crate::drivers::process;
+use crate::machine::{Cause, Direction, Fault, Location, Reason, RunOutcome};
+
+/// What came of a run that was not stopped by us.
+pub(super) fn verdict(status: ExitStatus, complaints: &str, direction: Direction, location: &Location) -> RunOutcome {
+    if status.success() {
+        return RunOutcome::Complete;
+    }
+    let failure = Failure { status, complaints, direction, location };
+    let partial = matches!(status.code(), Some(23 | 24));
+    if let Some(line) = failure.line_with(&["No space left on device", "Disk quota exceeded"]) {
+        let reason = Reason::with(Cause::Space, &format!("{}: {line}", failure.receiver()));
+        return if partial { RunOutcome::Partial(reason) } else { RunOutcome::Failed(Fault::Passing, reason) };
+    }
+    if failure.source_is_missing() {
+        // Each item is then looked at on its own.
+        return RunOutcome::Partial(Reason::with(Cause::Missing, &failure.last_line()));
+    }
+    if partial {
+        return RunOutcome::Partial(Reason::with(Cause::Transport, &failure.last_line()));
+    }
+    let (fault, text) = failure.connection().or_else(|| failure.far_side()).unwrap_or_else(|| failure.by_code());
+    RunOutcome::Failed(fault, Reason::with(Cause::Transport, &text))
+}
+
+struct Failure<'a> {
+    status: ExitStatus,
+    complaints: &'a str,
+    direction: Direction,
+    location: &'a Location,
+}
+
+impl Failure<'_> {
+    /// What ssh says.
+    fn connection(&self) -> Option<(Fault, String)> {
+        let host = self.location.host();
+        let has = |patterns: &[&str]| self.line_with(patterns).is_some();
+        let passing = |text: String| Some((Fault::Passing, text));
+        let lasting = |text: String| Some((Fault::Lasting, text));
+        if has(&["HOST IDENTIFICATION HAS CHANGED", "host key for", "Host key for"])
+            && has(&["has changed", "HAS CHANGED"])
+        {
+            let place = self.offending_key().unwrap_or_else(|| "known_hosts".to_owned());
+            return lasting(format!(
+                "the host key of {host} has changed: if that is right, replace the old one in {place}"
+            ));
+        }
+        if has(&["Host key verification failed", "host key is known for"]) {
+            return lasting(format!(
+                "the host key of {host} is not known: add it to ~/.ssh/known_hosts of this service's user, \
+                 by connecting once by hand or with ssh-keyscan"
+            ));
+        }
+        if has(&["Permission denied (", "Too many authentication failures"]) {
+            return lasting(format!(
+                "{host} rejects the login: add the public key of this service's user to authorized_keys there, \
+                 and check the user name"
+            ));
+        }
+        if has(&["Connection refused"]) {
+            return passing(format!("{host} refuses the connection: check that sshd runs there, and on which port"));
+        }
+        if has(&["Temporary failure in name resolution"]) {
+            return passing(format!("the name {host} cannot be looked up for the moment: check the DNS"));
+        }
+        if has(&["Could not resolve hostname"]) {
+            return lasting(format!("the name {host} is not known here: check central_host on central, and the DNS"));
+        }
+        if has(&["timed out", "not responding"]) {
+            return passing(format!(
+                "{host} does not answer: check that it is up and that a firewall lets ssh through"
+            ));
+        }
+        if has(&["No route to host", "Network is unreachable"]) {
+            return passing(format!("{host} cannot be reached: check the network"));
+        }
+        if has(&["Connection closed by", "Connection reset by", "Connection to ", "client_loop:", "kex_exchange_"]) {
+            return passing(format!("the connection to {host} broke: {}", self.last_line()));
+        }
+        None
+    }
+
+    /// What the remote shell and the remote rsync say.
+    fn far_side(&self) -> Option<(Fault, String)> {
+        let host = self.location.host();
+        let lasting = |text: String| Some((Fault::Lasting, text));
+        if self.line_with(&["is your shell clean"]).is_some() {
+            return lasting(format!(
+                "something else than rsync answers on {host}: its login scripts must print nothing"
+            ));
+        }
+        if let Some(line) = self.line_with(&["Failed to exec "]) {
+            return lasting(format!("the program to connect to {host} cannot be started: {line}: check rsync_opts"));
+        }
+        let of_shell = |line: &&str| {
+            let cannot = ["not found", "No such file or directory", "Unknown command", "Permission denied"];
+            !line.starts_with("rsync:") && line.contains("rsync") && cannot.iter().any(|word| line.contains(word))
+        };
+        if let Some(line) = self.complaints.lines().find(of_shell) {
+            return lasting(format!("rsync cannot be started on {host}: {line}: install it there"));
+        }
+        if let Some(line) = self.line_with(&["rrsync", "mkdir ", "change_dir "]) {
+            return lasting(format!("{host}: {line}"));
+        }
+        None
+    }
+
+    fn by_code(&self) -> (Fault, String) {
+        let host = self.location.host();
+        let line = self.last_line();
+        match self.status.code() {
+            Some(1 | 4) => (Fault::Lasting, format!("rsync does not take its options: {line}: check rsync_opts")),
+            Some(code @ (2 | 3 | 11 | 22 | 126 | 127)) => {
+                (Fault::Lasting, format!("rsync with {host}: {line} (exit status {code})"))
+            }
+            Some(12 | 255) if line.is_empty() => (Fault::Passing, format!("the connection to {host} broke")),
+            Some(30 | 35) => (Fault::Passing, format!("{host} has sent nothing for too long, so rsync gave up")),
+            _ => {
+                let ended = process::describe(self.status);
+                let text = if line.is_empty() { ended } else { format!("{line} ({ended})") };
+                (Fault::Passing, format!("rsync with {host}: {text}"))
+            }
+        }
+    }
+
+    /// The far side of a pull lacks the directory itself.
+    fn source_is_missing(&self) -> bool {
+        self.direction == Direction::Pull
+            && self
+                .line_with(&["[sender] change_dir", "[sender] link_stat"])
+                .is_some_and(|line| line.contains("No such file or directory"))
+    }
+
+    /// Who was to write.
+    fn receiver(&self) -> String {
+        match self.direction {
+            Direction::Push => format!("on {}", self.location.host()),
+            Direction::Pull => "here".to_owned(),
+        }
+    }
+
+    /// The last line that holds one of these.
+    fn line_with(&self, patterns: &[&str]) -> Option<&str> {
+        self.complaints.lines().rfind(|line| patterns.iter().any(|pattern| line.contains(pattern))).map(plain)
+    }
+
+    /// The last line that says something, or else what rsync makes of it all.
+    fn last_line(&self) -> String {
+        let says_nothing = |line: &&str| {
+            let echoes =
+                ["rsync error:", "connection unexpectedly closed", "write error: Broken pipe", "rsync manpage"];
+            line.trim().is_empty() || echoes.iter().any(|echo| line.contains(echo))
+        };
+        let lines = || self.complaints.lines();
+        let line = lines().rfind(|line| !says_nothing(line)).or_else(|| lines().rfind(|line| !line.trim().is_empty()));
+        line.map(plain).unwrap_or_default().to_owned()
+    }
+
+    /// Where ssh says the old host key stands: `FILE:LINE`.
+    fn offending_key(&self) -> Option<String> {
+        let line = self.complaints.lines().find(|line| line.starts_with("Offending "))?;
+        line.split_once(" key in ").map(|(_, place)| place.trim().to_owned())
+    }
+}
+
+fn plain(line: &str) -> &str {
+    let line = line.trim();
+    line.strip_prefix("rsync: ").or_else(|| line.strip_prefix("rsync error: ")).unwrap_or(line)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt;
+
+    use super::*;
+
+    fn judge(code: i32, direction: Direction, complaints: &str) -> RunOutcome {
+        let location = Location::new("syn@central", "/srv").unwrap();
+        verdict(ExitStatus::from_raw(code << 8), complaints, direction, &location)
+    }
+
+    fn failed(code: i32, complaints: &str) -> (Fault, String) {
+        match judge(code, Direction::Push, complaints) {
+            RunOutcome::Failed(fault, reason) => {
+                assert_eq!(reason.cause(), Cause::Transport);
+                (fault, reason.detail().to_owned())
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+
+    // Most classes are met for real in tests/rsync.rs; here are those that are hard to bring about.
+    #[test]
+    fn networks_and_name_servers_may_come_back() {
+        for (line, expected) in [
+            ("ssh: connect to host central port 22: Connection timed out", "syn@central does not answer"),
+            ("Timeout, server central not responding.", "syn@central does not answer"),
+            ("ssh: connect to host central port 22: No route to host", "syn@central cannot be reached"),
+            ("ssh: Could not resolve hostname central: Temporary failure in name resolution", "for the moment"),
+            ("client_loop: send disconnect: Broken pipe", "the connection to syn@central broke"),
+            ("kex_exchange_identification: read: Connection reset by peer", "the connection to syn@central broke"),
+        ] {
+            let (fault, text) =
+                failed(255, &format!("{line}\nrsync error: unexplained error (code 255) at io.c(285)\n"));
+            assert_eq!(fault, Fault::Passing, "{line}");
+            assert!(text.contains(expected), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_shell_without_rsync_is_known_by_its_words() {
+        for line in [
+            "bash: line 1: rsync: command not found",
+            "sh: 1: rsync: not found",
+            "zsh:1: command not found: rsync",
+            "bash: /opt/rsync: No such file or directory",
+        ] {
+            let closed = "rsync: connection unexpectedly closed (0 bytes received so far) [sender]";
+            let (fault, text) = failed(12, &format!("{line}\n{closed}\n"));
+            assert_eq!(fault, Fault::Lasting);
+            assert_eq!(text, format!("rsync cannot be started on syn@central: {line}: install it there"));
+        }
+    }
+
+    #[test]
+    fn a_full_disk_is_not_a_transport_failure() {
+        let line = "rsync: [receiver] write failed on \"/srv/x\": No space left on device (28)";
+        let RunOutcome::Failed(Fault::Passing, reason) = judge(11, Direction::Push, line) else { panic!() };
+        assert_eq!(reason.cause(), Cause::Space);
+        assert!(reason.detail().starts_with("on syn@central: [receiver] write failed"), "{reason}");
+        let RunOutcome::Partial(reason) = judge(23, Direction::Pull, line) else { panic!() };
+        assert!(reason.detail().starts_with("here: "), "{reason}");
+    }
+
+    #[test]
+    fn what_is_not_known_still_says_what_was_seen() {
+        assert_eq!(failed(13, ""), (Fault::Passing, "rsync with syn@central: exit status 13".to_owned()));
+        let (fault, text) = failed(2, "rsync error: protocol incompatibility (code 2) at compat.c(625)\n");
+        assert_eq!(fault, Fault::Lasting);
+        assert!(text.contains("protocol incompatibility"), "{text}");
+        let (fault, text) =
+            failed(1, "rsync: --nonsense: unknown option\nrsync error: syntax or usage error (code 1)\n");
+        assert_eq!(fault, Fault::Lasting);
+        assert_eq!(text, "rsync does not take its options: --nonsense: unknown option: check rsync_opts");
+    }
+}

@@ -1,0 +1,259 @@
+//! The watched directory as the file system shows it. Everything here blocks.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use md5::{Digest as _, Md5};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, openat, statat, statx};
+use rustix::io::Errno;
+
+use super::Surveyed;
+use crate::machine::{ItemName, Signature};
+
+/// File systems that change without this host's doing, by their magic numbers (`linux/magic.h`, and the sources of
+/// those that are not in it).
+const REMOTE: &[(u32, &str)] = &[
+    (0x6969, "nfs"),
+    (0x517b, "smb"),
+    (0xff53_4d42, "cifs"),
+    (0xfe53_4d42, "smb2"),
+    (0x6573_5546, "fuse"),
+    (0x0102_1997, "9p"),
+    (0x5346_414f, "afs"),
+    (0x6b41_4653, "afs"),
+    (0x00c3_6400, "ceph"),
+    (0x7375_7245, "coda"),
+    (0x0bd0_0bd0, "lustre"),
+    (0x0116_1970, "gfs2"),
+    (0x7461_636f, "ocfs2"),
+];
+
+/// Why the directory cannot be trusted to show what it holds.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(super) enum Lost {
+    #[error("it cannot be {action}: {}", io::Error::from(*errno))]
+    Refused { action: &'static str, errno: Errno },
+    #[error("another directory stands there now")]
+    Replaced,
+    #[error(
+        "another file system stands there now: if its mount is not missing but changed on purpose, restart synkler"
+    )]
+    Elsewhere,
+    #[error("looking at it failed, which is a bug in synkler")]
+    Panicked,
+}
+
+fn refused(action: &'static str) -> impl Fn(Errno) -> Lost {
+    move |errno| Lost::Refused { action, errno }
+}
+
+/// Which directory it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Identity {
+    device: u64,
+    inode: u64,
+    /// Unknown to kernels before 5.8.
+    mount: Option<u64>,
+}
+
+impl Identity {
+    /// Whether it is the `earlier` directory, mounted anew perhaps, or one made in its place. Not what shows where a
+    /// mount is missing: that has another device or, below a bind mount, another inode on another mount.
+    pub(super) fn succeeds(self, earlier: Self) -> bool {
+        self.device == earlier.device && (self.inode == earlier.inode || self.mount == earlier.mount)
+    }
+}
+
+/// What one look at an item found.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Look {
+    Present(Signature, u64),
+    Gone,
+}
+
+/// What the directory holds.
+#[derive(Debug, Default)]
+pub(super) struct Listing {
+    /// The items, in no order, at most as many as asked for.
+    pub(super) names: Vec<ItemName>,
+    /// How many names start with a dot.
+    pub(super) hidden: usize,
+    /// How many names are longer than Linux allows.
+    pub(super) unusable: usize,
+    /// Whether there is more than asked for.
+    pub(super) cut: bool,
+}
+
+/// A directory by its path, and how to survey what is in it.
+pub(super) struct Place {
+    path: PathBuf,
+    survey: Box<Survey>,
+}
+
+type Survey = dyn Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync;
+
+impl Place {
+    pub(super) fn new(
+        path: &Path,
+        survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
+    ) -> Self {
+        Self { path: path.to_owned(), survey: Box::new(survey) }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Opens what stands at the path now. The descriptor is not kept, as it would keep the file system from being
+    /// unmounted.
+    fn open(&self) -> Result<(OwnedFd, Identity), Lost> {
+        let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
+        let dir = openat(CWD, &self.path, flags, Mode::empty()).map_err(refused("opened"))?;
+        let stat = fstat(&dir).map_err(refused("looked at"))?;
+        let mount = statx(&dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
+            .ok()
+            .filter(|found| found.stx_mask & StatxFlags::MNT_ID.bits() != 0)
+            .map(|found| found.stx_mnt_id);
+        Ok((dir, Identity { device: stat.st_dev, inode: stat.st_ino, mount }))
+    }
+
+    fn open_as(&self, home: Identity) -> Result<OwnedFd, Lost> {
+        let (dir, identity) = self.open()?;
+        // A mount that comes and goes changes the mount, not the directory.
+        match (identity.device == home.device, identity.inode == home.inode) {
+            (true, true) => Ok(dir),
+            (true, false) => Err(Lost::Replaced),
+            (false, _) => Err(Lost::Elsewhere),
+        }
+    }
+
+    /// Which directory stands there, and the name of its file system if it is one that changes from afar.
+    pub(super) fn identify(&self) -> Result<(Identity, Option<&'static str>), Lost> {
+        let (dir, identity) = self.open()?;
+        let magic = fstatfs(&dir).map_err(refused("looked at"))?.f_type;
+        Ok((identity, remote(magic)))
+    }
+
+    /// Reads the whole directory, which must be `home`, but no more than `limit` items.
+    pub(super) fn list(&self, home: Identity, limit: usize) -> Result<Listing, Lost> {
+        let mut listing = Listing::default();
+        let mut dir = Dir::new(self.open_as(home)?).map_err(refused("read"))?;
+        while let Some(entry) = dir.read() {
+            let entry = entry.map_err(refused("read"))?;
+            match entry.file_name().to_bytes() {
+                b"." | b".." => {}
+                [b'.', ..] => listing.hidden += 1,
+                _ if listing.names.len() >= limit => {
+                    listing.cut = true;
+                    break;
+                }
+                name => match ItemName::new(name) {
+                    Ok(name) => listing.names.push(name),
+                    Err(_) => listing.unusable += 1,
+                },
+            }
+        }
+        Ok(listing)
+    }
+
+    /// Looks at items of the directory, which must be `home`.
+    pub(super) fn look(&self, home: Identity, names: impl Iterator<Item = ItemName>) -> Result<Looks, Lost> {
+        let dir = self.open_as(home)?;
+        let look = |name| {
+            let look = self.look_at(dir.as_fd(), &name);
+            (name, look)
+        };
+        Ok(names.map(look).collect())
+    }
+
+    fn look_at(&self, dir: BorrowedFd<'_>, name: &ItemName) -> Look {
+        match (self.survey)(dir, name) {
+            Surveyed::Present { signature, size } => Look::Present(signature, size),
+            Surveyed::Gone => Look::Gone,
+            Surveyed::Unreadable => at_a_glance(dir, name),
+        }
+    }
+}
+
+/// Each item looked at and what was found.
+pub(super) type Looks = Vec<(ItemName, Look)>;
+
+/// What can be told of an item that cannot be surveyed: its signature then covers its top entry alone, so that it is
+/// reported once, and again when that entry changes.
+fn at_a_glance(dir: BorrowedFd<'_>, name: &ItemName) -> Look {
+    let (text, size) = match statat(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+        Err(Errno::NOENT) => return Look::Gone,
+        Err(errno) => (format!("refused {}", errno.raw_os_error()), 0),
+        Ok(stat) => {
+            let text = format!(
+                "unreadable {} {} {}.{} {}.{}",
+                stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec
+            );
+            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
+            (text, if is_file { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 })
+        }
+    };
+    Look::Present(Signature(Md5::digest(text).into()), size)
+}
+
+fn remote(magic: impl Into<i128>) -> Option<&'static str> {
+    // The type of the number differs between architectures, its lower half does not.
+    let magic = magic.into() & 0xffff_ffff;
+    REMOTE.iter().find(|(known, _)| i128::from(*known) == magic).map(|(_, name)| *name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_missing_mount_is_not_taken_for_the_directory() {
+        let home = Identity { device: 8, inode: 100, mount: Some(30) };
+        assert!(home.succeeds(home));
+        assert!(Identity { mount: Some(31), ..home }.succeeds(home), "mounted again");
+        assert!(Identity { inode: 200, ..home }.succeeds(home), "made again");
+        assert!(!Identity { device: 9, ..home }.succeeds(home), "what lies below a mount");
+        assert!(!Identity { inode: 200, mount: Some(29), ..home }.succeeds(home), "what lies below a bind mount");
+    }
+
+    #[test]
+    fn network_file_systems_are_known_by_their_magic() {
+        assert_eq!(remote(0x6969), Some("nfs"));
+        assert_eq!(remote(0xfe53_4d42_u32), Some("smb2"));
+        assert_eq!(remote(i64::from(0xff53_4d42_u32.cast_signed())), Some("cifs"));
+        assert_eq!(remote(0xef53), None);
+    }
+
+    #[test]
+    fn what_cannot_be_surveyed_still_has_a_stable_signature() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("a"), "12345").unwrap();
+        let place = Place::new(dir.path(), |_, _| Surveyed::Unreadable);
+        let (home, _) = place.identify().unwrap();
+        let look = || place.look(home, [ItemName::new(b"a").unwrap()].into_iter()).unwrap().remove(0).1;
+        let first = look();
+        assert!(matches!(first, Look::Present(_, 5)));
+        assert_eq!(look(), first);
+        std::fs::write(dir.path().join("a"), "123456").unwrap();
+        assert_ne!(look(), first);
+        std::fs::remove_file(dir.path().join("a")).unwrap();
+        assert_eq!(look(), Look::Gone);
+    }
+
+    #[test]
+    fn a_listing_tells_items_from_the_rest_and_stops_at_its_limit() {
+        let dir = tempfile::tempdir().unwrap();
+        for name in ["a", ".b", "c d", "..e", "f"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        let place = Place::new(dir.path(), |_, _| Surveyed::Gone);
+        let (home, _) = place.identify().unwrap();
+        let mut listing = place.list(home, 10).unwrap();
+        listing.names.sort();
+        let names: Vec<_> = listing.names.iter().map(ItemName::as_bytes).collect();
+        assert_eq!((names, listing.hidden, listing.cut), (vec![&b"a"[..], b"c d", b"f"], 2, false));
+        let listing = place.list(home, 2).unwrap();
+        assert_eq!((listing.names.len(), listing.cut), (2, true));
+    }
+}

@@ -1,0 +1,163 @@
+//! Single values in messages: each is read through the constructor that makes it valid.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::str::FromStr;
+
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
+
+use super::{SLOT_LIMIT, VERSION_LIMIT};
+
+/// A value that stands in messages as the text it prints and parses.
+#[derive(Debug, Clone)]
+pub(super) struct Spelled<T>(pub(super) T);
+
+impl<T: fmt::Display> Serialize for Spelled<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&self.0)
+    }
+}
+
+impl<'de, T: FromStr<Err: fmt::Display>> Deserialize<'de> for Spelled<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        text.parse().map(Self).map_err(Error::custom)
+    }
+}
+
+/// An item's name in its lossless text form.
+#[derive(Debug, Clone)]
+pub(super) struct EncodedName(pub(super) ItemName);
+
+impl Serialize for EncodedName {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&self.0.encoded())
+    }
+}
+
+impl<'de> Deserialize<'de> for EncodedName {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        ItemName::decode(&text).map(Self).map_err(Error::custom)
+    }
+}
+
+/// A list of 1 to `LIMIT` entries; reading stops at the first one too many.
+#[derive(Debug, Clone)]
+pub(super) struct List<T, const LIMIT: usize = ENTRY_LIMIT>(pub(super) Vec<T>);
+
+impl<T: Serialize, const LIMIT: usize> Serialize for List<T, LIMIT> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.0.serialize(serializer)
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const LIMIT: usize> Deserialize<'de> for List<T, LIMIT> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Entries<T, const LIMIT: usize>(PhantomData<T>);
+
+        impl<'de, T: Deserialize<'de>, const LIMIT: usize> Visitor<'de> for Entries<T, LIMIT> {
+            type Value = List<T, LIMIT>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "a list of 1 to {LIMIT} entries")
+            }
+
+            fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Self::Value, A::Error> {
+                let mut entries = Vec::new();
+                while let Some(entry) = seq.next_element()? {
+                    if entries.len() == LIMIT {
+                        return Err(Error::invalid_length(LIMIT + 1, &self));
+                    }
+                    entries.push(entry);
+                }
+                if entries.is_empty() {
+                    return Err(Error::invalid_length(0, &self));
+                }
+                Ok(List(entries))
+            }
+        }
+
+        deserializer.deserialize_seq(Entries(PhantomData))
+    }
+}
+
+/// A program's version: one printable line of at most [`VERSION_LIMIT`] bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Version(String);
+
+impl Version {
+    /// What is longer is cut: the version is for people to read.
+    pub(super) fn cut(text: &str) -> Self {
+        let mut line = one_line(text);
+        let mut end = line.len().min(VERSION_LIMIT);
+        while !line.is_char_boundary(end) {
+            end -= 1;
+        }
+        line.truncate(end);
+        Self(line.trim().to_owned())
+    }
+
+    pub(super) fn into_text(self) -> String {
+        self.0
+    }
+}
+
+impl TryFrom<String> for Version {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if Self::cut(&text).0 == text {
+            Ok(Self(text))
+        } else {
+            Err(format!("a version is one line of at most {VERSION_LIMIT} bytes"))
+        }
+    }
+}
+
+/// The detail of a reason: one printable line of at most [`DETAIL_LIMIT`] bytes.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Detail(pub(super) String);
+
+impl Detail {
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+impl TryFrom<String> for Detail {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if text.len() <= DETAIL_LIMIT && !text.chars().any(char::is_control) {
+            Ok(Self(text))
+        } else {
+            Err(format!("a detail is one line of at most {DETAIL_LIMIT} bytes"))
+        }
+    }
+}
+
+/// How many rsync runs a node allows at once: 1 to [`SLOT_LIMIT`].
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "u32")]
+pub(super) struct Slots(pub(super) u32);
+
+impl Slots {
+    pub(super) fn clamped(count: u32) -> Self {
+        Self(count.clamp(1, SLOT_LIMIT))
+    }
+}
+
+impl TryFrom<u32> for Slots {
+    type Error = String;
+    fn try_from(count: u32) -> Result<Self, String> {
+        if (1..=SLOT_LIMIT).contains(&count) {
+            Ok(Self(count))
+        } else {
+            Err(format!("slots are 1 to {SLOT_LIMIT}, not {count}"))
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The shape of a message, and its way from and to the machine's words. Whatever has this shape is valid.
+
+use serde::{Deserialize, Serialize};
+
+use crate::machine::{
+    Cause, Digest, Fingerprint, Forward, GroupId, Hello, InvalidLocation, JournalId, Kind, Location, Mode, Node,
+    NodeName, Offer, PlaceId, Reason, Receipt, Release, Time, TransferId, Wait, Words,
+};
+
+use super::RECEIVER_LIMIT;
+use super::field::{Detail, EncodedName, List, Slots, Spelled, Version};
+
+/// A whole message.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Envelope {
+    pub(super) v: u64,
+    pub(super) group: Spelled<GroupId>,
+    pub(super) from: Sender,
+    pub(super) words: Said,
+}
+
+/// Who says it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Sender {
+    mode: Spelled<Mode>,
+    name: Spelled<NodeName>,
+}
+
+impl From<Node> for Sender {
+    fn from(node: Node) -> Self {
+        Self { mode: Spelled(node.mode), name: Spelled(node.name) }
+    }
+}
+
+impl From<Sender> for Node {
+    fn from(sender: Sender) -> Self {
+        Self::new(sender.mode.0, sender.name.0)
+    }
+}
+
+type Transfers = List<Spelled<TransferId>>;
+
+/// What is said, under its kind.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase", deny_unknown_fields)]
+pub(super) enum Said {
+    Hello { journal: Spelled<JournalId>, started: u64, version: Version, slots: Slots, reply: bool },
+    New { offers: List<Offered> },
+    Withdraw { transfers: Transfers },
+    Upload { place: Spelled<PlaceId>, location: Directory, transfers: Transfers },
+    Sent { place: Spelled<PlaceId>, transfers: Transfers },
+    Received { transfers: Transfers },
+    Download { location: Directory, items: List<Forwarded> },
+    Done { receipts: List<Proof> },
+    Noted { transfers: Transfers },
+    Release { releases: List<Released> },
+    Freed { transfers: Transfers },
+    Closed { transfers: Transfers },
+    Waiting { waits: List<Held> },
+    Unknown { transfers: Transfers },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Offered {
+    transfer: Spelled<TransferId>,
+    name: EncodedName,
+    #[serde(with = "KindShape")]
+    kind: Kind,
+    entries: u64,
+    size: u64,
+    md5: Spelled<Digest>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Forwarded {
+    offer: Offered,
+    upload: Spelled<NodeName>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Proof {
+    transfer: Spelled<TransferId>,
+    size: u64,
+    md5: Spelled<Digest>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Released {
+    transfer: Spelled<TransferId>,
+    size: u64,
+    md5: Spelled<Digest>,
+    receivers: List<Spelled<NodeName>, RECEIVER_LIMIT>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Held {
+    transfer: Spelled<TransferId>,
+    cause: Spelled<Cause>,
+    #[serde(default, skip_serializing_if = "Detail::is_empty")]
+    detail: Detail,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "DirectoryText", into = "DirectoryText")]
+pub(super) struct Directory(Location);
+
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct DirectoryText {
+    host: String,
+    path: String,
+}
+
+impl TryFrom<DirectoryText> for Directory {
+    type Error = InvalidLocation;
+    fn try_from(text: DirectoryText) -> Result<Self, InvalidLocation> {
+        Location::new(&text.host, &text.path).map(Self)
+    }
+}
+
+impl From<Directory> for DirectoryText {
+    fn from(Directory(location): Directory) -> Self {
+        Self { host: location.host().to_owned(), path: location.path().to_owned() }
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(remote = "Kind", rename_all = "lowercase")]
+enum KindShape {
+    File,
+    Directory,
+    Symlink,
+}
+
+impl Said {
+    /// How many entries it carries; `None` for what is no list.
+    pub(super) fn entries(&self) -> Option<usize> {
+        match self {
+            Self::Hello { .. } => None,
+            Self::New { offers } => Some(offers.0.len()),
+            Self::Download { items, .. } => Some(items.0.len()),
+            Self::Done { receipts } => Some(receipts.0.len()),
+            Self::Release { releases } => Some(releases.0.len()),
+            Self::Waiting { waits } => Some(waits.0.len()),
+            Self::Withdraw { transfers }
+            | Self::Upload { transfers, .. }
+            | Self::Sent { transfers, .. }
+            | Self::Received { transfers }
+            | Self::Noted { transfers }
+            | Self::Freed { transfers }
+            | Self::Closed { transfers }
+            | Self::Unknown { transfers } => Some(transfers.0.len()),
+        }
+    }
+
+    /// Keeps the first `at` entries and gives back the same word with the others.
+    pub(super) fn split_off(&mut self, at: usize) -> Self {
+        match self {
+            Self::Hello { .. } => self.clone(),
+            Self::New { offers } => Self::New { offers: offers.split_off(at) },
+            Self::Withdraw { transfers } => Self::Withdraw { transfers: transfers.split_off(at) },
+            Self::Upload { place, location, transfers } => {
+                Self::Upload { place: place.clone(), location: location.clone(), transfers: transfers.split_off(at) }
+            }
+            Self::Sent { place, transfers } => Self::Sent { place: place.clone(), transfers: transfers.split_off(at) },
+            Self::Received { transfers } => Self::Received { transfers: transfers.split_off(at) },
+            Self::Download { location, items } => {
+                Self::Download { location: location.clone(), items: items.split_off(at) }
+            }
+            Self::Done { receipts } => Self::Done { receipts: receipts.split_off(at) },
+            Self::Noted { transfers } => Self::Noted { transfers: transfers.split_off(at) },
+            Self::Release { releases } => Self::Release { releases: releases.split_off(at) },
+            Self::Freed { transfers } => Self::Freed { transfers: transfers.split_off(at) },
+            Self::Closed { transfers } => Self::Closed { transfers: transfers.split_off(at) },
+            Self::Waiting { waits } => Self::Waiting { waits: waits.split_off(at) },
+            Self::Unknown { transfers } => Self::Unknown { transfers: transfers.split_off(at) },
+        }
+    }
+}
+
+impl From<Words> for Said {
+    fn from(words: Words) -> Self {
+        match words {
+            Words::Hello(hello) => Self::Hello {
+                journal: Spelled(hello.journal),
+                started: hello.started.as_millis(),
+                version: Version::cut(&hello.version),
+                slots: Slots::clamped(hello.slots),
+                reply: hello.reply,
+            },
+            Words::New(offers) => Self::New { offers: list(offers) },
+            Words::Withdraw(transfers) => Self::Withdraw { transfers: list(transfers) },
+            Words::Upload { place, location, transfers } => {
+                Self::Upload { place: Spelled(place), location: Directory(location), transfers: list(transfers) }
+            }
+            Words::Sent { place, transfers } => Self::Sent { place: Spelled(place), transfers: list(transfers) },
+            Words::Received(transfers) => Self::Received { transfers: list(transfers) },
+            Words::Download { location, items } => Self::Download { location: Directory(location), items: list(items) },
+            Words::Done(receipts) => Self::Done { receipts: list(receipts) },
+            Words::Noted(transfers) => Self::Noted { transfers: list(transfers) },
+            Words::Release(releases) => Self::Release { releases: list(releases) },
+            Words::Freed(transfers) => Self::Freed { transfers: list(transfers) },
+            Words::Closed(transfers) => Self::Closed { transfers: list(transfers) },
+            Words::Waiting(waits) => Self::Waiting { waits: list(waits) },
+            Words::Unknown(transfers) => Self::Unknown { transfers: list(transfers) },
+        }
+    }
+}
+
+impl From<Said> for Words {
+    fn from(said: Said) -> Self {
+        match said {
+            Said::Hello { journal, started, version, slots, reply } => Self::Hello(Hello {
+                journal: journal.0,
+                started: Time::from_millis(started),
+                version: version.into_text(),
+                slots: slots.0,
+                reply,
+            }),
+            Said::New { offers } => Self::New(offers.into_entries()),
+            Said::Withdraw { transfers } => Self::Withdraw(transfers.into_entries()),
+            Said::Upload { place, location, transfers } => {
+                Self::Upload { place: place.0, location: location.0, transfers: transfers.into_entries() }
+            }
+            Said::Sent { place, transfers } => Self::Sent { place: place.0, transfers: transfers.into_entries() },
+            Said::Received { transfers } => Self::Received(transfers.into_entries()),
+            Said::Download { location, items } => Self::Download { location: location.0, items: items.into_entries() },
+            Said::Done { receipts } => Self::Done(receipts.into_entries()),
+            Said::Noted { transfers } => Self::Noted(transfers.into_entries()),
+            Said::Release { releases } => Self::Release(releases.into_entries()),
+            Said::Freed { transfers } => Self::Freed(transfers.into_entries()),
+            Said::Closed { transfers } => Self::Closed(transfers.into_entries()),
+            Said::Waiting { waits } => Self::Waiting(waits.into_entries()),
+            Said::Unknown { transfers } => Self::Unknown(transfers.into_entries()),
+        }
+    }
+}
+
+fn list<T, S: From<T>, const LIMIT: usize>(entries: Vec<T>) -> List<S, LIMIT> {
+    List(entries.into_iter().map(S::from).collect())
+}
+
+impl<S, const LIMIT: usize> List<S, LIMIT> {
+    fn split_off(&mut self, at: usize) -> Self {
+        Self(self.0.split_off(at.min(self.0.len())))
+    }
+
+    fn into_entries<T: From<S>>(self) -> Vec<T> {
+        self.0.into_iter().map(T::from).collect()
+    }
+}
+
+impl From<TransferId> for Spelled<TransferId> {
+    fn from(transfer: TransferId) -> Self {
+        Self(transfer)
+    }
+}
+
+impl From<Spelled<Self>> for TransferId {
+    fn from(spelled: Spelled<Self>) -> Self {
+        spelled.0
+    }
+}
+
+impl From<Offer> for Offered {
+    fn from(offer: Offer) -> Self {
+        Self {
+            transfer: Spelled(offer.transfer),
+            name: EncodedName(offer.name),
+            kind: offer.kind,
+            entries: offer.entries,
+            size: offer.fingerprint.size,
+            md5: Spelled(offer.fingerprint.digest),
+        }
+    }
+}
+
+impl From<Offered> for Offer {
+    fn from(offered: Offered) -> Self {
+        Self {
+            transfer: offered.transfer.0,
+            name: offered.name.0,
+            kind: offered.kind,
+            entries: offered.entries,
+            fingerprint: Fingerprint { size: offered.size, digest: offered.md5.0 },
+        }
+    }
+}
+
+impl From<Forward> for Forwarded {
+    fn from(forward: Forward) -> Self {
+        Self { offer: forward.offer.into(), upload: Spelled(forward.upload) }
+    }
+}
+
+impl From<Forwarded> for Forward {
+    fn from(forwarded: Forwarded) -> Self {
+        Self { offer: forwarded.offer.into(), upload: forwarded.upload.0 }
+    }
+}
+
+impl From<Receipt> for Proof {
+    fn from(receipt: Receipt) -> Self {
+        Self {
+            transfer: Spelled(receipt.transfer),
+            size: receipt.fingerprint.size,
+            md5: Spelled(receipt.fingerprint.digest),
+        }
+    }
+}
+
+impl From<Proof> for Receipt {
+    fn from(proof: Proof) -> Self {
+        Self { transfer: proof.transfer.0, fingerprint: Fingerprint { size: proof.size, digest: proof.md5.0 } }
+    }
+}
+
+impl From<Release> for Released {
+    /// Names beyond [`RECEIVER_LIMIT`] are left out: they are for people to read.
+    fn from(release: Release) -> Self {
+        Self {
+            transfer: Spelled(release.transfer),
+            size: release.fingerprint.size,
+            md5: Spelled(release.fingerprint.digest),
+            receivers: List(release.receivers.into_iter().take(RECEIVER_LIMIT).map(Spelled).collect()),
+        }
+    }
+}
+
+impl From<Released> for Release {
+    fn from(released: Released) -> Self {
+        Self {
+            transfer: released.transfer.0,
+            fingerprint: Fingerprint { size: released.size, digest: released.md5.0 },
+            receivers: released.receivers.0.into_iter().map(|name| name.0).collect(),
+        }
+    }
+}
+
+impl From<Wait> for Held {
+    fn from(wait: Wait) -> Self {
+        Self {
+            transfer: Spelled(wait.transfer),
+            cause: Spelled(wait.reason.cause()),
+            detail: Detail(wait.reason.detail().to_owned()),
+        }
+    }
+}
+
+impl From<Held> for Wait {
+    fn from(held: Held) -> Self {
+        Self { transfer: held.transfer.0, reason: Reason::with(held.cause.0, &held.detail.0) }
+    }
+}

@@ -1,0 +1,173 @@
+//! The walls of the house: who may know whom, what the core may use, how long a file may be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+fn sources(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(dir).unwrap() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            found.extend(sources(&path));
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            found.push(path);
+        }
+    }
+    found.sort();
+    found
+}
+
+fn src() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
+}
+
+/// The code of a file without comments and without its tests, which stand last.
+fn code(path: &Path) -> String {
+    let text = fs::read_to_string(path).unwrap();
+    let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
+    code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
+}
+
+/// The top-level module a file belongs to, as the walls name it.
+fn module(path: &Path) -> String {
+    let relative = path.strip_prefix(src()).unwrap();
+    let first = relative.components().next().unwrap().as_os_str().to_str().unwrap();
+    first.trim_end_matches(".rs").to_owned()
+}
+
+/// Every module of ours that a text mentions by a path.
+fn mentioned(code: &str) -> Vec<String> {
+    let mut found = Vec::new();
+    for start in ["crate::", "synkler::"] {
+        for (at, _) in code.match_indices(start) {
+            let rest = &code[at + start.len()..];
+            let names = match rest.strip_prefix('{') {
+                Some(group) => group.split('}').next().unwrap_or_default().split(',').map(str::trim).collect(),
+                None => vec![rest],
+            };
+            for name in names {
+                let end = name.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(name.len());
+                found.push(name[..end].to_owned());
+            }
+        }
+    }
+    found
+}
+
+#[test]
+fn every_module_knows_only_whom_it_may() {
+    let may_know = |module: &str| -> &[&str] {
+        match module {
+            "machine" => &["machine"],
+            "wire" => &["machine", "wire"],
+            "config" => &["machine", "config"],
+            "control" => &["machine", "control"],
+            "drivers" => &["machine", "wire", "drivers"],
+            "daemon" => &["machine", "wire", "config", "control", "drivers", "daemon"],
+            "bin" => &["config", "control", "daemon", "drivers", "machine"],
+            _ => &[],
+        }
+    };
+    let mut checked = 0;
+    for path in sources(&src()) {
+        let module = module(&path);
+        if module == "lib" {
+            continue;
+        }
+        for other in mentioned(&code(&path)) {
+            assert!(may_know(&module).contains(&other.as_str()), "{}: {module} may not know {other}", path.display());
+            checked += 1;
+        }
+    }
+    assert!(checked > 30, "the walk has found too little to be true: {checked}");
+}
+
+#[test]
+fn drivers_do_not_know_each_other() {
+    // What several drivers need of the kernel stands in `sys`, `process` and `manifest`: no outside thing of their own.
+    let shared = ["sys", "process", "manifest", "systemd"];
+    for path in sources(&src().join("drivers")) {
+        let relative = path.strip_prefix(src().join("drivers")).unwrap();
+        let first = relative.components().next().unwrap().as_os_str().to_str().unwrap().trim_end_matches(".rs");
+        if first == "mod" {
+            continue;
+        }
+        for (at, _) in code(&path).match_indices("crate::drivers::") {
+            let rest = &code(&path)[at + "crate::drivers::".len()..];
+            let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
+            let other = &rest[..end];
+            assert!(other == first || shared.contains(&other), "{}: knows driver {other:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_core_is_pure() {
+    let forbidden = [
+        "std::fs",
+        "std::io",
+        "std::net",
+        "std::env",
+        "std::process",
+        "std::thread",
+        "std::sync",
+        "SystemTime",
+        "Instant",
+        "HashMap",
+        "HashSet",
+        "async ",
+        ".await",
+        "serde",
+        "tokio",
+        "rand::",
+        "tracing",
+        "unsafe",
+        "RefCell",
+        "static mut",
+        "println!",
+    ];
+    for path in sources(&src().join("machine")) {
+        for word in forbidden {
+            assert!(!code(&path).contains(word), "{}: the core has no business with {word:?}", path.display());
+        }
+    }
+}
+
+#[test]
+fn the_client_knows_only_the_control_interface() {
+    let code = code(&src().join("bin/synklerctl.rs"));
+    let known = mentioned(&code);
+    assert!(!known.is_empty());
+    for other in known {
+        assert_eq!(other, "control", "synklerctl may know the control interface only");
+    }
+    assert!(!code.contains("tokio"));
+}
+
+#[test]
+fn unsafe_code_stands_in_few_small_files() {
+    for path in sources(&src()) {
+        let name = path.strip_prefix(src()).unwrap().to_str().unwrap().to_owned();
+        let may = ["drivers/sys.rs", "drivers/process.rs"].contains(&name.as_str());
+        assert!(may || !code(&path).contains("unsafe"), "{name} holds unsafe code");
+    }
+}
+
+#[test]
+fn files_stay_readable() {
+    for path in sources(&src()) {
+        let lines = fs::read_to_string(&path).unwrap().lines().count();
+        assert!(lines <= 550, "{} has {lines} lines: it usually has two jobs then", path.display());
+    }
+}
+
+#[test]
+fn names_say_what_things_are() {
+    for path in sources(&src()) {
+        let name = path.strip_prefix(src()).unwrap().to_str().unwrap().to_owned();
+        for word in ["util", "helper", "manager", "common", "misc"] {
+            assert!(!name.contains(word), "{name}");
+        }
+        assert!(!code(&path).contains("fn get_"), "{name}: a getter carries the name of what it gives");
+    }
+}

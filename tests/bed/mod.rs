@@ -1,0 +1,92 @@
+//! The test bed: a private RabbitMQ, a private sshd and real daemons on loopback, in a temporary directory. The demo
+//! and the bench stand on it too.
+
+#![allow(dead_code, reason = "each program uses its part")]
+
+pub mod node;
+pub mod tree;
+
+#[path = "../support/rabbit.rs"]
+pub mod rabbit;
+#[path = "../support/sshd.rs"]
+pub mod sshd;
+
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use node::Node;
+use rabbit::Rabbit;
+use sshd::Sshd;
+
+pub struct Bed {
+    // Dropped in this order: the directory last.
+    pub sshd: Sshd,
+    pub rabbit: Arc<Mutex<Rabbit>>,
+    port: u16,
+    vhost: String,
+    pub dir: tempfile::TempDir,
+}
+
+impl Bed {
+    /// With the broker that all tests of this program share.
+    pub fn new() -> Self {
+        static SHARED: OnceLock<Arc<Mutex<Rabbit>>> = OnceLock::new();
+        // It ends with the program: its keeper sees the end of its standard input.
+        Self::with(Arc::clone(SHARED.get_or_init(|| Arc::new(Mutex::new(Rabbit::start())))))
+    }
+
+    /// With a broker of its own, to be killed.
+    pub fn alone() -> Self {
+        Self::with(Arc::new(Mutex::new(Rabbit::start())))
+    }
+
+    fn with(rabbit: Arc<Mutex<Rabbit>>) -> Self {
+        let (port, vhost) = {
+            let rabbit = rabbit.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
+            (rabbit.port(), rabbit.vhost())
+        };
+        let dir = tempfile::Builder::new().prefix("synkler-").tempdir().unwrap();
+        Self { sshd: Sshd::start(), rabbit, port, vhost, dir }
+    }
+
+    pub fn upload(&self, name: &str, settings: &str) -> Node {
+        self.node("upload", name, &format!("{}{settings}", self.rsync_opts()))
+    }
+
+    pub fn central(&self, name: &str, settings: &str) -> Node {
+        self.node("central", name, &format!("central_host = \"{}\"\n{settings}", sshd::HOST))
+    }
+
+    pub fn download(&self, name: &str, settings: &str) -> Node {
+        self.node("download", name, &format!("{}{settings}", self.rsync_opts()))
+    }
+
+    fn node(&self, mode: &'static str, name: &str, settings: &str) -> Node {
+        let broker = format!(
+            "synkler_server = \"127.0.0.1\"\nport = {}\nvhost = \"{}\"\nusername = \"{}\"\npassword = \"{}\"\n",
+            self.port,
+            self.vhost,
+            Rabbit::USER,
+            Rabbit::PASSWORD
+        );
+        Node::new(&binaries(), self.dir.path(), mode, name, &format!("{broker}{settings}"))
+    }
+
+    pub fn rsync_opts(&self) -> String {
+        format!("rsync_opts = [\"--rsh={}\"]\n", self.sshd.ssh())
+    }
+
+    /// A directory beside the nodes', for scripts and what they move.
+    pub fn side(&self, name: &str) -> PathBuf {
+        let dir = self.dir.path().join(name);
+        std::fs::create_dir_all(&dir).unwrap();
+        dir
+    }
+}
+
+/// Where the daemons under test were built: beside this program's own directory.
+fn binaries() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    let built = |dir: &&Path| dir.join("synkler").is_file() && dir.join("synklerctl").is_file();
+    program.ancestors().find(built).expect("`make` has built the daemons").to_owned()
+}

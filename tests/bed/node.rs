@@ -1,0 +1,172 @@
+//! A real daemon under test: started, listened to, asked, killed.
+
+use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::process::ExitStatusExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::{Duration, Instant};
+
+/// What a daemon has logged so far, and the means to wait for more.
+#[derive(Default)]
+pub struct Log {
+    lines: Mutex<Vec<String>>,
+    more: Condvar,
+}
+
+impl Log {
+    pub fn text(&self) -> String {
+        self.lines.lock().unwrap().join("\n")
+    }
+
+    /// How many lines there are: a mark from which to wait.
+    pub fn mark(&self) -> usize {
+        self.lines.lock().unwrap().len()
+    }
+
+    pub fn count(&self, wanted: impl Fn(&str) -> bool) -> usize {
+        self.lines.lock().unwrap().iter().filter(|line| wanted(line)).count()
+    }
+
+    /// Waits until `count` lines from `mark` on are wanted ones. Tells whether they came in time.
+    pub fn wait(&self, mark: usize, count: usize, limit: Duration, wanted: impl Fn(&str) -> bool) -> bool {
+        let deadline = Instant::now() + limit;
+        let mut lines = self.lines.lock().unwrap();
+        let (mut seen, mut next) = (0, mark);
+        loop {
+            while next < lines.len() {
+                seen += usize::from(wanted(&lines[next]));
+                next += 1;
+            }
+            if seen >= count {
+                return true;
+            }
+            let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
+            lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    fn push(&self, line: String) {
+        self.lines.lock().unwrap().push(line);
+        self.more.notify_all();
+    }
+}
+
+pub struct Node {
+    pub name: String,
+    pub mode: &'static str,
+    pub file_dir: PathBuf,
+    pub config: PathBuf,
+    pub socket: PathBuf,
+    pub log: Arc<Log>,
+    pub child: Option<Child>,
+    binaries: PathBuf,
+}
+
+impl Node {
+    pub fn new(binaries: &Path, dir: &Path, mode: &'static str, name: &str, settings: &str) -> Self {
+        let home = dir.join(format!("{mode}-{name}"));
+        let file_dir = home.join("files");
+        fs::create_dir_all(&file_dir).unwrap();
+        let (config, socket) = (home.join("synkler.toml"), home.join("s"));
+        let (state, files) = (home.join("state"), file_dir.display());
+        let head = format!(
+            "mode = \"{mode}\"\nname = \"{name}\"\nfile_dir = \"{files}\"\nstate_dir = \"{}\"\ncontrol_socket = \"{}\"\n",
+            state.display(),
+            socket.display()
+        );
+        fs::write(&config, format!("{head}{settings}\n")).unwrap();
+        let (name, log) = (name.to_owned(), Arc::default());
+        Self { name, mode, file_dir, config, socket, log, child: None, binaries: binaries.to_owned() }
+    }
+
+    /// Starts the daemon and waits until it is ready (not until the broker is there).
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.name);
+        let mark = self.log.mark();
+        let mut child = self.command().spawn().unwrap();
+        let stderr = BufReader::new(child.stderr.take().unwrap());
+        let log = Arc::clone(&self.log);
+        std::thread::spawn(move || {
+            for line in stderr.split(b'\n').map_while(Result::ok) {
+                log.push(String::from_utf8_lossy(&line).into_owned());
+            }
+        });
+        self.child = Some(child);
+        if !self.log.wait(mark, 1, Duration::from_secs(20), |line| line.contains(" unfinished transfers; ")) {
+            panic!("{} {} did not start:\n{}", self.mode, self.name, self.log.text());
+        }
+    }
+
+    pub fn command(&self) -> Command {
+        let mut command = Command::new(self.binaries.join("synkler"));
+        command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
+        command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+        command
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
+    /// As a crash does it.
+    pub fn kill(&mut self) {
+        let mut child = self.child.take().unwrap();
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+
+    /// As systemd stops it; tells how it ended and how long that took.
+    pub fn stop(&mut self) -> (ExitStatus, Duration) {
+        let mut child = self.child.take().unwrap();
+        let start = Instant::now();
+        signal(child.id(), "TERM");
+        let status = child.wait().unwrap();
+        assert_ne!(status.signal(), Some(9));
+        (status, start.elapsed())
+    }
+
+    /// The answer of `synklerctl status --json`.
+    pub fn status(&self, limit: usize) -> serde_json::Value {
+        let output = Command::new(self.binaries.join("synklerctl"))
+            .arg("--socket")
+            .arg(&self.socket)
+            .args(["status", "--json", "--limit", &limit.to_string()])
+            .output()
+            .unwrap();
+        let text = String::from_utf8_lossy(&output.stdout).into_owned();
+        assert!(
+            output.status.success(),
+            "{} {}: {text} {}",
+            self.mode,
+            self.name,
+            String::from_utf8_lossy(&output.stderr)
+        );
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Waits until the log holds a line with all of these words, from `mark` on.
+    pub fn expect(&self, mark: usize, limit: Duration, words: &[&str]) {
+        if !self.log.wait(mark, 1, limit, |line| words.iter().all(|word| line.contains(word))) {
+            panic!("{} {}: no line with {words:?} within {limit:?}:\n{}", self.mode, self.name, self.log.text());
+        }
+    }
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            eprintln!("---- log of {} {} ----\n{}", self.mode, self.name, self.log.text());
+        }
+    }
+}
+
+pub fn signal(pid: u32, name: &str) {
+    let status = Command::new("kill").args([&format!("-{name}"), &pid.to_string()]).status().unwrap();
+    assert!(status.success(), "kill -{name} {pid}");
+}

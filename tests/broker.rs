@@ -1,0 +1,537 @@
+//! The broker driver against a real RabbitMQ.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::sync::OnceLock;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use lapin::options::{BasicAckOptions, BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions};
+use lapin::types::FieldTable;
+use lapin::{BasicProperties, Connection, ConnectionProperties};
+use synkler::drivers::broker::{Broker, BrokerEvent, BrokerSettings, DeliveryTag};
+use synkler::machine::{Address, Cause, Hello, JournalId, Mode, Node, Reason, Time, TransferId, Words};
+use synkler::wire::{MESSAGE_LIMIT, encode};
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+#[path = "support/rabbit.rs"]
+mod rabbit;
+
+use rabbit::Rabbit;
+
+/// Far more than anything here takes, even on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// One broker for the tests that leave it alone; each has a virtual host of its own.
+fn shared() -> &'static Rabbit {
+    static RABBIT: OnceLock<Rabbit> = OnceLock::new();
+    RABBIT.get_or_init(Rabbit::start)
+}
+
+fn node(mode: Mode, name: &str) -> Node {
+    Node::new(mode, name.parse().unwrap())
+}
+
+fn settings(rabbit: &Rabbit, vhost: &str, me: &Node) -> BrokerSettings {
+    BrokerSettings {
+        host: "127.0.0.1".to_owned(),
+        port: rabbit.port(),
+        vhost: vhost.to_owned(),
+        username: Rabbit::USER.to_owned(),
+        password: Rabbit::PASSWORD.to_owned(),
+        group: "g".parse().unwrap(),
+        me: me.clone(),
+    }
+}
+
+/// A driver and what it tells.
+struct Peer {
+    broker: Broker,
+    events: mpsc::Receiver<BrokerEvent>,
+}
+
+impl Peer {
+    fn start(settings: BrokerSettings) -> Self {
+        let (sender, events) = mpsc::channel(1000);
+        Self { broker: Broker::start(settings, sender), events }
+    }
+
+    async fn connected(settings: BrokerSettings) -> Self {
+        let mut peer = Self::start(settings);
+        assert_eq!(peer.next().await, BrokerEvent::Connected);
+        peer
+    }
+
+    async fn next(&mut self) -> BrokerEvent {
+        timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("a living driver")
+    }
+
+    async fn delivery(&mut self) -> (Node, Words, DeliveryTag) {
+        match self.next().await {
+            BrokerEvent::Delivery { from, words, tag } => (from, words, tag),
+            other => panic!("a delivery was expected: {other:?}"),
+        }
+    }
+
+    async fn reason(&mut self) -> Reason {
+        match self.next().await {
+            BrokerEvent::Disconnected(reason) => reason,
+            other => panic!("a reason was expected: {other:?}"),
+        }
+    }
+}
+
+fn freed(number: u64) -> Words {
+    Words::Freed(vec![TransferId::mint(number, [7; 10])])
+}
+
+fn closed(number: u64) -> Words {
+    Words::Closed(vec![TransferId::mint(number, [7; 10])])
+}
+
+fn hello() -> Words {
+    Words::Hello(Hello {
+        journal: JournalId(1),
+        started: Time::from_millis(1),
+        version: "0".to_owned(),
+        slots: 1,
+        reply: false,
+    })
+}
+
+async fn channel(rabbit: &Rabbit, vhost: &str) -> (Connection, lapin::Channel) {
+    let uri = format!("amqp://{}:{}@127.0.0.1:{}/{vhost}", Rabbit::USER, Rabbit::PASSWORD, rabbit.port());
+    let connection = Connection::connect(&uri, ConnectionProperties::default()).await.unwrap();
+    let channel = connection.create_channel().await.unwrap();
+    channel.confirm_select(ConfirmSelectOptions::default()).await.unwrap();
+    (connection, channel)
+}
+
+/// Publishes any bytes and waits until the broker has them.
+async fn publish_raw(channel: &lapin::Channel, exchange: &str, key: &str, body: &[u8]) {
+    let options = BasicPublishOptions { mandatory: true, ..Default::default() };
+    let properties = BasicProperties::default().with_user_id(Rabbit::USER.into());
+    let confirm = channel.basic_publish(exchange.into(), key.into(), options, body, properties).await.unwrap();
+    let confirmation = confirm.await.unwrap();
+    assert!(confirmation.is_ack() && confirmation.take_message().is_none(), "{key} has a queue");
+}
+
+/// How many messages a queue holds ready.
+async fn waiting(channel: &lapin::Channel, queue: &str) -> u32 {
+    let options = lapin::options::QueueDeclareOptions { passive: true, ..Default::default() };
+    channel.queue_declare(queue.into(), options, FieldTable::default()).await.unwrap().message_count()
+}
+
+#[tokio::test]
+async fn words_reach_whom_they_are_for_once() {
+    let vhost = shared().vhost();
+    let (alpha, beta) = (node(Mode::Upload, "alpha.example"), node(Mode::Upload, "beta"));
+    let (hub, far) = (node(Mode::Central, "hub"), node(Mode::Central, "far"));
+    let mut hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
+    let mut far_peer = Peer::connected(settings(shared(), &vhost, &far)).await;
+    let mut alpha_peer = Peer::connected(settings(shared(), &vhost, &alpha)).await;
+    let mut beta_peer = Peer::connected(settings(shared(), &vhost, &beta)).await;
+
+    // To one node.
+    hub_peer.broker.publish(Address::Node(alpha.clone()), closed(1));
+    let (from, words, tag) = alpha_peer.delivery().await;
+    assert_eq!((from, words), (hub.clone(), closed(1)));
+    alpha_peer.broker.acknowledge([tag, tag]);
+
+    // To all but the sender itself, which hears the next word first.
+    alpha_peer.broker.publish(Address::All, hello());
+    for peer in [&mut hub_peer, &mut far_peer, &mut beta_peer] {
+        let (from, words, tag) = peer.delivery().await;
+        assert_eq!((from, words), (alpha.clone(), hello()));
+        peer.broker.acknowledge([tag]);
+    }
+    hub_peer.broker.publish(Address::Node(alpha.clone()), closed(2));
+    let (_, words, tag) = alpha_peer.delivery().await;
+    assert_eq!(words, closed(2));
+    alpha_peer.broker.acknowledge([tag]);
+
+    // To either central, each word to one of them, and nobody is left out for good.
+    for number in 0..20 {
+        beta_peer.broker.publish(Address::AnyCentral, freed(number));
+    }
+    let mut heard = Vec::new();
+    let mut each = [0, 0];
+    while heard.len() < 20 {
+        let (index, event) = tokio::select! {
+            event = hub_peer.next() => (0, event),
+            event = far_peer.next() => (1, event),
+        };
+        let BrokerEvent::Delivery { words, tag, .. } = event else { panic!("{event:?}") };
+        [&hub_peer, &far_peer][index].broker.acknowledge([tag]);
+        each[index] += 1;
+        heard.push(words);
+    }
+    heard.sort();
+    assert_eq!(heard, (0..20).map(freed).collect::<Vec<_>>());
+    assert!(each[0] > 0 && each[1] > 0, "{each:?}");
+
+    // Acknowledged words do not come again.
+    for peer in [hub_peer, far_peer, alpha_peer, beta_peer] {
+        peer.broker.close().await;
+    }
+    let mut again = Peer::connected(settings(shared(), &vhost, &alpha)).await;
+    let hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
+    hub_peer.broker.publish(Address::Node(alpha), closed(3));
+    assert_eq!(again.delivery().await.1, closed(3));
+    let (_connection, channel) = channel(shared(), &vhost).await;
+    assert_eq!(waiting(&channel, "synkler.g.central").await, 0);
+    assert_eq!(waiting(&channel, "synkler.g.dead").await, 0);
+}
+
+#[tokio::test]
+async fn words_that_are_not_acknowledged_come_again() {
+    let vhost = shared().vhost();
+    let (alpha, hub) = (node(Mode::Upload, "alpha"), node(Mode::Central, "hub"));
+    let mut hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
+    let alpha_peer = Peer::connected(settings(shared(), &vhost, &alpha)).await;
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(1));
+    alpha_peer.broker.publish(Address::AnyCentral, freed(2));
+    let mut tags = Vec::new();
+    for _ in 0..2 {
+        tags.push(hub_peer.delivery().await.2);
+    }
+
+    // The broker ends the session: a new one starts, in which the old tags mean nothing.
+    shared().tool("rabbitmqctl", &["close_all_connections", "--vhost", &vhost, "test"]);
+    let reason = hub_peer.reason().await;
+    assert_eq!(reason.cause(), Cause::Broker);
+    assert!(reason.detail().contains("320"), "{reason}");
+    assert_eq!(hub_peer.next().await, BrokerEvent::Connected);
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        heard.push(hub_peer.delivery().await);
+    }
+    hub_peer.broker.acknowledge(tags);
+    hub_peer.broker.close().await;
+
+    // A crash instead of a farewell: the runtime and all that lives in it just ends.
+    let again = settings(shared(), &vhost, &hub);
+    thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let mut hub_peer = Peer::connected(again).await;
+            for _ in 0..2 {
+                hub_peer.delivery().await;
+            }
+        });
+    })
+    .join()
+    .unwrap();
+    let mut hub_peer = Peer::start(settings(shared(), &vhost, &hub));
+    let mut heard = Vec::new();
+    while heard.len() < 2 {
+        match hub_peer.next().await {
+            BrokerEvent::Delivery { words, tag, .. } => {
+                heard.push(words);
+                hub_peer.broker.acknowledge([tag]);
+            }
+            // The crashed one's session may linger for a moment.
+            BrokerEvent::Connected | BrokerEvent::Disconnected(_) => {}
+        }
+    }
+    heard.sort();
+    assert_eq!(heard, [freed(1), freed(2)]);
+    hub_peer.broker.close().await;
+    let (_connection, channel) = channel(shared(), &vhost).await;
+    assert_eq!(waiting(&channel, "synkler.g.central").await, 0);
+    assert_eq!(waiting(&channel, "synkler.g.central.hub").await, 0);
+}
+
+#[tokio::test]
+async fn a_word_for_nobody_does_no_harm() {
+    let vhost = shared().vhost();
+    let (alpha, hub) = (node(Mode::Upload, "alpha"), node(Mode::Central, "hub"));
+    let mut alpha_peer = Peer::start(settings(shared(), &vhost, &alpha));
+    // Said before there is a session: dropped.
+    alpha_peer.broker.publish(Address::Node(alpha.clone()), freed(1));
+    assert_eq!(alpha_peer.next().await, BrokerEvent::Connected);
+    alpha_peer.broker.publish(Address::AnyCentral, freed(2));
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(3));
+    alpha_peer.broker.publish(Address::AnyCentral, Words::Freed(Vec::new()));
+    let mut hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
+    alpha_peer.broker.publish(Address::Node(hub), freed(4));
+    loop {
+        let (_, words, tag) = hub_peer.delivery().await;
+        hub_peer.broker.acknowledge([tag]);
+        if words == freed(4) {
+            break;
+        }
+    }
+    assert!(alpha_peer.events.try_recv().is_err(), "the session has lasted");
+}
+
+/// A listener that says `greeting` to whoever connects, and then nothing.
+fn impostor(greeting: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    thread::spawn(move || {
+        let mut held = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept() {
+            stream.write_all(greeting).unwrap();
+            held.push(stream);
+        }
+    });
+    port
+}
+
+#[tokio::test]
+async fn each_failure_to_connect_says_what_it_is() {
+    let alpha = node(Mode::Upload, "alpha");
+    let good = settings(shared(), "test0", &alpha);
+    let closed_port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let broken = |change: &dyn Fn(&mut BrokerSettings)| {
+        let mut settings = good.clone();
+        change(&mut settings);
+        settings
+    };
+    let cases = [
+        (broken(&|s| s.password = "wrong".to_owned()), "the login is refused"),
+        (broken(&|s| s.username = "stranger".to_owned()), "the login is refused"),
+        (broken(&|s| s.vhost = "nosuch".to_owned()), "the vhost is refused: 530 NOT_ALLOWED - vhost nosuch not found"),
+        (broken(&|s| s.username = "nobody".to_owned()), "the vhost is refused: 530 NOT_ALLOWED - access"),
+        (broken(&|s| s.port = closed_port), "cannot be reached: Connection refused"),
+        (broken(&|s| s.host = "no-such-host.invalid".to_owned()), "cannot be reached: failed to lookup"),
+        (broken(&|s| s.port = impostor(b"SSH-2.0-OpenSSH_9.2p1\r\n")), "not an AMQP 0-9-1 broker"),
+        (broken(&|s| s.port = impostor(b"HTTP/1.1 400 Bad Request\r\n\r\n")), "not an AMQP 0-9-1 broker"),
+        (broken(&|s| s.port = impostor(b"AMQP\0\x01\0\0")), "not an AMQP 0-9-1 broker"),
+        (broken(&|s| s.port = impostor(b"\x15\x03\x01\x00\x02\x02\x46")), "not an AMQP 0-9-1 broker"),
+        (broken(&|s| s.port = impostor(b"")), "no answer within 10 s to: the AMQP greeting"),
+        (broken(&|s| s.vhost = "v".repeat(256)), "vhost is longer than the 255 bytes"),
+    ];
+    let attempts = cases.map(|(settings, expected)| {
+        tokio::spawn(async move {
+            let place = format!("{}:{}", settings.host, settings.port);
+            let mut peer = Peer::start(settings);
+            let reason = peer.reason().await;
+            peer.broker.close().await;
+            (reason, expected, place)
+        })
+    });
+    for attempt in attempts {
+        let (reason, expected, place) = attempt.await.unwrap();
+        println!("{reason}");
+        assert_eq!(reason.cause(), Cause::Broker);
+        assert!(reason.detail().contains(expected), "{expected}: {reason}");
+        assert!(!reason.detail().contains(Rabbit::PASSWORD));
+        if expected != "vhost is longer than the 255 bytes" {
+            assert!(reason.detail().contains(&place), "{place}: {reason}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_account_without_rights_is_told_so() {
+    let vhost = shared().vhost();
+    shared().tool("rabbitmqctl", &["set_permissions", "--vhost", &vhost, "nobody", "^$", "^$", "^$"]);
+    let mut settings = settings(shared(), &vhost, &node(Mode::Upload, "alpha"));
+    settings.username = "nobody".to_owned();
+    let mut peer = Peer::start(settings);
+    let reason = peer.reason().await;
+    println!("{reason}");
+    assert!(reason.detail().contains("the account may not do what synkler needs: 403"), "{reason}");
+}
+
+#[tokio::test]
+async fn an_exchange_of_other_settings_is_named() {
+    let vhost = shared().vhost();
+    let (_connection, channel) = channel(shared(), &vhost).await;
+    let options = lapin::options::ExchangeDeclareOptions::default();
+    let kind = lapin::ExchangeKind::Topic;
+    channel.exchange_declare("synkler.g".into(), kind, options, FieldTable::default()).await.unwrap();
+    let mut peer = Peer::start(settings(shared(), &vhost, &node(Mode::Upload, "alpha")));
+    let reason = peer.reason().await;
+    println!("{reason}");
+    assert!(reason.detail().contains("406") && reason.detail().contains("synkler.g"), "{reason}");
+}
+
+#[tokio::test]
+async fn bad_messages_become_dead_letters_once() {
+    let vhost = shared().vhost();
+    let (alpha, hub) = (node(Mode::Upload, "alpha"), node(Mode::Central, "hub"));
+    let mut hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
+    let alpha_peer = Peer::connected(settings(shared(), &vhost, &alpha)).await;
+    let (_connection, channel) = channel(shared(), &vhost).await;
+
+    let group = "g".parse().unwrap();
+    let good = String::from_utf8(encode(&group, &alpha, freed(1)).remove(0)).unwrap();
+    let offer = |name: &str, md5: &str| {
+        format!(
+            "{{\"v\":1,\"group\":\"g\",\"from\":{{\"mode\":\"upload\",\"name\":\"alpha\"}},\"words\":{{\"new\":\
+             {{\"offers\":[{{\"transfer\":\"{}\",\"name\":\"{name}\",\"kind\":\"file\",\"entries\":1,\"size\":0,\
+             \"md5\":\"{md5}\"}}]}}}}}}",
+            TransferId::mint(1, [7; 10])
+        )
+    };
+    let md5 = "d41d8cd98f00b204e9800998ecf8427e";
+    let new = "v1.central.upload-alpha.new";
+    let freed_key = "v1.central-hub.upload-alpha.freed";
+    let bad = [
+        (freed_key, "\u{80}\u{4}not json, but a pickle, perhaps".to_owned()),
+        (freed_key, good.replace("\"v\":1", "\"v\":2")),
+        (freed_key, " ".repeat(MESSAGE_LIMIT + 1)),
+        (new, offer("a/b", md5)),
+        (new, offer("a%00b", md5)),
+        (new, offer("..", md5)),
+        (new, offer("a", &md5[1..])),
+        (new, offer("a", &md5.to_uppercase())),
+        ("v1.central.upload-mallory.freed", good.clone()),
+        (freed_key, good.replace("alpha", "al pha")),
+        (freed_key, good.replace("upload", "download")),
+        (freed_key, good.replace("\"group\":\"g\"", "\"group\":\"other\"")),
+        ("v1.all.upload-alpha.nonsense", good.clone()),
+    ];
+    for (key, body) in &bad {
+        publish_raw(&channel, "synkler.g", key, body.as_bytes()).await;
+    }
+    // By way of the default exchange, past all bindings.
+    publish_raw(&channel, "", "synkler.g.central.hub", good.as_bytes()).await;
+
+    // The session lives: what comes after is heard, and nothing of the above.
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(2));
+    alpha_peer.broker.publish(Address::AnyCentral, freed(3));
+    let mut heard = Vec::new();
+    for _ in 0..2 {
+        let (_, words, tag) = hub_peer.delivery().await;
+        hub_peer.broker.acknowledge([tag]);
+        heard.push(words);
+    }
+    heard.sort();
+    assert_eq!(heard, [freed(2), freed(3)]);
+    hub_peer.broker.close().await;
+    alpha_peer.broker.close().await;
+
+    // What is said to all reaches each of the two, and each refuses its copy.
+    let mut expected: Vec<Vec<u8>> = bad.iter().map(|(_, body)| body.clone().into_bytes()).collect();
+    expected.extend([good.clone().into_bytes(), good.into_bytes()]);
+    let mut dead = Vec::new();
+    let began = Instant::now();
+    while dead.len() < expected.len() && began.elapsed() < PATIENCE {
+        match channel.basic_get("synkler.g.dead".into(), BasicGetOptions::default()).await.unwrap() {
+            Some(message) => {
+                message.ack(BasicAckOptions::default()).await.unwrap();
+                dead.push(message.delivery.data);
+            }
+            None => tokio::task::yield_now().await,
+        }
+    }
+    expected.sort();
+    dead.sort();
+    assert!(dead == expected, "{} of {} dead letters", dead.len(), expected.len());
+    for queue in ["synkler.g.dead", "synkler.g.central", "synkler.g.central.hub"] {
+        assert_eq!(waiting(&channel, queue).await, 0, "{queue}");
+    }
+}
+
+#[tokio::test]
+async fn a_second_node_of_the_same_name_waits_for_the_first_to_go() {
+    let vhost = shared().vhost();
+    let alpha = node(Mode::Upload, "alpha");
+    let first = Peer::connected(settings(shared(), &vhost, &alpha)).await;
+    let mut second = Peer::start(settings(shared(), &vhost, &alpha));
+    let reason = second.reason().await;
+    println!("{reason}");
+    assert!(reason.detail().contains("another node named upload alpha is in the group"), "{reason}");
+    // The same name in another mode is another node.
+    let other = Peer::connected(settings(shared(), &vhost, &node(Mode::Download, "alpha"))).await;
+    other.broker.close().await;
+    first.broker.close().await;
+    assert_eq!(second.next().await, BrokerEvent::Connected);
+}
+
+#[tokio::test]
+async fn a_broker_that_comes_back_is_used_again() {
+    let mut rabbit = Rabbit::start();
+    let vhost = rabbit.vhost();
+    let (alpha, hub) = (node(Mode::Upload, "alpha"), node(Mode::Central, "hub"));
+    let mut alpha_peer = Peer::connected(settings(&rabbit, &vhost, &alpha)).await;
+    let mut hub_peer = Peer::connected(settings(&rabbit, &vhost, &hub)).await;
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(1));
+    assert_eq!(hub_peer.delivery().await.1, freed(1), "and it stays unacknowledged");
+
+    rabbit.kill();
+    for peer in [&mut alpha_peer, &mut hub_peer] {
+        println!("{}", peer.reason().await);
+    }
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(2));
+    rabbit.restart();
+    for peer in [&mut alpha_peer, &mut hub_peer] {
+        // Each way to fail is told once while it lasts.
+        let mut told = Vec::new();
+        while let BrokerEvent::Disconnected(reason) = peer.next().await {
+            assert!(told.last() != Some(&reason), "{reason}");
+            told.push(reason);
+        }
+    }
+    let (_, words, tag) = hub_peer.delivery().await;
+    assert_eq!(words, freed(1), "the broker has kept it");
+    hub_peer.broker.acknowledge([tag]);
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(3));
+    let (_, words, tag) = hub_peer.delivery().await;
+    assert_eq!(words, freed(3), "what was said without a session is not said later");
+    hub_peer.broker.acknowledge([tag]);
+
+    // A broker short of disk takes no messages, says so, and says when it does again. It notices the publisher
+    // only, so only the publisher is told.
+    rabbit.tool("rabbitmqctl", &["set_disk_free_limit", "900GB"]);
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(4));
+    let reason = alpha_peer.reason().await;
+    println!("{reason}");
+    assert!(reason.detail().contains("takes no messages") && reason.detail().contains("disk"), "{reason}");
+    alpha_peer.broker.publish(Address::Node(hub.clone()), freed(5));
+    rabbit.tool("rabbitmqctl", &["set_disk_free_limit", "50MB"]);
+    assert_eq!(alpha_peer.next().await, BrokerEvent::Connected);
+    alpha_peer.broker.publish(Address::Node(hub), freed(6));
+    for expected in [freed(4), freed(6)] {
+        let (_, words, tag) = hub_peer.delivery().await;
+        assert_eq!(words, expected);
+        hub_peer.broker.acknowledge([tag]);
+    }
+    let began = Instant::now();
+    alpha_peer.broker.close().await;
+    hub_peer.broker.close().await;
+    assert!(began.elapsed() < Duration::from_secs(5));
+}
+
+#[tokio::test]
+async fn a_thousand_words_go_there_and_back() {
+    const COUNT: u64 = 1000;
+    let vhost = shared().vhost();
+    let (alpha, hub) = (node(Mode::Upload, "alpha"), node(Mode::Central, "hub"));
+    let mut hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
+    let mut alpha_peer = Peer::connected(settings(shared(), &vhost, &alpha)).await;
+    let began = Instant::now();
+    for number in 0..COUNT {
+        alpha_peer.broker.publish(Address::Node(hub.clone()), freed(number));
+    }
+    let answering = tokio::spawn(async move {
+        for number in 0..COUNT {
+            let (from, words, tag) = hub_peer.delivery().await;
+            assert_eq!(words, freed(number), "in order while nothing breaks");
+            hub_peer.broker.acknowledge([tag]);
+            hub_peer.broker.publish(Address::Node(from), closed(number));
+        }
+        hub_peer.broker.close().await;
+    });
+    for number in 0..COUNT {
+        let (_, words, tag) = alpha_peer.delivery().await;
+        assert_eq!(words, closed(number));
+        alpha_peer.broker.acknowledge([tag]);
+    }
+    answering.await.unwrap();
+    let rate = COUNT as f64 / began.elapsed().as_secs_f64();
+    println!("{COUNT} words there and back: {rate:.0} round trips a second");
+    assert!(rate > 200.0, "{rate:.0} round trips a second");
+    alpha_peer.broker.close().await;
+    let (_connection, channel) = channel(shared(), &vhost).await;
+    for queue in ["synkler.g.central.hub", "synkler.g.upload.alpha", "synkler.g.dead"] {
+        assert_eq!(waiting(&channel, queue).await, 0, "{queue}");
+    }
+}

@@ -1,0 +1,432 @@
+//! The config as an operator meets it: files on disk, variables, and what is said about them.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use synkler::config::{Environment, KEYS, Loaded, Percent, Preset, Role, load};
+use synkler::machine::Mode;
+use tempfile::TempDir;
+
+const SAMPLE: &str = include_str!("../sample-config");
+const SEED: &str = include_str!("fixtures/seed-sample-config");
+const SMALL: &str = "file_dir = '/srv/in'\nsynkler_server = 'mq'\n";
+
+/// Surroundings that know nothing of the real ones.
+fn nowhere() -> Environment {
+    Environment::new("box").with("HOME", "/nonexistent").with_system_file("/nonexistent/synkler.conf")
+}
+
+fn write(directory: &TempDir, name: &str, text: impl AsRef<[u8]>) -> PathBuf {
+    let path = directory.path().join(name);
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(&path, text).unwrap();
+    path
+}
+
+fn load_as(name: &str, text: &str, environment: &Environment) -> Result<Loaded, Vec<String>> {
+    let directory = TempDir::new().unwrap();
+    let path = write(&directory, name, text);
+    let place = path.to_str().unwrap().to_owned();
+    let short = |text: &str| text.replace(&place, name);
+    load(Some(&path), environment).map_err(|error| {
+        assert_eq!(error.to_string(), error.problems().join("\n"));
+        error.problems().iter().map(|problem| short(problem)).collect()
+    })
+}
+
+fn good(text: &str) -> Loaded {
+    load_as("c", text, &nowhere()).unwrap_or_else(|problems| panic!("{text}\n{problems:#?}"))
+}
+
+fn bad(text: &str) -> Vec<String> {
+    match load_as("c", text, &nowhere()) {
+        Ok(loaded) => panic!("{text}\nloads as {:?}", loaded.settings),
+        Err(problems) => problems,
+    }
+}
+
+/// The sample's keys, with the commented ones switched on where `wanted` says so.
+fn sample(wanted: impl Fn(&str) -> bool) -> (String, Vec<String>) {
+    let mut keys = Vec::new();
+    let mut text = String::new();
+    for line in SAMPLE.lines() {
+        let bare = line.strip_prefix('#').unwrap_or(line);
+        match bare.split_once(" = ") {
+            Some((key, _)) if !key.is_empty() && key.chars().all(|c| c.is_ascii_lowercase() || c == '_') => {
+                keys.push(key.to_owned());
+                text.push_str(if wanted(key) { bare } else { line });
+            }
+            _ => text.push_str(line),
+        }
+        text.push('\n');
+    }
+    (text, keys)
+}
+
+#[test]
+fn the_sample_loads_as_it_is() {
+    let loaded = good(SAMPLE);
+    assert_eq!(loaded.settings.mode(), Mode::Central);
+    assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
+}
+
+#[test]
+fn the_sample_loads_with_every_option_switched_on() {
+    let (all, _) = sample(|key| key != "password_file");
+    for mode in ["central", "upload", "download"] {
+        let loaded = load_as("c", &all, &nowhere().with("SYNKLER_MODE", mode)).unwrap();
+        assert_eq!(loaded.settings.mode().as_str(), mode);
+        assert_eq!(loaded.settings.node.name.as_str(), "node-1");
+    }
+    let directory = TempDir::new().unwrap();
+    let secret = write(&directory, "password", "x\n");
+    let (all, _) = sample(|key| key != "password");
+    let all = all.replace("/run/credentials/synkler.service/password", secret.to_str().unwrap());
+    assert_eq!(good(&all).settings.broker.password.expose(), "x");
+}
+
+#[test]
+fn the_sample_shows_every_key_and_its_default() {
+    let (text, keys) = sample(|_| true);
+    let shown: BTreeSet<_> = keys.iter().map(String::as_str).collect();
+    let known: BTreeSet<_> = KEYS.iter().filter(|key| key.preset != Preset::Ignored).map(|key| key.name).collect();
+    assert_eq!(shown, known);
+    assert_eq!(keys.len(), shown.len(), "a key is there twice");
+    for key in KEYS {
+        if let Preset::Value(default) = key.preset {
+            let (name, plain, quoted) = (key.name, format!("{} = {default}\n", key.name), format!("{default:?}"));
+            assert!(text.contains(&plain) || text.contains(&format!("{name} = {quoted}\n")), "{name}");
+        }
+        if key.preset == Preset::Required {
+            assert!(SAMPLE.contains(&format!("\n{} = ", key.name)), "{} is commented out", key.name);
+        }
+    }
+}
+
+#[test]
+fn the_seeds_sample_loads_once_it_is_filled_in() {
+    for mode in ["central", "upload", "download"] {
+        let text = SEED.replace("mode = central", &format!("mode = {mode}"));
+        let loaded = good(&text);
+        let settings = &loaded.settings;
+        assert_eq!(settings.mode().as_str(), mode);
+        assert_eq!(settings.file_dir, Path::new("/home/user/temp_downloads"));
+        assert_eq!(settings.broker.host, "rabbitmq.example.com");
+        assert_eq!((settings.broker.port, settings.broker.vhost.as_str()), (5672, "/"));
+        assert_eq!(settings.broker.username, "username");
+        assert_eq!(settings.broker.password.expose(), "password");
+        assert_eq!(settings.rsync.program, Path::new("/usr/bin/rsync"));
+        assert_eq!(settings.rsync.options, ["--rsh=/usr/bin/ssh"]);
+        let notices = loaded.notices.join("\n");
+        assert!(notices.contains("username: the quotes around the value are taken off"), "{notices}");
+        assert!(notices.contains("pidfile is ignored"), "{notices}");
+        assert_eq!(notices.contains("cleanup_script is ignored"), mode == "central", "{notices}");
+        match &settings.role {
+            Role::Central { host, receivers, keep, free } => {
+                assert_eq!((host.as_str(), receivers), ("rabbitmq.example.com", &None));
+                assert_eq!((*keep, *free), (Duration::from_secs(1800), Percent::from_thousandths(5000)));
+            }
+            Role::Upload { cleanup, slots: 2, .. } | Role::Download { cleanup, slots: 2 } => {
+                let name = synkler::machine::ItemName::new(b"a b").unwrap();
+                let argv = cleanup.as_ref().unwrap().argv(&name, Path::new("/home/user/temp_downloads/a b"));
+                assert_eq!(argv, ["mv", "/home/user/temp_downloads/a b", "/home/user/downloads"]);
+            }
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn the_search_goes_from_near_to_far() {
+    let directory = TempDir::new().unwrap();
+    let config = |name: &str| {
+        let vhost = name.replace('/', "-");
+        write(&directory, name, format!("{SMALL}vhost = '{vhost}'\n"))
+    };
+    let system = config("etc/synkler.conf");
+    let environment = Environment::new("box").with("HOME", directory.path().join("home")).with_system_file(&system);
+    let vhost = |environment: &Environment| load(None, environment).unwrap().settings.broker.vhost;
+
+    assert_eq!(vhost(&environment), "etc-synkler.conf");
+    config("home/.config/synkler/synkler.conf");
+    assert_eq!(vhost(&environment), "home-.config-synkler-synkler.conf");
+    config("home/synkler.conf");
+    assert_eq!(vhost(&environment), "home-synkler.conf");
+    let other = config("place/synkler.conf");
+    assert_eq!(vhost(&environment.clone().with("SYNKLER_CONF", &other)), "place-synkler.conf");
+    let environment = environment.with("SYNKLER_CONF", other.parent().unwrap());
+    assert_eq!(vhost(&environment), "place-synkler.conf");
+    let explicit = load(Some(&system), &environment).unwrap();
+    assert_eq!(explicit.settings.broker.vhost, "etc-synkler.conf");
+    assert_eq!(explicit.file, Some(system));
+
+    // A file that was asked for must be there; the search does not go on.
+    let gone = directory.path().join("gone");
+    let error = load(Some(&gone), &environment).unwrap_err().to_string();
+    assert!(error.contains("gone") && error.contains("--config"), "{error}");
+    let error = load(None, &environment.with("SYNKLER_CONF", &gone)).unwrap_err().to_string();
+    assert!(error.contains("gone") && error.contains("$SYNKLER_CONF"), "{error}");
+}
+
+#[test]
+fn the_environment_wins_and_may_do_alone() {
+    let environment = nowhere()
+        .with("SYNKLER_FILE_DIR", "/srv/x")
+        .with("SYNKLER_SYNKLER_SERVER", "::1")
+        .with("SYNKLER_PASSWORD", "0755")
+        .with("SYNKLER_RECEIVERS", "a, b,a")
+        .with("SYNKLER_KEEP_MINUTES", "0.5");
+    let loaded = load(None, &environment).unwrap();
+    assert_eq!(loaded.file, None);
+    assert_eq!(loaded.settings.broker.password.expose(), "0755");
+    assert_eq!(loaded.settings.broker.host, "::1");
+    let Role::Central { host, receivers, keep, .. } = &loaded.settings.role else { panic!() };
+    assert_eq!(host, "[::1]");
+    assert_eq!(keep, &Duration::from_secs(30));
+    assert_eq!(receivers.iter().flatten().map(|name| name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+
+    let loaded = load_as("c.toml", &format!("{SMALL}port = 1\n"), &environment.with("SYNKLER_PORT", "2")).unwrap();
+    assert_eq!(loaded.settings.broker.port, 2);
+
+    let wrong = nowhere().with("SYNKLER_KEEP_MINUTS", "5").with("SYNKLER_PORT", "x").with("SYNKLER_name", "n");
+    let problems = load_as("c", SMALL, &wrong).unwrap_err();
+    assert_eq!(problems.len(), 3, "{problems:#?}");
+    let all = problems.join("\n");
+    assert!(all.contains("SYNKLER_KEEP_MINUTS: sets no known key; the nearest is SYNKLER_KEEP_MINUTES"), "{all}");
+    assert!(all.contains("environment variable SYNKLER_PORT: port: found \"x\""), "{all}");
+    assert!(all.contains("SYNKLER_name: sets no known key; the nearest is SYNKLER_NAME"), "{all}");
+
+    let problems = load_as("c", SMALL, &nowhere().with("SYNKLER_SYNKLER_SERVR", "mq")).unwrap_err();
+    assert!(problems[0].ends_with("the nearest is SYNKLER_SYNKLER_SERVER"), "{problems:?}");
+
+    let error = load(None, &nowhere()).unwrap_err().to_string();
+    assert!(error.contains("file_dir: is not set and there is no config file"), "{error}");
+    assert!(
+        error.contains("/nonexistent/.config/synkler/synkler.conf") && error.contains("SYNKLER_FILE_DIR"),
+        "{error}"
+    );
+}
+
+#[test]
+fn every_problem_is_told_with_its_line_and_what_is_allowed() {
+    let text = "mode = 'uplod'\nfile_dir = 'srv'\n\n[default]\nkeep_minuts = 3\nport = 70_000\nid = 'a b'\n\
+                transfers = 0\nsettle_seconds = -1\nfree_percent = 99.5\nrsync = true\nreceivers = ['a', 'b c']\n\
+                rsync_opts = '-a,--delete,--quux'\ncleanup_script = 'mv %d'\npassword = 5\ncleanup_timeout_minutes = 0\n\
+                [broker]\nport = 1\n";
+    let problems = bad(text);
+    let expected = [
+        ("c:1: mode: ", "upload, central or download"),
+        ("c:2: file_dir: found \"srv\"", "absolute path"),
+        ("c:5: unknown key keep_minuts", "keep_minutes"),
+        ("c:6: port: found \"70000\"", "from 1 to 65535"),
+        ("c:7: id: ", "\"a b\""),
+        ("c:8: transfers: found \"0\"", "from 1 to 64"),
+        ("c:9: settle_seconds: found \"-1\"", "up to 86400"),
+        ("c:10: free_percent: found \"99.5\"", "up to 99"),
+        ("c:11: rsync: found true or false", "text in quotes"),
+        ("c:12: receivers: ", "\"b c\""),
+        ("c:13: rsync_opts: found --delete", "synkler alone decides"),
+        ("c:13: rsync_opts: found --quux", "does not know"),
+        ("c:14: cleanup_script: found \"%d\"", "f, F and %"),
+        ("c:15: password: found a number", "text in quotes"),
+        ("c:16: cleanup_timeout_minutes: found \"0\"", "above 0"),
+        ("c:17: unknown table [broker]", "[default]"),
+        ("synkler_server: is not set; set it in c or as SYNKLER_SYNKLER_SERVER", ""),
+    ];
+    for (place, allowed) in expected {
+        assert!(problems.iter().any(|p| p.starts_with(place) && p.contains(allowed)), "{place}\n{problems:#?}");
+    }
+    assert_eq!(problems.len(), expected.len(), "{problems:#?}");
+    assert!(problems.iter().all(|problem| !problem.contains('\n')));
+}
+
+#[test]
+fn ini_problems_name_their_lines() {
+    let ini = "[default]\nfile_dir = /srv/in\nsynkler_server = mq\n";
+    let problem = |more: &str| {
+        let problems = bad(&format!("{ini}{more}"));
+        assert_eq!(problems.len(), 1, "{problems:#?}");
+        problems[0].clone()
+    };
+    assert!(
+        problem("Keep_Minuts = 3\n").starts_with("c:4: unknown key keep_minuts; the nearest known key is keep_minutes")
+    );
+    assert!(problem("port = 56 72\n").starts_with("c:4: port: found \"56 72\""));
+    assert!(problem("PORT: 1\nport = 2\n").starts_with("c:5: port is set twice"));
+    assert!(problem("[lab]\nport = 1\n").starts_with("c:5: unknown section [lab]"));
+    assert!(
+        problem("keep_minutes = 30 # half an hour\n").starts_with("c:4: keep_minutes: found \"30 # half an hour\"")
+    );
+    let problems = bad("file_dir = /srv/in\nsynkler_server = mq\n");
+    assert!(problems[0].starts_with("c:1: a key before any [default] line"), "{problems:?}");
+}
+
+#[test]
+fn the_spelling_is_told_by_name_or_by_content() {
+    // Quotes make it TOML, bare text INI; the error is that of the spelling which was meant.
+    let toml = bad("file_dir = '/srv/in'\nsynkler_server = 'mq'\nport = = 3\n");
+    assert!(toml[0].starts_with("c:3: not TOML: "), "{toml:?}");
+    assert_eq!(good("[default]\nfile_dir = '/srv/in'\nsynkler_server = 'mq'\n").notices.len(), 0);
+    let ini = good(
+        "\u{feff}[default]\r\nfile_dir: /srv/in\r\nsynkler_server = 'mq'\r\nid = 'x'\r\nmode=upload\r\nname = n\r\n",
+    );
+    assert_eq!(ini.notices.len(), 2, "{:?}", ini.notices);
+    assert_eq!(ini.settings.group.as_str(), "x");
+    let problems = load_as("c.toml", "[default]\nfile_dir = /srv/in\n", &nowhere()).unwrap_err();
+    assert!(problems[0].starts_with("c.toml:2: not TOML: "), "{problems:?}");
+    let loaded = load_as("c.ini", "[default]\nfile_dir = /srv\nsynkler_server = 'a'\n", &nowhere()).unwrap();
+    assert_eq!(loaded.notices.len(), 1);
+    assert!(bad(&format!("{SMALL}[default]\nfile_dir = '/x'\n"))[0].contains("c:4: file_dir is set twice"));
+}
+
+#[test]
+fn unreadable_files_are_named() {
+    let directory = TempDir::new().unwrap();
+    let problem = |path: &Path| load(Some(path), &nowhere()).unwrap_err().to_string();
+    assert!(problem(directory.path()).contains("is not a regular file"));
+    let latin = write(&directory, "latin", b"# ok\n# \xe9\n");
+    assert!(problem(&latin).ends_with("latin: is not UTF-8, first on line 2"), "{}", problem(&latin));
+    let large = write(&directory, "large", "#".repeat(256 * 1024 + 1));
+    assert!(problem(&large).contains("larger than the 262144 bytes allowed"));
+}
+
+#[test]
+fn a_secret_is_in_no_message() {
+    for text in [
+        "password = hunter2\nfile_dir = '/x'\nsynkler_server = 'y'\n",
+        "password = 'hunter2\nfile_dir = '/x'\n",
+        "[default]\nfile_dir = /x\n hunter2\nhunter2\nmode = y\n",
+        "password = ['hunter2']\n",
+        "password = 'hunter2'\npassword_file = '/x'\n",
+        "pasword = 'hunter2'\n",
+        "synkler_server = 'amqp://u:hunter2@mq'\n",
+        "rsync_opts = '--password-file=hunter2,--exclude=hunter2'\n",
+    ] {
+        let problems = bad(text);
+        assert!(!problems.join("\n").contains("hunter2"), "{problems:#?}");
+    }
+    let loaded = good(&format!("{SMALL}password = 'hunter2'\n"));
+    assert!(!format!("{loaded:?}{}", loaded.report()).contains("hunter2"));
+    assert!(loaded.report().lines().any(|line| line.starts_with("password ") && line.contains("hidden")));
+}
+
+#[test]
+fn a_password_comes_from_one_place() {
+    let directory = TempDir::new().unwrap();
+    let secret = write(&directory, "secret", "pass word\r\n");
+    let named = format!("{SMALL}password_file = '{}'\n", secret.display());
+    assert_eq!(good(&named).settings.broker.password.expose(), "pass word");
+    assert!(bad(&format!("{named}password = 'x'\n"))[0].contains("password_file: password is set too, at c:4"));
+
+    // The environment wins over the file, whichever of the two keys it sets.
+    let loaded = load_as("c", &named, &nowhere().with("SYNKLER_PASSWORD", "p")).unwrap();
+    assert_eq!(loaded.settings.broker.password.expose(), "p");
+    let environment = nowhere().with("SYNKLER_PASSWORD_FILE", &secret);
+    let loaded = load_as("c", &format!("{SMALL}password = 'x'\n"), &environment).unwrap();
+    assert_eq!(loaded.settings.broker.password.expose(), "pass word");
+    assert_eq!(loaded.notices.len(), 1);
+
+    for (content, why) in [("", "is empty"), ("\n", "is empty"), ("a\nb\n", "more than one line")] {
+        fs::write(&secret, content).unwrap();
+        assert!(bad(&named)[0].contains(why), "{content:?}: {:?}", bad(&named));
+    }
+    fs::write(&secret, "x".repeat(4097)).unwrap();
+    assert!(bad(&named)[0].contains("larger than the 4096 bytes allowed"));
+    fs::remove_file(&secret).unwrap();
+    assert!(bad(&named)[0].contains("c:3: password_file: ") && bad(&named)[0].contains("cannot be read"));
+}
+
+#[test]
+fn places_follow_the_surroundings() {
+    let places = |environment: &Environment, text: &str| {
+        let settings = load_as("c", &format!("{SMALL}{text}"), environment).unwrap().settings;
+        [settings.state_dir, settings.control_socket].map(|path| path.to_str().unwrap().to_owned())
+    };
+    let home = nowhere().with("HOME", "/h");
+    let state = "/h/.local/state/synkler/default-central";
+    assert_eq!(places(&home, ""), [state.to_owned(), format!("{state}/control.sock")]);
+    let xdg = home.with("XDG_STATE_HOME", "/s").with("XDG_RUNTIME_DIR", "/r");
+    assert_eq!(
+        places(&xdg, "id = 'g'\nmode = 'upload'\n"),
+        ["/s/synkler/g-upload", "/r/synkler/g-upload/control.sock"]
+    );
+    let unit = xdg.with("STATE_DIRECTORY", "/var/lib/a:/var/lib/b").with("RUNTIME_DIRECTORY", "/run/a:/run/b");
+    assert_eq!(places(&unit, ""), ["/var/lib/a", "/run/a/control.sock"]);
+    assert_eq!(places(&unit, "state_dir = '/x/'\ncontrol_socket = '/y/z'\n"), ["/x", "/y/z"]);
+
+    let bare = Environment::new("box");
+    let problems = load_as("c", SMALL, &bare).unwrap_err();
+    assert!(problems[0].starts_with("state_dir: is not set, and neither $STATE_DIRECTORY"), "{problems:?}");
+    let long = bare.with("HOME", format!("/{}", "h".repeat(100)));
+    let problems = load_as("c", SMALL, &long).unwrap_err();
+    assert!(problems[0].contains("up to 107; set control_socket"), "{problems:?}");
+}
+
+#[test]
+fn settings_must_fit_each_other() {
+    // What central tells the others must be plain; elsewhere a path may hold anything.
+    let spaced = "file_dir = '/srv/my files'\nsynkler_server = 'mq'\n";
+    let problems = bad(spaced);
+    assert!(problems[0].starts_with("c:1: file_dir: on central"), "{problems:?}");
+    assert!(problems[0].contains("A-Z a-z 0-9 / . _ + @ = , -"), "{problems:?}");
+    good(&format!("{spaced}mode = 'download'\n"));
+    assert!(bad(&format!("{SMALL}central_host = '-oProxyCommand=x'\n"))[0].starts_with("c:3: central_host: "));
+
+    let inside = format!("{SMALL}mode = 'upload'\nstate_dir = '/srv/in/.state'\n");
+    let problems = bad(&inside);
+    assert!(problems[0].starts_with("c:4: state_dir: ") && problems[0].contains("outside file_dir"), "{problems:?}");
+    good(&inside.replace("upload", "download"));
+
+    let problems = load_as("c", SMALL, &Environment::new("b o x").with("HOME", "/h")).unwrap_err();
+    assert!(problems[0].starts_with("name: is not set, and the host name does not do"), "{problems:?}");
+    assert!(bad(&format!("{SMALL}receivers = []\n"))[0].contains("leave the key out"));
+    assert!(bad(&format!("{SMALL}cleanup_script = []\n"))[0].contains("allowed is a command"));
+}
+
+#[test]
+fn both_spellings_of_lists_mean_the_same() {
+    let list = good(&format!(
+        "{SMALL}mode = 'upload'\nrsync_opts = ['-e', 'ssh -p 1', '--bwlimit=5,5']\ncleanup_script = ['a b', '%f']\n"
+    ));
+    let text = good(&format!(
+        "{SMALL}mode = 'upload'\nrsync_opts = '-e,ssh -p 1,\"--bwlimit=5,5\"'\ncleanup_script = '\"a b\" %f'\n"
+    ));
+    let ini = good(
+        "[default]\nfile_dir = /srv/in\nsynkler_server = mq\nmode = upload\nrsync_opts = -e ssh -p 1,\n  \"--bwlimit=5,5\"\n\
+         cleanup_script = 'a b'\n  %f\n",
+    );
+    assert_eq!(list.settings.rsync.options, ["--rsh=ssh -p 1", "--bwlimit=5,5"]);
+    assert_eq!(list.settings, text.settings);
+    assert_eq!(list.settings, ini.settings);
+}
+
+#[test]
+fn the_report_tells_every_value_and_where_it_came_from() {
+    let environment = nowhere().with("HOME", "/h").with("SYNKLER_KEEP_MINUTES", "1.50");
+    let directory = TempDir::new().unwrap();
+    let path = write(&directory, "c", format!("{SMALL}rsync_opts = '-avz'\n"));
+    let report = load(Some(&path), &environment).unwrap().report();
+    let place = path.to_str().unwrap();
+    let line = |key: &str| {
+        report.lines().find(|line| line.starts_with(&format!("{key} "))).unwrap_or_else(|| panic!("{key}\n{report}"))
+    };
+    for key in KEYS.iter().filter(|key| key.preset != Preset::Ignored) {
+        line(key.name);
+    }
+    assert_eq!(report.lines().next().unwrap(), format!("config file: {place}"));
+    assert!(line("file_dir").contains("/srv/in") && line("file_dir").ends_with(&format!("({place}:1)")));
+    assert!(
+        line("keep_minutes").contains(" 1.5 ")
+            && line("keep_minutes").ends_with("(environment variable SYNKLER_KEEP_MINUTES)")
+    );
+    assert!(line("port").contains("5672") && line("port").ends_with("(default)"));
+    assert!(line("name").contains("box") && line("name").ends_with("(host name)"));
+    assert!(line("receivers").contains("every download known"));
+    assert!(line("rsync_opts").contains("--compress") && line("rsync_opts").ends_with("not used on central)"));
+    assert!(line("state_dir").contains("/h/.local/state/synkler/default-central"));
+    assert!(report.contains("rsync_opts: -a is left out: synkler sees to that itself"), "{report}");
+}

@@ -1,0 +1,47 @@
+//! The documents say what the code does.
+
+use std::fs;
+use std::path::Path;
+
+use synkler::machine::{Cause, central, download, upload};
+
+fn document(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
+    fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()))
+}
+
+/// The rows of the first table below a heading, cell by cell, without back-ticks and the two head rows.
+fn table(text: &str, heading: &str) -> Vec<Vec<String>> {
+    let after = text.split(&format!("\n{heading}\n")).nth(1).unwrap_or_else(|| panic!("no heading {heading:?}"));
+    let rows = after.lines().skip_while(|line| !line.starts_with('|')).take_while(|line| line.starts_with('|'));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().replace('`', "")).collect();
+    rows.skip(2).map(cells).collect()
+}
+
+fn moves<S: Copy>(moves: &[(S, S, &str)], word: fn(S) -> &'static str) -> Vec<Vec<String>> {
+    moves.iter().map(|(from, to, why)| vec![word(*from).to_owned(), word(*to).to_owned(), (*why).to_owned()]).collect()
+}
+
+#[test]
+fn the_state_tables_are_those_of_the_code() {
+    let text = document("docs/states.md");
+    assert_eq!(table(&text, "## Moves at upload"), moves(upload::MOVES, upload::Stage::as_str));
+    assert_eq!(table(&text, "## Moves at central"), moves(central::MOVES, central::Stage::as_str));
+    assert_eq!(table(&text, "## Moves at download"), moves(download::MOVES, download::Stage::as_str));
+}
+
+#[test]
+fn every_stage_and_reason_is_explained() {
+    let text = document("docs/states.md");
+    let words = |heading| table(&text, heading).into_iter().map(|row| row[0].clone()).collect::<Vec<_>>();
+    let stages = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(words("## Stages at upload"), stages(upload::Stage::ALL.iter().map(|stage| stage.as_str()).collect()));
+    assert_eq!(words("## Stages at central"), stages(central::Stage::ALL.iter().map(|stage| stage.as_str()).collect()));
+    assert_eq!(
+        words("## Stages at download"),
+        stages(download::Stage::ALL.iter().map(|stage| stage.as_str()).collect())
+    );
+    let reasons: Vec<_> = table(&text, "## Reasons").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
+    let causes: Vec<_> = Cause::ALL.iter().map(|cause| (cause.code().to_owned(), cause.text().to_owned())).collect();
+    assert_eq!(reasons, causes);
+}

@@ -1,0 +1,256 @@
+//! A node for the tests of the control socket: snapshots of every kind of trouble, and a daemon's loop that answers
+//! the server's queries from one of them.
+
+#![allow(dead_code, reason = "each test program uses its own part")]
+
+use std::path::PathBuf;
+use std::thread::{self, JoinHandle};
+
+use synkler::control::{Control, Limits, Query, Status};
+use synkler::machine::{
+    BrokerState, Cause, Digest, Fingerprint, ItemName, Mode, Node, NodeName, PeerView, Progress, Reason, Snapshot,
+    Time, TransferId, TransferView,
+};
+use tempfile::TempDir;
+use tokio::runtime;
+use tokio::sync::{mpsc, oneshot};
+
+/// The moment at which all snapshots are taken: 2026-11-23 18:11:00 UTC.
+pub(crate) const NOW: u64 = 1_795_457_460_000;
+
+/// A daemon that serves a control socket on a thread of its own, until it is dropped.
+pub(crate) struct Daemon {
+    pub(crate) path: PathBuf,
+    pub(crate) directory: TempDir,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Daemon {
+    /// Answers every query from the snapshot, with as many transfers as it asks for.
+    pub(crate) fn start(snapshot: Snapshot, limits: Limits) -> Self {
+        Self::with_loop(limits, |mut queries| async move {
+            while let Some(Query::Status { limit, reply }) = queries.recv().await {
+                let transfers = snapshot.transfers.iter().take(limit).cloned().collect();
+                // A client may have gone by now.
+                let _ = reply.send(Snapshot { transfers, ..head(&snapshot) });
+            }
+        })
+    }
+
+    /// Leaves the queries to `answer`.
+    pub(crate) fn with_loop<F>(limits: Limits, answer: impl FnOnce(mpsc::Receiver<Query>) -> F + Send + 'static) -> Self
+    where
+        F: Future<Output = ()>,
+    {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("control.sock");
+        let control = Control::bind(&path).unwrap().with_limits(limits);
+        let (stop, stopped) = oneshot::channel();
+        let thread = thread::spawn(move || {
+            let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
+            let (sender, receiver) = mpsc::channel(16);
+            runtime.block_on(async {
+                tokio::select! {
+                    result = control.serve("default".parse().unwrap(), sender) => result.unwrap(),
+                    () = async { answer(receiver).await; std::future::pending().await } => {}
+                    _ = stopped => {}
+                }
+            });
+        });
+        Self { path, directory, stop: Some(stop), thread: Some(thread) }
+    }
+
+    /// Ends the daemon and waits for its end.
+    pub(crate) fn stop(&mut self) {
+        drop(self.stop.take());
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap();
+        }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+fn head(snapshot: &Snapshot) -> Snapshot {
+    Snapshot {
+        node: snapshot.node.clone(),
+        started: snapshot.started,
+        paused: snapshot.paused,
+        broker: snapshot.broker.clone(),
+        counts: snapshot.counts.clone(),
+        transfers: Vec::new(),
+        peers: snapshot.peers.clone(),
+    }
+}
+
+/// The moment so many seconds before [`NOW`].
+pub(crate) fn ago(seconds: u64) -> Time {
+    Time::from_millis(NOW - seconds * 1000)
+}
+
+pub(crate) fn name(text: &str) -> NodeName {
+    text.parse().unwrap()
+}
+
+fn peer(mode: Mode, text: &str, seconds: u64) -> PeerView {
+    PeerView {
+        node: Node::new(mode, name(text)),
+        version: "1.2.3".to_owned(),
+        last_heard: ago(seconds),
+        alive: seconds < 150,
+    }
+}
+
+/// A waiting transfer; `number` makes its id.
+pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Reason) -> TransferView {
+    let [.., a, b] = number.to_be_bytes();
+    TransferView {
+        transfer: Some(TransferId::mint(NOW - 60_000, [a, b, 1, 2, 3, 4, 5, 6, 7, 8])),
+        name: ItemName::new(item).unwrap(),
+        upload: name("alpha"),
+        size: 12_345,
+        fingerprint: Some(Fingerprint {
+            size: 12_345,
+            digest: Digest([a, b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
+        }),
+        stage,
+        reason,
+        since: ago(60),
+        next: None,
+        attempts: 0,
+        progress: None,
+        receivers: Vec::new(),
+    }
+}
+
+/// An upload with nothing on the way.
+pub(crate) fn idle() -> Snapshot {
+    Snapshot {
+        node: Node::new(Mode::Upload, name("alpha")),
+        started: ago(4260),
+        paused: false,
+        broker: BrokerState::Connected(ago(4259)),
+        counts: vec![("announced", 0), ("sending", 0)],
+        transfers: Vec::new(),
+        peers: vec![peer(Mode::Central, "hub", 12)],
+    }
+}
+
+/// An upload with so many transfers in line.
+pub(crate) fn crowded(count: u64) -> Snapshot {
+    let item = |number| format!("file {number:05}.dat").into_bytes();
+    Snapshot {
+        counts: vec![("announced", count)],
+        transfers: (0..count)
+            .map(|number| transfer(number, &item(number), "announced", Cause::Central.into()))
+            .collect(),
+        ..idle()
+    }
+}
+
+/// An upload at work, as docs/protocol.md shows it.
+pub(crate) fn documented() -> Snapshot {
+    let sending = TransferView {
+        size: 4_700_000_000,
+        progress: Some(Progress { bytes: 1_462_000_000, total: 4_700_000_000, rate: 11_900_000, transfers: 1 }),
+        ..transfer(3, b"caf\xe9.iso", "sending", Cause::Running.into())
+    };
+    Snapshot {
+        counts: vec![("announced", 1), ("sending", 1)],
+        transfers: vec![sending, transfer(4, b"next", "announced", Cause::Central.into())],
+        ..idle()
+    }
+}
+
+/// A central with trouble of every kind, and item names that mean harm.
+pub(crate) fn troubled() -> Snapshot {
+    let receivers = vec![(name("zeta"), Some(ago(30))), (name("eta"), None), (name("theta"), None)];
+    let transfers = vec![
+        TransferView {
+            attempts: 7,
+            next: Some(Time::from_millis(NOW + 40_000)),
+            ..transfer(
+                1,
+                b"innocent\x1b[2J\x1b[1;31m.txt",
+                "granted",
+                Reason::with(
+                    Cause::Transport,
+                    "exit code 255: Host key verification failed\r\nfor syn@central.example.com; \x1b[31mcompare the key with the one that central's administrator told you, then add it to known_hosts",
+                ),
+            )
+        },
+        TransferView {
+            attempts: 1,
+            next: Some(ago(1)),
+            ..transfer(2, "evil\u{202e}fdp.exe\u{200b}\nsecond line\ttab".as_bytes(), "granted", Cause::Mismatch.into())
+        },
+        TransferView {
+            size: 4_700_000_000,
+            since: ago(312),
+            progress: Some(Progress { bytes: 1_462_000_000, total: 4_700_000_000, rate: 11_900_000, transfers: 1 }),
+            ..transfer(3, b"debian-13.2.0-amd64-DVD-1.iso", "granted", Cause::Running.into())
+        },
+        TransferView {
+            progress: Some(Progress { bytes: 0, total: 24_690, rate: 0, transfers: 2 }),
+            ..transfer(
+                4,
+                "漢字と🎉の長い名前のファイルですからどこかで切らなければなりません.tar.gz".as_bytes(),
+                "granted",
+                Cause::Running.into(),
+            )
+        },
+        TransferView {
+            receivers: receivers.clone(),
+            ..transfer(5, b"-n --delete $(reboot) `id` %F * ?.csv", "held", Cause::Receipts.into())
+        },
+        TransferView {
+            receivers: receivers.into_iter().map(|(name, _)| (name, Some(ago(200)))).collect(),
+            next: Some(Time::from_millis(NOW + 1_600_000)),
+            since: ago(200),
+            ..transfer(6, b"latin-1: caf\xe9 \xff\xfe", "released", Cause::Keeping.into())
+        },
+        TransferView {
+            size: 0,
+            since: ago(90_000),
+            upload: name("an-upload-with-a-very-long-name-that-is-still-allowed"),
+            ..transfer(7, &[b'x'; 255], "waiting", Reason::with(Cause::Space, "1.2 GB are needed, 300 MB are left"))
+        },
+        TransferView {
+            transfer: None,
+            fingerprint: None,
+            ..transfer(8, b"back\\slash and \"quotes\" and 'more'", "waiting", Cause::Settling.into())
+        },
+    ];
+    Snapshot {
+        node: Node::new(Mode::Central, name("hub")),
+        started: ago(200_000),
+        paused: true,
+        broker: BrokerState::Disconnected(
+            ago(303),
+            Some(Reason::with(
+                Cause::Transport,
+                "the broker at mq.example.com:5672 refused the login of \"guest\": check username and password",
+            )),
+        ),
+        counts: vec![("waiting", 4101), ("granted", 4), ("held", 1), ("released", 1), ("finished", 0)],
+        transfers,
+        peers: vec![
+            peer(Mode::Upload, "alpha", 3),
+            peer(Mode::Upload, "an-upload-with-a-very-long-name-that-is-still-allowed", 59),
+            peer(Mode::Download, "zeta", 400),
+        ],
+    }
+}
+
+/// What a client gets of a snapshot, with what differs from run to run made the same.
+pub(crate) fn status(snapshot: &Snapshot) -> Status {
+    let mut status = Status::new(snapshot, &"default".parse().unwrap(), NOW);
+    status.node.pid = 4711;
+    status.node.version = "1.2.3".to_owned();
+    status
+}

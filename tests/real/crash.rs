@@ -1,0 +1,159 @@
+//! SIGKILL, anywhere, to anyone: everything is delivered exactly once, by itself.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::bed::Bed;
+use crate::bed::node::Node;
+use crate::bed::tree;
+
+const LONG: Duration = Duration::from_secs(180);
+
+/// Ten points of a transfer: who says what when it is there.
+const POINTS: &[(&str, &str)] = &[
+    ("upload", "settled"),
+    ("central", "offered"),
+    ("upload", "rsync starts"),
+    ("upload", "sent to central"),
+    ("central", "the copy on central is proven"),
+    ("download", "wanted"),
+    ("download", "fetched and proven"),
+    ("download", "delivered"),
+    ("central", "all receipts are in"),
+    ("upload", "cleanup script succeeded"),
+];
+
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Victim {
+    Upload,
+    Central,
+    Download,
+    Broker,
+    Sshd,
+}
+
+struct Scene {
+    bed: Bed,
+    nodes: BTreeMap<&'static str, Node>,
+    sent: PathBuf,
+    arrived: PathBuf,
+    /// Everything handed in so far.
+    expected: BTreeMap<PathBuf, tree::Seen>,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let bed = Bed::alone();
+        let (sent, arrived) = (bed.side("sent"), bed.side("arrived"));
+        // A second delivery of the same item would find its place taken and fail for ever.
+        let script = |to: &PathBuf| {
+            format!("cleanup_script = [\"mv\", \"-n\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display())
+        };
+        let upload = bed.upload("up", &format!("settle_seconds = 0\n{}", script(&sent)));
+        let central = bed.central("mid", "keep_minutes = 0.02\nreceivers = [\"down\"]\n");
+        let download = bed.download("down", &script(&arrived));
+        let mut nodes = BTreeMap::from([("central", central), ("download", download), ("upload", upload)]);
+        nodes.values_mut().for_each(Node::start);
+        Self { bed, nodes, sent, arrived, expected: BTreeMap::new() }
+    }
+
+    /// Hands in a file big enough to be hit on its way, a small one and a directory.
+    fn hand_in(&mut self, round: usize) {
+        let from = self.nodes["upload"].file_dir.clone();
+        let workshop = tree::workshop(&from);
+        fs::write(workshop.join(format!("{round}-large")), tree::noise(round as u64, 12 << 20)).unwrap();
+        fs::write(workshop.join(format!("{round}-small [x] y")), format!("{round}")).unwrap();
+        tree::rich_directory(&workshop.join(format!("{round}-directory")));
+        self.expected.extend(tree::survey(&workshop));
+        for entry in fs::read_dir(&workshop).unwrap() {
+            let entry = entry.unwrap();
+            fs::rename(entry.path(), from.join(entry.file_name())).unwrap();
+        }
+    }
+
+    fn strike(&mut self, victim: Victim) {
+        match victim {
+            Victim::Upload => self.restart("upload"),
+            Victim::Central => self.restart("central"),
+            Victim::Download => self.restart("download"),
+            Victim::Broker => {
+                let mut rabbit = self.bed.rabbit.lock().unwrap();
+                rabbit.kill();
+                rabbit.restart();
+            }
+            Victim::Sshd => {
+                self.bed.sshd.kill();
+                self.bed.sshd.restart();
+            }
+        }
+    }
+
+    fn restart(&mut self, mode: &str) {
+        let node = self.nodes.get_mut(mode).unwrap();
+        node.kill();
+        node.start();
+    }
+
+    /// All that was handed in is over on all three, once.
+    fn all_over(&self, rounds: usize) {
+        let items = rounds * 3;
+        let upload = &self.nodes["upload"];
+        if !upload.log.wait(0, items, LONG, |line| line.contains("handed over")) {
+            panic!("not over within {LONG:?}: {:#}\n{:#}", upload.status(50), self.nodes["download"].status(50));
+        }
+        let arrived = tree::survey(&self.arrived);
+        for (path, seen) in &self.expected {
+            assert_eq!(arrived.get(path), Some(seen), "{path:?}");
+        }
+        assert_eq!(arrived.len(), self.expected.len());
+        assert!(tree::survey(&self.sent) == self.expected, "the source's own script has got the very same");
+        assert!(tree::survey(&upload.file_dir).is_empty());
+        let download = &self.nodes["download"];
+        assert!(
+            tree::survey(&download.file_dir).is_empty(),
+            "something was delivered twice: {:?}",
+            tree::survey(&download.file_dir).keys()
+        );
+        for (mode, node) in &self.nodes {
+            assert_eq!(node.log.count(|line| line.contains("ERROR")), 0, "{mode} logged errors:\n{}", node.log.text());
+        }
+    }
+}
+
+fn kill_at_every_point(victim: Victim) {
+    let mut scene = Scene::new();
+    for (round, (mode, point)) in POINTS.iter().enumerate() {
+        let mark = scene.nodes[mode].log.mark();
+        scene.hand_in(round);
+        scene.nodes[mode].expect(mark, LONG, &[&format!("{round}-large"), point]);
+        scene.strike(victim);
+    }
+    scene.all_over(POINTS.len());
+}
+
+#[test]
+fn upload_is_killed_at_any_point() {
+    kill_at_every_point(Victim::Upload);
+}
+
+#[test]
+fn central_is_killed_at_any_point() {
+    kill_at_every_point(Victim::Central);
+}
+
+#[test]
+fn download_is_killed_at_any_point() {
+    kill_at_every_point(Victim::Download);
+}
+
+#[test]
+fn the_broker_is_killed_at_any_point() {
+    kill_at_every_point(Victim::Broker);
+}
+
+#[test]
+fn sshd_is_killed_at_any_point() {
+    kill_at_every_point(Victim::Sshd);
+}
