@@ -177,7 +177,8 @@ impl Download {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
-        self.transfers.insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false });
+        self.transfers
+            .insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false });
     }
 
     fn line_up(&mut self, id: TransferId) {
