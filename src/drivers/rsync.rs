@@ -241,10 +241,12 @@ async fn follow(
             }
         };
         if !exchanged {
+            // The receiving half of a pull may still be about to say why.
             let _ = tokio::time::timeout(DRAIN_LIMIT, exchange).await;
         }
         ended
     };
+    drop(group);
     match ended {
         Ok(status) if halted && !status.success() => failed(Fault::Passing, "stopped"),
         Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location),
@@ -423,8 +425,15 @@ mod tests {
         };
         assert_eq!(file_list(&run), b"./-rf \xff\n\0./#b\0");
         let pull = Run { direction: Direction::Pull, ..run.clone() };
-        assert_eq!(file_list(&pull), format!("./{transfer}/-rf X\n\0./{transfer}/#b\0").into_bytes().as_slice().iter()
-            .map(|&byte| if byte == b'X' { 0xff } else { byte }).collect::<Vec<u8>>());
+        assert_eq!(
+            file_list(&pull),
+            format!("./{transfer}/-rf X\n\0./{transfer}/#b\0")
+                .into_bytes()
+                .as_slice()
+                .iter()
+                .map(|&byte| if byte == b'X' { 0xff } else { byte })
+                .collect::<Vec<u8>>()
+        );
         let settings = Settings {
             program: "rsync".into(),
             options: vec!["-z".to_owned()],

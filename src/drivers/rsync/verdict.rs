@@ -44,9 +44,13 @@ impl Failure<'_> {
         let has = |patterns: &[&str]| self.line_with(patterns).is_some();
         let passing = |text: String| Some((Fault::Passing, text));
         let lasting = |text: String| Some((Fault::Lasting, text));
-        if has(&["HOST IDENTIFICATION HAS CHANGED", "host key for", "Host key for"]) && has(&["has changed", "HAS CHANGED"]) {
+        if has(&["HOST IDENTIFICATION HAS CHANGED", "host key for", "Host key for"])
+            && has(&["has changed", "HAS CHANGED"])
+        {
             let place = self.offending_key().unwrap_or_else(|| "known_hosts".to_owned());
-            return lasting(format!("the host key of {host} has changed: if that is right, replace the old one in {place}"));
+            return lasting(format!(
+                "the host key of {host} has changed: if that is right, replace the old one in {place}"
+            ));
         }
         if has(&["Host key verification failed", "host key is known for"]) {
             return lasting(format!(
@@ -70,7 +74,9 @@ impl Failure<'_> {
             return lasting(format!("the name {host} is not known here: check central_host on central, and the DNS"));
         }
         if has(&["timed out", "not responding"]) {
-            return passing(format!("{host} does not answer: check that it is up and that a firewall lets ssh through"));
+            return passing(format!(
+                "{host} does not answer: check that it is up and that a firewall lets ssh through"
+            ));
         }
         if has(&["No route to host", "Network is unreachable"]) {
             return passing(format!("{host} cannot be reached: check the network"));
@@ -86,7 +92,9 @@ impl Failure<'_> {
         let host = self.location.host();
         let lasting = |text: String| Some((Fault::Lasting, text));
         if self.line_with(&["is your shell clean"]).is_some() {
-            return lasting(format!("something else than rsync answers on {host}: its login scripts must print nothing"));
+            return lasting(format!(
+                "something else than rsync answers on {host}: its login scripts must print nothing"
+            ));
         }
         if let Some(line) = self.line_with(&["Failed to exec "]) {
             return lasting(format!("the program to connect to {host} cannot be started: {line}: check rsync_opts"));
@@ -106,19 +114,14 @@ impl Failure<'_> {
 
     fn by_code(&self) -> (Fault, String) {
         let host = self.location.host();
+        let ended = process::describe(self.status);
         let line = self.last_line();
+        let what = if line.is_empty() { ended } else { format!("{line} ({ended})") };
         match self.status.code() {
-            Some(1 | 4) => (Fault::Lasting, format!("rsync does not take its options: {line}: check rsync_opts")),
-            Some(code @ (2 | 3 | 11 | 22 | 126 | 127)) => {
-                (Fault::Lasting, format!("rsync with {host}: {line} (exit status {code})"))
-            }
-            Some(12 | 255) if line.is_empty() => (Fault::Passing, format!("the connection to {host} broke")),
+            Some(1 | 4) => (Fault::Lasting, format!("rsync does not take its options: {what}: check rsync_opts")),
+            Some(2 | 3 | 11 | 22 | 126 | 127) => (Fault::Lasting, format!("rsync with {host}: {what}")),
             Some(30 | 35) => (Fault::Passing, format!("{host} has sent nothing for too long, so rsync gave up")),
-            _ => {
-                let ended = process::describe(self.status);
-                let text = if line.is_empty() { ended } else { format!("{line} ({ended})") };
-                (Fault::Passing, format!("rsync with {host}: {text}"))
-            }
+            _ => (Fault::Passing, format!("rsync with {host}: {what}")),
         }
     }
 
@@ -146,7 +149,8 @@ impl Failure<'_> {
     /// The last line that says something, or else what rsync makes of it all.
     fn last_line(&self) -> String {
         let says_nothing = |line: &&str| {
-            let echoes = ["rsync error:", "connection unexpectedly closed", "write error: Broken pipe", "rsync manpage"];
+            let echoes =
+                ["rsync error:", "connection unexpectedly closed", "write error: Broken pipe", "rsync manpage"];
             line.trim().is_empty() || echoes.iter().any(|echo| line.contains(echo))
         };
         let lines = || self.complaints.lines();
@@ -198,7 +202,8 @@ mod tests {
             ("client_loop: send disconnect: Broken pipe", "the connection to syn@central broke"),
             ("kex_exchange_identification: read: Connection reset by peer", "the connection to syn@central broke"),
         ] {
-            let (fault, text) = failed(255, &format!("{line}\nrsync error: unexplained error (code 255) at io.c(285)\n"));
+            let (fault, text) =
+                failed(255, &format!("{line}\nrsync error: unexplained error (code 255) at io.c(285)\n"));
             assert_eq!(fault, Fault::Passing, "{line}");
             assert!(text.contains(expected), "{text}");
         }
@@ -235,8 +240,12 @@ mod tests {
         let (fault, text) = failed(2, "rsync error: protocol incompatibility (code 2) at compat.c(625)\n");
         assert_eq!(fault, Fault::Lasting);
         assert!(text.contains("protocol incompatibility"), "{text}");
-        let (fault, text) = failed(1, "rsync: --nonsense: unknown option\nrsync error: syntax or usage error (code 1)\n");
+        let (fault, text) =
+            failed(1, "rsync: --nonsense: unknown option\nrsync error: syntax or usage error (code 1)\n");
         assert_eq!(fault, Fault::Lasting);
-        assert_eq!(text, "rsync does not take its options: --nonsense: unknown option: check rsync_opts");
+        assert_eq!(
+            text,
+            "rsync does not take its options: --nonsense: unknown option (exit status 1): check rsync_opts"
+        );
     }
 }
