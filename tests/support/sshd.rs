@@ -5,6 +5,7 @@
 //! To use it: `mod support { pub mod sshd; }` in the test program.
 
 #![allow(dead_code, unreachable_pub, reason = "no test program uses all of it")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, TcpListener};
@@ -83,8 +84,11 @@ impl Sshd {
 
     /// The same with something wrong.
     pub fn ssh_with(&self, port: u16, key: &Path, known_hosts: &Path) -> String {
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        let user = String::from_utf8(user).unwrap();
+        let user = user.trim_end();
         format!(
-            "ssh -F /dev/null -p {port} -i {} -o UserKnownHostsFile={} -o GlobalKnownHostsFile=/dev/null \
+            "ssh -F /dev/null -o User={user} -p {port} -i {} -o UserKnownHostsFile={} -o GlobalKnownHostsFile=/dev/null \
              -o IdentitiesOnly=yes -o IdentityAgent=none -o StrictHostKeyChecking=yes -o BatchMode=yes \
              -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o ConnectTimeout=20",
             key.display(),
