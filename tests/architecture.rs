@@ -103,7 +103,11 @@ fn drivers_do_not_know_each_other() {
             let rest = &code[at + start.len()..];
             let end = rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '_').unwrap_or(rest.len());
             let other = &rest[..end];
-            assert!(other.is_empty() || other == first || shared.contains(&other), "{}: knows driver {other:?}", path.display());
+            assert!(
+                other.is_empty() || other == first || shared.contains(&other),
+                "{}: knows driver {other:?}",
+                path.display()
+            );
         }
     }
 }
