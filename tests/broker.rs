@@ -2,7 +2,7 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::sync::OnceLock;
 use std::thread;
@@ -325,6 +325,22 @@ async fn each_failure_to_connect_says_what_it_is() {
             assert!(reason.detail().contains(&place), "{place}: {reason}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_silent_port_is_hung_up_on() {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let mut settings = settings(shared(), "test0", &node(Mode::Upload, "alpha"));
+    settings.port = listener.local_addr().unwrap().port();
+    let mut peer = Peer::start(settings);
+    let (mut stream, _) = tokio::task::spawn_blocking(move || listener.accept().unwrap()).await.unwrap();
+    assert!(peer.reason().await.detail().contains("no answer"));
+    let heard = tokio::task::spawn_blocking(move || {
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let mut heard = Vec::new();
+        stream.read_to_end(&mut heard).map(|_| heard)
+    });
+    assert_eq!(heard.await.unwrap().unwrap(), b"AMQP\0\0\x09\x01", "then the end, and nothing waits for more");
 }
 
 #[tokio::test]

@@ -23,7 +23,7 @@ setsid /usr/lib/rabbitmq/bin/rabbitmq-server </dev/null >"$DIRECTORY/out" 2>&1 &
 server=$!
 echo $server >"$DIRECTORY/session"
 read -r told
-kill -9 -- -$server 2>/dev/null
+kill -s KILL -- -$server
 wait $server
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     epmd -port "$ERL_EPMD_PORT" -kill >/dev/null 2>&1 && break
@@ -159,9 +159,11 @@ impl Rabbit {
     }
 
     fn run(&mut self) {
-        let mut command = Command::new("sh");
+        // A session of its own, so that no signal to the test reaches it and keeps it from its work.
+        let mut command = Command::new("setsid");
         self.environment(&mut command);
-        let keeper = command.args(["-c", KEEPER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let keeper =
+            command.args(["sh", "-c", KEEPER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         self.keeper = Some(keeper.spawn().unwrap());
         let began = Instant::now();
         while !answers(self.port()) {
