@@ -1,6 +1,7 @@
 //! A private RabbitMQ: its own ports, directory, epmd and cookie, gone with the test that started it.
 
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::disallowed_methods, reason = "nothing tells when another program listens")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
