@@ -120,6 +120,7 @@ fn is_at_rest(node: &Node, stage: &str) {
 }
 
 /// The share of a processor in the first window in which it is at rest, or in the last one of many.
+#[expect(clippy::disallowed_methods, reason = "rest is measured over time: there is no event to wait for")]
 fn quiet_share(node: &Node) -> f64 {
     let deadline = Instant::now() + LONG;
     loop {
