@@ -159,6 +159,7 @@ impl Rabbit {
             .env("RABBITMQ_CTL_ERL_ARGS", cookie);
     }
 
+    #[allow(clippy::disallowed_methods, reason = "nothing tells when RabbitMQ begins to listen")]
     fn run(&mut self) {
         // A session of its own, so that no signal to the test reaches it and keeps it from its work.
         let mut command = Command::new("setsid");
