@@ -7,6 +7,7 @@ use synkler::machine::{Address, Cause, ENTRY_LIMIT, Input, Mode, Node, Reason, W
 
 use crate::checker::Promise;
 use crate::sim::{Sim, What};
+use crate::tally::Deed;
 use crate::trace::trace;
 
 /// Where a letter is.
@@ -88,11 +89,13 @@ impl Sim {
                 continue;
             }
             if self.rng.chance(self.plan.loss) {
+                self.tally.count(Deed::WordLost);
                 trace!(self, Some(from), "   (lost on the way to {})", self.nodes[receiver].label);
                 continue;
             }
             self.post(from, receiver, words.clone());
             if self.rng.chance(self.plan.twice) {
+                self.tally.count(Deed::WordDoubled);
                 self.post(from, receiver, words.clone());
             }
         }
@@ -137,6 +140,7 @@ impl Sim {
             return;
         }
         self.nodes[node].connected = false;
+        self.tally.count(Deed::SessionLost);
         let (now, rng) = (self.now, &mut self.rng);
         let mut lost = Vec::new();
         for (id, letter) in &mut self.broker.letters {
@@ -144,10 +148,12 @@ impl Sim {
                 lost.push(*id);
             }
             if letter.to == node && matches!(letter.place, Where::Handed(_)) {
+                self.tally.count(Deed::WordRedelivered);
                 letter.place = Where::Queued;
             }
         }
         for id in lost {
+            self.tally.count(Deed::UnconfirmedLost);
             self.broker.letters.remove(&id);
         }
     }

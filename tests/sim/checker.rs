@@ -5,7 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use synkler::machine::{Address, ItemName, Mode, NodeName, Record, Row, TransferId, Words};
 
 use crate::daemon::Role;
+use crate::journal::Journal;
 use crate::sim::Sim;
+use crate::tally::Deed;
 use crate::trace::{Trace, row as show_row};
 use crate::world::{Bytes, Final, Stamp, Version, World, stamp_of};
 
@@ -60,6 +62,8 @@ pub(crate) struct Fate {
     pub(crate) placed: BTreeMap<usize, u64>,
     /// Central has said that it holds it.
     pub(crate) received: bool,
+    /// Central has lawfully said that its source may go.
+    released: bool,
     /// Its copy on central was spoilt from outside.
     rotted: bool,
     withdrawn: bool,
@@ -75,7 +79,7 @@ impl Fate {
 
     fn is_delivered(&self) -> bool {
         let everywhere = |required: &Vec<usize>| required.iter().all(|download| self.placed.contains_key(download));
-        self.required.as_ref().is_some_and(everywhere)
+        self.released || self.required.as_ref().is_some_and(everywhere)
     }
 }
 
@@ -87,12 +91,30 @@ pub(crate) struct Checker {
     delivered: BTreeSet<(usize, Stamp)>,
     /// What could not be removed though it is over is swept at the next start.
     pub(crate) unswept: BTreeSet<TransferId>,
+    /// Nodes that have lost their journal.
+    forgetful: BTreeSet<usize>,
     looked: u32,
 }
 
 impl Checker {
-    pub(crate) fn placements(&self) -> u64 {
-        self.fates.values().map(|fate| fate.placed.len() as u64).sum()
+    /// A node has died: whether a script that was to start has started, nobody knows.
+    pub(crate) fn died(&mut self, node: usize, journal: &Journal) {
+        for row in journal.unfinished().filter(|row| row.cleaned) {
+            if let Some(fate) = self.fates.get_mut(&row.transfer) {
+                fate.scripted.insert(node);
+            }
+        }
+    }
+
+    /// A node has lost its journal: what it had promised to remember may happen again.
+    pub(crate) fn forgot(&mut self, node: usize) {
+        self.forgetful.insert(node);
+        if node == 0 {
+            for fate in self.fates.values_mut() {
+                fate.required = None;
+                fate.received = false;
+            }
+        }
     }
 
     pub(crate) fn rotted(&mut self, transfer: TransferId) {
@@ -129,7 +151,11 @@ impl Sim {
 
     /// A record is about to be committed.
     pub(crate) fn check_record(&mut self, node: usize, record: &Record) {
-        let Record::Transfer(row) = record else { return };
+        let row = match record {
+            Record::Transfer(row) => row,
+            Record::Kept(_) => return self.tally.count(Deed::Kept),
+            _ => return,
+        };
         // What was given up may come back by way of another central; what was handed over may not.
         let revived = |old: &Row| old.stage == "closed" && row.stage != "closed";
         if self.nodes[node].journal.rows.get(&row.transfer).is_some_and(revived) {
@@ -169,6 +195,7 @@ impl Sim {
             required: None,
             placed: BTreeMap::new(),
             received: false,
+            released: false,
             rotted: false,
             withdrawn: false,
             scripted: BTreeSet::new(),
@@ -256,7 +283,9 @@ impl Sim {
     }
 
     fn check_release(&mut self, node: usize, id: TransferId) {
-        if !self.checker.fates.get(&id).is_some_and(Fate::is_delivered) {
+        if let Some(fate) = self.checker.fates.get_mut(&id).filter(|fate| fate.is_delivered()) {
+            fate.released = true;
+        } else {
             self.violate(Promise::Word, node, || format!("{id} is released before it is delivered"));
         }
     }
@@ -267,7 +296,9 @@ impl Sim {
             return;
         }
         fate.withdrawn = true;
-        if fate.received && !fate.rotted {
+        let forgot = self.checker.forgetful.contains(&node);
+        self.tally.count(Deed::Withdrawn);
+        if fate.received && !fate.rotted && !forgot {
             self.violate(Promise::Lost, node, || format!("{id} is withdrawn though central holds it"));
         }
     }
@@ -308,10 +339,11 @@ impl Sim {
         let fates = &self.checker.fates;
         let before = old.from.and_then(|old| fates.get(&old));
         let lawful = match (before, fates.get(&id)) {
-            (Some(before), Some(new)) => before.upload == new.upload && before.stamp() < new.stamp() && !old.touched,
+            (Some(before), Some(new)) => before.upload == new.upload && before.stamp() <= new.stamp() && !old.touched,
             _ => false,
         };
-        if !lawful {
+        // A receiver that has lost its journal does not know what came first.
+        if !lawful && (old.touched || !self.checker.forgetful.contains(&node)) {
             self.violate(Promise::Overwritten, node, || format!("{id} takes the place of {old:?}"));
         }
     }
@@ -325,10 +357,14 @@ impl Sim {
         if bytes != Bytes::Whole(fate.version) || fate.name != name {
             return self.violate(Promise::FinalName, node, || format!("{id} shows {bytes:?}"));
         }
-        let first = fate.placed.insert(download, now).is_none();
+        let first = !fate.placed.contains_key(&download);
+        fate.placed.entry(download).or_insert(now);
         let again = fate.stamps.iter().any(|stamp| self.checker.delivered.contains(&(download, *stamp)));
         self.checker.delivered.extend(fate.stamps.iter().map(|stamp| (download, *stamp)));
-        if again || !first {
+        // A receiver or a source that has lost its journal may have it delivered again.
+        let upload = 1 + fate.upload;
+        let excused = self.checker.forgetful.contains(&node) || self.checker.forgetful.contains(&upload) && first;
+        if (again || !first) && !excused {
             self.violate(Promise::Twice, node, || format!("{id} is delivered again"));
         }
     }
@@ -337,7 +373,7 @@ impl Sim {
     pub(crate) fn check_drop(&mut self, node: usize, id: TransferId) {
         let Some(fate) = self.checker.fates.get(&id) else { return };
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
-        if held != Some(Bytes::Whole(fate.version)) || fate.withdrawn {
+        if held != Some(Bytes::Whole(fate.version)) || fate.withdrawn || self.checker.forgetful.contains(&node) {
             return;
         }
         let last = fate.placed.values().max().copied().unwrap_or_default();

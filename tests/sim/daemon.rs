@@ -13,6 +13,7 @@ use crate::drivers::Op;
 use crate::journal::Journal;
 use crate::plan::Script;
 use crate::sim::{Sim, What};
+use crate::tally::Deed;
 use crate::trace::{self, trace};
 use crate::world::Stamp;
 
@@ -96,6 +97,7 @@ impl Sim {
             return;
         }
         trace!(self, Some(node), "== starts");
+        self.set_clock(node);
         let seed = self.rng.next();
         let machine = match self.machine(node, seed) {
             Ok(machine) => machine,
@@ -115,6 +117,16 @@ impl Sim {
         }
         self.reconnect(node);
         self.drain(node);
+    }
+
+    /// The clock goes on while a daemon runs; while it is down, somebody may set it. Central's is never set
+    /// ahead here, because retention would be shorter by as much.
+    fn set_clock(&mut self, node: usize) {
+        if self.plan.clock_jumps && !self.calm && self.rng.chance(500) {
+            let ahead = if node == 0 { 0 } else { 1_800_000 };
+            let low = self.plan.skew_ms[node].saturating_sub(600_000);
+            self.plan.skew_ms[node] = self.rng.between(low, self.plan.skew_ms[node] + ahead);
+        }
     }
 
     fn machine(&self, node: usize, seed: u64) -> Result<Machine, BadRow> {
@@ -153,11 +165,13 @@ impl Sim {
             return;
         }
         trace!(self, Some(node), "== crashes");
+        self.tally.count(Deed::Crash);
         self.end_session(node);
         let ops = std::mem::take(&mut self.nodes[node].ops);
         for op in ops.into_values() {
             self.abandon(node, op);
         }
+        self.checker.died(node, &self.nodes[node].journal);
         let daemon = &mut self.nodes[node];
         daemon.machine = None;
         daemon.inbox.clear();
@@ -227,6 +241,7 @@ impl Sim {
         };
         if !alive() {
             trace!(self, Some(node), "   (before the commit)");
+            self.tally.count(Deed::CrashBeforeCommit);
             return self.crash(node);
         }
         for record in &records {
@@ -245,6 +260,7 @@ impl Sim {
             trace!(self, Some(node), "{}", trace::effect(&effect));
             self.perform(node, effect);
             if !alive() {
+                self.tally.count(Deed::CrashBetweenEffects);
                 return self.crash(node);
             }
             if self.violation.is_some() {

@@ -10,6 +10,7 @@ use crate::checker::Promise;
 use crate::daemon::Role;
 use crate::plan::Script;
 use crate::sim::{Sim, What};
+use crate::tally::Deed;
 use crate::trace::trace;
 use crate::world::{SPOOL_SIZE, signature, stamp_of};
 
@@ -121,6 +122,9 @@ impl Sim {
 
     fn finish(&mut self, node: usize, op: Op) -> Input {
         let fails = self.rng.chance(self.plan.storage_fails);
+        if fails {
+            self.tally.count(Deed::StorageFailed);
+        }
         match op {
             Op::Hash { item, signature } => Input::Hashed { outcome: self.hash(node, &item, signature), item },
             Op::Look { transfer, item } => Input::Looked { transfer, sight: self.look_at(node, &item) },
@@ -272,10 +276,12 @@ impl Sim {
         };
         if running.halted {
             self.break_off(node, &running);
+            self.tally.count(Deed::RunHalted);
             return failed(Fault::Passing, "stopped");
         }
         if self.world.ssh_down || running.fails_at == Some(running.through) {
             self.break_off(node, &running);
+            self.tally.count(Deed::RunFailed);
             return if self.rng.chance(300) {
                 failed(Fault::Lasting, LASTING)
             } else {

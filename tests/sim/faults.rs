@@ -1,10 +1,12 @@
 //! What befalls the world: users who change their minds, owners who tidy up, links and hosts that die.
 
-use synkler::machine::{Cause, Input};
+use synkler::machine::{Cause, Input, JournalId};
 
 use crate::daemon::Role;
 use crate::drivers::Op;
+use crate::journal::Journal;
 use crate::sim::{Sim, What};
+use crate::tally::Deed;
 use crate::trace::trace;
 use crate::world::{Bytes, Final};
 
@@ -50,6 +52,8 @@ pub(crate) enum Act {
         touch: bool,
     },
     Crash(usize),
+    /// A node crashes and its journal is lost.
+    Wipe(usize),
     Session(usize),
     Broker {
         down: bool,
@@ -99,6 +103,8 @@ impl Sim {
             Act::Take { download: sim.rng.index(downloads), name: sim.rng.index(names), touch }
         });
         self.spread(crashes, |sim| Act::Crash(sim.rng.index(nodes)));
+        let wipes = self.plan.acts.wipes;
+        self.spread(wipes, |sim| Act::Wipe(sim.rng.index(nodes)));
         self.spread(sessions, |sim| Act::Session(sim.rng.index(nodes)));
         self.spread(rot, |sim| Act::Rot { vanish: sim.rng.chance(300) });
         self.spans(broker, |_| (Act::Broker { down: true }, Act::Broker { down: false }));
@@ -185,14 +191,21 @@ impl Sim {
                 }
             }
             Act::Crash(node) => self.crash(node),
+            Act::Wipe(node) => self.wipe(node),
             Act::Session(node) => self.drop_session(node),
             Act::Broker { down } => self.set_broker(down),
             Act::Ssh { down } => self.world.ssh_down = down,
-            Act::Full { node, full } => match self.nodes[node].role {
-                Role::Download(download) => self.world.receivers[download].full = full,
-                Role::Central | Role::Upload(_) => self.world.spool.full = full,
-            },
-            Act::Pause { node, paused } => self.push(node, Input::Pause(paused), None),
+            Act::Full { node, full } => {
+                self.tally.count(Deed::DiskFull);
+                match self.nodes[node].role {
+                    Role::Download(download) => self.world.receivers[download].full = full,
+                    Role::Central | Role::Upload(_) => self.world.spool.full = full,
+                }
+            }
+            Act::Pause { node, paused } => {
+                self.tally.count(Deed::Paused);
+                self.push(node, Input::Pause(paused), None);
+            }
             Act::Rot { vanish } => self.rot(vanish),
         }
     }
@@ -273,11 +286,21 @@ impl Sim {
         }
     }
 
+    /// A node loses its journal, and with it what it knew of others' transfers and of its own.
+    fn wipe(&mut self, node: usize) {
+        self.tally.count(Deed::Forgotten);
+        self.crash(node);
+        let id = JournalId(self.rng.next() as u32);
+        self.nodes[node].journal = Journal::new(id);
+        self.checker.forgot(node);
+    }
+
     fn rot(&mut self, vanish: bool) {
         let count = self.world.spool.held.len();
         let number = self.rng.index(count);
         let Some(transfer) = self.world.spool.held.keys().nth(number).copied() else { return };
         self.checker.rotted(transfer);
+        self.tally.count(Deed::Rotted);
         let stamp = self.world.stamp();
         if vanish {
             self.world.spool.held.remove(&transfer);
@@ -320,7 +343,8 @@ impl Sim {
                 let Some(entry) = self.world.receivers[download].finals.get(&name) else { continue };
                 let rows = &self.nodes[node].journal.rows;
                 let row = entry.from.and_then(|transfer| rows.get(&transfer));
-                if row.is_none_or(|row| row.finished.is_some()) && !self.is_guarded(node, name) {
+                let blocks = row.and_then(|row| row.reason.as_ref()).is_some_and(|why| why.cause() == Cause::NameTaken);
+                if (blocks || row.is_none_or(|row| row.finished.is_some())) && !self.is_guarded(node, name) {
                     self.world.receivers[download].finals.remove(&name);
                 }
             }
@@ -332,6 +356,7 @@ impl Sim {
             for view in views.iter().filter(|view| view.reason.cause() == Cause::Disputed) {
                 let name = self.world.name_index(&view.name);
                 if !self.is_guarded(node, name) {
+                    self.tally.count(Deed::Disputed);
                     trace!(self, Some(node), "-- its user takes {:?} away", view.name);
                     self.world.take_away(upload, name);
                     self.user_changed(upload, name);

@@ -12,6 +12,7 @@ use crate::drivers::Running;
 use crate::plan::Script;
 use crate::sabotage::Sabotage;
 use crate::sim::Sim;
+use crate::tally::Deed;
 use crate::trace::trace;
 use crate::world::{Bytes, Copy, Final, signature, stamp_of};
 
@@ -30,11 +31,13 @@ impl Sim {
             Role::Upload(_) | Role::Central => !self.world.spool.full,
         };
         let Some(mut copy) = from.filter(|_| room && !self.rng.chance(self.plan.runs_skip)) else {
+            self.tally.count(Deed::RunShort);
             // Mostly it says so.
             running.partial |= !self.rng.chance(100) || self.calm;
             return;
         };
         if self.rng.chance(self.plan.runs_spoil) {
+            self.tally.count(Deed::RunSpoilt);
             copy.bytes = Bytes::Spoilt(self.world.stamp());
             if self.rng.chance(500) {
                 copy.looks = None;
@@ -188,20 +191,24 @@ impl Sim {
                     entry.touched = false;
                     entry.stamp
                 });
+                self.tally.count(Deed::PlacedBefore);
                 return PlaceOutcome::Placed(signature(stamp.unwrap_or_default()));
             }
         };
         if let Some(old) = standing {
             let blind = self.sabotage == Some(Sabotage::PlaceOverwrites);
             if !blind && replace.map(stamp_of) != Some(old.stamp) {
+                self.tally.count(Deed::Occupied);
                 return PlaceOutcome::Occupied;
             }
+            self.tally.count(Deed::Replaced);
             self.check_replaced(node, transfer, old);
         }
         let stamp = self.world.stamp();
         let entry = Final { bytes: staged.bytes, inode, stamp, from: Some(transfer), touched: false };
         self.world.receivers[download].staging.insert(transfer, None);
         self.world.receivers[download].finals.insert(name, entry);
+        self.tally.count(Deed::Placed);
         trace!(self, Some(node), "** {transfer} stands under its final name");
         self.check_placed(node, download, transfer, name, staged.bytes);
         if fails { PlaceOutcome::Failed(storage()) } else { PlaceOutcome::Placed(signature(stamp)) }
@@ -250,6 +257,7 @@ impl Sim {
         let name = self.world.name_index(item);
         let failed = |text: &str| Err(Reason::with(Cause::Cleanup, text));
         if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(700) {
+            self.tally.count(Deed::ScriptFailed);
             return failed("exit code 1");
         }
         let stands = match self.nodes[node].role {

@@ -31,6 +31,8 @@ pub(crate) struct Plan {
     pub(crate) receivers: bool,
     /// How far each node's clock is ahead.
     pub(crate) skew_ms: Vec<u64>,
+    /// Clocks are set anew while a daemon is down.
+    pub(crate) clock_jumps: bool,
     pub(crate) scripts: Vec<Script>,
     /// A script fails where its item is missing.
     pub(crate) strict: bool,
@@ -71,6 +73,8 @@ pub(crate) struct Acts {
     pub(crate) full: u64,
     pub(crate) pauses: u64,
     pub(crate) rot: u64,
+    /// A node loses its journal.
+    pub(crate) wipes: u64,
 }
 
 impl Plan {
@@ -95,6 +99,7 @@ impl Plan {
             full: rate(2),
             pauses: rate(2),
             rot: rate(2),
+            wipes: if rate(100) > 90 { 1 } else { 0 },
             writes: rng.between(1, 9),
         };
         let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Removes, Script::Leaves, Script::None]);
@@ -109,6 +114,7 @@ impl Plan {
             free_permille: rng.pick(&[0, 50, 300]),
             receivers: rng.chance(600),
             skew_ms: (0..nodes).map(|_| if rng.chance(300) { rng.below(7_200_000) } else { 0 }).collect(),
+            clock_jumps: rng.chance(200),
             scripts: (0..nodes).map(|_| script(rng)).collect(),
             strict: rng.chance(700),
             loss,

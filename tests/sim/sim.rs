@@ -13,6 +13,7 @@ use crate::faults::Act;
 use crate::plan::Plan;
 use crate::rng::Rng;
 use crate::sabotage::Sabotage;
+use crate::tally::Tally;
 use crate::trace::{Trace, trace};
 use crate::world::World;
 
@@ -70,6 +71,7 @@ pub(crate) struct Sim {
     pub(crate) sabotage: Option<Sabotage>,
     pub(crate) violation: Option<Violation>,
     pub(crate) calm: bool,
+    pub(crate) tally: Tally,
     /// How many acts are still to come.
     acts: u32,
     deadline: u64,
@@ -81,7 +83,7 @@ pub(crate) struct Outcome {
     pub(crate) violation: Option<Violation>,
     pub(crate) trace: Vec<String>,
     pub(crate) events: u64,
-    pub(crate) placed: u64,
+    pub(crate) tally: Tally,
 }
 
 /// Runs the schedule of a seed.
@@ -89,12 +91,11 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tracing: bool) -> Outco
     let mut sim = Sim::new(seed, sabotage, tracing);
     sim.set_up();
     while sim.violation.is_none() && sim.step() {}
-    let placed = sim.checker.placements();
     Outcome {
         violation: sim.violation,
         trace: sim.trace.map(|trace| trace.lines).unwrap_or_default(),
         events: sim.count,
-        placed,
+        tally: sim.tally,
     }
 }
 
@@ -123,6 +124,7 @@ impl Sim {
             sabotage,
             violation: None,
             calm: false,
+            tally: Tally::default(),
             acts: 0,
             deadline: u64::MAX,
             quiet: None,
