@@ -3,225 +3,29 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, clippy::print_stdout)]
 
 mod support {
+    pub mod rsync;
     pub mod sshd;
 }
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
+use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
 use rustix::process::{Pid, Signal};
-use support::sshd::{HOST, Sshd, alive, comm, descendants, make_key};
-use synkler::drivers::rsync::{Rsync, Settings, VersionError};
-use synkler::machine::{
-    Cause, Direction, Fault, Input, ItemName, Location, Reason, Run, RunId, RunOutcome, TransferId,
-};
+use support::rsync::{BIG, Bench, assert_same, gone, kill, script, tree};
+use support::sshd::{Sshd, comm, descendants};
+use synkler::drivers::rsync::Rsync;
+use synkler::machine::{Cause, Direction, Fault, Input, Location, Reason, RunId, RunOutcome};
 use tokio::sync::mpsc;
-
-/// Longer than anything here takes on a loaded machine.
-const LONG: Duration = Duration::from_secs(120);
-
-const BIG: usize = 60_000_000;
-
-/// A driver between `files` and `staging` on one side and `spool` on the other, all in one directory.
-struct Bench {
-    dir: tempfile::TempDir,
-    settings: Settings,
-    rsync: Rsync,
-    events: mpsc::Receiver<Input>,
-    runs: u64,
-}
-
-impl Bench {
-    fn new(options: &[String]) -> Self {
-        let dir = tempfile::tempdir().unwrap();
-        for name in ["files", "staging", "spool", "spool/in", "spool/held"] {
-            fs::create_dir(dir.path().join(name)).unwrap();
-        }
-        let settings = Settings {
-            program: "/usr/bin/rsync".into(),
-            options: options.to_vec(),
-            file_dir: dir.path().join("files"),
-            staging_dir: dir.path().join("staging"),
-        };
-        let (sender, events) = mpsc::channel(64);
-        Self { rsync: Rsync::new(settings.clone(), sender), dir, settings, events, runs: 0 }
-    }
-
-    fn over(sshd: &Sshd, more: &[&str]) -> Self {
-        let mut options = vec![format!("--rsh={}", sshd.ssh())];
-        options.extend(more.iter().map(|option| (*option).to_owned()));
-        Self::new(&options)
-    }
-
-    /// The same directories with other settings.
-    fn change(&mut self, change: impl FnOnce(&mut Settings)) {
-        change(&mut self.settings);
-        let (sender, events) = mpsc::channel(64);
-        self.rsync = Rsync::new(self.settings.clone(), sender);
-        self.events = events;
-    }
-
-    fn path(&self, name: impl AsRef<Path>) -> PathBuf {
-        self.dir.path().join(name)
-    }
-
-    fn location(&self, name: &str) -> Location {
-        Location::new(HOST, self.path(name).to_str().unwrap()).unwrap()
-    }
-
-    fn start_at(&mut self, direction: Direction, location: Location, names: &[&[u8]]) -> RunId {
-        self.runs += 1;
-        let id = RunId(self.runs);
-        let batch = names.iter().map(|name| (transfer(), ItemName::new(name).unwrap())).collect();
-        self.rsync.start(Run { id, direction, location, batch });
-        id
-    }
-
-    /// Pushes to `spool/in/1` or pulls from `spool/held`.
-    fn start(&mut self, direction: Direction, names: &[&[u8]]) -> RunId {
-        let location = match direction {
-            Direction::Push => self.location("spool/in/1"),
-            Direction::Pull => self.location("spool/held"),
-        };
-        self.start_at(direction, location, names)
-    }
-
-    async fn next(&mut self) -> Input {
-        tokio::time::timeout(LONG, self.events.recv()).await.expect("an answer in time").unwrap()
-    }
-
-    async fn ran(&mut self) -> RunOutcome {
-        loop {
-            match self.next().await {
-                Input::Progress { run, .. } => assert_eq!(run, RunId(self.runs)),
-                Input::Ran { run, outcome } => {
-                    assert_eq!(run, RunId(self.runs));
-                    return outcome;
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    /// Waits until the run is at work and not about to be done.
-    async fn under_way(&mut self) {
-        loop {
-            match self.next().await {
-                Input::Progress { bytes, .. } if bytes > 5_000_000 => return,
-                Input::Progress { .. } => {}
-                other => panic!("{other:?}"),
-            }
-        }
-    }
-
-    async fn push(&mut self, names: &[&[u8]]) -> RunOutcome {
-        self.start(Direction::Push, names);
-        self.ran().await
-    }
-
-    /// The run must fail, for this host, and as no fault of storage.
-    async fn failure(&mut self) -> (Fault, String) {
-        fs::write(self.path("files/x"), "x").unwrap();
-        match self.push(&[b"x"]).await {
-            RunOutcome::Failed(fault, reason) => {
-                assert_eq!(reason.cause(), Cause::Transport);
-                (fault, reason.detail().to_owned())
-            }
-            other => panic!("{other:?}"),
-        }
-    }
-
-    /// Puts one big file where a run of this direction takes it from; where it goes to is returned.
-    fn big_file(&self, direction: Direction) -> PathBuf {
-        let mut random = vec![0; BIG];
-        let mut state = 1_u64;
-        for chunk in random.chunks_exact_mut(8) {
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            chunk.copy_from_slice(&(state ^ (state >> 29)).to_le_bytes());
-        }
-        let (source, target) = match direction {
-            Direction::Push => (self.path("files"), self.path("spool/in/1")),
-            Direction::Pull => (self.held(), self.staged()),
-        };
-        fs::create_dir_all(&source).unwrap();
-        fs::write(source.join("big"), random).unwrap();
-        target
-    }
-
-    fn held(&self) -> PathBuf {
-        self.path("spool/held").join(transfer().to_string())
-    }
-
-    fn staged(&self) -> PathBuf {
-        self.path("staging").join(transfer().to_string())
-    }
-
-    /// The local rsync and all that it has started.
-    fn local(&self) -> Vec<Pid> {
-        let dir = self.dir.path().as_os_str().as_bytes();
-        let of_this_test = |pid: &Pid| {
-            let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            line.windows(dir.len()).any(|part| part == dir) && !line.windows(8).any(|part| part == b"--server")
-        };
-        descendants(std::process::id()).into_iter().filter(of_this_test).collect()
-    }
-}
-
-fn transfer() -> TransferId {
-    TransferId::mint(1_700_000_000_000, [7; 10])
-}
 
 fn stopped() -> RunOutcome {
     RunOutcome::Failed(Fault::Passing, Reason::with(Cause::Transport, "stopped"))
-}
-
-/// Every entry below a directory: path, kind and mode, mtime, and bytes or link target.
-fn tree(dir: &Path) -> Vec<(PathBuf, u32, SystemTime, Vec<u8>)> {
-    let mut found = Vec::new();
-    let mut open = vec![dir.to_owned()];
-    while let Some(next) = open.pop() {
-        for entry in fs::read_dir(&next).unwrap() {
-            let path = entry.unwrap().path();
-            let meta = path.symlink_metadata().unwrap();
-            let content = if meta.is_dir() {
-                open.push(path.clone());
-                Vec::new()
-            } else if meta.is_symlink() {
-                fs::read_link(&path).unwrap().into_os_string().into_vec()
-            } else {
-                fs::read(&path).unwrap()
-            };
-            found.push((path.strip_prefix(dir).unwrap().to_owned(), meta.mode(), meta.modified().unwrap(), content));
-        }
-    }
-    found.sort();
-    found
-}
-
-async fn gone(pids: &[Pid], limit: Duration) {
-    let deadline = Instant::now() + limit;
-    while let Some(pid) = pids.iter().find(|pid| alive(**pid)) {
-        assert!(Instant::now() < deadline, "{pid} ({:?}) is still there", comm(*pid));
-        tokio::time::sleep(Duration::from_millis(10)).await;
-    }
-}
-
-fn kill(pids: &[Pid], signal: Signal) {
-    assert!(!pids.is_empty());
-    for pid in pids {
-        let _ = rustix::process::kill_process(*pid, signal);
-    }
-}
-
-fn script(path: &Path, text: &str) {
-    fs::write(path, format!("#!/bin/sh\n{text}\n")).unwrap();
-    fs::set_permissions(path, fs::Permissions::from_mode(0o755)).unwrap();
 }
 
 const ODD_NAMES: &[&[u8]] = &[
@@ -278,11 +82,18 @@ async fn odd_names_and_trees_arrive_exactly_both_ways() {
     }
     symlink("../nowhere", files.join("dangling")).unwrap();
     symlink("sub/plain", tree_dir.join("link")).unwrap();
-    symlink(OsStr::from_bytes(b"\xff\n"), tree_dir.join("sub/odd-link")).unwrap();
+    let odd_link = tree_dir.join("sub/odd\nlink");
+    symlink(OsStr::from_bytes(b"\xff\n"), &odd_link).unwrap();
     script(&tree_dir.join("run"), "true");
     fs::write(files.join("shut"), "read-only").unwrap();
     fs::set_permissions(files.join("shut"), fs::Permissions::from_mode(0o400)).unwrap();
     fs::set_permissions(tree_dir.join("sub/empty"), fs::Permissions::from_mode(0o750)).unwrap();
+    // rsync does not bother about the nanoseconds of a link or directory that is no older than its copy.
+    for link in ["dangling", "-tree/link"].map(|name| files.join(name)).iter().chain([&odd_link]) {
+        let long_ago = Timespec { tv_sec: 1_200_000_000, tv_nsec: 1 };
+        let times = Timestamps { last_access: long_ago, last_modification: long_ago };
+        rustix::fs::utimensat(CWD, link, &times, AtFlags::SYMLINK_NOFOLLOW).unwrap();
+    }
     for (dir, age) in [("-tree/sub/empty", 1), ("-tree/sub", 2), ("-tree", 3), ("plain", 4)] {
         let long_ago = SystemTime::UNIX_EPOCH + Duration::new(1_000_000_000 * age / 2, 123_456_789);
         fs::File::open(files.join(dir)).unwrap().set_modified(long_ago).unwrap();
@@ -294,20 +105,20 @@ async fn odd_names_and_trees_arrive_exactly_both_ways() {
 
     fs::write(bench.path("files/not-sent"), "x").unwrap();
     assert_eq!(bench.push(&names).await, RunOutcome::Complete);
-    assert_eq!(tree(&bench.path("spool/in/1")), expected);
+    assert_same(&tree(&bench.path("spool/in/1")), &expected);
     assert_eq!(fs::metadata(bench.path("spool/in/1")).unwrap().mode(), own_mode);
 
     fs::rename(bench.path("spool/in/1"), bench.held()).unwrap();
     fs::set_permissions(bench.held(), fs::Permissions::from_mode(0o700)).unwrap();
     bench.start(Direction::Pull, &names);
     assert_eq!(bench.ran().await, RunOutcome::Complete);
-    assert_eq!(tree(&bench.staged()), expected);
+    assert_same(&tree(&bench.staged()), &expected);
     assert_eq!(fs::metadata(bench.staged()).unwrap().mode(), own_mode);
 
     // A second run finds nothing to do and changes nothing.
     bench.start(Direction::Pull, &names);
     assert_eq!(bench.ran().await, RunOutcome::Complete);
-    assert_eq!(tree(&bench.staged()), expected);
+    assert_same(&tree(&bench.staged()), &expected);
 }
 
 #[tokio::test]
@@ -368,7 +179,7 @@ async fn resumes(victim: Victim, direction: Direction) {
     let moved: usize = log.lines().find_map(|line| line.split_once("moved ")?.1.parse().ok()).unwrap();
     assert!(moved < BIG - left[0].1 + BIG / 50, "{moved} moved, {} were there", left[0].1);
     let source = if direction == Direction::Push { bench.path("files") } else { bench.held() };
-    assert!(tree(&source) == tree(&target), "not the same");
+    assert_same(&tree(&target), &tree(&source));
 }
 
 #[tokio::test]
@@ -461,7 +272,7 @@ async fn stubborn_runs_are_gone_within_three_seconds_though_nobody_listens() {
 async fn a_background_process_that_keeps_the_output_does_not_hold_a_run_up() {
     let mut bench = Bench::new(&[]);
     let rsh = bench.path("rsh");
-    script(&rsh, "setsid sleep 60 & echo $! >\"$0.pid\"; exit 255");
+    script(&rsh, "setsid sleep 60 </dev/null >/dev/null & echo $! >\"$0.pid\"; exit 255");
     bench.change(|settings| settings.options = vec![format!("--rsh={}", rsh.display())]);
     let start = Instant::now();
     let (fault, _) = bench.failure().await;
@@ -469,64 +280,6 @@ async fn a_background_process_that_keeps_the_output_does_not_hold_a_run_up() {
     assert!(start.elapsed() < Duration::from_secs(30));
     let pid = fs::read_to_string(bench.path("rsh.pid")).unwrap().trim().parse().unwrap();
     kill(&[Pid::from_raw(pid).unwrap()], Signal::KILL);
-}
-
-#[tokio::test]
-async fn ssh_failures_say_what_to_do() {
-    let sshd = Sshd::start();
-    let (key, known) = (sshd.path("client_key"), sshd.path("known_hosts"));
-    let mut bench = Bench::new(&[]);
-    let mut with = async |ssh: String| {
-        bench.change(|settings| settings.options = vec![format!("--rsh={ssh}")]);
-        bench.failure().await
-    };
-
-    let refused = with(sshd.ssh_with(1, &key, &known)).await;
-    assert_eq!(
-        refused,
-        (Fault::Passing, format!("{HOST} refuses the connection: check that sshd runs there, and on which port"))
-    );
-
-    let other_key = sshd.path("other_key");
-    make_key(&other_key);
-    let (fault, text) = with(sshd.ssh_with(sshd.port(), &other_key, &known)).await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.starts_with(&format!("{HOST} rejects the login: add the public key")), "{text}");
-
-    let empty = sshd.path("empty");
-    fs::write(&empty, "").unwrap();
-    let unknown = format!("the host key of {HOST} is not known: add it to ~/.ssh/known_hosts");
-    let (fault, text) = with(sshd.ssh_with(sshd.port(), &key, &empty)).await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.starts_with(&unknown), "{text}");
-
-    // An ssh that would like to ask has nobody to ask, and says so at once.
-    let asking = format!("ssh -F /dev/null -p {} -o UserKnownHostsFile={}", sshd.port(), empty.display());
-    let (fault, text) = with(asking).await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.starts_with(&unknown), "{text}");
-
-    let changed = sshd.path("changed");
-    let public = fs::read_to_string(sshd.path("other_key.pub")).unwrap();
-    fs::write(&changed, format!("[{HOST}]:{} {public}", sshd.port())).unwrap();
-    let (fault, text) = with(sshd.ssh_with(sshd.port(), &key, &changed)).await;
-    assert_eq!(fault, Fault::Lasting);
-    let place = format!("replace the old one in {}:1", changed.display());
-    assert!(text.starts_with(&format!("the host key of {HOST} has changed")) && text.ends_with(&place), "{text}");
-
-    let (fault, text) = with("/no/such/ssh".to_owned()).await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.contains("/no/such/ssh") && text.ends_with("check rsync_opts"), "{text}");
-}
-
-#[tokio::test]
-async fn the_default_ssh_names_an_unknown_host() {
-    let mut bench = Bench::new(&[]);
-    fs::write(bench.path("files/x"), "x").unwrap();
-    let location = Location::new("no-such-host.invalid", "/srv").unwrap();
-    bench.start_at(Direction::Push, location, &[b"x"]);
-    let RunOutcome::Failed(_, reason) = bench.ran().await else { panic!() };
-    assert!(reason.detail().starts_with("the name no-such-host.invalid "), "{reason}");
 }
 
 #[tokio::test]
@@ -542,139 +295,6 @@ async fn an_ipv6_address_reaches_ssh_without_brackets() {
     assert_eq!(bench.ran().await, RunOutcome::Complete);
     assert_eq!(fs::read_to_string(bench.path("rsh.said")).unwrap(), "-l syn ::1\n");
     assert_eq!(fs::read(bench.path("spool/in/1/x")).unwrap(), b"x");
-}
-
-#[tokio::test]
-async fn remote_failures_say_what_to_do() {
-    let sshd = Sshd::start();
-
-    let mut bench = Bench::over(&sshd, &["--rsync-path=/no/such/rsync"]);
-    let (fault, text) = bench.failure().await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.starts_with(&format!("rsync cannot be started on {HOST}: ")), "{text}");
-    assert!(text.contains("/no/such/rsync") && text.ends_with("install it there"), "{text}");
-
-    let mut bench = Bench::over(&sshd, &["--rsync-path=echo welcome; rsync"]);
-    let (fault, text) = bench.failure().await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.ends_with("its login scripts must print nothing"), "{text}");
-
-    let mut bench = Bench::over(&sshd, &["--no-such-option"]);
-    let (fault, text) = bench.failure().await;
-    assert_eq!(fault, Fault::Lasting);
-    assert_eq!(text, "rsync does not take its options: --no-such-option: unknown option: check rsync_opts");
-
-    // The directory that central should have made is not there.
-    let mut bench = Bench::over(&sshd, &[]);
-    fs::remove_dir(bench.path("spool/in")).unwrap();
-    let (fault, text) = bench.failure().await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.contains("spool/in/1") && text.contains("No such file or directory"), "{text}");
-
-    // The copies that should be fetched are not there, all of them or one.
-    fs::remove_dir(bench.path("spool/held")).unwrap();
-    bench.start(Direction::Pull, &[b"x"]);
-    let RunOutcome::Partial(reason) = bench.ran().await else { panic!() };
-    assert_eq!(reason.cause(), Cause::Missing, "{reason}");
-}
-
-#[tokio::test]
-async fn what_is_missing_does_not_hold_back_the_rest() {
-    let sshd = Sshd::start();
-    let mut bench = Bench::over(&sshd, &[]);
-    fs::write(bench.path("files/a"), "a").unwrap();
-    fs::write(bench.path("files/c"), "c").unwrap();
-    let outcome = bench.push(&[b"a", b"b", b"c"]).await;
-    let RunOutcome::Partial(reason) = outcome else { panic!("{outcome:?}") };
-    assert!(reason.detail().contains("files/b\" failed: No such file or directory"), "{reason}");
-    assert_eq!(tree(&bench.path("spool/in/1")).len(), 2);
-
-    fs::create_dir(bench.held()).unwrap();
-    fs::write(bench.held().join("a"), "a").unwrap();
-    bench.start(Direction::Pull, &[b"a", b"b"]);
-    let outcome = bench.ran().await;
-    let RunOutcome::Partial(reason) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(reason.cause(), Cause::Missing);
-    assert_eq!(tree(&bench.staged()).len(), 1);
-}
-
-#[tokio::test]
-async fn a_stalled_far_side_is_given_up() {
-    let sshd = Sshd::start();
-    let mut bench = Bench::over(&sshd, &["--bwlimit=15000", "--timeout=2"]);
-    bench.big_file(Direction::Push);
-    bench.start(Direction::Push, &[b"big"]);
-    bench.under_way().await;
-    let remote = sshd.running("rsync");
-    kill(&remote, Signal::STOP);
-    let outcome = bench.ran().await;
-    let expected = format!("{HOST} has sent nothing for too long, so rsync gave up");
-    assert_eq!(outcome, RunOutcome::Failed(Fault::Passing, Reason::with(Cause::Transport, &expected)));
-    kill(&remote, Signal::KILL);
-}
-
-/// An rsync that sees a file system of 1 MB, and only for itself, at `dir`; an ordinary user becomes root of a
-/// namespace of his own for it.
-fn rsync_on_small_disk(path: &Path, dir: &Path) {
-    let user = if rustix::process::geteuid().is_root() { "" } else { "--map-root-user" };
-    let inner = format!("mount -t tmpfs -o size=1m small '{}' && exec /usr/bin/rsync \"$@\"", dir.display());
-    script(path, &format!("exec unshare {user} --mount sh -c '{}' rsync \"$@\"", inner.replace('\'', "'\\''")));
-}
-
-#[tokio::test]
-async fn a_full_disk_is_told_as_such_on_either_side() {
-    let sshd = Sshd::start();
-    let mut bench = Bench::over(&sshd, &[]);
-    let small = bench.path("rsync");
-    fs::create_dir_all(bench.path("spool/in/1")).unwrap();
-    rsync_on_small_disk(&small, &bench.path("spool/in/1"));
-    bench.change(|settings| settings.options.push(format!("--rsync-path={}", small.display())));
-    fs::write(bench.path("files/x"), vec![b'x'; 3_000_000]).unwrap();
-    let outcome = bench.push(&[b"x"]).await;
-    let RunOutcome::Failed(Fault::Passing, reason) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(reason.cause(), Cause::Space);
-    assert!(reason.detail().starts_with(&format!("on {HOST}: ")), "{reason}");
-
-    rsync_on_small_disk(&small, &bench.path("staging"));
-    bench.change(|settings| {
-        settings.options.pop();
-        settings.program = small;
-    });
-    fs::create_dir(bench.held()).unwrap();
-    fs::copy(bench.path("files/x"), bench.held().join("x")).unwrap();
-    bench.start(Direction::Pull, &[b"x"]);
-    let outcome = bench.ran().await;
-    let RunOutcome::Failed(Fault::Passing, reason) = outcome else { panic!("{outcome:?}") };
-    assert_eq!(reason.cause(), Cause::Space);
-    assert!(reason.detail().starts_with("here: "), "{reason}");
-    assert_eq!(fs::read_dir(bench.path("staging")).unwrap().count(), 0, "it was somebody else's file system");
-}
-
-#[tokio::test]
-async fn an_rsync_that_will_not_do_is_named() {
-    let mut bench = Bench::new(&[]);
-    assert!(bench.rsync.check_version().await.is_ok());
-    let program = bench.path("rsync");
-    let shown = program.display().to_string();
-
-    bench.change(|settings| settings.program = program.clone());
-    let missing = bench.rsync.check_version().await.unwrap_err();
-    assert!(matches!(missing, VersionError::NotStarted { .. }));
-    let text = missing.to_string();
-    assert_eq!(text, format!("cannot run {shown} --version: install rsync, or set the key rsync to where it is"));
-
-    script(&program, "echo 'rsync  version 3.0.9  protocol version 30'");
-    let old = bench.rsync.check_version().await.unwrap_err();
-    assert_eq!(old.to_string(), format!("{shown} is rsync 3.0.9, but 3.1.3 or newer is needed: upgrade it"));
-
-    script(&program, "echo 'something else'; exit 1");
-    let strange = bench.rsync.check_version().await.unwrap_err();
-    assert!(strange.to_string().contains("says \"something else\", which is not rsync"), "{strange}");
-
-    fs::remove_file(&program).unwrap();
-    let (fault, text) = bench.failure().await;
-    assert_eq!(fault, Fault::Lasting);
-    assert!(text.starts_with(&format!("cannot start {shown}: ")), "{text}");
 }
 
 /// Names the directions to the process that plays the daemon.

@@ -1,5 +1,14 @@
 //! The daemon: arguments in, exit code out.
 
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -44,6 +53,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let _logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
+    // A part that has died would keep its answer for ever; a process that has died is started again.
+    std::panic::set_hook(Box::new(|panic| {
+        tracing::error!("bug: {panic}");
+        std::process::abort();
+    }));
     match daemon::run(loaded.settings, &loaded.notices) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -228,6 +228,7 @@ impl Service {
         let Ok(Some(snapshot)) = timeout(self.limits.answer_wait, asked).await else {
             return Err(Refusal::Busy);
         };
+        #[expect(clippy::disallowed_methods, reason = "the client's own clock may differ: it shows ages by ours")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let status = Status::new(&snapshot, &self.group, u64::try_from(now).unwrap_or(u64::MAX));
         Ok(Answer::Status(Box::new(StatusReply { status })))

@@ -130,6 +130,7 @@ fn remove_stale(path: &Path) -> Result<(), ControlError> {
     }
 }
 
+#[expect(clippy::disallowed_methods, reason = "a file lock tells nobody that it is free again")]
 fn lock(directory: &Path) -> io::Result<File> {
     let file = File::open(directory)?;
     let until = Instant::now() + LOCK_WAIT;

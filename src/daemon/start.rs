@@ -83,7 +83,10 @@ pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
         .max_blocking_threads(32)
         .build()
         .map_err(StartError::System)?;
-    runtime.block_on(serve(settings, notices))
+    let ended = runtime.block_on(serve(settings, notices));
+    // A digest or a look at a large directory may still be going on; nobody waits for its answer.
+    runtime.shutdown_background();
+    ended
 }
 
 async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError> {

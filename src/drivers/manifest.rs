@@ -16,9 +16,10 @@
 //! stands in place of the MD5. Paths and targets are encoded as [`encode_bytes`] does it, and a space as `%20`.
 //! Times are no part of it, because file systems keep them with different precision.
 
+use std::collections::VecDeque;
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
@@ -36,6 +37,8 @@ pub const SURVEY_LIMIT: usize = 2_000_000;
 /// holds the item.
 pub const PATH_LIMIT: usize = 3_500;
 
+/// How many directories on the way to an entry stay open.
+const OPEN_AT_ONCE: usize = 32;
 const BUFFER: usize = 64 * 1024;
 const ITSELF: &[u8] = b".";
 
@@ -137,6 +140,11 @@ impl Survey {
         }
     }
 
+    /// `mode & 07777` of the item itself.
+    pub fn permissions(&self) -> u16 {
+        self.top().map_or(0, |entry| entry.permissions)
+    }
+
     /// The inode of the item itself.
     pub fn inode(&self) -> u64 {
         self.top().map_or(0, |entry| entry.inode)
@@ -162,10 +170,12 @@ impl Survey {
         self.entries.iter().filter(|entry| entry.form == Form::File)
     }
 
-    /// Whether it is the same but for what a rename does to the item itself, which is to change its ctime.
-    pub fn same_but_renamed(&self, earlier: &Self) -> bool {
+    /// Whether it is the same but for what moving it does to the item itself: another ctime and, where it had
+    /// to be made movable, other permissions.
+    pub fn same_but_moved(&self, earlier: &Self) -> bool {
         let same = |(at, (now, then)): (usize, (&Entry, &Entry))| {
-            now == &Entry { changed: if at == self.top { now.changed } else { then.changed }, ..then.clone() }
+            let moved = if at == self.top { now } else { then };
+            now == &Entry { changed: moved.changed, permissions: moved.permissions, ..then.clone() }
         };
         self.entries.len() == earlier.entries.len() && self.entries.iter().zip(&earlier.entries).enumerate().all(same)
     }
@@ -268,7 +278,7 @@ impl Site {
                 if matches!(name, b"." | b"..") {
                     continue;
                 }
-                let below = if *path == *ITSELF { name.to_vec() } else { [&*path, b"/", name].concat() };
+                let below = joined(&path, name);
                 if below.len() > PATH_LIMIT {
                     return Err(SurveyError::TooLong(shown(Path::new(OsStr::from_bytes(&below)))));
                 }
@@ -333,7 +343,7 @@ impl Site {
     }
 
     pub(crate) fn opener(&self) -> Opener<'_> {
-        Opener { site: self, parent: None }
+        Opener { site: self, way: VecDeque::new() }
     }
 
     pub(crate) fn refusal(&self, doing: &'static str, path: &[u8], errno: Errno) -> Refusal {
@@ -371,10 +381,11 @@ impl Site {
 }
 
 /// Opens entries of one item by their paths, one component at a time and never through a symbolic link. It
-/// keeps the last directory open, because entries come in the order of their paths.
+/// keeps the last few directories on the way open, because entries come nearly in the order of their paths.
 pub(crate) struct Opener<'a> {
     site: &'a Site,
-    parent: Option<(Box<[u8]>, OwnedFd)>,
+    /// Each is below the one before.
+    way: VecDeque<(Box<[u8]>, OwnedFd)>,
 }
 
 impl Opener<'_> {
@@ -402,30 +413,49 @@ impl Opener<'_> {
         }
         let mut parts = path.rsplitn(2, |byte| *byte == b'/');
         let name = parts.next().unwrap_or_default();
-        let parent = parts.next().unwrap_or(ITSELF);
-        let dir = match self.parent.take() {
-            Some((at, dir)) if *at == *parent => dir,
-            _ => self.descend(parent)?,
-        };
-        let (_, dir) = self.parent.insert((parent.into(), dir));
-        openat(&*dir, name, flags, Mode::empty())
+        openat(self.directory(parts.next().unwrap_or(ITSELF))?, name, flags, Mode::empty())
     }
 
-    fn descend(&self, path: &[u8]) -> Result<OwnedFd, Errno> {
+    /// The directory at `path` inside the item, from the nearest one on the way to it that is open.
+    fn directory(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
+        while self.way.back().is_some_and(|(open, _)| below(path, open).is_none()) {
+            self.way.pop_back();
+        }
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let mut dir = openat(&self.site.dir, self.site.name.as_bytes(), flags, Mode::empty())?;
-        if path != ITSELF {
-            for name in path.split(|byte| *byte == b'/') {
-                dir = openat(&dir, name, flags, Mode::empty())?;
+        if self.way.is_empty() {
+            let item = openat(&self.site.dir, self.site.name.as_bytes(), flags, Mode::empty())?;
+            self.way.push_back((ITSELF.into(), item));
+        }
+        let rest = self.way.back().and_then(|(open, _)| below(path, open)).unwrap_or_default();
+        for name in rest.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            let Some((open, dir)) = self.way.back() else { break };
+            let next = openat(dir, name, flags, Mode::empty())?;
+            self.way.push_back((joined(open, name).into(), next));
+            if self.way.len() > OPEN_AT_ONCE {
+                self.way.pop_front();
             }
         }
-        Ok(dir)
+        self.way.back().map(|(_, dir)| dir.as_fd()).ok_or(Errno::NOENT)
     }
+}
+
+/// What of `path` comes after the directory `dir`, when it is that or lies below it.
+fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
+    match path {
+        _ if path == dir => Some(b""),
+        _ if dir == ITSELF => Some(path),
+        _ => path.strip_prefix(dir)?.strip_prefix(b"/"),
+    }
+}
+
+fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
+    if dir == ITSELF { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
 /// What stands under `name` in `dir`, without following a symbolic link.
 pub(crate) fn look(dir: impl AsFd, name: &[u8]) -> Result<Statx, Errno> {
-    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, StatxFlags::BASIC_STATS)
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, wanted)
 }
 
 pub(crate) fn file_type(stat: &Statx) -> FileType {

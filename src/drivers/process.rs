@@ -56,14 +56,14 @@ pub fn command(program: impl AsRef<OsStr>) -> Command {
 pub struct Group {
     child: Child,
     /// Closing it kills a bound group, so that dropping a [`Group`] does.
-    lifeline: Option<OwnedFd>,
+    _lifeline: Option<OwnedFd>,
 }
 
 impl Group {
     /// Starts a child that may outlive the daemon. The caller runs inside the runtime; so for
     /// [`Group::start_bound`].
     pub fn start(command: &mut Command) -> io::Result<Self> {
-        Ok(Self { child: command.process_group(0).spawn()?, lifeline: None })
+        Ok(Self { child: command.process_group(0).spawn()?, _lifeline: None })
     }
 
     /// Starts a child without a terminal that is killed, with its whole group, when this value is dropped or
@@ -71,7 +71,7 @@ impl Group {
     pub fn start_bound(mut command: Command) -> io::Result<Self> {
         let (held, lifeline) = io::pipe()?;
         hang_on(&mut command, held.into());
-        Ok(Self { child: command.spawn()?, lifeline: Some(lifeline.into()) })
+        Ok(Self { child: command.spawn()?, _lifeline: Some(lifeline.into()) })
     }
 
     /// The child itself, to take its pipes.
@@ -79,12 +79,10 @@ impl Group {
         &mut self.child
     }
 
-    /// Waits until the child has ended, whatever it may have left in the background; of a bound group nothing
-    /// is left then. Can be given up and called again.
+    /// Waits until the child has ended, whatever it may have left in the background; what is left of a bound
+    /// group goes on until this value is dropped. Can be given up and called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
-        let status = self.child.wait().await?;
-        self.lifeline = None;
-        Ok(status)
+        self.child.wait().await
     }
 
     /// Ends the whole group: SIGTERM, and when the child has ended or `grace` is over, SIGKILL for what is left.
@@ -194,6 +192,8 @@ pub fn describe(status: ExitStatus) -> String {
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::print_stdout)]
+
     use super::*;
 
     fn shell(script: &str) -> Command {
@@ -222,15 +222,16 @@ mod tests {
         first_line(&mut group).await;
         let stdout = group.child().stdout.take().unwrap();
         drop(group);
-        let mut tail = Tail::default();
-        tokio::time::timeout(Duration::from_secs(10), tail.follow(stdout)).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), Tail::default().follow(stdout)).await.unwrap();
     }
 
     #[tokio::test]
     async fn what_a_bound_child_left_behind_ends_with_it() {
         let mut group = Group::start_bound(shell("sleep 1000 & exit 3")).unwrap();
+        let stdout = group.child().stdout.take().unwrap();
         assert_eq!(group.wait().await.unwrap().code(), Some(3));
-        tokio::time::timeout(Duration::from_secs(10), output(&mut group)).await.unwrap();
+        drop(group);
+        tokio::time::timeout(Duration::from_secs(10), Tail::default().follow(stdout)).await.unwrap();
     }
 
     #[tokio::test]
@@ -255,6 +256,23 @@ mod tests {
         let status = stubborn.end_group(Duration::from_millis(100)).await.unwrap();
         assert_eq!(describe(status), "killed by signal 9");
         tokio::time::timeout(Duration::from_secs(10), output(&mut stubborn)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn children_see_nothing_that_is_meant_for_the_daemon() {
+        const OURS: [&str; 5] = ["NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", "SYNKLER_PASSWORD", "NOT_OURS"];
+        if std::env::var_os(OURS[3]).is_some() {
+            let mut group = Group::start(command("env").stdout(Stdio::piped())).unwrap();
+            println!("{}", output(&mut group).await);
+            return;
+        }
+        // This test again, with an environment to hide.
+        let name = "drivers::process::tests::children_see_nothing_that_is_meant_for_the_daemon";
+        let mut again = command(std::env::current_exe().unwrap());
+        again.args(["--exact", "--nocapture", name]).stdout(Stdio::piped()).envs(OURS.map(|key| (key, "x")));
+        let text = output(&mut Group::start(&mut again).unwrap()).await;
+        let seen = OURS.map(|key| text.lines().any(|line| line == format!("{key}=x")));
+        assert_eq!(seen, [false, false, false, false, true], "{text}");
     }
 
     #[test]

@@ -241,10 +241,12 @@ async fn follow(
             }
         };
         if !exchanged {
+            // The receiving half of a pull may still be about to say why.
             let _ = tokio::time::timeout(DRAIN_LIMIT, exchange).await;
         }
         ended
     };
+    drop(group);
     match ended {
         Ok(status) if halted && !status.success() => failed(Fault::Passing, "stopped"),
         Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location),

@@ -37,6 +37,7 @@ struct Running {
     bytes: u64,
     rate: u64,
     host: String,
+    halted: bool,
 }
 
 #[derive(Debug)]
@@ -92,9 +93,15 @@ impl Dispatch {
         }
     }
 
-    /// Makes the result of a run that carries this transfer nobody's.
-    pub(super) fn disown(&mut self, transfer: TransferId) {
-        self.by_transfer.remove(&transfer);
+    /// Makes the result of a run that carries this transfer nobody's, and stops the run when it carries nothing
+    /// else that is wanted.
+    pub(super) fn disown(&mut self, desk: &mut Desk, transfer: TransferId) {
+        let Some(id) = self.by_transfer.remove(&transfer) else { return };
+        let Some(running) = self.running.get_mut(&id) else { return };
+        let wanted = running.transfers.iter().any(|other| self.by_transfer.get(other) == Some(&id));
+        if !wanted && !std::mem::replace(&mut running.halted, true) {
+            desk.effect(Effect::Halt(id));
+        }
     }
 
     /// Starts what can be started. Returns the transfers that are on their way now.
@@ -114,8 +121,14 @@ impl Dispatch {
                 self.by_transfer.insert(*transfer, id);
             }
             let total = batch.iter().map(|ready| ready.size).sum();
-            let running =
-                Running { transfers: transfers.clone(), total, bytes: 0, rate: 0, host: location.host().to_owned() };
+            let running = Running {
+                transfers: transfers.clone(),
+                total,
+                bytes: 0,
+                rate: 0,
+                host: location.host().to_owned(),
+                halted: false,
+            };
             self.running.insert(id, running);
             let batch = batch.into_iter().map(|ready| (ready.transfer, ready.name)).collect();
             desk.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
@@ -161,7 +174,9 @@ impl Dispatch {
             desk.unexpected(None, None, "the end of a run that is not under way");
             return Vec::new();
         };
-        if let RunOutcome::Failed(fault, reason) = outcome {
+        if running.halted {
+            // How it ended says nothing of its host.
+        } else if let RunOutcome::Failed(fault, reason) = outcome {
             self.close_gate(desk, &running.host, *fault, reason);
         } else {
             self.gates.remove(&running.host);

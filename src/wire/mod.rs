@@ -139,7 +139,7 @@ pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Words), DecodeErro
         Err(error) => return refuse(None, Problem::NotJson(printable(&error.to_string()))),
     };
     let from = Sender::deserialize(header.from).ok().map(Node::from);
-    if header.v != Value::from(PROTOCOL_VERSION) {
+    if header.v != PROTOCOL_VERSION {
         return refuse(from, Problem::Version(printable(&header.v.to_string())));
     }
     let envelope: Envelope = match serde_json::from_slice(bytes) {

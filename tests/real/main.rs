@@ -1,7 +1,5 @@
 //! The whole program with real parts: RabbitMQ, sshd, rsync, SQLite and our own binaries.
 
-#![allow(unreachable_pub, reason = "the bed is shared by several programs")]
-
 #[path = "../bed/mod.rs"]
 mod bed;
 

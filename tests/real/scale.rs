@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use synkler::drivers::broker::{Broker, BrokerEvent};
 use synkler::machine::{
-    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, Hello, ItemName, JournalId, Kind, Location, Mode, Node as Peer, Offer, Time,
-    TransferId, Words,
+    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, Hello, ItemName, JournalId, Kind, Location, Mode, Node as Peer,
+    Offer, Time, TransferId, Words,
 };
 use tokio::sync::mpsc;
 
@@ -82,7 +82,8 @@ async fn offer_all(bed: &Bed) {
         match heard.recv().await.expect("the session lasts") {
             BrokerEvent::Connected => {
                 let journal: JournalId = "00c0ffee".parse().unwrap();
-                let hello = Hello { journal, started: Time::from_millis(1), version: "0".into(), slots: 1, reply: true };
+                let hello =
+                    Hello { journal, started: Time::from_millis(1), version: "0".into(), slots: 1, reply: true };
                 broker.publish(Address::All, Words::Hello(hello));
             }
             BrokerEvent::Disconnected(why) => panic!("the broker: {why}"),
@@ -120,6 +121,7 @@ fn is_at_rest(node: &Node, stage: &str) {
 }
 
 /// The share of a processor in the first window in which it is at rest, or in the last one of many.
+#[expect(clippy::disallowed_methods, reason = "rest is measured over time: there is no event to wait for")]
 fn quiet_share(node: &Node) -> f64 {
     let deadline = Instant::now() + LONG;
     loop {

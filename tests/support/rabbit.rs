@@ -1,6 +1,7 @@
 //! A private RabbitMQ: its own ports, directory, epmd and cookie, gone with the test that started it.
 
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::disallowed_methods, reason = "nothing tells when another program listens")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -23,7 +24,7 @@ setsid /usr/lib/rabbitmq/bin/rabbitmq-server </dev/null >"$DIRECTORY/out" 2>&1 &
 server=$!
 echo $server >"$DIRECTORY/session"
 read -r told
-kill -9 -- -$server 2>/dev/null
+kill -s KILL -- -$server
 wait $server
 for _ in 1 2 3 4 5 6 7 8 9 10; do
     epmd -port "$ERL_EPMD_PORT" -kill >/dev/null 2>&1 && break
@@ -158,10 +159,13 @@ impl Rabbit {
             .env("RABBITMQ_CTL_ERL_ARGS", cookie);
     }
 
+    #[allow(clippy::disallowed_methods, reason = "nothing tells when RabbitMQ begins to listen")]
     fn run(&mut self) {
-        let mut command = Command::new("sh");
+        // A session of its own, so that no signal to the test reaches it and keeps it from its work.
+        let mut command = Command::new("setsid");
         self.environment(&mut command);
-        let keeper = command.args(["-c", KEEPER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let keeper =
+            command.args(["sh", "-c", KEEPER]).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         self.keeper = Some(keeper.spawn().unwrap());
         let began = Instant::now();
         while !answers(self.port()) {

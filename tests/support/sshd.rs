@@ -4,11 +4,12 @@
 //!
 //! To use it: `mod support { pub mod sshd; }` in the test program.
 
-#![allow(dead_code, reason = "no test program uses all of it")]
+#![allow(dead_code, unreachable_pub, reason = "no test program uses all of it")]
+#![allow(clippy::disallowed_methods, reason = "nothing tells when another program listens")]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;
-use std::io::Read;
-use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -29,7 +30,7 @@ pub struct Sshd {
 }
 
 impl Sshd {
-    /// Starts one and returns when it answers.
+    /// Starts one and returns when it listens.
     pub fn start() -> Self {
         let dir = tempfile::tempdir().unwrap();
         for key in ["host_key", "client_key"] {
@@ -43,21 +44,26 @@ impl Sshd {
         for _ in 0..20 {
             let port = free_port();
             write_config(dir.path(), port);
-            let mut keeper = start_keeper(dir.path());
-            if answers(port, &mut keeper) {
+            if let Some(keeper) = start_listening(dir.path()) {
                 let key = fs::read_to_string(dir.path().join("host_key.pub")).unwrap();
                 fs::write(dir.path().join("known_hosts"), format!("[{HOST}]:{port} {key}")).unwrap();
                 return Self { dir, port, keeper };
             }
-            end(&mut keeper);
         }
         panic!("sshd does not start: {}", fs::read_to_string(dir.path().join("log")).unwrap_or_default());
     }
 
     /// Starts it again on the same port, with the same keys, after [`Sshd::kill`].
     pub fn restart(&mut self) {
-        self.keeper = start_keeper(self.dir.path());
-        assert!(answers(self.port, &mut self.keeper), "sshd does not start again: {}", self.log());
+        let deadline = Instant::now() + READY_LIMIT;
+        while Instant::now() < deadline {
+            // Somebody's outgoing connection may have taken the port for a moment.
+            if let Some(keeper) = start_listening(self.dir.path()) {
+                self.keeper = keeper;
+                return;
+            }
+        }
+        panic!("sshd does not start again: {}", self.log());
     }
 
     /// Kills (SIGKILL) the listener, all sessions and what runs in them.
@@ -79,8 +85,11 @@ impl Sshd {
 
     /// The same with something wrong.
     pub fn ssh_with(&self, port: u16, key: &Path, known_hosts: &Path) -> String {
+        let user = Command::new("id").arg("-un").output().unwrap().stdout;
+        let user = String::from_utf8(user).unwrap();
+        let user = user.trim_end();
         format!(
-            "ssh -F /dev/null -p {port} -i {} -o UserKnownHostsFile={} -o GlobalKnownHostsFile=/dev/null \
+            "ssh -F /dev/null -o User={user} -p {port} -i {} -o UserKnownHostsFile={} -o GlobalKnownHostsFile=/dev/null \
              -o IdentitiesOnly=yes -o IdentityAgent=none -o StrictHostKeyChecking=yes -o BatchMode=yes \
              -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o ConnectTimeout=20",
             key.display(),
@@ -210,27 +219,26 @@ fn start_keeper(dir: &Path) -> Child {
         .unwrap()
 }
 
-/// Waits until sshd says hello; false when it has ended instead.
-fn answers(port: u16, keeper: &mut Child) -> bool {
+/// Starts sshd and waits until it listens; `None` when it has ended instead, because the port was taken.
+fn start_listening(dir: &Path) -> Option<Child> {
+    let log = dir.join("log");
+    let before = fs::metadata(&log).map_or(0, |meta| meta.len() as usize);
+    let mut keeper = start_keeper(dir);
     let deadline = Instant::now() + READY_LIMIT;
-    let mut started = false;
     while Instant::now() < deadline {
-        let running = !descendants(keeper.id()).is_empty();
-        if started && !running {
-            return false;
+        let said = fs::read(&log).unwrap();
+        let said = String::from_utf8_lossy(&said[before..]);
+        if said.contains("Server listening on") {
+            return Some(keeper);
         }
-        started |= running;
-        if let Ok(mut stream) = TcpStream::connect((HOST, port)) {
-            let mut hello = [0; 4];
-            let _ = stream.set_read_timeout(Some(Duration::from_secs(5)));
-            if running && stream.read_exact(&mut hello).is_ok() && hello == *b"SSH-" {
-                return true;
-            }
+        if said.contains("Cannot bind") || said.contains("fatal") {
+            break;
         }
-        // There is nothing to wait on for a listener to appear.
+        // The log is a file, which nobody can wait for.
         thread::sleep(Duration::from_millis(10));
     }
-    false
+    end(&mut keeper);
+    None
 }
 
 fn end(keeper: &mut Child) {

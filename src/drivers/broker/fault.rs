@@ -34,6 +34,8 @@ pub(super) enum Fault {
     Setting(&'static str),
     #[error("no answer within {seconds} s to: {asked}")]
     Silent { asked: &'static str, seconds: u64 },
+    #[error("nothing can be heard from queue {0}: it has lost its leader, and is made anew when that lasts")]
+    Unserved(String),
     #[error("the connection is lost: {0}")]
     Lost(String),
 }

@@ -8,12 +8,13 @@ use std::time::Duration;
 
 use futures_util::{Stream, StreamExt};
 use lapin::message::Delivery;
-use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions};
+use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeleteOptions};
 use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event};
 use tokio::time::timeout;
+use tracing::warn;
 
 use crate::machine::{Mode, Node};
 
@@ -51,15 +52,15 @@ pub(super) struct Consumers {
 }
 
 impl Link {
-    /// Connects, declares, binds and starts consuming.
-    pub(super) async fn open(settings: &BrokerSettings, names: &Names) -> Result<Self, Fault> {
+    /// Connects, declares, binds and starts consuming; first removes the queue `unserved`, if there is one.
+    pub(super) async fn open(settings: &BrokerSettings, names: &Names, unserved: Option<&str>) -> Result<Self, Fault> {
         ShortString::try_new(settings.username.as_str()).map_err(|_| Fault::Setting("username"))?;
         ShortString::try_new(settings.vhost.as_str()).map_err(|_| Fault::Setting("vhost"))?;
         let cutter = Cutter::default();
         let connection = connect(settings, &cutter).await?;
         // The only listener there ever is: several would share the events among them.
         let events = Box::pin(connection.events_listener());
-        match consume(&connection, settings, names).await {
+        match consume(&connection, settings, names, unserved).await {
             Ok((publishing, consumers)) => Ok(Self { publishing, events, consumers, connection, _cutter: cutter }),
             Err(fault) => {
                 close(&connection).await;
@@ -138,9 +139,15 @@ async fn consume(
     connection: &Connection,
     settings: &BrokerSettings,
     names: &Names,
+    unserved: Option<&str>,
 ) -> Result<(Channel, Consumers), Fault> {
     let me = &settings.me;
     let declaring = answered("open a channel", me, connection.create_channel()).await?;
+    if let Some(queue) = unserved {
+        warn!("queue {queue} has lost its leader for good: it is made anew, and what it held is said again");
+        let delete = declaring.queue_delete(queue.into(), QueueDeleteOptions::default());
+        answered("delete a queue that has lost its leader", me, delete).await?;
+    }
     names.declare(&declaring, me).await?;
     answered("close a channel", me, declaring.close(200, "OK".into())).await?;
 
@@ -150,18 +157,23 @@ async fn consume(
 
     let consuming = answered("open a channel", me, connection.create_channel()).await?;
     answered("limit deliveries", me, consuming.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
-    let start = |queue: &str, exclusive| {
-        let options = BasicConsumeOptions { exclusive, ..Default::default() };
-        consuming.basic_consume(queue.into(), "".into(), options, FieldTable::default())
-    };
     // Exclusive, so that a second node of the same name is refused.
-    let own = answered("consume the queue", me, start(&names.own, true)).await?;
-    let all = answered("consume the queue for hellos", me, start(&names.all, true)).await?;
+    let own = start(&consuming, me, &names.own, true).await?;
+    let all = start(&consuming, me, &names.all, true).await?;
     let shared = match me.mode {
-        Mode::Central => Some(answered("consume the centrals' queue", me, start(&names.shared, false)).await?),
+        Mode::Central => Some(start(&consuming, me, &names.shared, false).await?),
         Mode::Upload | Mode::Download => None,
     };
     Ok((publishing, Consumers { own, all, shared }))
+}
+
+async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Result<Consumer, Fault> {
+    let options = BasicConsumeOptions { exclusive, ..Default::default() };
+    let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
+    answered("consume a queue", me, consume).await.map_err(|fault| match fault {
+        Fault::Silent { .. } => Fault::Unserved(queue.to_owned()),
+        fault => fault,
+    })
 }
 
 /// Cuts the TCP connection when the link is given up. lapin's IO thread would otherwise wait on a silent peer

@@ -1,8 +1,10 @@
 //! What goes out in one session: messages until they are confirmed, and the answers to deliveries.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use lapin::options::{BasicAckOptions, BasicPublishOptions, BasicRejectOptions};
 use lapin::types::ShortString;
 use lapin::{Acker, BasicProperties, Channel, Confirmation, PublisherConfirm};
@@ -14,7 +16,7 @@ use crate::wire::encode;
 
 use super::fault::Fault;
 use super::topology::{node_word, routing_key};
-use super::{BrokerSettings, HELLO_EXPIRY, IN_FLIGHT_LIMIT};
+use super::{BrokerSettings, CONFIRM_TIMEOUT, HELLO_EXPIRY, IN_FLIGHT_LIMIT};
 
 const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
@@ -28,8 +30,8 @@ pub(super) enum Answer {
     Reject,
 }
 
-/// One write at a time, so that order is kept; any number of confirms up to the limit outstanding. While the
-/// broker blocks the connection the write simply does not end.
+/// One write at a time, so that order is kept; up to [`IN_FLIGHT_LIMIT`] confirms outstanding, in any order.
+/// While the broker blocks the connection the write simply does not end.
 pub(super) struct Outbox<'a> {
     settings: &'a BrokerSettings,
     exchange: &'a str,
@@ -40,18 +42,24 @@ pub(super) struct Outbox<'a> {
     answers: VecDeque<(Acker, Answer)>,
     messages: VecDeque<Message>,
     writing: Option<(Instant, Writing)>,
-    unconfirmed: VecDeque<Unconfirmed>,
+    confirms: FuturesUnordered<Confirming>,
+    /// What is published and not confirmed, in that order.
+    unconfirmed: BTreeMap<u64, Unconfirmed>,
+    confirmed_last: Instant,
     refusal_logged: bool,
+    delay_logged: bool,
 }
 
 type Writing = Pin<Box<dyn Future<Output = lapin::Result<Written>> + Send>>;
+type Confirming = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)> + Send>>;
 
 enum Written {
     Answer,
-    Message(Unconfirmed),
+    Message { number: u64, key: String, confirm: PublisherConfirm },
 }
 
 struct Message {
+    number: u64,
     key: String,
     properties: BasicProperties,
     body: Vec<u8>,
@@ -60,7 +68,6 @@ struct Message {
 struct Unconfirmed {
     since: Instant,
     key: String,
-    confirm: PublisherConfirm,
 }
 
 impl<'a> Outbox<'a> {
@@ -74,8 +81,11 @@ impl<'a> Outbox<'a> {
             answers: VecDeque::new(),
             messages: VecDeque::new(),
             writing: None,
-            unconfirmed: VecDeque::new(),
+            confirms: FuturesUnordered::new(),
+            unconfirmed: BTreeMap::new(),
+            confirmed_last: Instant::now(),
             refusal_logged: false,
+            delay_logged: false,
         }
     }
 
@@ -89,10 +99,28 @@ impl<'a> Outbox<'a> {
         self.answers.is_empty() && self.messages.is_empty() && self.writing.is_none() && self.unconfirmed.is_empty()
     }
 
-    /// Since when the longest wait for the broker lasts.
-    pub(super) fn waiting_since(&self) -> Option<Instant> {
-        let writing = self.writing.as_ref().map(|(since, _)| *since);
-        writing.into_iter().chain(self.unconfirmed.front().map(|first| first.since)).min()
+    /// Whether the broker still does its part; waiting counts from `since` at the earliest.
+    ///
+    /// One queue that has lost its leader confirms nothing, which is no reason to end a session that serves
+    /// all the others; when nothing at all moves any more, there is.
+    pub(super) fn check_patience(&mut self, since: Instant) -> Result<(), Fault> {
+        let late = |instant: Instant| instant.max(since).elapsed() > CONFIRM_TIMEOUT;
+        let silent = |asked| Err(Fault::Silent { asked, seconds: CONFIRM_TIMEOUT.as_secs() });
+        if self.writing.as_ref().is_some_and(|(began, _)| late(*began)) {
+            return silent("take a message");
+        }
+        let Some((_, oldest)) = self.unconfirmed.first_key_value() else { return Ok(()) };
+        if !late(oldest.since) {
+            return Ok(());
+        }
+        if !self.has_room() && late(self.confirmed_last) {
+            return silent("confirm what is published");
+        }
+        if !self.delay_logged {
+            self.delay_logged = true;
+            warn!(key = oldest.key, "the broker does not confirm a message: has the queue lost its leader?");
+        }
+        Ok(())
     }
 
     pub(super) fn answer(&mut self, acker: Acker, answer: Answer) {
@@ -105,7 +133,7 @@ impl<'a> Outbox<'a> {
         for body in encode(&self.settings.group, &self.settings.me, words) {
             self.published += 1;
             let properties = self.properties(passing);
-            self.messages.push_back(Message { key: key.clone(), properties, body });
+            self.messages.push_back(Message { number: self.published, key: key.clone(), properties, body });
         }
     }
 
@@ -131,30 +159,26 @@ impl<'a> Outbox<'a> {
         if self.writing.is_none() {
             self.writing = self.next_write().map(|writing| (Instant::now(), writing));
         }
-        let Self { writing, unconfirmed, .. } = self;
+        let Self { writing, confirms, .. } = self;
         let written = async {
             match writing {
                 Some((_, writing)) => writing.as_mut().await,
                 None => std::future::pending().await,
             }
         };
-        let confirmed = async {
-            match unconfirmed.front_mut() {
-                Some(first) => (&mut first.confirm).await,
-                None => std::future::pending().await,
-            }
-        };
         tokio::select! {
             written = written => {
                 self.writing = None;
-                if let Written::Message(message) = written.map_err(|error| self.fault(&error))? {
-                    self.unconfirmed.push_back(message);
+                if let Written::Message { number, key, confirm } = written.map_err(|error| self.fault(&error))? {
+                    self.unconfirmed.insert(number, Unconfirmed { since: Instant::now(), key });
+                    self.confirms.push(Box::pin(async move { (number, confirm.await) }));
                 }
             }
-            confirmed = confirmed => {
-                let first = self.unconfirmed.pop_front();
-                let confirmation = confirmed.map_err(|error| self.fault(&error))?;
-                self.settle(&first.map_or_else(String::new, |first| first.key), confirmation);
+            Some((number, confirmation)) = confirms.next() => {
+                self.confirmed_last = Instant::now();
+                let message = self.unconfirmed.remove(&number);
+                let confirmation = confirmation.map_err(|error| self.fault(&error))?;
+                self.settle(message.map_or_else(String::new, |message| message.key).as_str(), confirmation);
             }
         }
         Ok(())
@@ -174,12 +198,12 @@ impl<'a> Outbox<'a> {
                 Ok(Written::Answer)
             }));
         }
-        let Message { key, properties, body } = self.messages.pop_front()?;
+        let Message { number, key, properties, body } = self.messages.pop_front()?;
         let (channel, exchange) = (self.channel.clone(), ShortString::from(self.exchange));
         Some(Box::pin(async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let confirm = channel.basic_publish(exchange, key.as_str().into(), options, &body, properties).await?;
-            Ok(Written::Message(Unconfirmed { since: Instant::now(), key, confirm }))
+            Ok(Written::Message { number, key, confirm })
         }))
     }
 

@@ -17,7 +17,7 @@ use super::link::Link;
 use super::outbox::{Answer, Outbox};
 use super::receive::{self, Heard};
 use super::topology::Names;
-use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, CONFIRM_TIMEOUT, DeliveryTag, Ends};
+use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, DeliveryTag, Ends};
 
 /// How a session ended that nobody asked to end.
 pub(super) struct Ended {
@@ -26,12 +26,18 @@ pub(super) struct Ended {
     pub(super) lasted: Option<Duration>,
 }
 
-/// Runs one session until it breaks, or until it is asked to stop, which is `Ok`.
-pub(super) async fn run(settings: &BrokerSettings, number: u64, ends: &mut Ends) -> Result<(), Ended> {
+/// Runs one session until it breaks, or until it is asked to stop, which is `Ok`. The queue `unserved` is made
+/// anew first.
+pub(super) async fn run(
+    settings: &BrokerSettings,
+    number: u64,
+    unserved: Option<&str>,
+    ends: &mut Ends,
+) -> Result<(), Ended> {
     let names = Names::new(&settings.group, &settings.me);
     let opened = tokio::select! {
         _ = &mut ends.stop => return Ok(()),
-        opened = Link::open(settings, &names) => opened,
+        opened = Link::open(settings, &names, unserved) => opened,
     };
     let mut link = opened.map_err(|fault| Ended { fault, lasted: None })?;
     info!("connected to the broker ({settings})");
@@ -151,12 +157,8 @@ impl Session<'_> {
         }
     }
 
-    fn check_patience(&self) -> Result<(), Fault> {
-        let since = self.outbox.waiting_since().map(|since| since.max(self.unblocked));
-        if !self.blocked && since.is_some_and(|since| since.elapsed() > CONFIRM_TIMEOUT) {
-            return Err(Fault::Silent { asked: "confirm what is published", seconds: CONFIRM_TIMEOUT.as_secs() });
-        }
-        Ok(())
+    fn check_patience(&mut self) -> Result<(), Fault> {
+        if self.blocked { Ok(()) } else { self.outbox.check_patience(self.unblocked) }
     }
 
     /// Lets out what has been handed over before the end.

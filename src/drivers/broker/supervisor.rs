@@ -9,6 +9,7 @@ use tracing::{debug, warn};
 
 use crate::machine::{Cause, Node, Reason};
 
+use super::fault::Fault;
 use super::session::{self, Ended};
 use super::topology::node_word;
 use super::{BrokerEvent, BrokerSettings, Ends, RECONNECT_LIMIT};
@@ -21,10 +22,13 @@ pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
     let mut pauses = Pauses::new(&settings.me);
     let mut logged = BTreeSet::new();
     let mut told = None;
+    let mut unserved = Unserved::default();
     let mut number = 0;
     loop {
         number += 1;
-        let Err(Ended { fault, lasted }) = session::run(&settings, number, &mut ends).await else { return };
+        let outcome = session::run(&settings, number, unserved.for_good(), &mut ends).await;
+        let Err(Ended { fault, lasted }) = outcome else { return };
+        unserved.note(&fault);
         ends.open.store(false, Ordering::Release);
         if lasted.is_some() {
             logged.clear();
@@ -58,6 +62,31 @@ pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
         if !listened_to {
             return;
         }
+    }
+}
+
+/// A queue that cannot be consumed because it has lost its leader. RabbitMQ can lose what a quorum queue needs
+/// to elect one when it is killed right after the queue was made, and such a queue never recovers. It is worth
+/// nothing to keep: what is owed is said again.
+#[derive(Default)]
+struct Unserved {
+    queue: String,
+    attempts: u32,
+}
+
+impl Unserved {
+    const ATTEMPTS: u32 = 2;
+
+    fn note(&mut self, fault: &Fault) {
+        match fault {
+            Fault::Unserved(queue) if *queue == self.queue => self.attempts += 1,
+            Fault::Unserved(queue) => *self = Self { queue: queue.clone(), attempts: 1 },
+            _ => *self = Self::default(),
+        }
+    }
+
+    fn for_good(&self) -> Option<&str> {
+        (self.attempts >= Self::ATTEMPTS).then_some(self.queue.as_str())
     }
 }
 
@@ -98,6 +127,21 @@ impl Pauses {
 mod tests {
     use super::*;
     use crate::machine::Mode;
+
+    #[test]
+    fn a_queue_is_given_up_when_it_stays_without_a_leader() {
+        let mut unserved = Unserved::default();
+        let lost = Fault::Unserved("q".to_owned());
+        unserved.note(&lost);
+        assert_eq!(unserved.for_good(), None, "an election may be going on");
+        unserved.note(&Fault::Login);
+        unserved.note(&lost);
+        assert_eq!(unserved.for_good(), None);
+        unserved.note(&lost);
+        assert_eq!(unserved.for_good(), Some("q"));
+        unserved.note(&Fault::Unserved("other".to_owned()));
+        assert_eq!(unserved.for_good(), None);
+    }
 
     #[test]
     fn pauses_double_to_the_limit_and_differ_between_nodes() {

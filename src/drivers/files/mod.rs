@@ -141,7 +141,7 @@ pub struct Files {
 }
 
 impl Files {
-    /// Starts `workers` threads (at least one) for work that reads whole items, and two for the rest. Fails
+    /// Starts `workers` threads (at least one) for work that reads whole items, and four for the rest. Fails
     /// where the system allows no more threads.
     pub fn new(layout: Layout, events: mpsc::Sender<Input>, workers: usize) -> io::Result<Self> {
         Ok(Self { layout: Arc::new(layout), events, pool: Pool::start(workers)? })

@@ -9,8 +9,8 @@ use std::thread;
 
 use crate::machine::TransferId;
 
-/// How many threads do short work.
-const SHORT_WORKERS: usize = 2;
+/// How many threads do short work; several, because file systems commit together what is asked for at once.
+const SHORT_WORKERS: usize = 4;
 
 type Task = Box<dyn FnOnce() + Send>;
 
@@ -45,7 +45,7 @@ struct State {
 }
 
 impl Pool {
-    /// Starts `workers` threads for long work, at least one, and two for short work.
+    /// Starts `workers` threads for long work, at least one, and four for short work.
     pub(super) fn start(workers: usize) -> io::Result<Self> {
         let state = Mutex::new(State::default());
         let pool = Self { shared: Arc::new(Shared { state, long: Condvar::new(), short: Condvar::new() }) };

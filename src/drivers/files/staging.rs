@@ -7,7 +7,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use rustix::fs::FileType;
+use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 
 use super::copies::appraise;
@@ -18,6 +18,8 @@ use crate::drivers::disk::Refusal;
 use crate::drivers::manifest::{Survey, SurveyError, file_type};
 use crate::machine::{Cause, CopyOutcome, GroupId, ItemName, Kind, PlaceOutcome, Reason, Sight, Signature, TransferId};
 
+/// Begins the name of the mark that tells the item from another one that got its inode later.
+const BORN_MARK: &str = ".synkler-born-";
 /// Begins the name of a mark that keeps the permissions an item had before it was made movable.
 const MODE_MARK: &str = ".synkler-mode-";
 /// The mark that what lies under the item's name may be what it has replaced.
@@ -92,7 +94,7 @@ impl Staging {
     }
 
     /// Carries out [`crate::machine::Effect::Place`]. May be called again after a crash at any point of it.
-    /// `staging/<transfer>` stays, empty, until it is dropped: it is the proof that the item has been placed. An
+    /// `staging/<transfer>` stays until it is dropped: it is the proof that the item has been placed. An
     /// item that its owner has taken since is [`PlaceOutcome::Placed`] with the signature [`TAKEN`].
     pub fn place(&self, transfer: TransferId, name: &ItemName, inode: u64, replace: Option<Signature>) -> PlaceOutcome {
         if name.as_bytes().starts_with(RESERVED) {
@@ -148,13 +150,30 @@ impl Placing<'_> {
         Ok(self.own.inode(self.name())? == Some(self.inode))
     }
 
-    /// Whether what was verified stands under its final name.
+    /// Whether what was verified stands under its final name, and not something that came later and was
+    /// given the inode of what its owner had removed.
     fn is_placed(&self) -> Result<bool, Refusal> {
-        Ok(self.base.inode(self.name())? == Some(self.inode))
+        let Some(stat) = self.base.stat(self.name())?.filter(|stat| stat.stx_ino == self.inode) else {
+            return Ok(false);
+        };
+        Ok(self.mark(BORN_MARK)?.is_some_and(|born| born == birth(&stat)))
+    }
+
+    fn mark_birth(&self) -> Result<(), Refusal> {
+        let Some(born) = self.own.stat(self.name())?.map(|stat| birth(&stat)) else { return Ok(()) };
+        match self.mark(BORN_MARK)? {
+            Some(known) if known == born => return Ok(()),
+            // Of one that was fetched earlier and never placed.
+            Some(other) => self.own.remove(format!("{BORN_MARK}{other}").as_bytes())?,
+            None => {}
+        }
+        self.own.make(format!("{BORN_MARK}{born}").as_bytes())?;
+        Ok(())
     }
 
     /// Gives it its final name; false where something else stands there that may not be replaced.
     fn give_name(&self, replace: Option<Signature>) -> Result<bool, SurveyError> {
+        self.mark_birth()?;
         match self.rename(Onto::Nothing) {
             Ok(()) => return Ok(true),
             Err(error) if error.errno() != Errno::EXIST => return Err(error.into()),
@@ -188,10 +207,14 @@ impl Placing<'_> {
             Err(error) if error.errno() == Errno::NOENT => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        if self.own.site(self.name)?.survey()?.same_but_renamed(old) {
+        let swapped = self.own.site(self.name)?.survey()?;
+        if swapped.same_but_moved(old) {
             return Ok(true);
         }
         self.rename(Onto::Exchange)?;
+        if swapped.kind() == Some(Kind::Directory) && old.permissions() & 0o200 == 0 {
+            self.base.set_mode(self.name(), old.permissions())?;
+        }
         Ok(false)
     }
 
@@ -230,7 +253,7 @@ impl Placing<'_> {
     /// gets its permissions back at the end; what is replaced is removed anyway.
     fn make_movable(&self, onto: Onto) -> Result<(), Refusal> {
         let name = self.name();
-        let read_only = |stat: &rustix::fs::Statx| file_type(stat) == FileType::Directory && stat.stx_mode & 0o200 == 0;
+        let read_only = |stat: &Statx| file_type(stat) == FileType::Directory && stat.stx_mode & 0o200 == 0;
         if let Some(stat) = self.own.stat(name)?.filter(read_only) {
             let mode = stat.stx_mode & 0o7777;
             if self.mode_mark()?.is_none() {
@@ -263,7 +286,8 @@ impl Placing<'_> {
         self.own.sync()?;
         // What was replaced goes first: should we die here, its mark still tells what it is.
         self.own.remove(self.name())?;
-        self.own.clear()?;
+        self.own.remove(ASIDE)?;
+        self.own.remove(SWAP_MARK)?;
         if !placed {
             return Ok(PlaceOutcome::Placed(TAKEN));
         }
@@ -275,17 +299,27 @@ impl Placing<'_> {
     }
 
     fn mode_mark(&self) -> Result<Option<u16>, Refusal> {
+        let mode = self.mark(MODE_MARK)?.and_then(|digits| u16::from_str_radix(&digits, 8).ok());
+        Ok(mode.filter(|mode| *mode <= 0o7777))
+    }
+
+    /// What the mark that begins so goes on with.
+    fn mark(&self, begin: &str) -> Result<Option<String>, Refusal> {
         let names = self.own.names(MARKS_LIMIT)?;
-        let mode = |name: &Vec<u8>| {
-            let digits = std::str::from_utf8(name).ok()?.strip_prefix(MODE_MARK)?;
-            u16::from_str_radix(digits, 8).ok().filter(|mode| *mode <= 0o7777)
-        };
-        Ok(names.iter().find_map(mode))
+        let rest = |name: &Vec<u8>| Some(std::str::from_utf8(name).ok()?.strip_prefix(begin)?.to_owned());
+        Ok(names.iter().find_map(rest))
     }
 
     fn name(&self) -> &[u8] {
         self.name.as_bytes()
     }
+}
+
+/// When it came into being; where the file system does not keep that, when it was last written.
+fn birth(stat: &Statx) -> String {
+    let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    let (letter, time) = if known { ('b', stat.stx_btime) } else { ('m', stat.stx_mtime) };
+    format!("{letter}{}.{:09}", time.tv_sec, time.tv_nsec)
 }
 
 /// More names than the item, the marks and what rsync may have left beside them.

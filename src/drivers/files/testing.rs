@@ -61,3 +61,31 @@ pub(super) fn as_nobody(path: &str, check: impl FnOnce()) {
     let errors = String::from_utf8_lossy(&output.stderr);
     assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
 }
+
+/// Runs `check` where a file system of its own is mounted at `below`: in a copy of this program that runs the
+/// test `path` in a mount namespace, so that nothing stays behind. `check` is given the directory above.
+/// Where the machine allows no such namespaces, nothing is checked.
+pub(super) fn with_mount(path: &str, options: &str, below: &str, check: impl FnOnce(&Path)) {
+    const INNER: &str = "SYNKLER_TEST_MOUNTED";
+    if let Some(dir) = std::env::var_os(INNER) {
+        check(Path::new(&dir));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::create_dir_all(dir.path().join(below)).unwrap();
+    let script = "mount -t tmpfs -o \"$1\" none \"$2\" && exec \"$0\" --exact \"$3\" --nocapture";
+    let output = Command::new("unshare")
+        .args(["--user", "--map-root-user", "--mount", "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(options)
+        .arg(dir.path().join(below))
+        .arg(path)
+        .env(INNER, dir.path())
+        .output()
+        .unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if errors.starts_with("unshare: unshare failed") {
+        return;
+    }
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
+}

@@ -15,9 +15,14 @@ pub(super) fn verdict(status: ExitStatus, complaints: &str, direction: Direction
     }
     let failure = Failure { status, complaints, direction, location };
     let partial = matches!(status.code(), Some(23 | 24));
-    if let Some(line) = failure.line_with(&["No space left on device", "Disk quota exceeded"]) {
+    if let Some(line) = failure.no_space() {
         let reason = Reason::with(Cause::Space, &format!("{}: {line}", failure.receiver()));
         return if partial { RunOutcome::Partial(reason) } else { RunOutcome::Failed(Fault::Passing, reason) };
+    }
+    if direction == Direction::Push && status.code() == Some(11) && failure.telling_line().is_none() {
+        // A receiver that cannot write reports it and ends; the report arrives first only about every other time.
+        let text = format!("on {}, most likely: it could not write and did not say why", location.host());
+        return RunOutcome::Failed(Fault::Passing, Reason::with(Cause::Space, &text));
     }
     if failure.source_is_missing() {
         // Each item is then looked at on its own.
@@ -41,12 +46,12 @@ impl Failure<'_> {
     /// What ssh says.
     fn connection(&self) -> Option<(Fault, String)> {
         let host = self.location.host();
-        let has = |patterns: &[&str]| self.line_with(patterns).is_some();
+        // rsync's own lines may hold anything: they name files.
+        let of_ssh = || self.complaints.lines().filter(|line| !line.starts_with("rsync:"));
+        let has = |patterns: &[&str]| of_ssh().any(|line| patterns.iter().any(|pattern| line.contains(pattern)));
         let passing = |text: String| Some((Fault::Passing, text));
         let lasting = |text: String| Some((Fault::Lasting, text));
-        if has(&["HOST IDENTIFICATION HAS CHANGED", "host key for", "Host key for"])
-            && has(&["has changed", "HAS CHANGED"])
-        {
+        if has(&["HOST IDENTIFICATION HAS CHANGED"]) {
             let place = self.offending_key().unwrap_or_else(|| "known_hosts".to_owned());
             return lasting(format!(
                 "the host key of {host} has changed: if that is right, replace the old one in {place}"
@@ -58,7 +63,9 @@ impl Failure<'_> {
                  by connecting once by hand or with ssh-keyscan"
             ));
         }
-        if has(&["Permission denied (", "Too many authentication failures"]) {
+        let methods = ["publickey", "password", "keyboard-interactive", "gssapi", "hostbased", "none"];
+        let denied = methods.map(|method| format!("Permission denied ({method}"));
+        if denied.iter().any(|words| has(&[words])) || has(&["Too many authentication failures"]) {
             return lasting(format!(
                 "{host} rejects the login: add the public key of this service's user to authorized_keys there, \
                  and check the user name"
@@ -114,19 +121,14 @@ impl Failure<'_> {
 
     fn by_code(&self) -> (Fault, String) {
         let host = self.location.host();
+        let ended = process::describe(self.status);
         let line = self.last_line();
+        let what = if line.is_empty() { ended } else { format!("{line} ({ended})") };
         match self.status.code() {
-            Some(1 | 4) => (Fault::Lasting, format!("rsync does not take its options: {line}: check rsync_opts")),
-            Some(code @ (2 | 3 | 11 | 22 | 126 | 127)) => {
-                (Fault::Lasting, format!("rsync with {host}: {line} (exit status {code})"))
-            }
-            Some(12 | 255) if line.is_empty() => (Fault::Passing, format!("the connection to {host} broke")),
+            Some(1 | 4) => (Fault::Lasting, format!("rsync does not take its options: {what}: check rsync_opts")),
+            Some(2 | 3 | 11 | 22 | 126 | 127) => (Fault::Lasting, format!("rsync with {host}: {what}")),
             Some(30 | 35) => (Fault::Passing, format!("{host} has sent nothing for too long, so rsync gave up")),
-            _ => {
-                let ended = process::describe(self.status);
-                let text = if line.is_empty() { ended } else { format!("{line} ({ended})") };
-                (Fault::Passing, format!("rsync with {host}: {text}"))
-            }
+            _ => (Fault::Passing, format!("rsync with {host}: {what}")),
         }
     }
 
@@ -136,6 +138,13 @@ impl Failure<'_> {
             && self
                 .line_with(&["[sender] change_dir", "[sender] link_stat"])
                 .is_some_and(|line| line.contains("No such file or directory"))
+    }
+
+    /// The line by which the receiver says that it has no room. The words stand at the end, where no file name
+    /// can put them.
+    fn no_space(&self) -> Option<&str> {
+        let words = ["No space left on device (28)", "Disk quota exceeded (122)"];
+        self.complaints.lines().map(plain).rfind(|line| words.iter().any(|words| line.ends_with(words)))
     }
 
     /// Who was to write.
@@ -151,16 +160,17 @@ impl Failure<'_> {
         self.complaints.lines().rfind(|line| patterns.iter().any(|pattern| line.contains(pattern))).map(plain)
     }
 
-    /// The last line that says something, or else what rsync makes of it all.
+    /// The last line that says something.
+    fn telling_line(&self) -> Option<&str> {
+        let echoes = ["rsync error:", "connection unexpectedly closed", "write error: Broken pipe", "rsync manpage"];
+        let tells = |line: &&str| !line.trim().is_empty() && !echoes.iter().any(|echo| line.contains(echo));
+        self.complaints.lines().rfind(tells).map(plain)
+    }
+
+    /// The last line that says something, or else what rsync makes of it all; may be empty.
     fn last_line(&self) -> String {
-        let says_nothing = |line: &&str| {
-            let echoes =
-                ["rsync error:", "connection unexpectedly closed", "write error: Broken pipe", "rsync manpage"];
-            line.trim().is_empty() || echoes.iter().any(|echo| line.contains(echo))
-        };
-        let lines = || self.complaints.lines();
-        let line = lines().rfind(|line| !says_nothing(line)).or_else(|| lines().rfind(|line| !line.trim().is_empty()));
-        line.map(plain).unwrap_or_default().to_owned()
+        let last = || self.complaints.lines().rfind(|line| !line.trim().is_empty()).map(plain);
+        self.telling_line().or_else(last).unwrap_or_default().to_owned()
     }
 
     /// Where ssh says the old host key stands: `FILE:LINE`.
@@ -235,8 +245,24 @@ mod tests {
         let RunOutcome::Failed(Fault::Passing, reason) = judge(11, Direction::Push, line) else { panic!() };
         assert_eq!(reason.cause(), Cause::Space);
         assert!(reason.detail().starts_with("on syn@central: [receiver] write failed"), "{reason}");
+        let RunOutcome::Failed(Fault::Passing, reason) = judge(11, Direction::Push, "") else { panic!() };
+        assert_eq!(reason.cause(), Cause::Space);
         let RunOutcome::Partial(reason) = judge(23, Direction::Pull, line) else { panic!() };
         assert!(reason.detail().starts_with("here: "), "{reason}");
+    }
+
+    #[test]
+    fn a_file_that_may_not_be_written_is_not_a_rejected_login() {
+        let line = "rsync: [Receiver] mkdir \"/srv/Connection refused\" failed: Permission denied (13)";
+        let (fault, text) = failed(11, &format!("{line}\nrsync error: error in file IO (code 11) at main.c(808)\n"));
+        assert_eq!(fault, Fault::Lasting);
+        assert!(
+            text.starts_with("syn@central: [Receiver] mkdir") && text.ends_with("Permission denied (13)"),
+            "{text}"
+        );
+        let (fault, text) = failed(255, "me@central: Permission denied (publickey,password).\n");
+        assert_eq!(fault, Fault::Lasting);
+        assert!(text.starts_with("syn@central rejects the login"), "{text}");
     }
 
     #[test]
@@ -248,6 +274,9 @@ mod tests {
         let (fault, text) =
             failed(1, "rsync: --nonsense: unknown option\nrsync error: syntax or usage error (code 1)\n");
         assert_eq!(fault, Fault::Lasting);
-        assert_eq!(text, "rsync does not take its options: --nonsense: unknown option: check rsync_opts");
+        assert_eq!(
+            text,
+            "rsync does not take its options: --nonsense: unknown option (exit status 1): check rsync_opts"
+        );
     }
 }

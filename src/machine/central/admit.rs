@@ -6,10 +6,14 @@ use super::{Central, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG};
 use crate::machine::{
-    Address, Cause, CopyOutcome, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Reason, Record, Row,
-    TransferId, Wait, Words,
+    Address, Cause, CopyOutcome, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question, Reason,
+    Record, Row, TransferId, Wait, Words,
 };
 
+/// By how much a transfer is younger than the one before it of its name, at least.
+const TICK: Duration = Duration::from_millis(1);
+/// How many offers may wait for the journal's answer; what is more will be offered again.
+const RECALLS: usize = 2000;
 /// How many transfers at the head of a line are looked at for one that fits.
 const LOOK_AHEAD: usize = 100;
 /// After waiting this long for space, an item keeps smaller ones behind it from taking the space it needs.
@@ -37,7 +41,31 @@ impl Central {
             }
             return;
         }
-        let now = self.desk.now;
+        // A late copy of an old offer must not begin anew what is over: the journal is asked first.
+        if self.recalling.len() < RECALLS && self.recalling.insert(id, (from.name.clone(), offer)).is_none() {
+            self.desk.effect(Effect::Recall(Question::Transfer(id)));
+        }
+    }
+
+    /// The journal has answered: what has been handed over already is over.
+    pub(super) fn on_recalled(&mut self, id: TransferId, row: Option<Box<Row>>) {
+        let Some((upload, offer)) = self.recalling.remove(&id) else { return };
+        let from = Node::new(Mode::Upload, upload);
+        if self.transfers.contains_key(&id) {
+            self.on_offer(&from, offer);
+        } else if row.is_some_and(|row| row.stage == Stage::Closed.as_str()) {
+            self.desk.say(Address::Node(from), Words::Closed(vec![id]));
+        } else {
+            self.take_up(&from, offer);
+        }
+    }
+
+    fn take_up(&mut self, from: &Node, offer: Offer) {
+        let (id, now) = (offer.transfer, self.desk.now);
+        // Rows come back from the journal by their age, and a clock may have been set back in between.
+        let key = (from.name.clone(), offer.name.clone());
+        let earlier = self.by_name.get(&key).into_iter().flatten().filter_map(|(_, id)| self.transfers.get(id));
+        let created = earlier.map(|earlier| earlier.row.created.after(TICK)).max().map_or(now, |next| next.max(now));
         let row = Row {
             transfer: id,
             name: offer.name,
@@ -46,7 +74,7 @@ impl Central {
             entries: offer.entries,
             fingerprint: offer.fingerprint,
             stage: String::new(),
-            created: now,
+            created,
             since: now,
             reason: None,
             attempts: 0,
@@ -167,6 +195,10 @@ impl Central {
         let Some(line) = self.lines.get(upload) else { return };
         let head: Vec<_> = line.iter().take(LOOK_AHEAD).map(|(_, id)| *id).collect();
         let no_receivers = self.required().is_none();
+        if !no_receivers && self.space.is_none() {
+            // Being measured: what was told before still stands.
+            return;
+        }
         let to = Address::Node(Node::new(Mode::Upload, upload.clone()));
         for id in head {
             let short = self.short_of_space(id);

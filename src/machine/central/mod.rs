@@ -18,8 +18,8 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::Turnstile;
 use super::stage::Move;
 use super::{
-    Address, BadRow, Cause, Effect, Input, ItemName, Level, Location, Mode, Node, NodeName, PlaceId, Reason, Record,
-    Release, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
+    Address, BadRow, Cause, Effect, Input, ItemName, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question,
+    Reason, Record, Release, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
 };
 
 /// How many copies are looked at at once.
@@ -87,6 +87,8 @@ pub struct Central {
     /// What has been asked for and has not been settled, by place.
     places: BTreeMap<PlaceId, BTreeSet<TransferId>>,
     taking: Turnstile<TransferId>,
+    /// Offers that wait for the journal to say whether they have been here before.
+    recalling: BTreeMap<TransferId, (NodeName, Offer)>,
     next_order: u64,
     next_place: u64,
     /// Free and total bytes at the last measure, less what has arrived since.
@@ -128,6 +130,7 @@ impl Central {
             lines: BTreeMap::new(),
             places: BTreeMap::new(),
             taking: Turnstile::new(TAKES),
+            recalling: BTreeMap::new(),
             next_order: 0,
             next_place: restored.next_place,
             space: None,
@@ -194,6 +197,7 @@ impl Central {
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Space { free, total } => self.space = Some((free, total)),
+            Input::Recalled { question: Question::Transfer(id), row } => self.on_recalled(id, row),
             Input::Pause(paused) => {
                 self.desk.pause(paused);
                 self.wake(None);

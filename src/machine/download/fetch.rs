@@ -190,8 +190,6 @@ impl Download {
                 return;
             }
             CopyOutcome::Found { fingerprint, .. } => {
-                // What is wrong may have the right size and time, so that rsync would leave it as it is.
-                self.desk.effect(Effect::Drop(id));
                 Reason::with(Cause::Mismatch, &format!("fetched {fingerprint}, announced was {announced}"))
             }
             CopyOutcome::Missing => Reason::new(Cause::Missing),
@@ -203,12 +201,32 @@ impl Download {
     /// Back into the line, after a while that grows with each failure.
     pub(super) fn put_off(&mut self, id: TransferId, reason: Reason) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let attempts = transfer.row.attempts;
         transfer.row.attempts += 1;
         let name = transfer.row.name.clone();
+        // What is wrong may have the right size and time, so that rsync would leave it as it is. It has to be
+        // gone before the next one is fetched: a late removal would take the next one with it.
+        transfer.dropping = reason.cause() == Cause::Mismatch;
+        let dropping = transfer.dropping;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Wanted, Some(reason));
-        let wait = self.desk.backoff(RETRY_FIRST, attempts, RETRY_LAST);
+        if dropping {
+            self.desk.effect(Effect::Drop(id));
+        } else {
+            self.retry_later(id);
+        }
+    }
+
+    /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
+    pub(super) fn on_dropped(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
+            self.retry_later(id);
+        }
+    }
+
+    fn retry_later(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let wait = self.desk.backoff(RETRY_FIRST, transfer.row.attempts.saturating_sub(1), RETRY_LAST);
         self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
     }
 

@@ -114,6 +114,8 @@ struct Transfer {
     told: Option<Reason>,
     /// The placing under way may replace what stands under the name.
     replacing: bool,
+    /// A bad copy is being removed from staging.
+    dropping: bool,
 }
 
 impl Download {
@@ -175,7 +177,8 @@ impl Download {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
-        self.transfers.insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false });
+        self.transfers
+            .insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false });
     }
 
     fn line_up(&mut self, id: TransferId) {
@@ -204,7 +207,7 @@ impl Download {
             Input::Recalled { question, row } => self.on_recalled(&question, row),
             Input::Space { free, .. } => self.on_space(free),
             // What could not be removed from staging is swept at the next start.
-            Input::Dropped { .. } => {}
+            Input::Dropped { transfer, .. } => self.on_dropped(transfer),
             Input::Pause(paused) => self.desk.pause(paused),
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");
@@ -333,7 +336,7 @@ impl Download {
             line.give_up(&id);
         }
         self.dispatch.leave_line(id);
-        self.dispatch.disown(id);
+        self.dispatch.disown(&mut self.desk, id);
         if let Some(same) = self.by_name.get_mut(&row.name) {
             same.remove(&id);
             if same.is_empty() {

@@ -91,7 +91,7 @@ impl Upload {
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
         self.desk.dirty.insert(id);
-        self.dispatch.disown(id);
+        self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Granted, None);
         self.line_up(id);
     }
@@ -174,7 +174,7 @@ impl Upload {
             Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Withdrawing => {
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
-                self.dispatch.disown(id);
+                self.dispatch.disown(&mut self.desk, id);
                 self.latest.entry(name).or_insert(id);
                 self.move_to(id, Stage::Received, None);
             }
@@ -218,7 +218,7 @@ impl Upload {
                         let name = transfer.row.name.clone();
                         self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
                     }
-                    self.dispatch.disown(id);
+                    self.dispatch.disown(&mut self.desk, id);
                     self.move_to(id, Stage::Announced, Some(reason));
                 }
                 Stage::Announced => {

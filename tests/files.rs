@@ -1,0 +1,181 @@
+//! The file drivers through their effects and inputs, in real directories.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout)]
+
+#[path = "files/conformance.rs"]
+mod conformance;
+
+use std::ffi::OsStr;
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use conformance::{Spot, World, stories};
+use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
+use synkler::machine::{Effect, Input, ItemName, Mode};
+use tokio::sync::mpsc;
+
+struct Host {
+    layout: Layout,
+    files: Files,
+    inputs: mpsc::Receiver<Input>,
+    _dir: tempfile::TempDir,
+}
+
+impl Host {
+    fn new(mode: Mode, base: &str) -> Self {
+        let dir = tempfile::tempdir_in(base).unwrap();
+        let (path, group) = (dir.path().to_owned(), "default".parse().unwrap());
+        let layout = match mode {
+            Mode::Upload => Layout::Upload(Source::new(path)),
+            Mode::Central => Layout::Central(Spool::new(path, group)),
+            Mode::Download => Layout::Download(Staging::new(path, group)),
+        };
+        layout.prepare().unwrap();
+        let (events, inputs) = mpsc::channel(8);
+        let files = Files::new(layout.clone(), events, 2).unwrap();
+        Self { layout, files, inputs, _dir: dir }
+    }
+
+    fn perform(&mut self, effect: Effect) -> Option<Input> {
+        let files = &self.files;
+        match effect {
+            Effect::Hash { item, signature } => files.hash(item, signature),
+            Effect::Look { transfer, item } => files.look(transfer, item),
+            Effect::Take { transfer, place, name, kind } => files.take(transfer, place, name, kind),
+            Effect::Verify { transfer, name, kind } => files.verify(transfer, name, kind),
+            Effect::Place { transfer, name, inode, replace } => files.place(transfer, name, inode, replace),
+            Effect::Drop(transfer) => files.discard(transfer),
+            Effect::Measure => files.measure(),
+            Effect::DropPlace(place) => {
+                files.discard_place(place);
+                return None;
+            }
+            Effect::Sweep { transfers, places } => {
+                files.sweep(&transfers, &places);
+                return None;
+            }
+            other => panic!("not about files: {other:?}"),
+        }
+        Some(self.inputs.blocking_recv().unwrap())
+    }
+}
+
+struct Real {
+    upload: Host,
+    central: Host,
+    download: Host,
+}
+
+impl Real {
+    fn new(base: &str) -> Self {
+        let host = |mode| Host::new(mode, base);
+        Self { upload: host(Mode::Upload), central: host(Mode::Central), download: host(Mode::Download) }
+    }
+
+    fn path(&self, spot: &Spot) -> PathBuf {
+        let named = |dir: PathBuf, item: &ItemName| dir.join(OsStr::from_bytes(item.as_bytes()));
+        match (spot, &self.central.layout, &self.download.layout) {
+            (Spot::Source(item), ..) => named(self.upload.layout.file_dir().to_owned(), item),
+            (Spot::Arrived(place, item), Layout::Central(spool), _) => named(spool.in_dir(*place), item),
+            (Spot::Held(transfer, item), Layout::Central(spool), _) => {
+                named(spool.held_dir().join(transfer.to_string()), item)
+            }
+            (Spot::Staged(transfer, item), _, Layout::Download(staging)) => {
+                named(staging.staging_dir().join(transfer.to_string()), item)
+            }
+            (Spot::Final(item), _, Layout::Download(staging)) => named(staging.file_dir().to_owned(), item),
+            _ => panic!("no such spot: {spot:?}"),
+        }
+    }
+}
+
+impl World for Real {
+    fn perform(&mut self, mode: Mode, effect: Effect) -> Option<Input> {
+        match mode {
+            Mode::Upload => self.upload.perform(effect),
+            Mode::Central => self.central.perform(effect),
+            Mode::Download => self.download.perform(effect),
+        }
+    }
+
+    fn write(&mut self, spot: &Spot, version: u64) {
+        let path = self.path(spot);
+        let dir = path.parent().unwrap();
+        fs::create_dir_all(dir).unwrap();
+        // As rsync does it: a fresh file, renamed into place.
+        fs::write(dir.join("fresh"), format!("version {version}")).unwrap();
+        fs::rename(dir.join("fresh"), path).unwrap();
+    }
+
+    fn remove(&mut self, spot: &Spot) {
+        fs::remove_file(self.path(spot)).unwrap();
+    }
+
+    fn version(&mut self, spot: &Spot) -> Option<u64> {
+        let text = fs::read_to_string(self.path(spot)).ok()?;
+        Some(text.strip_prefix("version ").unwrap().parse().unwrap())
+    }
+}
+
+#[test]
+fn the_real_world_conforms() {
+    for base in ["/tmp", "/dev/shm"] {
+        for (name, story) in stories() {
+            println!("{base}: {name}");
+            story(&mut Real::new(base));
+        }
+    }
+}
+
+#[test]
+fn space_is_measured_where_file_dir_lies() {
+    for base in ["/tmp", "/dev/shm"] {
+        let mut host = Host::new(Mode::Central, base);
+        let Some(Input::Space { free, total }) = host.perform(Effect::Measure) else { panic!() };
+        let expected = rustix::fs::statvfs(base).unwrap();
+        assert_eq!(total, expected.f_blocks * expected.f_frsize);
+        assert!(free > 0 && free <= total);
+    }
+    let gone = Host::new(Mode::Central, "/tmp");
+    let Host { mut inputs, files, _dir: dir, .. } = gone;
+    drop(dir);
+    files.measure();
+    assert_eq!(inputs.blocking_recv().unwrap(), Input::Space { free: 0, total: 0 });
+}
+
+/// A hash of gigabytes that nobody waits for must neither hold up short work nor the end of the daemon.
+#[test]
+fn short_work_overtakes_long_work() {
+    let mut host = Host::new(Mode::Upload, "/tmp");
+    let dir = host.layout.file_dir().to_owned();
+    let name = |text: &str| ItemName::new(text.as_bytes()).unwrap();
+    let transfer = synkler::machine::TransferId::mint(1, [0; 10]);
+    let look = |item: &str| Effect::Look { transfer, item: name(item) };
+    for item in ["big 1", "big 2", "big 3"] {
+        // Sparse: read in full, stored as nothing.
+        fs::File::create(dir.join(item)).unwrap().set_len(8 << 30).unwrap();
+    }
+    fs::write(dir.join("small"), "x").unwrap();
+    for item in ["big 1", "big 2", "big 3"] {
+        let Some(Input::Looked { sight: synkler::machine::Sight::Present(signature), .. }) = host.perform(look(item))
+        else {
+            panic!()
+        };
+        host.files.hash(name(item), signature);
+    }
+    let start = Instant::now();
+    assert!(matches!(host.perform(look("small")), Some(Input::Looked { .. })));
+    for item in ["big 1", "big 2", "big 3"] {
+        fs::write(dir.join(item), "cut").unwrap();
+    }
+    for _ in 0..3 {
+        let input = host.inputs.blocking_recv().unwrap();
+        assert!(
+            matches!(&input, Input::Hashed { outcome: synkler::machine::HashOutcome::Changed(_), .. }),
+            "{input:?}"
+        );
+    }
+    assert!(start.elapsed() < Duration::from_secs(60));
+}

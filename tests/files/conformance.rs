@@ -1,0 +1,264 @@
+//! What every world of files has to do, the real one and any that stands in for it: one list of small stories
+//! told in effects and inputs. A world begins each story empty.
+
+use std::collections::BTreeSet;
+
+use synkler::machine::{
+    CopyOutcome, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode, PlaceId, PlaceOutcome,
+    Sight, Signature, TransferId,
+};
+
+/// Where a file may stand.
+#[derive(Debug, Clone)]
+pub(crate) enum Spot {
+    /// In an upload's `file_dir`.
+    Source(ItemName),
+    /// Where an upload's rsync has left it on central.
+    Arrived(PlaceId, ItemName),
+    /// In central's hold.
+    Held(TransferId, ItemName),
+    /// Where a download's rsync has left it.
+    Staged(TransferId, ItemName),
+    /// Under its final name on a download.
+    Final(ItemName),
+}
+
+/// Three hosts' files: one upload, one central, one download.
+pub(crate) trait World {
+    /// Has the node of that mode carry out an effect, and waits for the answer where there is one.
+    fn perform(&mut self, mode: Mode, effect: Effect) -> Option<Input>;
+    /// Puts a regular file there that differs from every other version; in place of what is there.
+    fn write(&mut self, spot: &Spot, version: u64);
+    /// Takes away what stands there.
+    fn remove(&mut self, spot: &Spot);
+    /// Which version stands there.
+    fn version(&mut self, spot: &Spot) -> Option<u64>;
+}
+
+/// One story.
+pub(crate) type Story<W> = fn(&mut W);
+
+/// The stories, by their names.
+pub(crate) fn stories<W: World>() -> Vec<(&'static str, Story<W>)> {
+    vec![
+        ("a source is proven while it stays the same", sources),
+        ("an arrival is taken once and looked at often", arrivals),
+        ("what is dropped is gone, and may be gone already", drops),
+        ("an item is placed once", placing),
+        ("nothing foreign is overwritten", occupied),
+        ("an untouched earlier placement is replaced", replacing),
+        ("a sweep keeps what is needed", sweeps),
+    ]
+}
+
+fn item() -> ItemName {
+    ItemName::new(b"an \xff item").unwrap()
+}
+
+fn transfer(number: u8) -> TransferId {
+    TransferId::mint(1_700_000_000_000, [number; 10])
+}
+
+fn place(number: u64) -> PlaceId {
+    PlaceId { journal: JournalId(1), number }
+}
+
+fn look<W: World>(world: &mut W, mode: Mode) -> Sight {
+    match world.perform(mode, Effect::Look { transfer: transfer(1), item: item() }) {
+        Some(Input::Looked { sight, .. }) => sight,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn signature<W: World>(world: &mut W, mode: Mode) -> Signature {
+    match look(world, mode) {
+        Sight::Present(signature) => signature,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn hash<W: World>(world: &mut W, signature: Signature) -> HashOutcome {
+    match world.perform(Mode::Upload, Effect::Hash { item: item(), signature }) {
+        Some(Input::Hashed { outcome, .. }) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The fingerprint of a version, as an upload proves it.
+fn proof<W: World>(world: &mut W, version: u64) -> Fingerprint {
+    world.write(&Spot::Source(item()), version);
+    let now = signature(world, Mode::Upload);
+    match hash(world, now) {
+        HashOutcome::Proven { kind: Kind::File, entries: 1, fingerprint } => fingerprint,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn copy(outcome: CopyOutcome) -> Option<(Fingerprint, u64)> {
+    match outcome {
+        CopyOutcome::Found { fingerprint, inode } => Some((fingerprint, inode)),
+        CopyOutcome::Missing => None,
+        CopyOutcome::Failed(reason) => panic!("{reason}"),
+    }
+}
+
+fn take<W: World>(world: &mut W, number: u8, place: Option<PlaceId>) -> Option<Fingerprint> {
+    let effect = Effect::Take { transfer: transfer(number), place, name: item(), kind: Kind::File };
+    match world.perform(Mode::Central, effect) {
+        Some(Input::Taken { outcome, .. }) => copy(outcome).map(|(fingerprint, _)| fingerprint),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn verify<W: World>(world: &mut W, number: u8) -> Option<(Fingerprint, u64)> {
+    let effect = Effect::Verify { transfer: transfer(number), name: item(), kind: Kind::File };
+    match world.perform(Mode::Download, effect) {
+        Some(Input::Verified { outcome, .. }) => copy(outcome),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn stage<W: World>(world: &mut W, number: u8, version: u64) -> u64 {
+    world.write(&Spot::Staged(transfer(number), item()), version);
+    verify(world, number).expect("it was staged").1
+}
+
+fn give_name<W: World>(world: &mut W, number: u8, inode: u64, replace: Option<Signature>) -> PlaceOutcome {
+    let effect = Effect::Place { transfer: transfer(number), name: item(), inode, replace };
+    match world.perform(Mode::Download, effect) {
+        Some(Input::Placed { outcome, .. }) => outcome,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn placed<W: World>(world: &mut W, number: u8, inode: u64, replace: Option<Signature>) -> Signature {
+    match give_name(world, number, inode, replace) {
+        PlaceOutcome::Placed(signature) => signature,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn discard<W: World>(world: &mut W, mode: Mode, number: u8) {
+    let answer = world.perform(mode, Effect::Drop(transfer(number)));
+    assert_eq!(answer, Some(Input::Dropped { transfer: transfer(number), outcome: Ok(()) }));
+}
+
+fn sources<W: World>(world: &mut W) {
+    assert_eq!(look(world, Mode::Upload), Sight::Gone);
+    assert_eq!(hash(world, Signature([7; 16])), HashOutcome::Gone);
+    let first = proof(world, 1);
+    let old = signature(world, Mode::Upload);
+    assert_eq!(signature(world, Mode::Upload), old);
+    assert_ne!(proof(world, 2), first);
+    let now = signature(world, Mode::Upload);
+    assert_ne!(now, old);
+    match hash(world, old) {
+        HashOutcome::Changed(sighting) => {
+            assert_eq!((sighting.name, sighting.signature), (item(), now));
+        }
+        other => panic!("{other:?}"),
+    }
+    world.remove(&Spot::Source(item()));
+    assert_eq!(hash(world, now), HashOutcome::Gone);
+}
+
+fn arrivals<W: World>(world: &mut W) {
+    let expected = proof(world, 1);
+    assert_eq!(take(world, 1, Some(place(1))), None);
+    world.write(&Spot::Arrived(place(1), item()), 1);
+    assert_eq!(take(world, 1, Some(place(1))), Some(expected));
+    assert_eq!(world.version(&Spot::Arrived(place(1), item())), None);
+    assert_eq!(world.version(&Spot::Held(transfer(1), item())), Some(1));
+    // Asked again, as after a crash; and only to look.
+    assert_eq!(take(world, 1, Some(place(1))), Some(expected));
+    assert_eq!(take(world, 1, None), Some(expected));
+    // A copy that has gone bad shows.
+    world.write(&Spot::Held(transfer(1), item()), 2);
+    assert_ne!(take(world, 1, None), Some(expected));
+    assert_eq!(take(world, 2, Some(place(1))), None);
+}
+
+fn drops<W: World>(world: &mut W) {
+    world.write(&Spot::Arrived(place(1), item()), 1);
+    world.write(&Spot::Arrived(place(2), item()), 2);
+    assert!(take(world, 1, Some(place(1))).is_some());
+    stage(world, 1, 1);
+    for _ in 0..2 {
+        discard(world, Mode::Central, 1);
+        discard(world, Mode::Download, 1);
+        assert_eq!(world.perform(Mode::Central, Effect::DropPlace(place(1))), None);
+    }
+    assert_eq!(take(world, 1, None), None);
+    assert_eq!(verify(world, 1), None);
+    assert_eq!(world.version(&Spot::Arrived(place(2), item())), Some(2));
+}
+
+fn placing<W: World>(world: &mut W) {
+    assert_eq!(give_name(world, 1, 1, None), PlaceOutcome::Lost);
+    assert_eq!(look(world, Mode::Download), Sight::Gone);
+    let inode = stage(world, 1, 1);
+    let first = placed(world, 1, inode, None);
+    assert_eq!(look(world, Mode::Download), Sight::Present(first));
+    assert_eq!(world.version(&Spot::Final(item())), Some(1));
+    // A crash hid the answer: it is the same.
+    assert_eq!(placed(world, 1, inode, None), first);
+    // Its owner has taken it meanwhile: still placed, and not once more.
+    world.remove(&Spot::Final(item()));
+    placed(world, 1, inode, None);
+    assert_eq!(look(world, Mode::Download), Sight::Gone);
+    // Once staging is dropped, nothing tells any more that it has been placed.
+    discard(world, Mode::Download, 1);
+    assert_eq!(give_name(world, 1, inode, None), PlaceOutcome::Lost);
+}
+
+fn occupied<W: World>(world: &mut W) {
+    let inode = stage(world, 1, 1);
+    world.write(&Spot::Final(item()), 9);
+    assert_eq!(give_name(world, 1, inode, None), PlaceOutcome::Occupied);
+    assert_eq!(give_name(world, 1, inode, Some(Signature([7; 16]))), PlaceOutcome::Occupied);
+    assert_eq!(world.version(&Spot::Final(item())), Some(9));
+    assert_eq!(world.version(&Spot::Staged(transfer(1), item())), Some(1));
+    world.remove(&Spot::Final(item()));
+    placed(world, 1, inode, None);
+    assert_eq!(world.version(&Spot::Final(item())), Some(1));
+}
+
+fn replacing<W: World>(world: &mut W) {
+    let inode = stage(world, 1, 1);
+    let first = placed(world, 1, inode, None);
+    discard(world, Mode::Download, 1);
+    // Its owner has changed it: it is the owner's now.
+    world.write(&Spot::Final(item()), 9);
+    let inode = stage(world, 2, 2);
+    assert_eq!(give_name(world, 2, inode, Some(first)), PlaceOutcome::Occupied);
+    assert_eq!(world.version(&Spot::Final(item())), Some(9));
+    world.remove(&Spot::Final(item()));
+    let second = placed(world, 2, inode, Some(first));
+    discard(world, Mode::Download, 2);
+    let inode = stage(world, 3, 3);
+    let third = placed(world, 3, inode, Some(second));
+    assert_eq!(world.version(&Spot::Final(item())), Some(3));
+    assert_eq!(look(world, Mode::Download), Sight::Present(third));
+    assert_eq!(placed(world, 3, inode, Some(second)), third);
+}
+
+fn sweeps<W: World>(world: &mut W) {
+    for number in 1..=3 {
+        world.write(&Spot::Arrived(place(number), item()), number);
+        world.write(&Spot::Arrived(place(number + 10), item()), number);
+        assert!(take(world, number as u8, Some(place(number + 10))).is_some());
+        stage(world, number as u8, number);
+    }
+    let (transfers, places) = (BTreeSet::from([transfer(2)]), BTreeSet::from([place(3)]));
+    for mode in [Mode::Upload, Mode::Central, Mode::Download] {
+        let effect = Effect::Sweep { transfers: transfers.clone(), places: places.clone() };
+        assert_eq!(world.perform(mode, effect), None);
+    }
+    for number in 1..=3 {
+        // Asked through effects, which come after the sweep.
+        let needed = number == 2;
+        assert_eq!(take(world, number as u8, None).is_some(), needed, "held {number}");
+        assert_eq!(verify(world, number as u8).is_some(), needed, "staged {number}");
+    }
+    assert_eq!(world.version(&Spot::Arrived(place(3), item())), Some(3));
+}

@@ -1,0 +1,375 @@
+//! docs/protocol.md is true: every message is shown as it is, every limit has its value, and nothing that is
+//! not a message gets through.
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+use std::collections::BTreeMap;
+use std::panic::catch_unwind;
+
+use synkler::drivers::broker;
+use synkler::machine::{
+    Cause, DETAIL_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, ITEM_NAME_LIMIT, ItemName, Kind, Location,
+    Mode, NAME_LIMIT, Node, NodeName, Offer, Reason, Receipt, Release, TransferId, Wait, Words,
+};
+use synkler::wire::{
+    DecodeError, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem, RECEIVER_LIMIT, SLOT_LIMIT, VERSION_LIMIT, decode, encode,
+    may_say,
+};
+
+const DOCUMENT: &str = include_str!("../docs/protocol.md");
+
+/// Every kind there is.
+const KINDS: [&str; 14] = [
+    "hello", "new", "withdraw", "upload", "sent", "received", "download", "done", "noted", "release", "freed",
+    "closed", "waiting", "unknown",
+];
+
+fn group() -> GroupId {
+    "default".parse().unwrap()
+}
+
+/// The documented messages, by the heading they stand under.
+fn examples() -> Vec<(&'static str, &'static str)> {
+    let mut examples = Vec::new();
+    let mut heading = "";
+    let mut lines = DOCUMENT.split("\n## The control socket").next().unwrap().lines();
+    while let Some(line) = lines.next() {
+        if let Some(text) = line.strip_prefix("### ") {
+            heading = text;
+        } else if line == "```json" {
+            let block: Vec<_> = lines.by_ref().take_while(|line| *line != "```").collect();
+            assert_eq!(block.len(), 1, "a message under {heading:?} is one line");
+            examples.push((heading, block[0]));
+        }
+    }
+    examples
+}
+
+#[test]
+fn every_message_is_shown_byte_by_byte() {
+    let mut shown = Vec::new();
+    for (heading, text) in examples() {
+        let (from, words) = decode(text.as_bytes(), &group()).unwrap_or_else(|error| panic!("{heading}: {error}"));
+        assert_eq!(words.kind(), heading);
+        let written = encode(&group(), &from, words);
+        assert_eq!(written.len(), 1);
+        assert_eq!(String::from_utf8_lossy(&written[0]), text);
+        shown.push(heading);
+    }
+    assert_eq!(shown, KINDS);
+}
+
+#[test]
+fn the_table_says_who_may_say_what() {
+    for (kind, text) in examples() {
+        let row = DOCUMENT.lines().find(|line| line.starts_with(&format!("| `{kind}` |"))).expect(kind);
+        let said_by = row.split('|').nth(2).unwrap().trim();
+        let words = decode(text.as_bytes(), &group()).unwrap().1;
+        for mode in [Mode::Upload, Mode::Central, Mode::Download] {
+            let documented = said_by == "all" || said_by.split(", ").any(|word| word == mode.as_str());
+            assert_eq!(may_say(mode, &words), documented, "{kind} by {mode}");
+        }
+    }
+}
+
+#[test]
+fn every_limit_has_its_documented_value() {
+    let seconds = |duration: std::time::Duration| duration.as_secs();
+    let limits = BTreeMap::from([
+        ("PROTOCOL_VERSION", PROTOCOL_VERSION),
+        ("MESSAGE_LIMIT", MESSAGE_LIMIT as u64),
+        ("ENTRY_LIMIT", ENTRY_LIMIT as u64),
+        ("RECEIVER_LIMIT", RECEIVER_LIMIT as u64),
+        ("NAME_LIMIT", NAME_LIMIT as u64),
+        ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
+        ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
+        ("VERSION_LIMIT", VERSION_LIMIT as u64),
+        ("SLOT_LIMIT", SLOT_LIMIT.into()),
+        ("PREFETCH", broker::PREFETCH.into()),
+        ("IN_FLIGHT_LIMIT", broker::IN_FLIGHT_LIMIT as u64),
+        ("PUBLISH_QUEUE_LIMIT", broker::PUBLISH_QUEUE_LIMIT as u64),
+        ("DEAD_LETTER_LIMIT", broker::DEAD_LETTER_LIMIT.into()),
+        ("HELLO_QUEUE_LIMIT", broker::HELLO_QUEUE_LIMIT.into()),
+        ("HELLO_EXPIRY", seconds(broker::HELLO_EXPIRY)),
+        ("HEARTBEAT", seconds(broker::HEARTBEAT)),
+        ("ANSWER_TIMEOUT", seconds(broker::ANSWER_TIMEOUT)),
+        ("CONFIRM_TIMEOUT", seconds(broker::CONFIRM_TIMEOUT)),
+        ("RECONNECT_LIMIT", seconds(broker::RECONNECT_LIMIT)),
+        ("CLOSE_TIMEOUT", seconds(broker::CLOSE_TIMEOUT)),
+    ]);
+    let section = DOCUMENT.split("## AMQP: the limits").nth(1).unwrap().split("\n## ").next().unwrap();
+    let mut documented = BTreeMap::new();
+    for row in section.lines().filter_map(|line| line.strip_prefix("| `")) {
+        let (name, value) = row.split_once("` | ").unwrap();
+        let digits: String = value.chars().take_while(char::is_ascii_digit).collect();
+        documented.insert(name, digits.parse::<u64>().unwrap());
+    }
+    assert_eq!(documented, limits);
+}
+
+fn example(kind: &str) -> &'static str {
+    examples().into_iter().find(|(heading, _)| *heading == kind).unwrap().1
+}
+
+fn problem(bytes: &[u8]) -> DecodeError {
+    decode(bytes, &group()).expect_err("this is no message")
+}
+
+#[test]
+fn a_refusal_says_what_is_wrong_and_who_sent_it() {
+    let alpha = Some(Node::new(Mode::Upload, "alpha".parse().unwrap()));
+    let new = example("new");
+
+    let error = problem(&vec![b' '; MESSAGE_LIMIT + 1]);
+    assert_eq!(error, DecodeError { from: None, problem: Problem::TooLong(MESSAGE_LIMIT + 1) });
+    assert!(matches!(problem(b"\x80\x04pickle").problem, Problem::NotJson(_)));
+    assert!(matches!(problem(b"").problem, Problem::NotJson(_)));
+    assert!(matches!(problem(b"[").problem, Problem::NotJson(_)));
+    assert!(matches!(problem("[".repeat(MESSAGE_LIMIT).as_bytes()).problem, Problem::NotJson(_)));
+    assert!(matches!(problem(b"7").problem, Problem::Invalid(_)));
+    assert_eq!(problem(b"{}"), DecodeError { from: None, problem: Problem::Version("null".to_owned()) });
+
+    for version in ["0", "2", "1.0", "\"1\"", "null", "[1]"] {
+        let error = problem(new.replacen("\"v\":1", &format!("\"v\":{version}"), 1).as_bytes());
+        assert_eq!(error.from, alpha, "{version}");
+        assert_eq!(error.problem, Problem::Version(version.to_owned()));
+    }
+    let error = problem(new.replace("\"group\":\"default\"", "\"group\":\"other\"").as_bytes());
+    assert_eq!(error.from, alpha);
+    assert_eq!(error.to_string(), "from group other where default is expected");
+    let error = problem(example("upload").replace("\"mode\":\"central\"", "\"mode\":\"download\"").as_bytes());
+    assert_eq!(error.problem, Problem::OutOfRole { mode: Mode::Download, kind: "upload" });
+    assert_eq!(error.from.unwrap().name.as_str(), "hub");
+    assert_eq!(problem(new.replace("alpha", "al pha").as_bytes()).from, None);
+
+    // Nothing of a message can reach a terminal or a log as it is.
+    let hostile = new.replace("\"offers\"", "\"\\u001b[31m\\u202e\\nERROR\"");
+    let text = problem(hostile.as_bytes()).to_string();
+    assert!(!text.chars().any(|c| c.is_control() || c == '\u{202e}'), "{text:?}");
+    let long = new.replace("\"offers\"", &format!("\"{}\"", "x".repeat(60_000)));
+    assert!(problem(long.as_bytes()).to_string().len() < 2 * DETAIL_LIMIT);
+}
+
+#[test]
+fn whatever_is_not_exactly_right_is_refused() {
+    let wrong = [
+        ("new", "\"v\":1,", "\"v\":1,\"v\":1,"),
+        ("new", "\"v\":1,", "\"v\":1,\"extra\":0,"),
+        ("new", "\"mode\":\"upload\",", "\"mode\":\"upload\",\"extra\":0,"),
+        ("new", "\"mode\":\"upload\"", "\"mode\":\"Upload\""),
+        ("new", "\"name\":\"alpha\"", "\"name\":\"..\""),
+        ("new", "{\"new\":", "{\"newer\":"),
+        ("new", "{\"new\":", "{\"hello\":"),
+        ("new", "\"offers\":[", "\"extra\":0,\"offers\":["),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run/42\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run%2f42\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run\\u000042\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"..\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"%2E.\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run%4\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"\""),
+        ("new", "\"kind\":\"file\"", "\"kind\":\"fifo\""),
+        ("new", "\"entries\":1,", ""),
+        ("new", "\"entries\":1", "\"entries\":-1"),
+        ("new", "\"entries\":1", "\"entries\":1.5"),
+        ("new", "\"entries\":1", "\"entries\":\"1\""),
+        ("new", "\"size\":0", "\"size\":18446744073709551616"),
+        ("new", "9e107d9d372bb6826bd81d3542a419d6", "9e107d9d372bb6826bd81d3542a419d"),
+        ("new", "9e107d9d372bb6826bd81d3542a419d6", "9E107D9D372BB6826BD81D3542A419D6"),
+        ("new", "-7a31-", "-4a31-"),
+        ("freed", "[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", "[]"),
+        ("freed", "[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", "null"),
+        ("upload", "\"place\":\"00c0ffee-12\"", "\"place\":\"00c0ffee-012\""),
+        ("upload", "\"place\":\"00c0ffee-12\"", "\"place\":\"../../etc\""),
+        ("upload", "syn@hub.example.org", "-oProxyCommand=x"),
+        ("upload", "/srv/synkler/default/in/00c0ffee-12", "/srv/../etc"),
+        ("upload", "\"path\":", "\"extra\":0,\"path\":"),
+        ("hello", "\"slots\":2", "\"slots\":0"),
+        ("hello", "\"slots\":2", "\"slots\":1001"),
+        ("hello", "\"journal\":\"00c0ffee\"", "\"journal\":\"c0ffee\""),
+        ("hello", "\"reply\":true", "\"reply\":1"),
+        ("hello", "\"version\":\"0.1.0\"", "\"version\":\"0.1.0\\n\""),
+        ("waiting", "\"cause\":\"space\"", "\"cause\":\"boredom\""),
+        ("waiting", "3.4 GB free", "3.4 GB\\nfree"),
+        ("release", "[\"delta\",\"echo.example.org\"]", "[]"),
+    ];
+    for (kind, right, replacement) in wrong {
+        let text = example(kind);
+        assert!(text.contains(right), "{kind} has {right}");
+        let text = text.replacen(right, replacement, 1);
+        assert!(decode(text.as_bytes(), &group()).is_err(), "{text}");
+    }
+    let many = format!("[{}]", vec!["\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\""; ENTRY_LIMIT + 1].join(","));
+    let text = example("freed").replace("[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", &many);
+    assert!(problem(text.as_bytes()).to_string().contains("1 to 100 entries"));
+    let detail = "x".repeat(DETAIL_LIMIT + 1);
+    assert!(decode(example("waiting").replace("3.4 GB free", &detail).as_bytes(), &group()).is_err());
+}
+
+/// As large as entries can be.
+fn largest() -> Vec<Words> {
+    let name = ItemName::new(&[0xff; ITEM_NAME_LIMIT]).unwrap();
+    let transfer = TransferId::mint(u64::MAX >> 16, [0xff; 10]);
+    let node: NodeName = "n".repeat(NAME_LIMIT).parse().unwrap();
+    let fingerprint = Fingerprint { size: u64::MAX, digest: Digest([0xff; 16]) };
+    let offer = Offer { transfer, name, kind: Kind::Directory, entries: u64::MAX, fingerprint };
+    let location = Location::new(&"h".repeat(255), &format!("/{}", "p".repeat(1023))).unwrap();
+    let release = Release { transfer, fingerprint, receivers: vec![node.clone(); RECEIVER_LIMIT] };
+    let wait = Wait { transfer, reason: Reason::with(Cause::Acknowledgement, &"\"".repeat(DETAIL_LIMIT)) };
+    let count = 2 * ENTRY_LIMIT + 1;
+    vec![
+        Words::New(vec![offer.clone(); count]),
+        Words::Download { location, items: vec![Forward { offer, upload: node }; count] },
+        Words::Done(vec![Receipt { transfer, fingerprint }; count]),
+        Words::Release(vec![release; count]),
+        Words::Waiting(vec![wait; count]),
+        Words::Unknown(vec![transfer; count]),
+    ]
+}
+
+fn count(words: &Words) -> usize {
+    match words {
+        Words::New(entries) => entries.len(),
+        Words::Download { items, .. } => items.len(),
+        Words::Done(entries) => entries.len(),
+        Words::Release(entries) => entries.len(),
+        Words::Waiting(entries) => entries.len(),
+        Words::Unknown(entries) => entries.len(),
+        other => panic!("{} is none of the largest", other.kind()),
+    }
+}
+
+#[test]
+fn long_lists_are_divided_and_nothing_is_lost() {
+    let group: GroupId = "g".repeat(NAME_LIMIT).parse().unwrap();
+    for words in largest() {
+        let mode =
+            [Mode::Upload, Mode::Central, Mode::Download].into_iter().find(|mode| may_say(*mode, &words)).unwrap();
+        let from = Node::new(mode, "n".repeat(NAME_LIMIT).parse().unwrap());
+        let kind = words.kind();
+        let expected = count(&words);
+        let messages = encode(&group, &from, words);
+        let mut found = 0;
+        for message in &messages {
+            assert!(message.len() <= MESSAGE_LIMIT, "{kind}: {} bytes", message.len());
+            let (sender, words) = decode(message, &group).unwrap();
+            assert_eq!(sender, from);
+            assert!(count(&words) <= ENTRY_LIMIT);
+            found += count(&words);
+        }
+        assert_eq!(found, expected, "{kind}");
+    }
+    let from = Node::new(Mode::Upload, "alpha".parse().unwrap());
+    let order: Vec<_> = (0..1000).map(|number| TransferId::mint(number, [1; 10])).collect();
+    let mut heard = Vec::new();
+    for message in encode(&group, &from, Words::Freed(order.clone())) {
+        let Words::Freed(transfers) = decode(&message, &group).unwrap().1 else { panic!("another word") };
+        heard.extend(transfers);
+    }
+    assert_eq!(heard, order);
+    assert!(encode(&group, &from, Words::Freed(Vec::new())).is_empty(), "nothing to say");
+}
+
+#[test]
+fn what_has_no_limit_inside_is_cut_on_its_way_out() {
+    let from = Node::new(Mode::Central, "hub".parse().unwrap());
+    let (_, words) = decode(example("hello").as_bytes(), &group()).unwrap();
+    let Words::Hello(mut hello) = words else { panic!("another word") };
+    hello.version = format!("\n{}", "é".repeat(100));
+    hello.slots = 0;
+    let message = encode(&group(), &from, Words::Hello(hello)).remove(0);
+    let (_, Words::Hello(hello)) = decode(&message, &group()).unwrap() else { panic!("another word") };
+    assert_eq!((hello.version, hello.slots), ("é".repeat(VERSION_LIMIT / 2), 1));
+}
+
+/// splitmix64: the same seed gives the same mutations on every machine.
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, limit: usize) -> usize {
+        (self.next() % limit.max(1) as u64) as usize
+    }
+}
+
+/// Changes a few bytes, in ways that often leave JSON and sometimes a message.
+fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
+    const SPLINTERS: &[&[u8]] = &[
+        b"\"",
+        b"\\",
+        b"{",
+        b"}",
+        b"[",
+        b"]",
+        b",",
+        b":",
+        b"null",
+        b"-1",
+        b"1e99",
+        b"true",
+        b"%2F",
+        b"%00",
+        b"\\u0000",
+        b"\\ud800",
+        b"..",
+        b"/",
+        b"\xff",
+        b"0",
+        b"central",
+        b"upload",
+        b"download",
+        b"\"v\":1,",
+        b"{\"mode\":\"central\"}",
+    ];
+    let mut bytes = messages[random.below(messages.len())].clone();
+    for _ in 0..=random.below(3) {
+        let at = random.below(bytes.len());
+        match random.below(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
+            1 if !bytes.is_empty() => bytes[at] = b"0123456789abcdef\"\\{}[],:%. "[random.below(27)],
+            2 => bytes.truncate(at),
+            3 => {
+                let end = (at + random.below(40)).min(bytes.len());
+                bytes.drain(at..end);
+            }
+            4 => {
+                let splinter = SPLINTERS[random.below(SPLINTERS.len())];
+                bytes.splice(at..at, splinter.iter().copied());
+            }
+            _ => {
+                let other = &messages[random.below(messages.len())];
+                let start = random.below(other.len());
+                let end = (start + random.below(60)).min(other.len());
+                let until = (at + random.below(60)).min(bytes.len());
+                bytes.splice(at..until, other[start..end].iter().copied());
+            }
+        }
+    }
+    bytes
+}
+
+#[test]
+fn no_bytes_make_the_decoder_stumble() {
+    const MUTATIONS: u64 = 100_000;
+    let messages: Vec<Vec<u8>> = examples().into_iter().map(|(_, text)| text.as_bytes().to_vec()).collect();
+    let mut accepted = 0;
+    for seed in 0..MUTATIONS {
+        let bytes = mutate(&mut Random(seed), &messages);
+        let decoded = catch_unwind(|| decode(&bytes, &group()))
+            .unwrap_or_else(|_| panic!("seed {seed} panics: {}", String::from_utf8_lossy(&bytes)));
+        if let Ok((from, words)) = decoded {
+            accepted += 1;
+            let written = encode(&group(), &from, words.clone());
+            assert_eq!(written.len(), 1, "seed {seed}");
+            assert_eq!(decode(&written[0], &group()), Ok((from, words)), "seed {seed}");
+        }
+    }
+    // Mutations that left nothing readable would prove little.
+    assert!(accepted > MUTATIONS / 200, "{accepted} of {MUTATIONS} are still messages");
+}
