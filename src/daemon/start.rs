@@ -65,9 +65,17 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether the settings or what they name have to be changed before another start can succeed.
+    /// Whether the settings or what they name have to be changed before another start can succeed. Where room, a
+    /// lock or another daemon's end is waited for, a later start may do.
     pub fn is_config(&self) -> bool {
-        matches!(self, Self::Layout(_) | Self::Rsync(_) | Self::Spool(_))
+        match self {
+            Self::Layout(error) => error.is_lasting(),
+            Self::Journal(error) => error.is_lasting(),
+            Self::Control(error) => error.is_lasting(),
+            Self::Rsync(error) => error.is_lasting(),
+            Self::Row(_) | Self::Spool(_) => true,
+            Self::System(_) | Self::Ended(_) => false,
+        }
     }
 }
 

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::bed::Bed;
-use crate::bed::node::Node;
-use crate::bed::tree;
+use crate::bed::node::{Node, wait_for};
+use crate::bed::{Bed, sshd, tree};
 
 const LONG: Duration = Duration::from_secs(180);
 
@@ -18,7 +17,7 @@ const POINTS: &[(&str, &str)] = &[
     ("upload", "rsync starts"),
     ("upload", "sent to central"),
     ("central", "the copy on central is proven"),
-    ("download", "wanted"),
+    ("download", "rsync starts"),
     ("download", "fetched and proven"),
     ("download", "delivered"),
     ("central", "all receipts are in"),
@@ -92,17 +91,28 @@ impl Scene {
 
     fn restart(&mut self, mode: &str) {
         let node = self.nodes.get_mut(mode).unwrap();
+        let children = sshd::descendants(node.pid());
+        // A cleanup script may go on; what moves bytes may not.
+        let movers = children.into_iter().filter(|pid| matches!(sshd::comm(*pid).as_deref(), Some("rsync" | "ssh")));
+        let movers: Vec<_> = movers.collect();
         node.kill();
+        assert!(
+            wait_for(Duration::from_secs(5), || !movers.iter().any(|pid| sshd::alive(*pid))),
+            "an rsync has outlived its {mode}"
+        );
         node.start();
     }
 
     /// All that was handed in is over on all three, once.
-    fn all_over(&self, rounds: usize) {
-        let items = rounds * 3;
+    fn all_over(&self) {
         let upload = &self.nodes["upload"];
-        if !upload.log.wait(0, items, LONG, |line| line.contains("handed over")) {
+        // What a killed daemon had done may be missing in its log, so the files tell.
+        let moved = |dir: &Path| fs::read_dir(dir).unwrap().count();
+        let items = POINTS.len() * 3;
+        if !wait_for(LONG, || moved(&self.sent) == items && moved(&self.arrived) == items) {
             panic!("not over within {LONG:?}: {:#}\n{:#}", upload.status(50), self.nodes["download"].status(50));
         }
+        self.nodes.values().for_each(|node| node.until_idle(LONG));
         let arrived = tree::survey(&self.arrived);
         for (path, seen) in &self.expected {
             assert_eq!(arrived.get(path), Some(seen), "{path:?}");
@@ -130,7 +140,7 @@ fn kill_at_every_point(victim: Victim) {
         scene.nodes[mode].expect(mark, LONG, &[&format!("{round}-large"), point]);
         scene.strike(victim);
     }
-    scene.all_over(POINTS.len());
+    scene.all_over();
 }
 
 #[test]
