@@ -79,8 +79,8 @@ impl StartError {
     }
 }
 
-/// Runs one node until SIGTERM or SIGINT. READY is told when journal and control socket are up; the broker may
-/// come later.
+/// Runs one node until SIGTERM or SIGINT; the process is to end when this returns. READY is told when journal and
+/// control socket are up; the broker may come later.
 ///
 /// # Errors
 ///
@@ -92,8 +92,10 @@ pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
         .build()
         .map_err(StartError::System)?;
     let ended = runtime.block_on(serve(settings, notices));
-    // A digest or a look at a large directory may still be going on; nobody waits for its answer.
-    runtime.shutdown_background();
+    // A digest or a look at a large directory may still be going on, and nobody waits for its answer. The AMQP
+    // library has threads of its own that look at this runtime's clock until the process is gone, and panic if it
+    // stops before them.
+    std::mem::forget(runtime);
     ended
 }
 

@@ -37,6 +37,8 @@ struct Running {
     bytes: u64,
     rate: u64,
     host: String,
+    /// Stopped because nobody needs it: its end tells nothing of the host.
+    halted: bool,
 }
 
 #[derive(Debug)]
@@ -92,9 +94,27 @@ impl Dispatch {
         }
     }
 
-    /// Makes the result of a run that carries this transfer nobody's.
-    pub(super) fn disown(&mut self, transfer: TransferId) {
-        self.by_transfer.remove(&transfer);
+    /// Makes the result of a run that carries this transfer nobody's. A run of which nothing is anybody's is
+    /// stopped.
+    pub(super) fn disown(&mut self, desk: &mut Desk, transfer: TransferId) {
+        let Some(run) = self.by_transfer.remove(&transfer) else { return };
+        if self.by_transfer.values().any(|other| *other == run) {
+            return;
+        }
+        if let Some(running) = self.running.get_mut(&run) {
+            running.halted = true;
+            desk.effect(Effect::Halt(run));
+        }
+    }
+
+    /// What a run under way was started with, whether or not it still is somebody's.
+    pub(super) fn load(&self, run: RunId) -> Vec<TransferId> {
+        self.running.get(&run).map(|running| running.transfers.clone()).unwrap_or_default()
+    }
+
+    /// Whether a run is moving this transfer, whether or not it still is somebody's.
+    pub(super) fn is_moving(&self, transfer: TransferId) -> bool {
+        self.running.values().any(|running| running.transfers.contains(&transfer))
     }
 
     /// Starts what can be started. Returns the transfers that are on their way now.
@@ -114,8 +134,8 @@ impl Dispatch {
                 self.by_transfer.insert(*transfer, id);
             }
             let total = batch.iter().map(|ready| ready.size).sum();
-            let running =
-                Running { transfers: transfers.clone(), total, bytes: 0, rate: 0, host: location.host().to_owned() };
+            let host = location.host().to_owned();
+            let running = Running { transfers: transfers.clone(), total, bytes: 0, rate: 0, host, halted: false };
             self.running.insert(id, running);
             let batch = batch.into_iter().map(|ready| (ready.transfer, ready.name)).collect();
             desk.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
@@ -161,11 +181,13 @@ impl Dispatch {
             desk.unexpected(None, None, "the end of a run that is not under way");
             return Vec::new();
         };
-        if let RunOutcome::Failed(fault, reason) = outcome {
-            self.close_gate(desk, &running.host, *fault, reason);
-        } else {
-            self.gates.remove(&running.host);
-            desk.timers.stop(&Timer::Host(running.host.clone()));
+        match outcome {
+            RunOutcome::Failed(..) if running.halted => {}
+            RunOutcome::Failed(fault, reason) => self.close_gate(desk, &running.host, *fault, reason),
+            RunOutcome::Complete | RunOutcome::Partial(_) => {
+                self.gates.remove(&running.host);
+                desk.timers.stop(&Timer::Host(running.host.clone()));
+            }
         }
         let by_transfer = &mut self.by_transfer;
         let mut mine = |transfer: &TransferId| {

@@ -57,7 +57,10 @@ fn the_service_manager_hears_of_every_step_though_there_is_no_broker() {
 /// An rsync that writes down how many bytes each file took.
 fn counting_rsync(bed: &Bed) -> (String, PathBuf) {
     let log = bed.dir.path().join("rsync.log");
-    let text = format!("exec /usr/bin/rsync --log-file='{}' --log-file-format='moved %b' \"$@\"", log.display());
+    let text = format!(
+        "[ \"$1\" = --version ] || set -- --log-file='{}' --log-file-format='moved %b' \"$@\"\nexec /usr/bin/rsync \"$@\"",
+        log.display()
+    );
     (format!("rsync = \"{}\"\n", bed.script("rsync", &text).display()), log)
 }
 
@@ -93,7 +96,7 @@ fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, log: &Path) {
     let moved = if node.mode == "upload" { "sent to central" } else { "fetched and proven" };
     node.expect(mark, LONG, &["large", moved]);
     let text = fs::read_to_string(log).unwrap();
-    let last = text.rsplit("moved ").next().unwrap().trim();
+    let last = text.rsplit("moved ").next().unwrap().lines().next().unwrap();
     let bytes: u64 = last.parse().unwrap_or_else(|_| panic!("{text}"));
     assert!(bytes < TOTAL as u64 - kept + (1 << 20), "{bytes} moved, though {kept} of {TOTAL} were there");
     if node.mode == "upload" {

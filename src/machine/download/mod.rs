@@ -336,7 +336,7 @@ impl Download {
             line.give_up(&id);
         }
         self.dispatch.leave_line(id);
-        self.dispatch.disown(id);
+        self.dispatch.disown(&mut self.desk, id);
         if let Some(same) = self.by_name.get_mut(&row.name) {
             same.remove(&id);
             if same.is_empty() {

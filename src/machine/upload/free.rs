@@ -38,7 +38,7 @@ impl Upload {
         if from_withdrawn {
             self.latest.entry(name).or_insert(id);
         }
-        self.dispatch.disown(id);
+        self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Releasing, None);
         self.cleaning.join(id);
     }

@@ -84,7 +84,7 @@ impl Upload {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
         self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
-        self.dispatch.disown(id);
+        self.dispatch.disown(&mut self.desk, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
         }

@@ -91,7 +91,7 @@ impl Upload {
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
         self.desk.dirty.insert(id);
-        self.dispatch.disown(id);
+        self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Granted, None);
         self.line_up(id);
     }
@@ -107,6 +107,7 @@ impl Upload {
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
+        let load = self.dispatch.load(run);
         for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             if transfer.stage != Stage::Sending {
@@ -125,6 +126,11 @@ impl Upload {
                     self.move_to(id, Stage::Granted, Some(reason));
                     self.line_up(id);
                 }
+            }
+        }
+        for id in load {
+            if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Withdrawing) {
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
             }
         }
     }
@@ -174,7 +180,7 @@ impl Upload {
             Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Withdrawing => {
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
-                self.dispatch.disown(id);
+                self.dispatch.disown(&mut self.desk, id);
                 self.latest.entry(name).or_insert(id);
                 self.move_to(id, Stage::Received, None);
             }
@@ -218,7 +224,7 @@ impl Upload {
                         let name = transfer.row.name.clone();
                         self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
                     }
-                    self.dispatch.disown(id);
+                    self.dispatch.disown(&mut self.desk, id);
                     self.move_to(id, Stage::Announced, Some(reason));
                 }
                 Stage::Announced => {

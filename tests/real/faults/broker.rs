@@ -46,7 +46,7 @@ fn an_account_and_a_vhost_that_are_made_later_are_used_then() {
     until_broker_reason(&trio.upload, "the login is refused: check username and password");
     until_broker_reason(&stranger, "the vhost is refused");
     tree::hand_in(&trio.upload.file_dir, b"patient", b"content");
-    trio.upload.until_reason(LONG, "broker", "");
+    trio.upload.until_reason(LONG, "broker", "no session with the broker");
     {
         let rabbit = bed.rabbit.lock().unwrap();
         rabbit.tool("rabbitmqctl", &["add_vhost", "late"]);

@@ -99,7 +99,7 @@ fn a_full_disk_on_download_holds_back_only_what_does_not_fit() {
     let large = tree::noise(1, 8 << 20);
     tree::hand_in(&trio.upload.file_dir, b"large", &large);
     trio.download.until_reason(LONG, "space", "8388608 bytes needed");
-    trio.central.until_reason(LONG, "receipts", "8388608 bytes needed");
+    trio.central.until_reason(LONG, "space", "down: 8388608 bytes needed");
     tree::hand_in(&trio.upload.file_dir, b"small", b"content");
     trio.handed_over(1, LONG);
     assert_eq!(fs::read(trio.arrived.join("small")).unwrap(), b"content");

@@ -95,7 +95,7 @@ fn journal(node: &Node) -> std::path::PathBuf {
 }
 
 fn sqlite3(path: &Path, sql: &str) {
-    assert!(Command::new("sqlite3").arg(path).arg(sql).status().unwrap().success());
+    assert!(Command::new("sqlite3").arg(path).arg(sql).output().unwrap().status.success());
 }
 
 #[test]
