@@ -92,7 +92,6 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Cleaning, Stage::Freed, "the script succeeded"),
     (Stage::Cleaning, Stage::Releasing, "the script failed"),
     (Stage::Freed, Stage::Closed, "central has noted it"),
-    (Stage::Withdrawing, Stage::Received, "central holds a proven copy after all"),
     (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
     (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
 ];
