@@ -17,7 +17,7 @@ use node::{Daemon, NOW, crowded, documented, idle, troubled};
 use serde_json::{Value, json};
 use synkler::control::{Client, DESCRIPTION, Limits, Query, REQUEST_LIMIT, STATUS_DEFAULT, STATUS_LIMIT};
 
-const DOCUMENT: &str = include_str!("../docs/control-section.md");
+const DOCUMENT: &str = include_str!("../docs/protocol.md");
 /// Short enough for a test to wait for, long enough for a busy machine.
 const SHORT: Duration = Duration::from_millis(400);
 /// A request that has begun and is not over.

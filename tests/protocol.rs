@@ -32,7 +32,7 @@ fn group() -> GroupId {
 fn examples() -> Vec<(&'static str, &'static str)> {
     let mut examples = Vec::new();
     let mut heading = "";
-    let mut lines = DOCUMENT.lines();
+    let mut lines = DOCUMENT.split("\n## The control socket").next().unwrap().lines();
     while let Some(line) = lines.next() {
         if let Some(text) = line.strip_prefix("### ") {
             heading = text;

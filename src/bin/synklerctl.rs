@@ -1,5 +1,14 @@
 //! `synklerctl`: arguments in, one request to the daemon of this host, a text or JSON out.
 
+#![warn(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stdout,
+    clippy::print_stderr
+)]
+
 use std::env;
 use std::error::Error;
 use std::ffi::OsString;

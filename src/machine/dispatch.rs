@@ -94,19 +94,6 @@ impl Dispatch {
         }
     }
 
-    /// Makes the result of a run that carries this transfer nobody's. A run of which nothing is anybody's is
-    /// stopped.
-    pub(super) fn disown(&mut self, desk: &mut Desk, transfer: TransferId) {
-        let Some(run) = self.by_transfer.remove(&transfer) else { return };
-        if self.by_transfer.values().any(|other| *other == run) {
-            return;
-        }
-        if let Some(running) = self.running.get_mut(&run) {
-            running.halted = true;
-            desk.effect(Effect::Halt(run));
-        }
-    }
-
     /// What a run under way was started with, whether or not it still is somebody's.
     pub(super) fn load(&self, run: RunId) -> Vec<TransferId> {
         self.running.get(&run).map(|running| running.transfers.clone()).unwrap_or_default()
@@ -115,6 +102,17 @@ impl Dispatch {
     /// Whether a run is moving this transfer, whether or not it still is somebody's.
     pub(super) fn is_moving(&self, transfer: TransferId) -> bool {
         self.running.values().any(|running| running.transfers.contains(&transfer))
+    }
+
+    /// Makes the result of a run that carries this transfer nobody's, and stops the run when it carries nothing
+    /// else that is wanted.
+    pub(super) fn disown(&mut self, desk: &mut Desk, transfer: TransferId) {
+        let Some(id) = self.by_transfer.remove(&transfer) else { return };
+        let Some(running) = self.running.get_mut(&id) else { return };
+        let wanted = running.transfers.iter().any(|other| self.by_transfer.get(other) == Some(&id));
+        if !wanted && !std::mem::replace(&mut running.halted, true) {
+            desk.effect(Effect::Halt(id));
+        }
     }
 
     /// Starts what can be started. Returns the transfers that are on their way now.
@@ -134,8 +132,14 @@ impl Dispatch {
                 self.by_transfer.insert(*transfer, id);
             }
             let total = batch.iter().map(|ready| ready.size).sum();
-            let host = location.host().to_owned();
-            let running = Running { transfers: transfers.clone(), total, bytes: 0, rate: 0, host, halted: false };
+            let running = Running {
+                transfers: transfers.clone(),
+                total,
+                bytes: 0,
+                rate: 0,
+                host: location.host().to_owned(),
+                halted: false,
+            };
             self.running.insert(id, running);
             let batch = batch.into_iter().map(|ready| (ready.transfer, ready.name)).collect();
             desk.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
@@ -181,13 +185,13 @@ impl Dispatch {
             desk.unexpected(None, None, "the end of a run that is not under way");
             return Vec::new();
         };
-        match outcome {
-            RunOutcome::Failed(..) if running.halted => {}
-            RunOutcome::Failed(fault, reason) => self.close_gate(desk, &running.host, *fault, reason),
-            RunOutcome::Complete | RunOutcome::Partial(_) => {
-                self.gates.remove(&running.host);
-                desk.timers.stop(&Timer::Host(running.host.clone()));
-            }
+        if running.halted {
+            // How it ended says nothing of its host.
+        } else if let RunOutcome::Failed(fault, reason) = outcome {
+            self.close_gate(desk, &running.host, *fault, reason);
+        } else {
+            self.gates.remove(&running.host);
+            desk.timers.stop(&Timer::Host(running.host.clone()));
         }
         let by_transfer = &mut self.by_transfer;
         let mut mine = |transfer: &TransferId| {

@@ -78,6 +78,19 @@ impl Bed {
         &self.vhost
     }
 
+    /// For a peer that a test plays itself.
+    pub fn broker_settings(&self, me: synkler::machine::Node) -> synkler::drivers::broker::BrokerSettings {
+        synkler::drivers::broker::BrokerSettings {
+            host: "127.0.0.1".to_owned(),
+            port: self.port,
+            vhost: self.vhost.clone(),
+            username: Rabbit::USER.to_owned(),
+            password: Rabbit::PASSWORD.to_owned(),
+            group: "default".parse().unwrap(),
+            me,
+        }
+    }
+
     pub fn rsync_opts(&self) -> String {
         format!("rsync_opts = [\"--rsh={}\"]\n", self.sshd.ssh())
     }

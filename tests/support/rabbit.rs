@@ -1,6 +1,7 @@
 //! A private RabbitMQ: its own ports, directory, epmd and cookie, gone with the test that started it.
 
 #![allow(dead_code, reason = "each test program uses its part")]
+#![allow(clippy::disallowed_methods, reason = "nothing tells when another program listens")]
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
@@ -158,6 +159,7 @@ impl Rabbit {
             .env("RABBITMQ_CTL_ERL_ARGS", cookie);
     }
 
+    #[allow(clippy::disallowed_methods, reason = "nothing tells when RabbitMQ begins to listen")]
     fn run(&mut self) {
         // A session of its own, so that no signal to the test reaches it and keeps it from its work.
         let mut command = Command::new("setsid");

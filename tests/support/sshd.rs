@@ -5,6 +5,7 @@
 //! To use it: `mod support { pub mod sshd; }` in the test program.
 
 #![allow(dead_code, unreachable_pub, reason = "no test program uses all of it")]
+#![allow(clippy::disallowed_methods, reason = "nothing tells when another program listens")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 use std::collections::BTreeSet;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Central, Receiver, Stage};
+use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::{
     Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words,
@@ -77,8 +77,11 @@ impl Central {
         let transfer = self.transfers.get(&id)?;
         let same = self.by_name.get(&(transfer.row.upload.clone(), transfer.row.name.clone()))?;
         let mut earlier = same.range(..(transfer.order, id)).map(|(_, earlier)| *earlier);
+        // What upload has been asked for may be on its way, or being looked at, even when upload has forgotten it.
+        let arriving = |earlier: &Transfer| earlier.stage == Stage::Granted && earlier.row.receivers.is_empty();
         earlier.find(|earlier| {
-            self.transfers.get(earlier).is_some_and(|earlier| earlier.pending().any(|name| name == receiver))
+            let earlier = self.transfers.get(earlier);
+            earlier.is_some_and(|earlier| arriving(earlier) || earlier.pending().any(|name| name == receiver))
         })
     }
 

@@ -92,7 +92,6 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Cleaning, Stage::Freed, "the script succeeded"),
     (Stage::Cleaning, Stage::Releasing, "the script failed"),
     (Stage::Freed, Stage::Closed, "central has noted it"),
-    (Stage::Withdrawing, Stage::Received, "central holds a proven copy after all"),
     (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
     (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
 ];
@@ -273,8 +272,12 @@ impl Upload {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello);
         if from.mode == Mode::Central {
-            if greeting.forgot {
-                self.announce_again(|row| row.central.as_ref() == Some(&from.name), from);
+            if let Some(hello) = hello.filter(|_| greeting.back) {
+                // A place tells whose journal granted it, even where that journal's hello was never heard.
+                let forgot = greeting.forgot;
+                let journal = hello.journal;
+                let foreign = |row: &Row| row.place.is_some_and(|place| place.journal != journal);
+                self.announce_again(|row| row.central.as_ref() == Some(&from.name) && (forgot || foreign(row)), from);
             }
             if greeting.back {
                 self.wake(|row| row.central.as_ref().is_none_or(|central| *central == from.name));

@@ -175,14 +175,21 @@ impl Upload {
         if !self.taken_by(from, id) {
             return;
         }
-        let Some(transfer) = self.transfers.get(&id) else { return };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
         match transfer.stage {
-            Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Withdrawing => {
+            Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent => {
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
                 self.dispatch.disown(&mut self.desk, id);
-                self.latest.entry(name).or_insert(id);
                 self.move_to(id, Stage::Received, None);
+            }
+            // This may be an old word, so it goes on asking: central closes it, or says when it may go.
+            Stage::Withdrawing => {
+                let reason = Reason::with(Cause::Receipts, "central holds it already");
+                if transfer.row.reason.as_ref() != Some(&reason) {
+                    transfer.row.reason = Some(reason);
+                    self.desk.dirty.insert(id);
+                }
             }
             _ => {}
         }

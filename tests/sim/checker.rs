@@ -1,0 +1,491 @@
+//! The Promise, checked after every step against what really stands in the world.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use synkler::machine::{Address, ItemName, Mode, NodeName, Record, Row, TransferId, Words};
+
+use crate::daemon::Role;
+use crate::journal::Journal;
+use crate::sim::Sim;
+use crate::tally::Deed;
+use crate::trace::{Trace, row as show_row};
+use crate::world::{Bytes, Final, Stamp, Version, World, stamp_of};
+
+/// What can be broken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Promise {
+    /// A source is cleaned up only when every required receiver holds exactly its bytes.
+    Source,
+    /// A final name only ever shows all of what a user wrote.
+    FinalName,
+    /// Nothing that synkler has not put there itself, and nothing newer, is overwritten.
+    Overwritten,
+    /// Central keeps what a required receiver lacks, and for keep_minutes after that.
+    Copy,
+    /// Everything is delivered once.
+    Twice,
+    /// Words are true when they are said, and journalled before.
+    Word,
+    /// Content that could be delivered was not.
+    Lost,
+    /// The contract of the vocabulary.
+    Protocol,
+    /// Every unfinished transfer is shown, and has a next moment.
+    Silent,
+    /// No note of level error.
+    ErrorNote,
+    /// Everything ends in time once the faults have stopped.
+    Liveness,
+    /// Nobody works or talks for ever.
+    Restless,
+}
+
+/// A broken promise.
+#[derive(Debug)]
+pub(crate) struct Violation {
+    pub(crate) promise: Promise,
+    pub(crate) node: String,
+    pub(crate) text: String,
+    pub(crate) at: u64,
+}
+
+/// What really became of a transfer.
+pub(crate) struct Fate {
+    pub(crate) upload: usize,
+    pub(crate) name: usize,
+    /// The state of its source that it carries; the last one counts, those before it were touched only.
+    pub(crate) stamps: Vec<Stamp>,
+    pub(crate) version: Version,
+    /// The downloads that must have it, once central has decided.
+    pub(crate) required: Option<Vec<usize>>,
+    /// When it was placed at each download.
+    pub(crate) placed: BTreeMap<usize, u64>,
+    /// Central has said that it holds it.
+    pub(crate) received: bool,
+    /// Central has lawfully said that its source may go.
+    released: bool,
+    /// Its copy on central was spoilt from outside.
+    rotted: bool,
+    withdrawn: bool,
+    /// Where a cleanup script has been started for it: after that, nobody can tell what the script itself
+    /// has changed.
+    scripted: BTreeSet<usize>,
+}
+
+impl Fate {
+    pub(crate) fn stamp(&self) -> Stamp {
+        self.stamps.last().copied().unwrap_or_default()
+    }
+
+    fn is_delivered(&self) -> bool {
+        let everywhere = |required: &Vec<usize>| required.iter().all(|download| self.placed.contains_key(download));
+        self.released || self.required.as_ref().is_some_and(everywhere)
+    }
+}
+
+/// What has happened so far.
+#[derive(Default)]
+pub(crate) struct Checker {
+    pub(crate) fates: BTreeMap<TransferId, Fate>,
+    /// Which state of which source has been placed where.
+    delivered: BTreeSet<(usize, Stamp)>,
+    /// What could not be removed though it is over is swept at the next start.
+    pub(crate) unswept: BTreeSet<TransferId>,
+    /// Nodes that have lost their journal.
+    forgetful: BTreeSet<usize>,
+    looked: u32,
+}
+
+impl Checker {
+    /// A node has died: whether a script that was to start has started, nobody knows.
+    pub(crate) fn died(&mut self, node: usize, journal: &Journal) {
+        for row in journal.unfinished().filter(|row| row.cleaned) {
+            if let Some(fate) = self.fates.get_mut(&row.transfer) {
+                fate.scripted.insert(node);
+            }
+        }
+    }
+
+    /// A node has lost its journal: what it had promised to remember may happen again.
+    pub(crate) fn forgot(&mut self, node: usize) {
+        self.forgetful.insert(node);
+        if node == 0 {
+            for fate in self.fates.values_mut() {
+                fate.required = None;
+                fate.received = false;
+            }
+        }
+    }
+
+    pub(crate) fn rotted(&mut self, transfer: TransferId) {
+        if let Some(fate) = self.fates.get_mut(&transfer) {
+            fate.rotted = true;
+        }
+    }
+}
+
+/// What is not over yet.
+pub(crate) enum Left {
+    Down,
+    Work,
+    Letters,
+    Row(TransferId),
+    Copy(TransferId),
+    Source(usize),
+}
+
+impl Sim {
+    /// Records the first broken promise.
+    pub(crate) fn violate(&mut self, promise: Promise, node: usize, text: impl FnOnce() -> String) {
+        if self.violation.is_some() {
+            return;
+        }
+        let text = self.trace.get_or_insert_with(Trace::default).shortened(&text());
+        self.note(Some(node), &format!("## broken promise {promise:?}: {text}"));
+        self.violation = Some(Violation { promise, node: self.nodes[node].label.clone(), text, at: self.now });
+    }
+
+    fn download_number(&self, name: &NodeName) -> Option<usize> {
+        (0..self.plan.downloads).find(|number| self.nodes[1 + self.plan.uploads + number].node.name == *name)
+    }
+
+    /// A record is about to be committed.
+    pub(crate) fn check_record(&mut self, node: usize, record: &Record) {
+        let row = match record {
+            Record::Transfer(row) => row,
+            Record::Kept(_) => return self.tally.count(Deed::Kept),
+            _ => return,
+        };
+        // What was given up may come back by way of another central; what was handed over may not.
+        let revived = |old: &Row| old.stage == "closed" && row.stage != "closed";
+        if self.nodes[node].journal.rows.get(&row.transfer).is_some_and(revived) {
+            return self.violate(Promise::Word, node, || format!("finished, and begun again: {}", show_row(row)));
+        }
+        match self.nodes[node].role {
+            Role::Upload(upload) => self.check_upload_row(node, upload, row),
+            Role::Central => self.check_central_row(node, row),
+            Role::Download(_) => {
+                if !self.checker.fates.contains_key(&row.transfer) {
+                    self.violate(Promise::Word, node, || format!("from nowhere: {}", show_row(row)));
+                }
+            }
+        }
+    }
+
+    fn check_upload_row(&mut self, node: usize, upload: usize, row: &Row) {
+        let stamp = row.signature.map(stamp_of);
+        if self.checker.fates.get(&row.transfer).is_some_and(|fate| Some(fate.stamp()) == stamp) {
+            return;
+        }
+        let instance = stamp.and_then(|stamp| self.world.instances.get(&stamp)).copied();
+        let name = self.world.name_index(&row.name);
+        let same = instance.filter(|instance| instance.upload == upload && instance.name == name);
+        let (Some(stamp), Some(instance)) = (stamp, same) else {
+            return self.violate(Promise::Word, node, || format!("never stood there: {}", show_row(row)));
+        };
+        let proof = self.world.fingerprint(Bytes::Whole(instance.version), None);
+        if proof != row.fingerprint || World::kind(instance.version) != row.kind {
+            return self.violate(Promise::Word, node, || format!("not what was hashed: {}", show_row(row)));
+        }
+        let fate = self.checker.fates.entry(row.transfer).or_insert_with(|| Fate {
+            upload,
+            name,
+            stamps: Vec::new(),
+            version: instance.version,
+            required: None,
+            placed: BTreeMap::new(),
+            received: false,
+            released: false,
+            rotted: false,
+            withdrawn: false,
+            scripted: BTreeSet::new(),
+        });
+        fate.stamps.push(stamp);
+    }
+
+    fn check_central_row(&mut self, node: usize, row: &Row) {
+        let Some(fate) = self.checker.fates.get(&row.transfer) else {
+            return self.violate(Promise::Word, node, || format!("said before it was journalled: {}", show_row(row)));
+        };
+        if row.receivers.is_empty() {
+            return;
+        }
+        let numbers: Option<Vec<usize>> = row.receivers.iter().map(|(name, _)| self.download_number(name)).collect();
+        let Some(mut numbers) = numbers else {
+            return self.violate(Promise::Word, node, || format!("a receiver that is none: {}", show_row(row)));
+        };
+        numbers.sort_unstable();
+        let early = row.receivers.iter().find(|(name, when)| {
+            when.is_some() && !self.download_number(name).is_some_and(|number| fate.placed.contains_key(&number))
+        });
+        if early.is_some() {
+            return self.violate(Promise::Word, node, || format!("a receipt from nowhere: {}", show_row(row)));
+        }
+        match &fate.required {
+            Some(required) if *required != numbers => {
+                self.violate(Promise::Word, node, || format!("other receivers than before: {}", show_row(row)));
+            }
+            Some(_) => {}
+            None => {
+                let known = &self.nodes[node].journal.nodes;
+                let all = if self.plan.receivers {
+                    self.plan.downloads
+                } else {
+                    known.keys().filter(|node| node.mode == Mode::Download).count()
+                };
+                if numbers.len() < all {
+                    return self.violate(Promise::Word, node, || format!("receivers left out: {}", show_row(row)));
+                }
+                if let Some(fate) = self.checker.fates.get_mut(&row.transfer) {
+                    fate.required = Some(numbers);
+                }
+            }
+        }
+    }
+
+    /// Something is about to be said.
+    pub(crate) fn check_said(&mut self, node: usize, _to: &Address, words: &Words) {
+        match words {
+            Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
+            Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
+            Words::Freed(ids) => ids.iter().for_each(|id| self.check_release(node, *id)),
+            Words::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.note_withdrawn(node, *id)),
+            Words::Done(list) => {
+                for receipt in list {
+                    let Role::Download(number) = self.nodes[node].role else { continue };
+                    let fate = self.checker.fates.get(&receipt.transfer);
+                    if !fate.is_some_and(|fate| fate.placed.contains_key(&number)) {
+                        let id = receipt.transfer;
+                        self.violate(Promise::Word, node, || format!("done is said, and {id} was never placed"));
+                    }
+                }
+            }
+            Words::Unknown(ids) => {
+                // An offer may come in together with an older word about it, so only what is held counts.
+                let rows = &self.nodes[node].journal.rows;
+                let held = |id: &TransferId| self.checker.fates.get(id).is_some_and(|fate| fate.received);
+                let known = |id: &&TransferId| held(id) && rows.get(id).is_some_and(|row| row.finished.is_none());
+                if let Some(id) = ids.iter().find(known) {
+                    self.violate(Promise::Word, node, || format!("unknown is said of {id}, which is in the journal"));
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn check_received(&mut self, node: usize, id: TransferId) {
+        let Some(fate) = self.checker.fates.get_mut(&id) else { return };
+        let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
+        let proven = held == Some(Bytes::Whole(fate.version));
+        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted {
+            self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
+        }
+    }
+
+    fn check_release(&mut self, node: usize, id: TransferId) {
+        if let Some(fate) = self.checker.fates.get_mut(&id).filter(|fate| fate.is_delivered()) {
+            fate.released = true;
+        } else {
+            self.violate(Promise::Word, node, || format!("{id} is released before it is delivered"));
+        }
+    }
+
+    /// Upload may give up what central has, when an old word has misled it; central knows better.
+    fn note_withdrawn(&mut self, node: usize, id: TransferId) {
+        let forgot = self.checker.forgetful.contains(&node);
+        let Some(fate) = self.checker.fates.get_mut(&id) else { return };
+        if !fate.is_delivered() && (!fate.received || fate.rotted || forgot) {
+            fate.withdrawn = true;
+            self.tally.count(Deed::Withdrawn);
+        }
+    }
+
+    /// A cleanup script begins, or does its work.
+    pub(crate) fn check_cleanup(&mut self, node: usize, id: TransferId, item: &ItemName) {
+        let name = self.world.name_index(item);
+        let Some(fate) = self.checker.fates.get(&id) else {
+            return self.violate(Promise::Source, node, || format!("a cleanup for {id}, which nobody knows"));
+        };
+        match self.nodes[node].role {
+            Role::Upload(upload) => {
+                let Some(source) = self.world.sources[upload].get(&name) else { return };
+                if source.stamp != fate.stamp() {
+                    self.violate(Promise::Source, node, || format!("a cleanup for {id} of something newer"));
+                } else if !fate.is_delivered() {
+                    self.violate(Promise::Source, node, || format!("a cleanup for {id} before it is delivered"));
+                }
+            }
+            Role::Download(download) => {
+                let Some(entry) = self.world.receivers[download].finals.get(&name) else { return };
+                let (ours, whole) = (entry.from == Some(id), entry.bytes == Bytes::Whole(fate.version));
+                if ours && !whole {
+                    self.violate(Promise::FinalName, node, || format!("a cleanup for {id}, which is not whole"));
+                } else if !ours && !fate.scripted.contains(&node) {
+                    self.violate(Promise::Overwritten, node, || format!("a cleanup for {id} of something else"));
+                }
+            }
+            Role::Central => self.violate(Promise::Protocol, node, || "a cleanup on central".to_owned()),
+        }
+        if let Some(fate) = self.checker.fates.get_mut(&id) {
+            fate.scripted.insert(node);
+        }
+    }
+
+    /// Something takes the place of what stands under a final name.
+    pub(crate) fn check_replaced(&mut self, node: usize, id: TransferId, old: Final) {
+        let fates = &self.checker.fates;
+        let before = old.from.and_then(|old| fates.get(&old));
+        let lawful = match (before, fates.get(&id)) {
+            (Some(before), Some(new)) => before.upload == new.upload && before.stamp() <= new.stamp() && !old.touched,
+            _ => false,
+        };
+        // A receiver that has lost its journal does not know what came first.
+        if !lawful && (old.touched || !self.checker.forgetful.contains(&node)) {
+            self.violate(Promise::Overwritten, node, || format!("{id} takes the place of {old:?}"));
+        }
+    }
+
+    /// Something stands under its final name.
+    pub(crate) fn check_placed(&mut self, node: usize, download: usize, id: TransferId, name: usize, bytes: Bytes) {
+        let now = self.now;
+        let Some(fate) = self.checker.fates.get_mut(&id) else {
+            return self.violate(Promise::FinalName, node, || format!("{id} is placed, and nobody knows it"));
+        };
+        if bytes != Bytes::Whole(fate.version) || fate.name != name {
+            return self.violate(Promise::FinalName, node, || format!("{id} shows {bytes:?}"));
+        }
+        let first = !fate.placed.contains_key(&download);
+        fate.placed.entry(download).or_insert(now);
+        let again = fate.stamps.iter().any(|stamp| self.checker.delivered.contains(&(download, *stamp)));
+        self.checker.delivered.extend(fate.stamps.iter().map(|stamp| (download, *stamp)));
+        // A receiver or a source that has lost its journal may have it delivered again.
+        let upload = 1 + fate.upload;
+        let excused = self.checker.forgetful.contains(&node) || self.checker.forgetful.contains(&upload) && first;
+        if (again || !first) && !excused {
+            self.violate(Promise::Twice, node, || format!("{id} is delivered again"));
+        }
+    }
+
+    /// Central's copy is removed.
+    pub(crate) fn check_drop(&mut self, node: usize, id: TransferId) {
+        let Some(fate) = self.checker.fates.get(&id) else { return };
+        let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
+        if held != Some(Bytes::Whole(fate.version)) || fate.withdrawn || self.checker.forgetful.contains(&node) {
+            return;
+        }
+        let last = fate.placed.values().max().copied().unwrap_or_default();
+        if !fate.is_delivered() {
+            self.violate(Promise::Copy, node, || format!("the copy of {id} is dropped before it is delivered"));
+        } else if self.now < last + self.plan.keep_ms {
+            self.violate(Promise::Copy, node, || format!("the copy of {id} is dropped before keep_minutes are over"));
+        }
+    }
+
+    /// After each drain: what is unfinished has a next moment, and is shown.
+    pub(crate) fn check_machine(&mut self, node: usize) {
+        let daemon = &self.nodes[node];
+        let Some(machine) = &daemon.machine else { return };
+        // What waits for the broker or for a driver is called by them.
+        let called = !daemon.connected || !daemon.ops.is_empty() || !daemon.inbox.is_empty();
+        if !called && machine.poll_timeout().is_none() && daemon.journal.unfinished().next().is_some() {
+            return self.violate(Promise::Silent, node, || "unfinished transfers, and no deadline".to_owned());
+        }
+        self.checker.looked += 1;
+        if !self.checker.looked.is_multiple_of(16) {
+            return;
+        }
+        let snapshot = machine.snapshot(1000);
+        let shown: BTreeSet<TransferId> = snapshot.transfers.iter().filter_map(|view| view.transfer).collect();
+        let missing = daemon.journal.unfinished().find(|row| !shown.contains(&row.transfer)).map(|row| row.transfer);
+        if let Some(id) = missing {
+            self.violate(Promise::Silent, node, || format!("{id} is unfinished, and not shown"));
+        }
+    }
+
+    /// In words.
+    pub(crate) fn show_left(&self, node: usize, left: &Left) -> String {
+        match left {
+            Left::Down => "is down".to_owned(),
+            Left::Work => "is still at work".to_owned(),
+            Left::Letters => "letters are on their way".to_owned(),
+            Left::Row(id) => self.nodes[node].journal.rows.get(id).map(show_row).unwrap_or_default(),
+            Left::Copy(id) => format!("{id} still lies there"),
+            Left::Source(name) => format!("{:?} is not delivered", self.world.names[*name]),
+        }
+    }
+
+    /// The first thing that is not over yet, and where.
+    pub(crate) fn left(&self) -> Option<(usize, Left)> {
+        for (node, daemon) in self.nodes.iter().enumerate() {
+            if daemon.machine.is_none() || !daemon.connected {
+                return Some((node, Left::Down));
+            }
+            if let Some(row) = daemon.journal.unfinished().next() {
+                return Some((node, Left::Row(row.transfer)));
+            }
+            if !daemon.ops.is_empty() || !daemon.inbox.is_empty() {
+                return Some((node, Left::Work));
+            }
+            let copy = match daemon.role {
+                Role::Central => {
+                    let held = self.world.spool.held.keys();
+                    held.into_iter().find(|id| !self.checker.unswept.contains(id))
+                }
+                Role::Download(download) => {
+                    let staged = self.world.receivers[download].staging.keys();
+                    staged.into_iter().find(|id| !self.checker.unswept.contains(id))
+                }
+                Role::Upload(_) => None,
+            };
+            if let Some(id) = copy {
+                return Some((node, Left::Copy(*id)));
+            }
+        }
+        if self.broker.is_busy() {
+            return Some((0, Left::Letters));
+        }
+        for (upload, sources) in self.world.sources.iter().enumerate() {
+            for (name, source) in sources {
+                if !self.is_instance_delivered(source.stamp) {
+                    return Some((1 + upload, Left::Source(*name)));
+                }
+            }
+        }
+        None
+    }
+
+    /// Delivered as it is, or touched since, and its upload knows that it holds what was delivered.
+    fn is_instance_delivered(&self, stamp: Stamp) -> bool {
+        let Some(instance) = self.world.instances.get(&stamp) else { return false };
+        let kept = self.nodes[1 + instance.upload].journal.kept.get(&self.world.names[instance.name]);
+        let is_kept = kept.is_some_and(|kept| stamp_of(kept.signature) == stamp);
+        let carries = |fate: &Fate| {
+            let same = fate.upload == instance.upload && fate.name == instance.name && fate.version == instance.version;
+            fate.stamps.contains(&stamp) || is_kept && same
+        };
+        self.checker.fates.values().any(|fate| carries(fate) && fate.is_delivered())
+    }
+
+    /// Everything is over: whatever central once held has arrived, unless it was spoilt from outside and its
+    /// user had taken the source away.
+    pub(crate) fn check_end(&mut self) {
+        let fates = self.checker.fates.iter();
+        let owed = |fate: &Fate| fate.received && !fate.rotted && !fate.withdrawn;
+        let lost = fates.filter(|(_, fate)| owed(fate) && !fate.is_delivered()).map(|(id, _)| *id);
+        if let Some(id) = lost.collect::<Vec<_>>().first() {
+            self.violate(Promise::Lost, 0, || format!("central held {id}, and it was not delivered"));
+        }
+        let stamps: Vec<(Stamp, usize)> = self
+            .world
+            .instances
+            .iter()
+            .filter(|(_, instance)| !instance.gone && !instance.unfit)
+            .map(|(stamp, instance)| (*stamp, instance.upload))
+            .collect();
+        for (stamp, upload) in stamps {
+            if !self.is_instance_delivered(stamp) {
+                self.violate(Promise::Lost, 1 + upload, || format!("what stood there as {stamp} was not delivered"));
+            }
+        }
+    }
+}

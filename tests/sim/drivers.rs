@@ -1,0 +1,310 @@
+//! The drivers over the fake world: each effect is carried out after some virtual time, and answered as the
+//! table of the vocabulary says.
+
+use synkler::machine::{
+    Cause, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, PlaceId, Question, Reason, Run, RunId, RunOutcome,
+    Sight, Sighting, Signature, TransferId,
+};
+
+use crate::checker::Promise;
+use crate::daemon::Role;
+use crate::plan::Script;
+use crate::sim::{Sim, What};
+use crate::tally::Deed;
+use crate::trace::trace;
+use crate::world::{SPOOL_SIZE, signature, stamp_of};
+
+/// Work that a driver has begun.
+#[derive(Debug)]
+pub(crate) enum Op {
+    Hash { item: ItemName, signature: Signature },
+    Look { transfer: TransferId, item: ItemName },
+    Run(Running),
+    Take { transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind },
+    Verify { transfer: TransferId, name: ItemName, kind: Kind },
+    Place { transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature> },
+    Drop(TransferId),
+    Cleanup { transfer: TransferId, item: ItemName },
+    Measure,
+    Recall(Question),
+}
+
+/// A destination's size: more than everything.
+const ROOMY: u64 = 1 << 30;
+/// What a person has to mend; the machines are to say so at level error.
+const LASTING: &str = "host key unknown";
+
+/// An rsync run under way.
+#[derive(Debug)]
+pub(crate) struct Running {
+    pub(crate) run: Run,
+    /// How many items it is through with.
+    pub(crate) through: usize,
+    halted: bool,
+    /// It fails when it gets to this item.
+    fails_at: Option<usize>,
+    /// It has left something out, and says so.
+    pub(crate) partial: bool,
+}
+
+impl Sim {
+    /// Carries out one effect, or begins to.
+    pub(crate) fn perform(&mut self, node: usize, effect: Effect) {
+        let (op, short, long) = match effect {
+            // The daemon's loop has committed it already.
+            Effect::Persist(_) => return,
+            Effect::Say { to, words } => return self.say(node, &to, &words),
+            Effect::Halt(run) => return self.halt(node, run),
+            Effect::DropPlace(place) => {
+                return self.world.spool.incoming.retain(|(used, _), _| *used != place);
+            }
+            Effect::Sweep { transfers, places } => return self.sweep(node, &transfers, &places),
+            Effect::Note(note) => {
+                let for_a_person = note.text.contains(LASTING) || note.text.contains(Cause::Disputed.text());
+                if note.level == Level::Error && !for_a_person {
+                    self.violate(Promise::ErrorNote, node, || note.text);
+                }
+                return;
+            }
+            Effect::Run(run) => return self.begin_run(node, run),
+            Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
+            Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
+            Effect::Take { transfer, place, name, kind } => (Op::Take { transfer, place, name, kind }, 500, 120_000),
+            Effect::Verify { transfer, name, kind } => (Op::Verify { transfer, name, kind }, 500, 120_000),
+            Effect::Place { transfer, name, inode, replace } => {
+                (Op::Place { transfer, name, inode, replace }, 20, 5_000)
+            }
+            Effect::Drop(transfer) => (Op::Drop(transfer), 20, 5_000),
+            Effect::Cleanup { transfer, item } => {
+                if self.plan.scripts[node] == Script::None {
+                    self.violate(Promise::Protocol, node, || "a cleanup without a script".to_owned());
+                }
+                self.check_cleanup(node, transfer, &item);
+                (Op::Cleanup { transfer, item }, 200, 60_000)
+            }
+            Effect::Measure => (Op::Measure, 5, 50),
+            Effect::Recall(question) => (Op::Recall(question), 5, 500),
+        };
+        let wait = self.rng.wait(short, long, self.plan.slow);
+        self.begin(node, op, wait);
+    }
+
+    fn begin(&mut self, node: usize, op: Op, wait: u64) {
+        let id = self.world.stamp();
+        self.nodes[node].ops.insert(id, op);
+        let epoch = self.nodes[node].epoch;
+        self.at(wait, What::Step { node, epoch, op: id });
+    }
+
+    /// A driver's work goes on, or ends with its answer.
+    pub(crate) fn step_op(&mut self, node: usize, id: u64) {
+        let Some(op) = self.nodes[node].ops.remove(&id) else { return };
+        let answer = match op {
+            Op::Run(running) => match self.step_run(node, id, running) {
+                Some(answer) => answer,
+                None => return,
+            },
+            other => self.finish(node, other),
+        };
+        self.push(node, answer, None);
+    }
+
+    /// A crash strikes: what had been begun has happened or not, and nobody is told.
+    pub(crate) fn abandon(&mut self, node: usize, op: Op) {
+        if self.rng.chance(500) {
+            trace!(self, Some(node), "   (still happened: {op:?})");
+            match op {
+                Op::Run(running) => self.break_off(node, &running),
+                other => drop(self.finish(node, other)),
+            }
+        }
+    }
+
+    fn finish(&mut self, node: usize, op: Op) -> Input {
+        let fails = self.rng.chance(self.plan.storage_fails);
+        if fails {
+            self.tally.count(Deed::StorageFailed);
+        }
+        match op {
+            Op::Hash { item, signature } => Input::Hashed { outcome: self.hash(node, &item, signature), item },
+            Op::Look { transfer, item } => Input::Looked { transfer, sight: self.look_at(node, &item) },
+            Op::Take { transfer, place, name, kind } => {
+                Input::Taken { transfer, outcome: self.take(transfer, place, &name, kind, fails) }
+            }
+            Op::Verify { transfer, name, kind } => {
+                Input::Verified { transfer, outcome: self.verify(node, transfer, &name, kind, fails) }
+            }
+            Op::Place { transfer, name, inode, replace } => {
+                Input::Placed { transfer, outcome: self.place(node, transfer, &name, inode, replace, fails) }
+            }
+            Op::Drop(transfer) => Input::Dropped { transfer, outcome: self.drop_copy(node, transfer, fails) },
+            Op::Cleanup { transfer, item } => Input::Cleaned { transfer, outcome: self.clean(node, transfer, &item) },
+            Op::Measure => match self.nodes[node].role {
+                Role::Central => Input::Space { free: self.world.free(), total: SPOOL_SIZE },
+                Role::Download(number) if self.world.receivers[number].full => Input::Space { free: 0, total: ROOMY },
+                Role::Upload(_) | Role::Download(_) => Input::Space { free: ROOMY, total: ROOMY },
+            },
+            Op::Recall(question) => {
+                let row = self.nodes[node].journal.recall(&question);
+                Input::Recalled { question, row }
+            }
+            // Runs end in `step_run`.
+            Op::Run(running) => Input::Ran { run: running.run.id, outcome: RunOutcome::Complete },
+        }
+    }
+
+    fn hash(&mut self, node: usize, item: &ItemName, expected: Signature) -> HashOutcome {
+        let Role::Upload(upload) = self.nodes[node].role else {
+            self.violate(Promise::Protocol, node, || "Hash is for uploads".to_owned());
+            return HashOutcome::Gone;
+        };
+        let name = self.world.name_index(item);
+        let Some(source) = self.world.sources[upload].get(&name).copied() else { return HashOutcome::Gone };
+        let cause = match source {
+            _ if source.special => Some(Cause::Special),
+            _ if source.unreadable => Some(Cause::Unreadable),
+            _ if source.writer => Some(Cause::Busy),
+            _ => None,
+        };
+        if let Some(cause) = cause {
+            return HashOutcome::Held(cause.into());
+        }
+        if source.stamp != stamp_of(expected) {
+            return HashOutcome::Changed(self.sighting(upload, name));
+        }
+        let whole = crate::world::Bytes::Whole(source.version);
+        HashOutcome::Proven {
+            kind: crate::world::World::kind(source.version),
+            entries: crate::world::World::entries(source.version),
+            fingerprint: self.world.fingerprint(whole, None),
+        }
+    }
+
+    fn sighting(&self, upload: usize, name: usize) -> Sighting {
+        let source = &self.world.sources[upload][&name];
+        Sighting {
+            name: self.world.names[name].clone(),
+            signature: signature(source.stamp),
+            size: self.world.size(crate::world::Bytes::Whole(source.version)),
+            complete: source.renamed,
+        }
+    }
+
+    fn look_at(&mut self, node: usize, item: &ItemName) -> Sight {
+        let name = self.world.name_index(item);
+        let stamp = match self.nodes[node].role {
+            Role::Upload(upload) => match self.world.sources[upload].get(&name) {
+                Some(source) if source.unreadable => return Sight::Unreadable(Cause::Unreadable.into()),
+                source => source.map(|source| source.stamp),
+            },
+            Role::Download(download) => self.world.receivers[download].finals.get(&name).map(|entry| entry.stamp),
+            Role::Central => {
+                self.violate(Promise::Protocol, node, || "Look is not for central".to_owned());
+                None
+            }
+        };
+        stamp.map_or(Sight::Gone, |stamp| Sight::Present(signature(stamp)))
+    }
+
+    /// The watch is told that something has happened to a name.
+    pub(crate) fn notice(&mut self, node: usize, name: usize) {
+        let Role::Upload(upload) = self.nodes[node].role else { return };
+        let now = self.world.sources[upload].get(&name).map(|source| source.stamp);
+        let before = self.nodes[node].seen.get(&name).copied();
+        if now == before {
+            return;
+        }
+        let input = match now {
+            Some(stamp) => {
+                self.nodes[node].seen.insert(name, stamp);
+                Input::Seen(self.sighting(upload, name))
+            }
+            None => {
+                self.nodes[node].seen.remove(&name);
+                Input::Vanished(self.world.names[name].clone())
+            }
+        };
+        self.push(node, input, None);
+    }
+
+    /// The watch goes through the whole directory, as it does at start and every minute.
+    pub(crate) fn scan(&mut self, node: usize) {
+        (0..self.world.names.len()).for_each(|name| self.notice(node, name));
+        if !std::mem::replace(&mut self.nodes[node].scanned, true) {
+            self.push(node, Input::Scanned, None);
+        }
+        let epoch = self.nodes[node].epoch;
+        self.at(60_000, What::Scan { node, epoch });
+    }
+
+    fn begin_run(&mut self, node: usize, run: Run) {
+        let running = self.nodes[node].ops.values().filter(|op| matches!(op, Op::Run(_))).count();
+        if running >= self.plan.slots as usize {
+            self.violate(Promise::Protocol, node, || format!("{} rsync runs at once", running + 1));
+        }
+        if run.batch.is_empty() || matches!(self.nodes[node].role, Role::Central) {
+            self.violate(Promise::Protocol, node, || "a run of nothing, or on central".to_owned());
+        }
+        let end = run.batch.len() + 1;
+        let fails = self.world.ssh_down || self.rng.chance(self.plan.runs_fail);
+        let fails_at = fails.then(|| self.rng.index(end));
+        let wait = self.rng.wait(500, 10_000, self.plan.slow);
+        self.begin(node, Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false }), wait);
+    }
+
+    fn halt(&mut self, node: usize, id: RunId) {
+        let epoch = self.nodes[node].epoch;
+        let mut found = None;
+        for (op, work) in &mut self.nodes[node].ops {
+            if let Op::Run(running) = work
+                && running.run.id == id
+            {
+                running.halted = true;
+                found = Some(*op);
+            }
+        }
+        if let Some(op) = found {
+            self.at(100, What::Step { node, epoch, op });
+        }
+    }
+
+    fn step_run(&mut self, node: usize, id: u64, mut running: Running) -> Option<Input> {
+        let run = running.run.id;
+        let failed = |fault, text: &str| {
+            let outcome = RunOutcome::Failed(fault, Reason::with(Cause::Transport, text));
+            Some(Input::Ran { run, outcome })
+        };
+        if running.halted {
+            self.break_off(node, &running);
+            self.tally.count(Deed::RunHalted);
+            return failed(Fault::Passing, "stopped");
+        }
+        if self.world.ssh_down || running.fails_at == Some(running.through) {
+            self.break_off(node, &running);
+            self.tally.count(Deed::RunFailed);
+            return if self.rng.chance(300) {
+                failed(Fault::Lasting, LASTING)
+            } else {
+                failed(Fault::Passing, "connection lost")
+            };
+        }
+        if running.through == running.run.batch.len() {
+            let outcome = if running.partial {
+                RunOutcome::Partial(Reason::with(Cause::Transport, "some files were not moved"))
+            } else {
+                RunOutcome::Complete
+            };
+            return Some(Input::Ran { run, outcome });
+        }
+        self.move_item(node, &mut running);
+        running.through += 1;
+        if self.rng.chance(100) {
+            self.push(node, Input::Progress { run, bytes: running.through as u64, rate: 1 }, None);
+        }
+        self.nodes[node].ops.insert(id, Op::Run(running));
+        let wait = self.rng.wait(200, 120_000, self.plan.slow);
+        let epoch = self.nodes[node].epoch;
+        self.at(wait, What::Step { node, epoch, op: id });
+        None
+    }
+}

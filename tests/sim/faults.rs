@@ -1,0 +1,367 @@
+//! What befalls the world: users who change their minds, owners who tidy up, links and hosts that die.
+
+use synkler::machine::{Cause, Input, JournalId};
+
+use crate::daemon::Role;
+use crate::drivers::Op;
+use crate::journal::Journal;
+use crate::sim::{Sim, What};
+use crate::tally::Deed;
+use crate::trace::trace;
+use crate::world::{Bytes, Final};
+
+/// One thing that befalls it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Act {
+    /// A user puts an item there in one go, or begins to write one slowly.
+    Write {
+        upload: usize,
+        name: usize,
+    },
+    /// A user goes on writing, so many more times.
+    Append {
+        upload: usize,
+        name: usize,
+        left: u64,
+    },
+    /// A user touches an item.
+    Touch {
+        upload: usize,
+        name: usize,
+    },
+    /// A user takes an item away.
+    Remove {
+        upload: usize,
+        name: usize,
+    },
+    /// An item becomes unreadable, or a fifo stands in it.
+    Unfit {
+        upload: usize,
+        name: usize,
+        special: bool,
+    },
+    /// An owner puts something of their own under a final name.
+    Foreign {
+        download: usize,
+        name: usize,
+    },
+    /// An owner takes away or touches what stands under a final name.
+    Take {
+        download: usize,
+        name: usize,
+        touch: bool,
+    },
+    Crash(usize),
+    /// A node crashes and its journal is lost.
+    Wipe(usize),
+    Session(usize),
+    Broker {
+        down: bool,
+    },
+    Ssh {
+        down: bool,
+    },
+    /// A file system fills up, or has room again: central's (0) or a download's.
+    Full {
+        node: usize,
+        full: bool,
+    },
+    Pause {
+        node: usize,
+        paused: bool,
+    },
+    /// A copy on central rots or disappears.
+    Rot {
+        vanish: bool,
+    },
+}
+
+impl Sim {
+    /// Spreads the schedule's acts over its time.
+    pub(crate) fn schedule_acts(&mut self) {
+        let (uploads, downloads, names) = (self.plan.uploads, self.plan.downloads, self.plan.names);
+        let nodes = self.nodes.len();
+        let counts = &self.plan.acts;
+        let (writes, touches, removals, unfit) = (counts.writes, counts.touches, counts.removals, counts.unfit);
+        let (foreign, takes, crashes, sessions) = (counts.foreign, counts.takes, counts.crashes, counts.sessions);
+        let (broker, ssh, full, pauses, rot) =
+            (counts.broker_down, counts.ssh_down, counts.full, counts.pauses, counts.rot);
+        for _ in 0..writes {
+            let (upload, name) = (self.rng.index(uploads), self.rng.index(names));
+            let when = if self.rng.chance(500) { 0 } else { self.some_time() };
+            self.at(when, What::Act(Act::Write { upload, name }));
+        }
+        self.spread(touches, |sim| Act::Touch { upload: sim.rng.index(uploads), name: sim.rng.index(names) });
+        self.spread(removals, |sim| Act::Remove { upload: sim.rng.index(uploads), name: sim.rng.index(names) });
+        self.spread(unfit, |sim| {
+            let special = sim.rng.chance(500);
+            Act::Unfit { upload: sim.rng.index(uploads), name: sim.rng.index(names), special }
+        });
+        self.spread(foreign, |sim| Act::Foreign { download: sim.rng.index(downloads), name: sim.rng.index(names) });
+        self.spread(takes, |sim| {
+            let touch = sim.rng.chance(300);
+            Act::Take { download: sim.rng.index(downloads), name: sim.rng.index(names), touch }
+        });
+        self.spread(crashes, |sim| Act::Crash(sim.rng.index(nodes)));
+        let wipes = self.plan.acts.wipes;
+        self.spread(wipes, |sim| Act::Wipe(sim.rng.index(nodes)));
+        self.spread(sessions, |sim| Act::Session(sim.rng.index(nodes)));
+        self.spread(rot, |sim| Act::Rot { vanish: sim.rng.chance(300) });
+        self.spans(broker, |_| (Act::Broker { down: true }, Act::Broker { down: false }));
+        self.spans(ssh, |_| (Act::Ssh { down: true }, Act::Ssh { down: false }));
+        self.spans(full, |sim| {
+            let node = if sim.rng.chance(500) { 0 } else { 1 + uploads + sim.rng.index(downloads) };
+            (Act::Full { node, full: true }, Act::Full { node, full: false })
+        });
+        self.spans(pauses, |sim| {
+            let node = sim.rng.index(nodes);
+            (Act::Pause { node, paused: true }, Act::Pause { node, paused: false })
+        });
+    }
+
+    fn some_time(&mut self) -> u64 {
+        self.rng.below(self.plan.faults_ms)
+    }
+
+    fn spread(&mut self, count: u64, choose: impl Fn(&mut Self) -> Act) {
+        for _ in 0..count {
+            let (when, act) = (self.some_time(), choose(self));
+            self.at(when, What::Act(act));
+        }
+    }
+
+    fn spans(&mut self, count: u64, choose: impl Fn(&mut Self) -> (Act, Act)) {
+        for _ in 0..count {
+            let (first, last) = choose(self);
+            let (from, to) = (self.some_time(), self.some_time());
+            self.at(from.min(to), What::Act(first));
+            self.at(from.max(to), What::Act(last));
+        }
+    }
+
+    pub(crate) fn act(&mut self, act: Act) {
+        trace!(self, None, "-- {act:?}");
+        match act {
+            Act::Write { upload, name } => self.write(upload, name),
+            Act::Append { upload, name, left } => self.append(upload, name, left),
+            Act::Touch { upload, name } => {
+                if let Some(source) = self.user_may(upload, name, act) {
+                    self.world.put(upload, name, source.version, false, source.writer);
+                    self.user_changed(upload, name);
+                }
+            }
+            Act::Remove { upload, name } => {
+                if self.user_may(upload, name, act).is_some() {
+                    self.world.take_away(upload, name);
+                    self.user_changed(upload, name);
+                }
+            }
+            Act::Unfit { .. } if self.calm => {}
+            Act::Unfit { upload, name, special } => {
+                if let Some(source) = self.user_may(upload, name, act) {
+                    let stamp = self.world.put(upload, name, source.version, false, source.writer);
+                    if let Some(instance) = self.world.instances.get_mut(&stamp) {
+                        instance.unfit = true;
+                    }
+                    if let Some(source) = self.world.sources[upload].get_mut(&name) {
+                        source.special = special;
+                        source.unreadable = !special;
+                    }
+                    self.user_changed(upload, name);
+                }
+            }
+            Act::Foreign { download, name } => {
+                if self.owner_may(download, name, act) {
+                    let number = self.world.stamp();
+                    let bytes = Bytes::Spoilt(number);
+                    let entry = Final { bytes, inode: number, stamp: number, from: None, touched: false };
+                    self.world.receivers[download].finals.insert(name, entry);
+                }
+            }
+            Act::Take { download, name, touch } => {
+                if self.owner_may(download, name, act) {
+                    let stamp = self.world.stamp();
+                    let finals = &mut self.world.receivers[download].finals;
+                    if !touch {
+                        finals.remove(&name);
+                    } else if let Some(entry) = finals.get_mut(&name) {
+                        entry.stamp = stamp;
+                        entry.touched = true;
+                    }
+                }
+            }
+            Act::Crash(node) => self.crash(node),
+            Act::Wipe(node) => self.wipe(node),
+            Act::Session(node) => self.drop_session(node),
+            Act::Broker { down } => self.set_broker(down),
+            Act::Ssh { down } => self.world.ssh_down = down,
+            Act::Full { node, full } => {
+                self.tally.count(Deed::DiskFull);
+                match self.nodes[node].role {
+                    Role::Download(download) => self.world.receivers[download].full = full,
+                    Role::Central | Role::Upload(_) => self.world.spool.full = full,
+                }
+            }
+            Act::Pause { node, paused } => {
+                self.tally.count(Deed::Paused);
+                self.push(node, Input::Pause(paused), None);
+            }
+            Act::Rot { vanish } => self.rot(vanish),
+        }
+    }
+
+    fn write(&mut self, upload: usize, name: usize) {
+        let act = Act::Write { upload, name };
+        if self.is_guarded(1 + upload, name) {
+            return self.at(1000, What::Act(act));
+        }
+        if self.rng.chance(300) {
+            let left = self.rng.between(1, 4);
+            return self.append(upload, name, left);
+        }
+        let version = self.new_content();
+        self.world.put(upload, name, version, true, false);
+        self.user_changed(upload, name);
+    }
+
+    /// A slow writer: each time something more, until it closes the file.
+    fn append(&mut self, upload: usize, name: usize, left: u64) {
+        let again = |left| What::Act(Act::Append { upload, name, left });
+        if self.is_guarded(1 + upload, name) {
+            return self.at(1000, again(left));
+        }
+        let version = self.new_content();
+        self.world.put(upload, name, version, false, left > 1);
+        self.user_changed(upload, name);
+        if left > 1 {
+            let wait = self.rng.between(100, 6000);
+            self.at(wait, again(left - 1));
+        }
+    }
+
+    fn new_content(&mut self) -> u64 {
+        if self.world.versions() > 0 && self.rng.chance(100) {
+            return self.rng.below(self.world.versions());
+        }
+        let size = self.rng.between(0, if self.plan.big { 250_000 } else { 5_000 });
+        self.world.fresh_version(size)
+    }
+
+    fn user_may(&mut self, upload: usize, name: usize, act: Act) -> Option<crate::world::Source> {
+        let source = self.world.sources[upload].get(&name).copied()?;
+        if self.is_guarded(1 + upload, name) {
+            self.at(1000, What::Act(act));
+            return None;
+        }
+        Some(source)
+    }
+
+    fn owner_may(&mut self, download: usize, name: usize, act: Act) -> bool {
+        let guarded = self.is_guarded(1 + self.plan.uploads + download, name);
+        if guarded {
+            self.at(1000, What::Act(act));
+        }
+        !guarded
+    }
+
+    /// Between the last look and the end of the script nobody can tell a change from the script's own work:
+    /// users keep their hands off, as the manual asks.
+    fn is_guarded(&self, node: usize, name: usize) -> bool {
+        let item = &self.world.names[name];
+        let cleaning = |op: &Op| matches!(op, Op::Cleanup { item: cleaned, .. } if cleaned == item);
+        let daemon = &self.nodes[node];
+        daemon.ops.values().any(cleaning) || daemon.inbox.iter().any(|(input, _)| matches!(input, Input::Looked { .. }))
+    }
+
+    fn user_changed(&mut self, upload: usize, name: usize) {
+        self.changed(1 + upload, name);
+    }
+
+    /// The watch hears of a change, unless the hint gets lost.
+    pub(crate) fn changed(&mut self, node: usize, name: usize) {
+        if self.rng.chance(850) || self.calm {
+            let wait = self.rng.wait(50, 3000, 200);
+            let epoch = self.nodes[node].epoch;
+            self.at(wait, What::Notice { node, epoch, name });
+        }
+    }
+
+    /// A node loses its journal, and with it what it knew of others' transfers and of its own.
+    fn wipe(&mut self, node: usize) {
+        self.tally.count(Deed::Forgotten);
+        self.crash(node);
+        let id = JournalId(self.rng.next() as u32);
+        self.nodes[node].journal = Journal::new(id);
+        self.checker.forgot(node);
+    }
+
+    fn rot(&mut self, vanish: bool) {
+        let count = self.world.spool.held.len();
+        let number = self.rng.index(count);
+        let Some(transfer) = self.world.spool.held.keys().nth(number).copied() else { return };
+        self.checker.rotted(transfer);
+        self.tally.count(Deed::Rotted);
+        let stamp = self.world.stamp();
+        if vanish {
+            self.world.spool.held.remove(&transfer);
+        } else if let Some((_, copy)) = self.world.spool.held.get_mut(&transfer) {
+            copy.bytes = Bytes::Spoilt(stamp);
+        }
+    }
+
+    /// Everything that was broken is mended.
+    pub(crate) fn end_faults(&mut self) {
+        self.set_broker(false);
+        self.world.ssh_down = false;
+        self.world.spool.full = false;
+        self.world.receivers.iter_mut().for_each(|receiver| receiver.full = false);
+        for node in 0..self.nodes.len() {
+            let wait = self.rng.between(1, 60_000);
+            self.at(wait, What::Start(node));
+            self.at(70_000, What::Act(Act::Pause { node, paused: false }));
+        }
+        for upload in 0..self.plan.uploads {
+            for name in 0..self.plan.names {
+                let Some(source) = self.world.sources[upload].get(&name).copied() else { continue };
+                if source.special {
+                    self.world.take_away(upload, name);
+                    self.user_changed(upload, name);
+                } else if source.unreadable {
+                    self.world.put(upload, name, source.version, false, source.writer);
+                    self.user_changed(upload, name);
+                }
+            }
+        }
+    }
+
+    /// Owners take away what is through and what stands in the way; users what is disputed.
+    pub(crate) fn tidy(&mut self) {
+        self.at(60_000, What::Tidy);
+        for download in 0..self.plan.downloads {
+            let node = 1 + self.plan.uploads + download;
+            for name in 0..self.plan.names {
+                let Some(entry) = self.world.receivers[download].finals.get(&name) else { continue };
+                let rows = &self.nodes[node].journal.rows;
+                let row = entry.from.and_then(|transfer| rows.get(&transfer));
+                let blocks = row.and_then(|row| row.reason.as_ref()).is_some_and(|why| why.cause() == Cause::NameTaken);
+                if (blocks || row.is_none_or(|row| row.finished.is_some())) && !self.is_guarded(node, name) {
+                    self.world.receivers[download].finals.remove(&name);
+                }
+            }
+        }
+        for upload in 0..self.plan.uploads {
+            let node = 1 + upload;
+            let Some(machine) = &self.nodes[node].machine else { continue };
+            let views = machine.snapshot(1000).transfers;
+            for view in views.iter().filter(|view| view.reason.cause() == Cause::Disputed) {
+                let name = self.world.name_index(&view.name);
+                if !self.is_guarded(node, name) {
+                    self.tally.count(Deed::Disputed);
+                    trace!(self, Some(node), "-- its user takes {:?} away", view.name);
+                    self.world.take_away(upload, name);
+                    self.user_changed(upload, name);
+                }
+            }
+        }
+    }
+}

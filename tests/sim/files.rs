@@ -1,0 +1,291 @@
+//! What the drivers do to files: rsync's copies, central's spool, staging, final names, cleanup scripts.
+
+use std::collections::BTreeSet;
+
+use synkler::machine::{
+    Cause, CopyOutcome, Direction, ItemName, Kind, PlaceId, PlaceOutcome, Reason, Row, Signature, TransferId,
+};
+
+use crate::checker::Promise;
+use crate::daemon::{Role, SPOOL};
+use crate::drivers::Running;
+use crate::plan::Script;
+use crate::sabotage::Sabotage;
+use crate::sim::Sim;
+use crate::tally::Deed;
+use crate::trace::trace;
+use crate::world::{Bytes, Copy, Final, signature, stamp_of};
+
+fn storage() -> Reason {
+    Reason::with(Cause::Storage, "input/output error")
+}
+
+impl Sim {
+    /// rsync moves one item of a run.
+    pub(crate) fn move_item(&mut self, node: usize, running: &mut Running) {
+        let (transfer, item) = running.run.batch[running.through].clone();
+        let name = self.world.name_index(&item);
+        let from = self.origin(node, running, transfer, name);
+        let room = match self.nodes[node].role {
+            Role::Download(download) => !self.world.receivers[download].full,
+            Role::Upload(_) | Role::Central => !self.world.spool.full,
+        };
+        let Some(mut copy) = from.filter(|_| room && !self.rng.chance(self.plan.runs_skip)) else {
+            self.tally.count(Deed::RunShort);
+            // Mostly it says so.
+            running.partial |= !self.rng.chance(100) || self.calm;
+            return;
+        };
+        if self.rng.chance(self.plan.runs_spoil) {
+            self.tally.count(Deed::RunSpoilt);
+            copy.bytes = Bytes::Spoilt(self.world.stamp());
+            if self.rng.chance(500) {
+                copy.looks = None;
+            }
+        }
+        self.arrive(node, running, transfer, name, copy);
+    }
+
+    /// A run stops in the middle of an item; a part of it may lie under its name.
+    pub(crate) fn break_off(&mut self, node: usize, running: &Running) {
+        let Some((transfer, item)) = running.run.batch.get(running.through).cloned() else { return };
+        let name = self.world.name_index(&item);
+        if self.rng.chance(300)
+            && let Some(mut copy) = self.origin(node, running, transfer, name)
+        {
+            copy.bytes = Bytes::Spoilt(self.world.stamp());
+            copy.looks = None;
+            self.arrive(node, running, transfer, name, copy);
+        }
+    }
+
+    /// What a run reads.
+    fn origin(&mut self, node: usize, running: &Running, transfer: TransferId, name: usize) -> Option<Copy> {
+        match (running.run.direction, self.nodes[node].role) {
+            (Direction::Push, Role::Upload(upload)) => {
+                let source = self.world.sources[upload].get(&name).copied()?;
+                if source.special || source.unreadable {
+                    return None;
+                }
+                let torn = source.writer && self.rng.chance(500);
+                let bytes = if torn { Bytes::Spoilt(self.world.stamp()) } else { Bytes::Whole(source.version) };
+                Some(Copy { bytes, inode: 0, looks: Some(source.version) })
+            }
+            (Direction::Pull, Role::Download(_)) => {
+                let (held, copy) = self.world.spool.held.get(&transfer)?;
+                (*held == name).then_some(*copy)
+            }
+            (Direction::Push | Direction::Pull, _) => {
+                self.violate(Promise::Protocol, node, || "a run in the wrong direction".to_owned());
+                None
+            }
+        }
+    }
+
+    /// What a run writes.
+    fn arrive(&mut self, node: usize, running: &Running, transfer: TransferId, name: usize, mut copy: Copy) {
+        copy.inode = self.world.stamp();
+        let same = |old: &Copy| old.looks.is_some() && old.looks == copy.looks;
+        let path = running.run.location.path();
+        if let Role::Download(download) = self.nodes[node].role {
+            if path != format!("{SPOOL}/held") {
+                self.violate(Promise::Protocol, node, || format!("nothing to fetch at {path}"));
+            }
+            let staging = self.world.receivers[download].staging.entry(transfer).or_default();
+            if !staging.as_ref().is_some_and(|(_, old)| same(old)) {
+                *staging = Some((name, copy));
+            }
+            return;
+        }
+        let place = path.strip_prefix(SPOOL).and_then(|rest| rest.strip_prefix("/in/"));
+        let Some(place) = place.and_then(|place| place.parse::<PlaceId>().ok()) else {
+            return self.violate(Promise::Protocol, node, || format!("{path} is no place"));
+        };
+        let old = self.world.spool.incoming.get(&(place, name));
+        if !old.is_some_and(same) {
+            self.world.spool.incoming.insert((place, name), copy);
+        }
+    }
+
+    pub(crate) fn take(
+        &mut self,
+        transfer: TransferId,
+        place: Option<PlaceId>,
+        item: &ItemName,
+        kind: Kind,
+        fails: bool,
+    ) -> CopyOutcome {
+        let name = self.world.name_index(item);
+        if fails && self.rng.chance(500) {
+            return CopyOutcome::Failed(storage());
+        }
+        let spool = &mut self.world.spool;
+        // What an earlier try has left makes room for what is newer.
+        if let Some(place) = place
+            && let Some(copy) = spool.incoming.remove(&(place, name))
+        {
+            spool.held.insert(transfer, (name, copy));
+        }
+        match self.world.spool.held.get(&transfer) {
+            _ if fails => CopyOutcome::Failed(storage()),
+            Some((held, copy)) if *held == name => {
+                let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
+                CopyOutcome::Found { fingerprint, inode: copy.inode }
+            }
+            Some(_) | None => CopyOutcome::Missing,
+        }
+    }
+
+    pub(crate) fn verify(
+        &mut self,
+        node: usize,
+        transfer: TransferId,
+        item: &ItemName,
+        kind: Kind,
+        fails: bool,
+    ) -> CopyOutcome {
+        let name = self.world.name_index(item);
+        let Role::Download(download) = self.nodes[node].role else {
+            self.violate(Promise::Protocol, node, || "Verify is for downloads".to_owned());
+            return CopyOutcome::Missing;
+        };
+        match self.world.receivers[download].staging.get(&transfer) {
+            _ if fails => CopyOutcome::Failed(storage()),
+            Some(Some((staged, copy))) if *staged == name => {
+                let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
+                CopyOutcome::Found { fingerprint, inode: copy.inode }
+            }
+            Some(_) | None => CopyOutcome::Missing,
+        }
+    }
+
+    pub(crate) fn place(
+        &mut self,
+        node: usize,
+        transfer: TransferId,
+        item: &ItemName,
+        inode: u64,
+        replace: Option<Signature>,
+        fails: bool,
+    ) -> PlaceOutcome {
+        let name = self.world.name_index(item);
+        let Role::Download(download) = self.nodes[node].role else {
+            self.violate(Promise::Protocol, node, || "Place is for downloads".to_owned());
+            return PlaceOutcome::Lost;
+        };
+        if fails && self.rng.chance(500) {
+            return PlaceOutcome::Failed(storage());
+        }
+        let receiver = &self.world.receivers[download];
+        let standing = receiver.finals.get(&name).copied();
+        let staged = match receiver.staging.get(&transfer) {
+            None => return PlaceOutcome::Lost,
+            Some(Some((staged, copy))) if *staged == name && copy.inode == inode => *copy,
+            Some(Some(_)) => return PlaceOutcome::Lost,
+            // It was given away before. Its owner may have taken it since, or changed it: what stands there now
+            // is what counts as placed.
+            Some(None) => {
+                let finals = &mut self.world.receivers[download].finals;
+                let entry = finals.get_mut(&name).filter(|entry| entry.inode == inode);
+                let stamp = entry.map(|entry| {
+                    entry.touched = false;
+                    entry.stamp
+                });
+                self.tally.count(Deed::PlacedBefore);
+                return PlaceOutcome::Placed(signature(stamp.unwrap_or_default()));
+            }
+        };
+        if let Some(old) = standing {
+            let blind = self.sabotage == Some(Sabotage::PlaceOverwrites);
+            if !blind && replace.map(stamp_of) != Some(old.stamp) {
+                self.tally.count(Deed::Occupied);
+                return PlaceOutcome::Occupied;
+            }
+            self.tally.count(Deed::Replaced);
+            self.check_replaced(node, transfer, old);
+        }
+        let stamp = self.world.stamp();
+        let entry = Final { bytes: staged.bytes, inode, stamp, from: Some(transfer), touched: false };
+        self.world.receivers[download].staging.insert(transfer, None);
+        self.world.receivers[download].finals.insert(name, entry);
+        self.tally.count(Deed::Placed);
+        trace!(self, Some(node), "** {transfer} stands under its final name");
+        self.check_placed(node, download, transfer, name, staged.bytes);
+        if fails { PlaceOutcome::Failed(storage()) } else { PlaceOutcome::Placed(signature(stamp)) }
+    }
+
+    pub(crate) fn drop_copy(&mut self, node: usize, transfer: TransferId, fails: bool) -> Result<(), Reason> {
+        if fails {
+            let over = |row: &Row| row.finished.is_some() && row.stage == "withdrawn";
+            if node != 0 || self.nodes[node].journal.rows.get(&transfer).is_some_and(over) {
+                self.checker.unswept.insert(transfer);
+            }
+            return Err(storage());
+        }
+        match self.nodes[node].role {
+            Role::Central => {
+                self.check_drop(node, transfer);
+                self.world.spool.held.remove(&transfer);
+            }
+            Role::Download(download) => {
+                self.world.receivers[download].staging.remove(&transfer);
+            }
+            Role::Upload(_) => self.violate(Promise::Protocol, node, || "Drop is not for uploads".to_owned()),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn sweep(&mut self, node: usize, transfers: &BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
+        match self.nodes[node].role {
+            Role::Central => {
+                let held: Vec<TransferId> = self.world.spool.held.keys().copied().collect();
+                for transfer in held.into_iter().filter(|transfer| !transfers.contains(transfer)) {
+                    self.check_drop(node, transfer);
+                    self.world.spool.held.remove(&transfer);
+                }
+                self.world.spool.incoming.retain(|(place, _), _| places.contains(place));
+            }
+            Role::Download(download) => {
+                self.world.receivers[download].staging.retain(|transfer, _| transfers.contains(transfer));
+            }
+            Role::Upload(_) => {}
+        }
+    }
+
+    /// The cleanup script comes to its end.
+    pub(crate) fn clean(&mut self, node: usize, transfer: TransferId, item: &ItemName) -> Result<(), Reason> {
+        let name = self.world.name_index(item);
+        let failed = |text: &str| Err(Reason::with(Cause::Cleanup, text));
+        if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(700) {
+            self.tally.count(Deed::ScriptFailed);
+            return failed("exit code 1");
+        }
+        let stands = match self.nodes[node].role {
+            Role::Upload(upload) => self.world.sources[upload].contains_key(&name),
+            Role::Download(download) => self.world.receivers[download].finals.contains_key(&name),
+            Role::Central => false,
+        };
+        if !stands {
+            return if self.plan.strict { failed("no such file") } else { Ok(()) };
+        }
+        if self.plan.scripts[node] == Script::Removes {
+            self.check_cleanup(node, transfer, item);
+            match self.nodes[node].role {
+                Role::Upload(upload) => {
+                    trace!(self, Some(node), "** {transfer} is gone from its source");
+                    self.world.sources[upload].remove(&name);
+                    self.changed(node, name);
+                }
+                Role::Download(download) => {
+                    trace!(self, Some(node), "** {transfer} is moved on");
+                    self.world.receivers[download].finals.remove(&name);
+                }
+                Role::Central => {}
+            }
+        }
+        if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(200) {
+            return failed("exit code 2, after it had done its work");
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,69 @@
+//! A journal in memory: what the real one keeps in SQLite.
+
+use std::collections::BTreeMap;
+
+use synkler::machine::{ItemName, JournalId, Kept, KnownNode, Node, Question, Record, Restored, Row, TransferId};
+
+/// One node's journal. What is in it survives every crash.
+pub(crate) struct Journal {
+    pub(crate) id: JournalId,
+    pub(crate) rows: BTreeMap<TransferId, Row>,
+    pub(crate) nodes: BTreeMap<Node, KnownNode>,
+    pub(crate) kept: BTreeMap<ItemName, Kept>,
+    next_place: u64,
+    paused: bool,
+}
+
+impl Journal {
+    pub(crate) fn new(id: JournalId) -> Self {
+        Self { id, rows: BTreeMap::new(), nodes: BTreeMap::new(), kept: BTreeMap::new(), next_place: 0, paused: false }
+    }
+
+    pub(crate) fn write(&mut self, record: Record) {
+        match record {
+            Record::Transfer(row) => {
+                self.rows.insert(row.transfer, *row);
+            }
+            Record::Node(known) => {
+                self.nodes.insert(known.node.clone(), known);
+            }
+            Record::Kept(kept) => {
+                self.kept.insert(kept.name.clone(), kept);
+            }
+            Record::Unkept(name) => {
+                self.kept.remove(&name);
+            }
+            Record::NextPlace(number) => self.next_place = number,
+            Record::Paused(paused) => self.paused = paused,
+        }
+    }
+
+    /// What a daemon starts from.
+    pub(crate) fn restored(&self) -> Restored {
+        let mut rows: Vec<Row> = self.unfinished().cloned().collect();
+        rows.sort_by_key(|row| (row.created, row.transfer));
+        Restored {
+            journal: self.id,
+            rows,
+            nodes: self.nodes.values().cloned().collect(),
+            kept: self.kept.values().cloned().collect(),
+            next_place: self.next_place,
+            paused: self.paused,
+        }
+    }
+
+    pub(crate) fn unfinished(&self) -> impl Iterator<Item = &Row> {
+        self.rows.values().filter(|row| row.finished.is_none())
+    }
+
+    pub(crate) fn recall(&self, question: &Question) -> Option<Box<Row>> {
+        let row = match question {
+            Question::Transfer(transfer) => self.rows.get(transfer),
+            Question::Name { name, transfer } => {
+                let placed = |row: &&Row| row.name == *name && row.signature.is_some() && row.transfer != *transfer;
+                self.rows.values().filter(placed).max_by_key(|row| (row.created, row.transfer))
+            }
+        };
+        row.map(|row| Box::new(row.clone()))
+    }
+}

@@ -1,0 +1,210 @@
+//! The simulator: one central, one to three uploads, one to three downloads, a virtual clock, a hostile broker
+//! and a world full of accidents. The machines are the real ones; everything around them is fake, and keeps
+//! the contract of the vocabulary. After every step the Promise is checked against what really stands in the
+//! directories of the fake world.
+//!
+//! `SYNKLER_SIM_RUNS=n` runs n schedules, `SYNKLER_SIM_SEED=n` replays one:
+//! `SYNKLER_SIM_SEED=n cargo test --test sim -- replay --nocapture`
+
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+#![allow(clippy::print_stdout, clippy::print_stderr)]
+
+mod broker;
+mod checker;
+mod daemon;
+mod drivers;
+mod faults;
+mod files;
+mod journal;
+mod plan;
+mod rng;
+mod sabotage;
+mod sim;
+mod tally;
+mod trace;
+mod world;
+
+use std::ops::Range;
+use std::panic::catch_unwind;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
+
+use crate::checker::Promise;
+use crate::sabotage::Sabotage;
+use crate::sim::{Outcome, run};
+use crate::tally::Tally;
+
+/// How many schedules every run of the tests takes.
+const RUNS: u64 = 20_000;
+/// How many lines of a failing trace are shown at once; a replay shows all.
+const TAIL: usize = 120;
+
+fn number(variable: &str) -> Option<u64> {
+    let text = std::env::var(variable).ok()?;
+    Some(text.parse().unwrap_or_else(|_| panic!("{variable}={text} is no number")))
+}
+
+fn replay_command(seed: u64) -> String {
+    format!("SYNKLER_SIM_SEED={seed} cargo test --test sim -- replay --nocapture")
+}
+
+fn show(seed: u64, outcome: &Outcome, lines: usize) {
+    // A replay shows all; at first what leads to the end is enough.
+    let all = lines == usize::MAX;
+    let chosen = outcome.trace.iter().filter(|line| all || !line.contains("hello [") && !line.ends_with("<- Timeout"));
+    let chosen: Vec<&String> = chosen.collect();
+    let skipped = chosen.len().saturating_sub(lines);
+    if skipped > 0 {
+        eprintln!("... {skipped} lines before these");
+    }
+    chosen.iter().skip(skipped).for_each(|line| eprintln!("{line}"));
+    if let Some(broken) = &outcome.violation {
+        eprintln!("seed {seed}: {:?} at {} on {}: {}", broken.promise, broken.at, broken.node, broken.text);
+        eprintln!("replay: {}", replay_command(seed));
+    }
+}
+
+/// What a search has come to.
+struct Search {
+    /// The first seed found that breaks the Promise, or makes a machine panic.
+    found: Option<u64>,
+    events: u64,
+    tally: Tally,
+}
+
+/// Runs seeds on all cores until one breaks the Promise.
+fn search(seeds: Range<u64>, sabotage: Option<Sabotage>) -> Search {
+    let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
+    let work = || {
+        let mut mine = Search { found: None, events: 0, tally: Tally::default() };
+        while !stop.load(Ordering::Relaxed) {
+            let seed = next.fetch_add(1, Ordering::Relaxed);
+            if seed >= seeds.end {
+                break;
+            }
+            let outcome = catch_unwind(|| run(seed, sabotage, false));
+            if outcome.as_ref().map_or(true, |outcome| outcome.violation.is_some()) {
+                mine.found = Some(seed);
+                stop.store(true, Ordering::Relaxed);
+            }
+            if let Ok(outcome) = outcome {
+                mine.events += outcome.events;
+                mine.tally.add(&outcome.tally);
+            }
+        }
+        mine
+    };
+    let threads = std::thread::available_parallelism().map_or(2, usize::from);
+    let parts: Vec<Search> = std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        workers.into_iter().map(|worker| worker.join().unwrap()).collect()
+    });
+    let mut all = Search { found: None, events: 0, tally: Tally::default() };
+    for part in parts {
+        all.found = all.found.into_iter().chain(part.found).min();
+        all.events += part.events;
+        all.tally.add(&part.tally);
+    }
+    all
+}
+
+#[test]
+fn schedules() {
+    let runs = number("SYNKLER_SIM_RUNS").unwrap_or(RUNS);
+    let first = number("SYNKLER_SIM_FIRST").unwrap_or(0);
+    let started = Instant::now();
+    let search = search(first..first + runs, None);
+    if let Some(seed) = search.found {
+        eprintln!("replay: {}", replay_command(seed));
+        let outcome = run(seed, None, true);
+        show(seed, &outcome, TAIL);
+        panic!("seed {seed} breaks the Promise");
+    }
+    println!("{runs} schedules, {} events in {:.1} s", search.events, started.elapsed().as_secs_f64());
+    for (deed, times) in search.tally.all() {
+        println!("{times:>10} {deed:?}");
+        assert!(times > 0 || runs < RUNS, "{deed:?} has never happened: these schedules test too little");
+    }
+}
+
+#[test]
+fn replay() {
+    let seed = number("SYNKLER_SIM_SEED");
+    let outcome = run(seed.unwrap_or(1), None, true);
+    if seed.is_some() {
+        show(seed.unwrap_or(1), &outcome, usize::MAX);
+    }
+    let again = run(seed.unwrap_or(1), None, true);
+    assert!(outcome.trace == again.trace, "the same seed has to give the same run");
+    assert!(outcome.violation.is_none(), "seed {seed:?} breaks the Promise");
+}
+
+/// A machine made worse is found out within this many schedules, by one of these promises.
+fn found_out(sabotage: Sabotage, promises: &[Promise]) {
+    const MOST: u64 = 300;
+    let Some(seed) = search(0..MOST, Some(sabotage)).found else {
+        panic!("{sabotage:?} is not found out within {MOST} schedules")
+    };
+    let outcome = run(seed, Some(sabotage), true);
+    let Some(broken) = &outcome.violation else { panic!("seed {seed} does not replay") };
+    println!("{sabotage:?}: seed {seed}, {:?} on {}: {}", broken.promise, broken.node, broken.text);
+    if !promises.contains(&broken.promise) {
+        show(seed, &outcome, TAIL);
+        panic!("{sabotage:?} is found out by {:?}, not by {promises:?}", broken.promise);
+    }
+}
+
+#[test]
+fn a_source_cleaned_before_release_is_found_out() {
+    found_out(Sabotage::CleanupBeforeRelease, &[Promise::Source]);
+}
+
+#[test]
+fn a_cleanup_without_a_last_look_is_found_out() {
+    found_out(Sabotage::CleanupBlind, &[Promise::Source]);
+}
+
+#[test]
+fn forgetting_to_persist_is_found_out() {
+    found_out(Sabotage::UploadForgets, &[Promise::Word, Promise::Twice]);
+    found_out(Sabotage::CentralForgets, &[Promise::Word, Promise::Copy, Promise::Twice]);
+    found_out(Sabotage::DownloadForgets, &[Promise::Twice]);
+}
+
+#[test]
+fn blind_proofs_are_found_out() {
+    found_out(Sabotage::TakeBlind, &[Promise::Word, Promise::Liveness]);
+    found_out(Sabotage::VerifyBlind, &[Promise::FinalName]);
+}
+
+#[test]
+fn overwriting_is_found_out() {
+    found_out(Sabotage::PlaceOverwrites, &[Promise::Overwritten]);
+}
+
+#[test]
+fn false_receipts_are_found_out() {
+    found_out(Sabotage::DoneEarly, &[Promise::Word]);
+    found_out(Sabotage::OccupiedIsPlaced, &[Promise::Word]);
+}
+
+#[test]
+fn dropping_too_early_is_found_out() {
+    found_out(Sabotage::DropEarly, &[Promise::Copy]);
+    found_out(Sabotage::KeepIgnored, &[Promise::Copy]);
+}
+
+#[test]
+fn delivering_twice_is_found_out() {
+    found_out(Sabotage::RecallForgets, &[Promise::Twice, Promise::Word]);
+}
+
+#[test]
+fn a_word_that_is_never_said_is_found_out() {
+    found_out(Sabotage::ReleaseMissing, &[Promise::Liveness]);
+}
+
+#[test]
+fn talking_for_ever_is_found_out() {
+    found_out(Sabotage::Babble, &[Promise::Restless]);
+}

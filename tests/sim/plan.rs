@@ -1,0 +1,152 @@
+//! What a seed makes of the world: who takes part, which faults strike, and how often. Every seed switches
+//! each kind of fault on or off by itself, so that rare combinations come about.
+
+use crate::rng::Rng;
+
+/// What a node's cleanup script does when it succeeds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Script {
+    /// There is none.
+    None,
+    /// It moves the item away.
+    Removes,
+    /// It leaves the item where it is.
+    Leaves,
+}
+
+/// The shape of one schedule. Rates are in thousandths.
+#[derive(Debug)]
+pub(crate) struct Plan {
+    pub(crate) uploads: usize,
+    pub(crate) downloads: usize,
+    /// How many of the world's names are used.
+    pub(crate) names: usize,
+    /// How long faults strike, in milliseconds.
+    pub(crate) faults_ms: u64,
+    pub(crate) keep_ms: u64,
+    pub(crate) settle_ms: u64,
+    pub(crate) slots: u32,
+    pub(crate) free_permille: u32,
+    /// Central's `receivers`: all downloads, or every one known.
+    pub(crate) receivers: bool,
+    /// How far each node's clock is ahead.
+    pub(crate) skew_ms: Vec<u64>,
+    /// Clocks are set anew while a daemon is down.
+    pub(crate) clock_jumps: bool,
+    pub(crate) scripts: Vec<Script>,
+    /// A script fails where its item is missing.
+    pub(crate) strict: bool,
+    /// Messages.
+    pub(crate) loss: u64,
+    pub(crate) twice: u64,
+    pub(crate) late: u64,
+    pub(crate) late_ms: u64,
+    /// Crashes in the midst of carrying out effects, in hundred-thousandths.
+    pub(crate) crash: u64,
+    pub(crate) lag: u64,
+    pub(crate) batch: u64,
+    pub(crate) runs_fail: u64,
+    pub(crate) runs_skip: u64,
+    pub(crate) runs_spoil: u64,
+    pub(crate) slow: u64,
+    pub(crate) storage_fails: u64,
+    pub(crate) scripts_fail: u64,
+    /// Items are big enough to fill central.
+    pub(crate) big: bool,
+    /// How many of each act.
+    pub(crate) acts: Acts,
+}
+
+/// How often something happens at a random moment of the schedule.
+#[derive(Debug)]
+pub(crate) struct Acts {
+    pub(crate) writes: u64,
+    pub(crate) touches: u64,
+    pub(crate) removals: u64,
+    pub(crate) unfit: u64,
+    pub(crate) foreign: u64,
+    pub(crate) takes: u64,
+    pub(crate) crashes: u64,
+    pub(crate) sessions: u64,
+    pub(crate) broker_down: u64,
+    pub(crate) ssh_down: u64,
+    pub(crate) full: u64,
+    pub(crate) pauses: u64,
+    pub(crate) rot: u64,
+    /// A node loses its journal.
+    pub(crate) wipes: u64,
+}
+
+impl Plan {
+    pub(crate) fn of(rng: &mut Rng) -> Self {
+        let uploads = rng.between(1, 3) as usize;
+        let downloads = rng.between(1, 3) as usize;
+        let nodes = 1 + uploads + downloads;
+        let mut rate = |most: u64| if rng.chance(500) { rng.between(1, most) } else { 0 };
+        let (loss, twice, late) = (rate(250), rate(250), rate(200));
+        let (runs_fail, runs_skip, runs_spoil, slow) = (rate(300), rate(200), rate(200), rate(200));
+        let (storage_fails, scripts_fail, lag, crash) = (rate(100), rate(500), rate(100), rate(2000));
+        let acts = Acts {
+            touches: rate(4),
+            removals: rate(3),
+            unfit: rate(2),
+            foreign: rate(4),
+            takes: rate(6),
+            crashes: rate(5),
+            sessions: rate(4),
+            broker_down: rate(2),
+            ssh_down: rate(2),
+            full: rate(2),
+            pauses: rate(2),
+            rot: rate(2),
+            wipes: if rate(100) > 90 { 1 } else { 0 },
+            writes: rng.between(1, 9),
+        };
+        let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Removes, Script::Leaves, Script::None]);
+        Self {
+            uploads,
+            downloads,
+            names: rng.between(1, 4) as usize,
+            faults_ms: rng.pick(&[20, 60, 300, 900]) * 1000,
+            keep_ms: rng.pick(&[0, 1, 60, 600, 1800]) * 1000,
+            settle_ms: rng.pick(&[0, 0, 1000, 5000]),
+            slots: rng.between(1, 3) as u32,
+            free_permille: rng.pick(&[0, 50, 300]),
+            receivers: rng.chance(600),
+            skew_ms: (0..nodes).map(|_| if rng.chance(300) { rng.below(7_200_000) } else { 0 }).collect(),
+            clock_jumps: rng.chance(200),
+            scripts: (0..nodes).map(|_| script(rng)).collect(),
+            strict: rng.chance(700),
+            loss,
+            twice,
+            late,
+            late_ms: rng.pick(&[1, 10, 100, 400]) * 1000,
+            crash,
+            lag,
+            batch: rng.between(1, 8),
+            runs_fail,
+            runs_skip,
+            runs_spoil,
+            slow,
+            storage_fails,
+            scripts_fail,
+            big: rng.chance(200),
+            acts,
+        }
+    }
+
+    /// After this nothing goes wrong any more.
+    pub(crate) fn calm(&mut self) {
+        self.loss = 0;
+        self.twice = 0;
+        self.late = 0;
+        self.crash = 0;
+        self.lag = 0;
+        self.runs_fail = 0;
+        self.runs_skip = 0;
+        self.runs_spoil = 0;
+        self.slow = 0;
+        self.storage_fails = 0;
+        self.scripts_fail = 0;
+    }
+}

@@ -1,0 +1,93 @@
+//! What the schedules have been through: a fault that never strikes tests nothing.
+
+/// Things that have to happen somewhere in a full run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub(crate) enum Deed {
+    Crash,
+    CrashBeforeCommit,
+    CrashBetweenEffects,
+    Forgotten,
+    SessionLost,
+    WordLost,
+    WordDoubled,
+    WordRedelivered,
+    UnconfirmedLost,
+    RunFailed,
+    RunHalted,
+    RunSpoilt,
+    RunShort,
+    StorageFailed,
+    DiskFull,
+    Rotted,
+    ScriptFailed,
+    Placed,
+    Replaced,
+    Occupied,
+    PlacedBefore,
+    Withdrawn,
+    Paused,
+    Kept,
+    Disputed,
+}
+
+const COUNT: usize = Deed::Disputed as usize + 1;
+
+/// How often each was done.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Tally([u64; COUNT]);
+
+impl Default for Tally {
+    fn default() -> Self {
+        Self([0; COUNT])
+    }
+}
+
+impl Tally {
+    pub(crate) fn count(&mut self, deed: Deed) {
+        self.0[deed as usize] += 1;
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.0.iter_mut().zip(other.0).for_each(|(sum, more)| *sum += more);
+    }
+
+    pub(crate) fn of(&self, deed: Deed) -> u64 {
+        self.0[deed as usize]
+    }
+
+    /// Every deed and how often it was done.
+    pub(crate) fn all(&self) -> impl Iterator<Item = (Deed, u64)> {
+        Deed::ALL.iter().map(|deed| (*deed, self.of(*deed)))
+    }
+}
+
+impl Deed {
+    const ALL: [Self; COUNT] = [
+        Self::Crash,
+        Self::CrashBeforeCommit,
+        Self::CrashBetweenEffects,
+        Self::Forgotten,
+        Self::SessionLost,
+        Self::WordLost,
+        Self::WordDoubled,
+        Self::WordRedelivered,
+        Self::UnconfirmedLost,
+        Self::RunFailed,
+        Self::RunHalted,
+        Self::RunSpoilt,
+        Self::RunShort,
+        Self::StorageFailed,
+        Self::DiskFull,
+        Self::Rotted,
+        Self::ScriptFailed,
+        Self::Placed,
+        Self::Replaced,
+        Self::Occupied,
+        Self::PlacedBefore,
+        Self::Withdrawn,
+        Self::Paused,
+        Self::Kept,
+        Self::Disputed,
+    ];
+}

@@ -1,0 +1,202 @@
+//! What really stands in the directories of every host, as opposed to what the machines believe.
+
+use std::collections::BTreeMap;
+
+use synkler::machine::{Digest, Fingerprint, ItemName, Kind, PlaceId, Signature, TransferId};
+
+/// Grows with every change of anything; stands for path, inode, mtime and ctime, so it is the signature.
+pub(crate) type Stamp = u64;
+/// One content that a user has written.
+pub(crate) type Version = u64;
+
+/// What a file holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bytes {
+    /// All of a version, and nothing else.
+    Whole(Version),
+    /// Cut, torn or flipped, each time differently.
+    Spoilt(u64),
+}
+
+/// An item at an upload.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Source {
+    pub(crate) stamp: Stamp,
+    pub(crate) version: Version,
+    /// Somebody has it open for writing.
+    pub(crate) writer: bool,
+    pub(crate) special: bool,
+    pub(crate) unreadable: bool,
+    /// It came in by a rename.
+    pub(crate) renamed: bool,
+}
+
+/// One state of one source: what exactly-once is counted by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Instance {
+    pub(crate) upload: usize,
+    pub(crate) name: usize,
+    pub(crate) version: Version,
+    /// Its user has changed or removed it.
+    pub(crate) gone: bool,
+    /// It can never be sent as it is.
+    pub(crate) unfit: bool,
+}
+
+/// A copy below central's spool or in a staging directory.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Copy {
+    pub(crate) bytes: Bytes,
+    pub(crate) inode: u64,
+    /// Whose size and mtime it carries, so that rsync's quick check takes it for that.
+    pub(crate) looks: Option<Version>,
+}
+
+/// What stands under a final name.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Final {
+    pub(crate) bytes: Bytes,
+    pub(crate) inode: u64,
+    pub(crate) stamp: Stamp,
+    /// The transfer that placed it; `None` for what its owner put there.
+    pub(crate) from: Option<TransferId>,
+    /// Its owner has changed it since it was placed.
+    pub(crate) touched: bool,
+}
+
+/// Central's spool.
+#[derive(Default)]
+pub(crate) struct Spool {
+    pub(crate) incoming: BTreeMap<(PlaceId, usize), Copy>,
+    pub(crate) held: BTreeMap<TransferId, (usize, Copy)>,
+    pub(crate) full: bool,
+}
+
+/// A download's directories. A key of `staging` is a directory; what it holds may have been moved away.
+#[derive(Default)]
+pub(crate) struct Receiver {
+    pub(crate) staging: BTreeMap<TransferId, Option<(usize, Copy)>>,
+    pub(crate) finals: BTreeMap<usize, Final>,
+    pub(crate) full: bool,
+}
+
+/// Every host's directories.
+pub(crate) struct World {
+    pub(crate) names: Vec<ItemName>,
+    pub(crate) sources: Vec<BTreeMap<usize, Source>>,
+    pub(crate) instances: BTreeMap<Stamp, Instance>,
+    pub(crate) spool: Spool,
+    pub(crate) receivers: Vec<Receiver>,
+    pub(crate) ssh_down: bool,
+    sizes: Vec<u64>,
+    stamps: u64,
+}
+
+/// How big central's file system is.
+pub(crate) const SPOOL_SIZE: u64 = 1_000_000;
+
+impl World {
+    pub(crate) fn new(uploads: usize, downloads: usize) -> Self {
+        let names = [&b"a"[..], b"b c", b"-rf *", b"\xff\n"];
+        Self {
+            names: names.iter().map(|bytes| ItemName::new(bytes).unwrap()).collect(),
+            sources: vec![BTreeMap::new(); uploads],
+            instances: BTreeMap::new(),
+            spool: Spool::default(),
+            receivers: (0..downloads).map(|_| Receiver::default()).collect(),
+            ssh_down: false,
+            sizes: Vec::new(),
+            stamps: 0,
+        }
+    }
+
+    /// A fresh stamp or inode number.
+    pub(crate) fn stamp(&mut self) -> Stamp {
+        self.stamps += 1;
+        self.stamps
+    }
+
+    pub(crate) fn name_index(&self, name: &ItemName) -> usize {
+        self.names.iter().position(|known| known == name).unwrap()
+    }
+
+    /// A content that nobody has written before.
+    pub(crate) fn fresh_version(&mut self, size: u64) -> Version {
+        self.sizes.push(size);
+        self.sizes.len() as u64 - 1
+    }
+
+    pub(crate) fn versions(&self) -> u64 {
+        self.sizes.len() as u64
+    }
+
+    pub(crate) fn size(&self, bytes: Bytes) -> u64 {
+        match bytes {
+            Bytes::Whole(version) => self.sizes[version as usize],
+            Bytes::Spoilt(_) => 1,
+        }
+    }
+
+    /// Every fourth item is a directory.
+    pub(crate) fn kind(version: Version) -> Kind {
+        if version % 4 == 3 { Kind::Directory } else { Kind::File }
+    }
+
+    pub(crate) fn entries(version: Version) -> u64 {
+        if version % 4 == 3 { 1 + version % 7 } else { 1 }
+    }
+
+    /// What hashing finds, when told to hash it as `kind`.
+    pub(crate) fn fingerprint(&self, bytes: Bytes, kind: Option<Kind>) -> Fingerprint {
+        let (number, mark) = match bytes {
+            Bytes::Whole(version) if kind.is_none_or(|kind| kind == Self::kind(version)) => (version, 1),
+            Bytes::Whole(version) => (version, 2),
+            Bytes::Spoilt(number) => (number, 3),
+        };
+        let digest = Digest((u128::from(number) << 64 | mark).to_be_bytes());
+        Fingerprint { size: self.size(bytes), digest }
+    }
+
+    /// A user puts content under a name, or changes what stands there.
+    pub(crate) fn put(&mut self, upload: usize, name: usize, version: Version, renamed: bool, writer: bool) -> Stamp {
+        self.mark_gone(upload, name);
+        let stamp = self.stamp();
+        self.instances.insert(stamp, Instance { upload, name, version, gone: false, unfit: false });
+        let source = Source { stamp, version, writer, special: false, unreadable: false, renamed };
+        self.sources[upload].insert(name, source);
+        stamp
+    }
+
+    /// A user takes an item away.
+    pub(crate) fn take_away(&mut self, upload: usize, name: usize) {
+        self.mark_gone(upload, name);
+        self.sources[upload].remove(&name);
+    }
+
+    fn mark_gone(&mut self, upload: usize, name: usize) {
+        let stamp = self.sources[upload].get(&name).map(|source| source.stamp);
+        if let Some(instance) = stamp.and_then(|stamp| self.instances.get_mut(&stamp)) {
+            instance.gone = true;
+        }
+    }
+
+    /// Bytes free on central.
+    pub(crate) fn free(&self) -> u64 {
+        if self.spool.full {
+            return 0;
+        }
+        let incoming: u64 = self.spool.incoming.values().map(|copy| self.size(copy.bytes)).sum();
+        let held: u64 = self.spool.held.values().map(|(_, copy)| self.size(copy.bytes)).sum();
+        SPOOL_SIZE.saturating_sub(incoming + held)
+    }
+}
+
+/// A stamp as the signature that a machine sees.
+pub(crate) fn signature(stamp: Stamp) -> Signature {
+    Signature(u128::from(stamp).to_be_bytes())
+}
+
+/// The stamp of a signature.
+pub(crate) fn stamp_of(signature: Signature) -> Stamp {
+    u128::from_be_bytes(signature.0) as u64
+}
