@@ -10,16 +10,29 @@ use crate::machine::{
 
 const TAKEN_FIRST: Duration = Duration::from_secs(5);
 const TAKEN_LAST: Duration = Duration::from_secs(60);
+/// How soon to try again when another transfer of the name is being placed or cleaned up.
+const MEET_AGAIN: Duration = Duration::from_secs(1);
 const SCRIPT_FIRST: Duration = Duration::from_secs(10);
 const SCRIPT_LAST: Duration = Duration::from_secs(600);
 
 impl Download {
     pub(super) fn start_places(&mut self) {
         while let Some(id) = self.placing.enter() {
-            if !self.place(id, None) {
+            if self.same_name(id).any(|other| self.cleaning.is_inside(&other)) {
+                // Its script may move away, any moment, what this one would be taken for.
+                self.placing.leave(&id);
+                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(MEET_AGAIN));
+            } else if !self.place(id, None) {
                 self.placing.leave(&id);
             }
         }
+    }
+
+    /// The other unfinished transfers of the same name.
+    fn same_name(&self, id: TransferId) -> impl Iterator<Item = TransferId> {
+        let name = self.transfers.get(&id).map(|transfer| &transfer.row.name);
+        let same = name.and_then(|name| self.by_name.get(name));
+        same.into_iter().flatten().copied().filter(move |other| *other != id)
     }
 
     fn place(&mut self, id: TransferId, replace: Option<Signature>) -> bool {
@@ -133,24 +146,31 @@ impl Download {
                 self.cleaning.leave(&id);
                 continue;
             };
-            if self.settings.cleanup {
-                self.desk.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
-            } else {
+            if !self.settings.cleanup {
                 self.cleaned(id);
+            } else if self.same_name(id).any(|other| self.placing.is_inside(&other) || self.cleaning.is_inside(&other))
+            {
+                self.cleaning.leave(&id);
+                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(MEET_AGAIN));
+            } else {
+                self.desk.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
             }
         }
     }
 
     pub(super) fn on_looked(&mut self, id: TransferId, sight: Sight) {
         let inside = self.cleaning.is_inside(&id);
-        let Some(transfer) =
-            self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Delivered && inside)
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Delivered && inside)
         else {
             return;
         };
         let row = &transfer.row;
         match sight {
             Sight::Gone => self.cleaned(id),
+            // Another transfer has been given the name since, so this one's item is gone.
+            Sight::Present(signature) if row.signature != Some(signature) && self.is_of_another(id, signature) => {
+                self.cleaned(id);
+            }
             // A script that has begun may have changed it itself; before that, it is no longer what it was for.
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
                 let text = "its cleanup script is not run: what stands there has been changed since it was delivered";
@@ -159,13 +179,20 @@ impl Download {
                 self.cleaned(id);
             }
             Sight::Present(_) => {
-                transfer.row.cleaned = true;
-                let item = transfer.row.name.clone();
+                let item = row.name.clone();
+                if let Some(transfer) = self.transfers.get_mut(&id) {
+                    transfer.row.cleaned = true;
+                }
                 self.move_to(id, Stage::Cleaning, None);
                 self.desk.effect(Effect::Cleanup { transfer: id, item });
             }
             Sight::Unreadable(reason) => self.script_failed(id, reason),
         }
+    }
+
+    fn is_of_another(&self, id: TransferId, signature: Signature) -> bool {
+        let placed = |other| self.transfers.get(&other).and_then(|other| other.row.signature);
+        self.same_name(id).any(|other| placed(other) == Some(signature))
     }
 
     pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<(), Reason>) {

@@ -92,7 +92,6 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Cleaning, Stage::Freed, "the script succeeded"),
     (Stage::Cleaning, Stage::Releasing, "the script failed"),
     (Stage::Freed, Stage::Closed, "central has noted it"),
-    (Stage::Withdrawing, Stage::Received, "central holds a proven copy after all"),
     (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
     (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
 ];
@@ -326,6 +325,8 @@ impl Upload {
                 None => return,
             },
             Stage::Freed => Words::Freed(vec![id]),
+            // Central drops the place when it hears this, and a run would make it anew: not before its end.
+            Stage::Withdrawing if self.dispatch.is_moving(id) => return,
             Stage::Withdrawing => Words::Withdraw(vec![id]),
             _ => return,
         };

@@ -111,6 +111,7 @@ impl Upload {
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
+        let load = self.dispatch.load(run);
         for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             if transfer.stage != Stage::Sending {
@@ -129,6 +130,11 @@ impl Upload {
                     self.move_to(id, Stage::Granted, Some(reason));
                     self.line_up(id);
                 }
+            }
+        }
+        for id in load {
+            if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Withdrawing) {
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
             }
         }
     }
@@ -173,14 +179,21 @@ impl Upload {
         if !self.taken_by(from, id) {
             return;
         }
-        let Some(transfer) = self.transfers.get(&id) else { return };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
         match transfer.stage {
-            Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Withdrawing => {
+            Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent => {
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
                 self.dispatch.disown(&mut self.desk, id);
-                self.latest.entry(name).or_insert(id);
                 self.move_to(id, Stage::Received, None);
+            }
+            // This may be an old word, so it goes on asking: central closes it, or says when it may go.
+            Stage::Withdrawing => {
+                let reason = Reason::with(Cause::Receipts, "central holds it already");
+                if transfer.row.reason.as_ref() != Some(&reason) {
+                    transfer.row.reason = Some(reason);
+                    self.desk.dirty.insert(id);
+                }
             }
             _ => {}
         }
