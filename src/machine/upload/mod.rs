@@ -276,8 +276,8 @@ impl Upload {
                 // A place tells whose journal granted it, even where that journal's hello was never heard.
                 let forgot = greeting.forgot;
                 let journal = hello.journal;
-                let foreign = |row: &Row| row.place.is_some_and(|place| place.journal != journal);
-                self.announce_again(|row| row.central.as_ref() == Some(&from.name) && (forgot || foreign(row)), from);
+                let forgotten = |row: &Row| row.place.map_or(forgot, |place| place.journal != journal);
+                self.announce_again(|row| row.central.as_ref() == Some(&from.name) && forgotten(row), from);
             }
             if greeting.back {
                 self.wake(|row| row.central.as_ref().is_none_or(|central| *central == from.name));
