@@ -18,6 +18,8 @@ const SILENT_AFTER: Duration = Duration::from_secs(150);
 /// The first and the longest wait before a word is said again.
 const REPEAT_FIRST: Duration = Duration::from_secs(5);
 const REPEAT_LAST: Duration = Duration::from_secs(300);
+/// Words that are repeated seldom are repeated on the same ticks, so that they go together in few messages.
+const TICK_MILLIS: u64 = 10_000;
 
 /// What a deadline is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -36,6 +38,8 @@ pub(super) enum Timer {
     SayTo(TransferId, NodeName),
     /// Try again what failed.
     Retry(TransferId),
+    /// What has been gathered for a batch goes as it is.
+    Gather,
     /// Try a host again.
     Host(String),
     /// The retention is over.
@@ -52,6 +56,7 @@ impl Timer {
             Self::Say(_) => "say",
             Self::SayTo(..) => "say to a receiver",
             Self::Retry(_) => "retry",
+            Self::Gather => "gather",
             Self::Host(_) => "host",
             Self::Keep(_) => "keep",
         }
@@ -235,7 +240,18 @@ impl Desk {
 
     /// How long to wait before saying a word again that has been said `says` times.
     pub(super) fn repeat_after(&mut self, says: u32) -> Duration {
-        self.backoff(REPEAT_FIRST, says.saturating_sub(1), REPEAT_LAST)
+        let wait = self.backoff(REPEAT_FIRST, says.saturating_sub(1), REPEAT_LAST);
+        if wait < REPEAT_LAST / 5 {
+            return wait;
+        }
+        let over = self.now.after(wait).as_millis() % TICK_MILLIS;
+        wait + Duration::from_millis(TICK_MILLIS - over)
+    }
+
+    /// How long to wait before saying a word again that the peer has answered with the reason why it takes time:
+    /// it has it in its journal.
+    pub(super) fn repeat_answered(&mut self) -> Duration {
+        self.repeat_after(u32::MAX)
     }
 
     /// `first` doubled `steps` times, at most `last`, give or take a fifth.

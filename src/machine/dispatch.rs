@@ -17,6 +17,8 @@ pub(super) const BATCH_BYTES: u64 = 256 << 20;
 pub(super) const BATCH_ITEMS: usize = 500;
 /// After this many failed runs a transfer travels alone, so that it cannot hold up others.
 const ALONE_AFTER: u32 = 3;
+/// A run costs an ssh session, so beside one that is under way the next one waits this long for more to join it.
+pub(super) const GATHER: Duration = Duration::from_millis(250);
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_PASSING: Duration = Duration::from_secs(60);
 const RETRY_LASTING: Duration = Duration::from_secs(300);
@@ -55,6 +57,10 @@ pub(super) struct Dispatch {
     next_run: u64,
     next_order: u64,
     line: BTreeMap<u64, Ready>,
+    /// How many in line are for each host.
+    hosts: BTreeMap<String, usize>,
+    /// When the last run started.
+    started: Option<Time>,
     orders: BTreeMap<TransferId, u64>,
     running: BTreeMap<RunId, Running>,
     by_transfer: BTreeMap<TransferId, RunId>,
@@ -69,6 +75,8 @@ impl Dispatch {
             next_run: 0,
             next_order: 0,
             line: BTreeMap::new(),
+            hosts: BTreeMap::new(),
+            started: None,
             orders: BTreeMap::new(),
             running: BTreeMap::new(),
             by_transfer: BTreeMap::new(),
@@ -78,19 +86,23 @@ impl Dispatch {
 
     /// Puts a transfer at the end of the line; one that stands there already keeps its turn.
     pub(super) fn add(&mut self, ready: Ready) {
-        if let Some(order) = self.orders.get(&ready.transfer) {
-            self.line.insert(*order, ready);
-            return;
-        }
-        self.orders.insert(ready.transfer, self.next_order);
-        self.line.insert(self.next_order, ready);
-        self.next_order += 1;
+        let order = self.orders.get(&ready.transfer).copied().unwrap_or(self.next_order);
+        self.leave_line(ready.transfer);
+        self.next_order = self.next_order.max(order + 1);
+        *self.hosts.entry(ready.location.host().to_owned()).or_default() += 1;
+        self.orders.insert(ready.transfer, order);
+        self.line.insert(order, ready);
     }
 
     /// Takes a transfer out of the line; a run that carries it goes on.
     pub(super) fn leave_line(&mut self, transfer: TransferId) {
-        if let Some(order) = self.orders.remove(&transfer) {
-            self.line.remove(&order);
+        let Some(order) = self.orders.remove(&transfer) else { return };
+        let Some(ready) = self.line.remove(&order) else { return };
+        if let Some(count) = self.hosts.get_mut(ready.location.host()) {
+            *count -= 1;
+            if *count == 0 {
+                self.hosts.remove(ready.location.host());
+            }
         }
     }
 
@@ -121,14 +133,17 @@ impl Dispatch {
         while !desk.paused && self.running.len() < self.slots {
             let Some(batch) = self.next_batch(desk.now) else { break };
             let Some(first) = batch.first() else { break };
+            if let Some(until) = self.gathers(&batch, desk.now) {
+                desk.timers.set(Timer::Gather, until);
+                break;
+            }
+            self.started = Some(desk.now);
             let id = RunId(self.next_run);
             self.next_run += 1;
             let location = first.location.clone();
             let transfers: Vec<_> = batch.iter().map(|ready| ready.transfer).collect();
             for transfer in &transfers {
-                if let Some(order) = self.orders.remove(transfer) {
-                    self.line.remove(&order);
-                }
+                self.leave_line(*transfer);
                 self.by_transfer.insert(*transfer, id);
             }
             let total = batch.iter().map(|ready| ready.size).sum();
@@ -148,7 +163,19 @@ impl Dispatch {
         started
     }
 
+    /// Until when a batch waits for more. What is pushed to one place has been gathered by central.
+    fn gathers(&self, batch: &[Ready], now: Time) -> Option<Time> {
+        let until = self.started.map(|started| started.after(GATHER)).filter(|until| *until > now)?;
+        let bytes: u64 = batch.iter().map(|ready| ready.size).sum();
+        let full = batch.len() >= BATCH_ITEMS || bytes >= BIG || batch.iter().any(|ready| ready.attempts >= ALONE_AFTER);
+        (self.direction == Direction::Pull && !self.running.is_empty() && !full).then_some(until)
+    }
+
     fn next_batch(&self, now: Time) -> Option<Vec<Ready>> {
+        let open = |host: &String| self.gates.get(host).is_none_or(|gate| gate.until <= now);
+        if !self.hosts.keys().any(open) {
+            return None;
+        }
         let big_running = self.running.values().filter(|run| run.total >= BIG && run.transfers.len() == 1).count();
         let big_allowed = big_running < self.slots.saturating_sub(1).max(1);
         let gated = |ready: &Ready| self.gates.get(ready.location.host()).is_some_and(|gate| gate.until > now);

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use uuid::Uuid;
 
@@ -36,7 +37,7 @@ macro_rules! plain_name_type {
     ($(#[$doc:meta])* $name:ident, $what:literal) => {
         $(#[$doc])*
         #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(String);
+        pub struct $name(Arc<str>);
 
         impl $name {
             /// The name as text.
@@ -48,7 +49,7 @@ macro_rules! plain_name_type {
         impl FromStr for $name {
             type Err = InvalidName;
             fn from_str(text: &str) -> Result<Self, InvalidName> {
-                plain_name($what, text).map(Self)
+                plain_name($what, text).map(|name| Self(name.into()))
             }
         }
 
@@ -141,7 +142,7 @@ impl fmt::Display for Node {
 /// bytes. `Display` escapes it so that no name can move a terminal's cursor or fake a log line;
 /// [`ItemName::encoded`] is the lossless text form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ItemName(Box<[u8]>);
+pub struct ItemName(Arc<[u8]>);
 
 impl ItemName {
     /// Takes the bytes of a directory entry's name.

@@ -1,5 +1,7 @@
 //! What nodes say to each other. `wire` gives these their serialised shape; docs/protocol.md shows each.
 
+use std::sync::Arc;
+
 use super::{Fingerprint, ItemName, JournalId, Kind, Node, NodeName, PlaceId, Reason, Time, TransferId};
 
 /// The most entries one message carries.
@@ -49,8 +51,9 @@ pub struct Offer {
 /// A directory on central that rsync reads from or writes to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
-    host: String,
-    path: String,
+    // Shared, because thousands of transfers lie at the same one.
+    host: Arc<str>,
+    path: Arc<str>,
 }
 
 /// Why a host and path are no [`Location`].
@@ -90,7 +93,7 @@ impl Location {
                 allowed: "an absolute path of A-Z a-z 0-9 / . _ + @ = , -",
             });
         }
-        Ok(Self { host: host.to_owned(), path: path.to_owned() })
+        Ok(Self { host: host.into(), path: path.into() })
     }
 
     /// `[user@]host`, as rsync takes it.

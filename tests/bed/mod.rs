@@ -63,6 +63,7 @@ impl Bed {
         self.node("download", name, &format!("{}{settings}", self.rsync_opts()))
     }
 
+    /// A node with just these settings beside those of the bed itself.
     pub fn node(&self, mode: &'static str, name: &str, settings: &str) -> Node {
         let broker = format!(
             "synkler_server = \"127.0.0.1\"\nport = {}\nvhost = \"{}\"\nusername = \"{}\"\npassword = \"{}\"\n",

@@ -160,11 +160,17 @@ impl Node {
         (status, start.elapsed())
     }
 
+    /// `synklerctl` for this node.
+    pub fn ctl(&self) -> Command {
+        let mut command = Command::new(self.binaries.join("synklerctl"));
+        command.arg("--socket").arg(&self.socket);
+        command
+    }
+
     /// The answer of `synklerctl status --json`.
     pub fn status(&self, limit: usize) -> serde_json::Value {
-        let output = Command::new(self.binaries.join("synklerctl"))
-            .arg("--socket")
-            .arg(&self.socket)
+        let output = self
+            .ctl()
             .args(["status", "--json", "--limit", &limit.to_string()])
             .output()
             .unwrap();

@@ -9,12 +9,14 @@ use rustix::io::Errno;
 
 use super::folder::Folder;
 use crate::drivers::manifest::{Entry, Form, Site, Survey, SurveyError};
-use crate::machine::{CopyOutcome, Kind};
+use crate::machine::{CopyOutcome, Digest, Kind};
 
 /// How many threads make one directory durable: file systems commit together what is asked for at once.
 const SYNC_THREADS: usize = 8;
 /// How many entries a thread takes at once.
 const SYNC_CHUNK: usize = 16;
+/// From this many bytes on, an item is made durable while its digest is computed.
+const SYNC_AHEAD: u64 = 8 << 20;
 
 /// Computes a copy's fingerprint and, where `durable` names the directory it lies in, makes it durable. An
 /// entry of another kind than the announced one is not the item: it counts as missing, so that the item is
@@ -29,15 +31,35 @@ pub(super) fn appraise(site: &Site, kind: Kind, durable: Option<&Folder>) -> Res
         tracing::warn!("{site}: expected a {}, found a {found}", kind.as_str());
         return Ok(CopyOutcome::Missing);
     }
-    let digest = site.prove(&survey, &mut |_| {})?;
-    if let Some(dir) = durable {
-        make_durable(site, &survey)?;
-        dir.sync()?;
-    }
+    let digest = match durable {
+        Some(dir) => {
+            let digest = prove_and_make_durable(site, &survey)?;
+            dir.sync()?;
+            digest
+        }
+        None => site.prove(&survey, &mut |_| {})?,
+    };
     if site.survey()?.signature() != survey.signature() {
         return Err(SurveyError::Changed(site.to_string()));
     }
     Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode() })
+}
+
+/// Both at once where there is much to do: one waits for the processor, the other for the disk. A change between the
+/// two shows in the survey that follows, as it would if they came one after the other.
+fn prove_and_make_durable(site: &Site, survey: &Survey) -> Result<Digest, SurveyError> {
+    thread::scope(|scope| {
+        let durable = || make_durable(site, survey);
+        let ahead = survey.size() >= SYNC_AHEAD;
+        // Where no thread is to be had, one comes after the other.
+        let writing = ahead.then(|| thread::Builder::new().spawn_scoped(scope, durable).ok()).flatten();
+        let digest = site.prove(survey, &mut |_| {})?;
+        match writing.map(thread::ScopedJoinHandle::join) {
+            Some(Ok(made)) => made?,
+            Some(Err(_)) | None => durable()?,
+        }
+        Ok(digest)
+    })
 }
 
 /// Makes every file and directory of an item durable; links are part of their directories.

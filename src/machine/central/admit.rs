@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Central, Stage};
 use crate::machine::desk::Timer;
-use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG};
+use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::{
     Address, Cause, CopyOutcome, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question, Reason,
     Record, Row, TransferId, Wait, Words,
@@ -155,6 +155,17 @@ impl Central {
         if batch.is_empty() {
             return false;
         }
+        // A batch beside one that is under way waits a moment for more to join it.
+        let until = self.granted.get(upload).map(|granted| granted.after(GATHER));
+        if let Some(until) = until.filter(|until| *until > self.desk.now)
+            && open > 0
+            && batch.len() < BATCH_ITEMS
+            && bytes < BIG
+        {
+            self.desk.timers.set_at_most(Timer::Gather, until);
+            return false;
+        }
+        self.granted.insert(upload.clone(), self.desk.now);
         self.grant(upload, batch);
         true
     }

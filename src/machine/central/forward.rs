@@ -126,7 +126,12 @@ impl Central {
             self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
             return;
         };
+        let pending = transfer.stage == Stage::Held && transfer.pending().any(|name| *name == from.name);
         let Some(state) = transfer.receivers.get_mut(&from.name) else { return };
+        if pending && state.says > 0 {
+            let wait = self.desk.repeat_answered();
+            self.desk.timers.set(Timer::SayTo(id, from.name.clone()), self.desk.now.after(wait));
+        }
         let doubts = matches!(wait.reason.cause(), Cause::Mismatch | Cause::Missing);
         if state.reason.as_ref() != Some(&wait.reason) {
             state.reason = Some(wait.reason.clone());

@@ -94,6 +94,8 @@ pub struct Central {
     /// Free and total bytes at the last measure, less what has arrived since.
     space: Option<(u64, u64)>,
     reserved: u64,
+    /// When each upload was last asked for something.
+    granted: BTreeMap<NodeName, Time>,
 }
 
 #[derive(Debug)]
@@ -135,6 +137,7 @@ impl Central {
             next_place: restored.next_place,
             space: None,
             reserved: 0,
+            granted: BTreeMap::new(),
             settings,
         };
         for row in restored.rows {
@@ -226,6 +229,8 @@ impl Central {
             Timer::Hello => self.desk.hello(Address::All, false),
             // `admit` measures again when no measure is pending.
             Timer::Measure => {}
+            // `admit` comes after every input, so this needs no more than the wake-up.
+            Timer::Gather => {}
             Timer::Say(id) => self.say_owed(id),
             Timer::SayTo(id, receiver) => self.say_forward(id, &receiver),
             Timer::Retry(id) => self.on_retry(id),

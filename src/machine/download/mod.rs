@@ -230,7 +230,7 @@ impl Download {
             // `start_runs` measures again when no measure is pending.
             Timer::Measure => {}
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
-            Timer::Host(_) => {}
+            Timer::Host(_) | Timer::Gather => {}
             Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) => {
                 self.desk.unexpected(None, None, "a deadline that download does not have");
             }
@@ -289,9 +289,11 @@ impl Download {
             Words::Waiting(vec![Wait { transfer: id, reason }])
         };
         transfer.says += 1;
+        // Why it waits is an answer, which central asks for again; a receipt is owed.
+        let owed = transfer.stage.is_delivered();
         let says = transfer.says;
         self.desk.say(to, words);
-        let wait = self.desk.repeat_after(says);
+        let wait = if owed { self.desk.repeat_after(says) } else { self.desk.repeat_answered() };
         self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
     }
 

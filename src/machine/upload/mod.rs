@@ -262,7 +262,7 @@ impl Upload {
             Timer::Retry(id) => self.on_retry(id),
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
-            Timer::Measure | Timer::SayTo(..) | Timer::Keep(_) => {
+            Timer::Measure | Timer::Gather | Timer::SayTo(..) | Timer::Keep(_) => {
                 self.desk.unexpected(None, None, "a deadline that upload does not have");
             }
         }

@@ -56,6 +56,10 @@ impl Upload {
             transfer.row.reason = Some(wait.reason);
             self.desk.dirty.insert(id);
         }
+        if transfer.stage == Stage::Announced && transfer.says > 0 {
+            let wait = self.desk.repeat_answered();
+            self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+        }
     }
 
     /// Tells a central that asks for something this node has not, or has given to another central.
