@@ -107,6 +107,9 @@ impl Daemon {
                 }
                 wake = wake.min(feed_at);
             }
+            if let Some(due) = self.status.due() {
+                wake = wake.min(due);
+            }
             let event = tokio::select! {
                 biased;
                 _ = signals.terminate.recv() => Event::Stop("SIGTERM"),

@@ -59,6 +59,13 @@ pub enum ControlError {
     },
 }
 
+impl ControlError {
+    /// Whether only a person can mend it: no later start can do without.
+    pub fn is_lasting(&self) -> bool {
+        matches!(self, Self::TooLong(_) | Self::Directory { .. } | Self::Occupied(_))
+    }
+}
+
 /// A bound socket's entry in its directory; dropping it removes the entry if it still is the one that was made.
 #[derive(Debug)]
 pub(crate) struct Entry {

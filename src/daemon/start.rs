@@ -65,14 +65,22 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether the settings or what they name have to be changed before another start can succeed.
+    /// Whether the settings or what they name have to be changed before another start can succeed. Where room, a
+    /// lock or another daemon's end is waited for, a later start may do.
     pub fn is_config(&self) -> bool {
-        matches!(self, Self::Layout(_) | Self::Rsync(_) | Self::Spool(_))
+        match self {
+            Self::Layout(error) => error.is_lasting(),
+            Self::Journal(error) => error.is_lasting(),
+            Self::Control(error) => error.is_lasting(),
+            Self::Rsync(error) => error.is_lasting(),
+            Self::Row(_) | Self::Spool(_) => true,
+            Self::System(_) | Self::Ended(_) => false,
+        }
     }
 }
 
-/// Runs one node until SIGTERM or SIGINT. READY is told when journal and control socket are up; the broker may
-/// come later.
+/// Runs one node until SIGTERM or SIGINT; the process is to end when this returns. READY is told when journal and
+/// control socket are up; the broker may come later.
 ///
 /// # Errors
 ///
@@ -84,8 +92,10 @@ pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
         .build()
         .map_err(StartError::System)?;
     let ended = runtime.block_on(serve(settings, notices));
-    // A digest or a look at a large directory may still be going on; nobody waits for its answer.
-    runtime.shutdown_background();
+    // A digest or a look at a large directory may still be going on, and nobody waits for its answer. The AMQP
+    // library has threads of its own that look at this runtime's clock until the process is gone, and panic if it
+    // stops before them.
+    std::mem::forget(runtime);
     ended
 }
 

@@ -10,17 +10,26 @@ use crate::machine::{BrokerState, Machine, Snapshot};
 pub(super) struct Reporter {
     last: String,
     next: Instant,
+    /// Something has happened since the last look.
+    stale: bool,
 }
 
 impl Reporter {
     pub(super) fn new() -> Self {
-        Self { last: String::new(), next: Instant::now() }
+        Self { last: String::new(), next: Instant::now(), stale: false }
+    }
+
+    /// When the line may have to be renewed although nothing else happens; `None` when it tells all there is.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.stale.then_some(self.next)
     }
 
     pub(super) fn report(&mut self, machine: &Machine) {
         if Instant::now() < self.next {
+            self.stale = true;
             return;
         }
+        self.stale = false;
         let text = line(&machine.snapshot(0));
         if text != self.last {
             systemd::status(&text);

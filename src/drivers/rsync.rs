@@ -387,6 +387,19 @@ pub enum VersionError {
     },
 }
 
+impl VersionError {
+    /// Whether only a person can mend it: no later start can do without.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::NotStarted { source, .. } => !matches!(
+                source.kind(),
+                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory
+            ),
+            Self::Strange { .. } | Self::Old { .. } => true,
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -37,6 +37,7 @@ struct Running {
     bytes: u64,
     rate: u64,
     host: String,
+    /// Stopped because nobody needs it: its end tells nothing of the host.
     halted: bool,
 }
 
@@ -91,6 +92,16 @@ impl Dispatch {
         if let Some(order) = self.orders.remove(&transfer) {
             self.line.remove(&order);
         }
+    }
+
+    /// What a run under way was started with, whether or not it still is somebody's.
+    pub(super) fn load(&self, run: RunId) -> Vec<TransferId> {
+        self.running.get(&run).map(|running| running.transfers.clone()).unwrap_or_default()
+    }
+
+    /// Whether a run is moving this transfer, whether or not it still is somebody's.
+    pub(super) fn is_moving(&self, transfer: TransferId) -> bool {
+        self.running.values().any(|running| running.transfers.contains(&transfer))
     }
 
     /// Makes the result of a run that carries this transfer nobody's, and stops the run when it carries nothing

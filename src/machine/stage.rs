@@ -84,10 +84,13 @@ pub(super) fn most_urgent(
 }
 
 impl Desk {
-    /// The reason given, or that this node is paused, where that is what holds things up.
+    /// The reason given, or that this node is paused or without the broker, where that is what holds things up.
     pub(super) fn reason_or_pause(&self, cause: Cause) -> Reason {
-        let held_by_pause = matches!(cause, Cause::Queued | Cause::Receivers | Cause::Space);
-        Reason::new(if self.paused && held_by_pause { Cause::Paused } else { cause })
+        Reason::new(match cause {
+            Cause::Queued | Cause::Receivers | Cause::Space if self.paused => Cause::Paused,
+            Cause::Central | Cause::Acknowledgement if !self.connected() => Cause::Broker,
+            other => other,
+        })
     }
 
     pub(super) fn snapshot(&self, counts: BTreeMap<&'static str, u64>, transfers: Vec<TransferView>) -> Snapshot {

@@ -11,7 +11,9 @@ pub mod rabbit;
 #[path = "../support/sshd.rs"]
 pub mod sshd;
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, OnceLock};
 
 use node::Node;
@@ -61,7 +63,7 @@ impl Bed {
         self.node("download", name, &format!("{}{settings}", self.rsync_opts()))
     }
 
-    fn node(&self, mode: &'static str, name: &str, settings: &str) -> Node {
+    pub fn node(&self, mode: &'static str, name: &str, settings: &str) -> Node {
         let broker = format!(
             "synkler_server = \"127.0.0.1\"\nport = {}\nvhost = \"{}\"\nusername = \"{}\"\npassword = \"{}\"\n",
             self.port,
@@ -70,6 +72,10 @@ impl Bed {
             Rabbit::PASSWORD
         );
         Node::new(&binaries(), self.dir.path(), mode, name, &format!("{broker}{settings}"))
+    }
+
+    pub fn vhost(&self) -> &str {
+        &self.vhost
     }
 
     /// For a peer that a test plays itself.
@@ -89,6 +95,11 @@ impl Bed {
         format!("rsync_opts = [\"--rsh={}\"]\n", self.sshd.ssh())
     }
 
+    /// A program, beside the nodes'.
+    pub fn script(&self, name: &str, text: &str) -> PathBuf {
+        script(&self.dir.path().join(name), text)
+    }
+
     /// A directory beside the nodes', for scripts and what they move.
     pub fn side(&self, name: &str) -> PathBuf {
         let dir = self.dir.path().join(name);
@@ -97,8 +108,42 @@ impl Bed {
     }
 }
 
+/// A node whose broker is not there, below `dir`.
+pub fn offline(dir: &Path, mode: &'static str, settings: &str) -> Node {
+    let port = sshd::free_port();
+    let broker = format!("synkler_server = \"127.0.0.1\"\nport = {port}\n");
+    Node::new(&binaries(), dir, mode, "alone", &format!("{broker}{settings}"))
+}
+
+/// Writes a shell script.
+pub fn script(path: &Path, text: &str) -> PathBuf {
+    // By another process: this one may be starting daemons meanwhile, and a file that one of them has inherited
+    // open for writing cannot be executed.
+    let write = "cat >\"$0\" && chmod 755 \"$0\"";
+    let mut shell = Command::new("sh").args(["-c", write]).arg(path).stdin(Stdio::piped()).spawn().unwrap();
+    shell.stdin.take().unwrap().write_all(format!("#!/bin/sh\n{text}\n").as_bytes()).unwrap();
+    assert!(shell.wait().unwrap().success());
+    path.to_owned()
+}
+
+/// The words that start a program without root's right to read and write everything; none for an ordinary user,
+/// who does not have it.
+pub fn powerless() -> Vec<String> {
+    let drop_it =
+        ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-dac_override,-dac_read_search"];
+    let words: &[&str] = if rustix::process::geteuid().is_root() { &drop_it } else { &[] };
+    words.iter().map(|word| (*word).to_owned()).collect()
+}
+
+/// The words that start a program with something mounted that only it sees; `mount` is what stands after `mount`.
+pub fn with_mount(mount: &str) -> Vec<String> {
+    let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let shell = format!("mount {mount} && exec \"$@\"");
+    ["unshare", flags, "sh", "-c", &shell, "sh"].map(str::to_owned).to_vec()
+}
+
 /// Where the daemons under test were built: beside this program's own directory.
-fn binaries() -> PathBuf {
+pub fn binaries() -> PathBuf {
     let program = std::env::current_exe().unwrap();
     let built = |dir: &&Path| dir.join("synkler").is_file() && dir.join("synklerctl").is_file();
     program.ancestors().find(built).expect("`make` has built the daemons").to_owned()

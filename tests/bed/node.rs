@@ -61,6 +61,10 @@ pub struct Node {
     pub socket: PathBuf,
     pub log: Arc<Log>,
     pub child: Option<Child>,
+    /// The words of programs that start the daemon in another setting, such as `unshare`; each ends in `exec`.
+    pub under: Vec<String>,
+    /// Further variables of its environment.
+    pub variables: Vec<(&'static str, String)>,
     binaries: PathBuf,
 }
 
@@ -78,7 +82,8 @@ impl Node {
         );
         fs::write(&config, format!("{head}{settings}\n")).unwrap();
         let (name, log) = (name.to_owned(), Arc::default());
-        Self { name, mode, file_dir, config, socket, log, child: None, binaries: binaries.to_owned() }
+        let (under, variables) = (Vec::new(), Vec::new());
+        Self { name, mode, file_dir, config, socket, log, child: None, under, variables, binaries: binaries.to_owned() }
     }
 
     /// Starts the daemon and waits until it is ready (not until the broker is there).
@@ -100,10 +105,38 @@ impl Node {
     }
 
     pub fn command(&self) -> Command {
-        let mut command = Command::new(self.binaries.join("synkler"));
+        let program = self.binaries.join("synkler");
+        let mut command = match self.under.split_first() {
+            Some((first, rest)) => {
+                let mut command = Command::new(first);
+                command.args(rest).arg(program);
+                command
+            }
+            None => Command::new(program),
+        };
         command.arg("--config").arg(&self.config).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::piped());
         command.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET");
+        command.envs(self.variables.iter().map(|(name, value)| (*name, value)));
         command
+    }
+
+    /// Starts a daemon that must not come up; its exit code and what it said.
+    pub fn refused(&self) -> (Option<i32>, String) {
+        let command = self.command();
+        // A daemon that does come up must not keep the test.
+        let mut bounded = Command::new("timeout");
+        bounded.args(["--signal=KILL", "20"]).arg(command.get_program()).args(command.get_args());
+        bounded.env_remove("JOURNAL_STREAM").env_remove("NOTIFY_SOCKET").stdin(Stdio::null());
+        let output = bounded.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+
+    /// Puts another line into the config file; `line` begins with the key, whose old line goes.
+    pub fn set(&self, line: &str) {
+        let key = line.split('=').next().unwrap();
+        let text = fs::read_to_string(&self.config).unwrap();
+        let kept: Vec<_> = text.lines().filter(|old| old.split('=').next() != Some(key)).collect();
+        fs::write(&self.config, format!("{}\n{line}\n", kept.join("\n"))).unwrap();
     }
 
     pub fn pid(&self) -> u32 {
@@ -146,6 +179,35 @@ impl Node {
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// Waits until the status is as wanted, and returns it.
+    pub fn until(&self, limit: Duration, what: &str, wanted: impl Fn(&serde_json::Value) -> bool) -> serde_json::Value {
+        let deadline = Instant::now() + limit;
+        loop {
+            let status = self.status(100);
+            if wanted(&status) {
+                return status;
+            }
+            assert!(Instant::now() < deadline, "{} {}: not {what} within {limit:?}: {status:#}", self.mode, self.name);
+            // The control socket answers questions; it does not call.
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until some transfer or item in the status waits for this cause, with these words in its reason.
+    pub fn until_reason(&self, limit: Duration, code: &str, words: &str) {
+        self.until(limit, &format!("waiting for {code} with {words:?}"), |status| {
+            let transfers = status["transfers"].as_array().unwrap();
+            transfers.iter().any(|transfer| {
+                transfer["reason"]["code"] == code && transfer["reason"]["text"].as_str().unwrap().contains(words)
+            })
+        });
+    }
+
+    /// Waits until nothing is left to do.
+    pub fn until_idle(&self, limit: Duration) {
+        self.until(limit, "idle", |status| status["total"] == 0);
+    }
+
     /// Waits until the log holds a line with all of these words, from `mark` on.
     pub fn expect(&self, mark: usize, limit: Duration, words: &[&str]) {
         if !self.log.wait(mark, 1, limit, |line| words.iter().all(|word| line.contains(word))) {
@@ -164,6 +226,18 @@ impl Drop for Node {
             eprintln!("---- log of {} {} ----\n{}", self.mode, self.name, self.log.text());
         }
     }
+}
+
+/// Waits for what nobody announces. Tells whether it came in time.
+pub fn wait_for(limit: Duration, what: impl Fn() -> bool) -> bool {
+    let deadline = Instant::now() + limit;
+    while !what() {
+        if Instant::now() >= deadline {
+            return false;
+        }
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    true
 }
 
 pub fn signal(pid: u32, name: &str) {

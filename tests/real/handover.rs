@@ -24,20 +24,29 @@ pub struct Trio {
 
 impl Trio {
     pub fn new(bed: &Bed, central: &str) -> Self {
+        let mut trio = Self::resting(bed, central);
+        trio.start();
+        trio
+    }
+
+    /// Not started yet.
+    pub fn resting(bed: &Bed, central: &str) -> Self {
         let (sent, arrived) = (bed.side("sent"), bed.side("arrived"));
         let script =
             |to: &Path| format!("cleanup_script = [\"mv\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display());
-        let mut trio = Self {
+        Self {
             upload: bed.upload("up", &format!("settle_seconds = 0\n{}", script(&sent))),
             central: bed.central("mid", central),
             download: bed.download("down", &script(&arrived)),
             sent,
             arrived,
-        };
-        trio.central.start();
-        trio.download.start();
-        trio.upload.start();
-        trio
+        }
+    }
+
+    pub fn start(&mut self) {
+        self.central.start();
+        self.download.start();
+        self.upload.start();
     }
 
     /// Waits until `count` transfers are over at upload.

@@ -183,11 +183,13 @@ fn parent(pid: i32) -> Option<i32> {
 fn write_config(dir: &Path, port: u16) {
     let config = dir.join("sshd_config");
     let show = dir.display();
+    // SHLVL keeps bash from reading ~/.bashrc, which may take its time, and may leave locks behind when a session is
+    // killed in it.
     let text = format!(
         "Port {port}\nListenAddress {HOST}\nHostKey {show}/host_key\nAuthorizedKeysFile {show}/authorized_keys\n\
          PidFile none\nUsePAM no\nStrictModes no\nPermitRootLogin yes\nPasswordAuthentication no\n\
          KbdInteractiveAuthentication no\nPrintMotd no\nPrintLastLog no\nUseDNS no\nMaxStartups 200\n\
-         MaxSessions 200\nLogLevel VERBOSE\n"
+         MaxSessions 200\nLogLevel VERBOSE\nSetEnv SHLVL=2\n"
     );
     // Newer ones shut a client out for a while whose session has crashed, and do not start without the key
     // being known otherwise.

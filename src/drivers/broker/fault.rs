@@ -9,6 +9,7 @@ const ACCESS_REFUSED: u16 = 403;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
+const INTERNAL_ERROR: u16 = 541;
 
 /// What ended a session or kept it from starting.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -36,6 +37,8 @@ pub(super) enum Fault {
     Silent { asked: &'static str, seconds: u64 },
     #[error("nothing can be heard from queue {0}: it has lost its leader, and is made anew when that lasts")]
     Unserved(String),
+    #[error("the broker has failed: {0}")]
+    Internal(String),
     #[error("the connection is lost: {0}")]
     Lost(String),
 }
@@ -47,6 +50,14 @@ impl Fault {
             self,
             Self::NotAmqp(_) | Self::Login | Self::Vhost(_) | Self::Denied(_) | Self::Conflict(_) | Self::Setting(_)
         )
+    }
+
+    /// When it is about one queue: a broker that does not answer, or fails by itself, cannot serve that queue.
+    pub(super) fn of_queue(self, queue: &str) -> Self {
+        match self {
+            Self::Silent { .. } | Self::Internal(_) => Self::Unserved(queue.to_owned()),
+            other => other,
+        }
     }
 
     /// For an error from the attempt to connect.
@@ -72,6 +83,7 @@ impl Fault {
                 ACCESS_REFUSED if error.get_message().as_str().contains("exclusive use") => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED => Self::Denied(text(error)),
                 PRECONDITION_FAILED => Self::Conflict(text(error)),
+                INTERNAL_ERROR => Self::Internal(text(error)),
                 _ => Self::Lost(text(error)),
             },
             ErrorKind::IOError(error) => Self::Lost(error.to_string()),

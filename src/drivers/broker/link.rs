@@ -170,10 +170,7 @@ async fn consume(
 async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Result<Consumer, Fault> {
     let options = BasicConsumeOptions { exclusive, ..Default::default() };
     let consume = channel.basic_consume(queue.into(), "".into(), options, FieldTable::default());
-    answered("consume a queue", me, consume).await.map_err(|fault| match fault {
-        Fault::Silent { .. } => Fault::Unserved(queue.to_owned()),
-        fault => fault,
-    })
+    answered("consume a queue", me, consume).await.map_err(|fault| fault.of_queue(queue))
 }
 
 /// Cuts the TCP connection when the link is given up. lapin's IO thread would otherwise wait on a silent peer

@@ -16,7 +16,7 @@ use super::{BrokerEvent, BrokerSettings, Ends, RECONNECT_LIMIT};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
 /// A session that has lasted this long ends a row of failures.
-const HEALTHY: Duration = Duration::from_secs(30);
+const HEALTHY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
     let mut pauses = Pauses::new(&settings.me);

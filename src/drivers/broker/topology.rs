@@ -66,12 +66,12 @@ impl Names {
         self.bind(channel, me, &self.all, &self.exchange, "v1.all.#").await?;
 
         let own = channel.queue_declare(self.own.as_str().into(), kept, self.dead_letters(quorum()));
-        answered("declare the queue", me, own).await?;
+        answered("declare the queue", me, own).await.map_err(|fault| fault.of_queue(&self.own))?;
         self.bind(channel, me, &self.own, &self.exchange, &format!("v1.{}.#", self.me)).await?;
 
         if me.mode == Mode::Central {
             let shared = channel.queue_declare(self.shared.as_str().into(), kept, self.dead_letters(quorum()));
-            answered("declare the centrals' queue", me, shared).await?;
+            answered("declare the centrals' queue", me, shared).await.map_err(|fault| fault.of_queue(&self.shared))?;
             self.bind(channel, me, &self.shared, &self.exchange, "v1.central.#").await?;
         }
         Ok(())

@@ -78,6 +78,14 @@ impl LayoutError {
     fn new(file_dir: &Path, source: Refusal) -> Self {
         Self { path: file_dir.to_owned(), source }
     }
+
+    /// Whether only a person can mend it.
+    pub fn is_lasting(&self) -> bool {
+        !matches!(
+            self.source.errno(),
+            Errno::NOSPC | Errno::DQUOT | Errno::IO | Errno::NOMEM | Errno::MFILE | Errno::NFILE
+        )
+    }
 }
 
 fn advice(refusal: &Refusal) -> &'static str {

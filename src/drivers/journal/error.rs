@@ -118,6 +118,19 @@ fn pid(holder: Option<u32>) -> String {
 }
 
 impl JournalError {
+    /// Whether only a person can mend it: no later start can do without.
+    pub fn is_lasting(&self) -> bool {
+        match self {
+            Self::Create { .. }
+            | Self::NotWritable { .. }
+            | Self::Foreign { .. }
+            | Self::Newer { .. }
+            | Self::Damaged { .. }
+            | Self::Corrupt { .. } => true,
+            Self::Locked { .. } | Self::Full { .. } | Self::Busy { .. } | Self::Failed { .. } | Self::Stopped => false,
+        }
+    }
+
     /// Sorts what the system says of a file in `state_dir`.
     pub(super) fn from_io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();

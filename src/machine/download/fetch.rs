@@ -137,6 +137,12 @@ impl Download {
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
+        for id in self.dispatch.load(run) {
+            // Given up on the way: the run may have written into staging once more after that was emptied.
+            if !self.transfers.contains_key(&id) {
+                self.desk.effect(Effect::Drop(id));
+            }
+        }
         for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
             let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Pulling) else {
                 continue;

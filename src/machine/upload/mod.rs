@@ -326,6 +326,8 @@ impl Upload {
                 None => return,
             },
             Stage::Freed => Words::Freed(vec![id]),
+            // Central drops the place when it hears this, and a run would make it anew: not before its end.
+            Stage::Withdrawing if self.dispatch.is_moving(id) => return,
             Stage::Withdrawing => Words::Withdraw(vec![id]),
             _ => return,
         };

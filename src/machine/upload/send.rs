@@ -107,6 +107,7 @@ impl Upload {
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
+        let load = self.dispatch.load(run);
         for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             if transfer.stage != Stage::Sending {
@@ -125,6 +126,11 @@ impl Upload {
                     self.move_to(id, Stage::Granted, Some(reason));
                     self.line_up(id);
                 }
+            }
+        }
+        for id in load {
+            if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Withdrawing) {
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
             }
         }
     }
