@@ -81,7 +81,10 @@ impl Trio {
             for node in [&self.upload, &self.download, &self.central] {
                 let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
                 let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-                println!("{} utime {} stime {} cutime {} cstime {}", node.mode, fields[11], fields[12], fields[13], fields[14]);
+                println!(
+                    "{} utime {} stime {} cutime {} cstime {}",
+                    node.mode, fields[11], fields[12], fields[13], fields[14]
+                );
             }
             println!("took {took:?}");
         }

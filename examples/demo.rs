@@ -147,9 +147,8 @@ impl Hosts {
     fn new(bed: &Bed, slow: bool) -> Result<Self> {
         let (sent, arrived) = (bed.side("sent"), bed.side("arrived"));
         let rsync = format!("rsync_opts = [{}\"--rsh={}\"]\n", if slow { BANDWIDTH } else { "" }, bed.sshd.ssh());
-        let ends = |to: &Path| {
-            format!("{rsync}cleanup_script = [\"mv\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display())
-        };
+        let ends =
+            |to: &Path| format!("{rsync}cleanup_script = [\"mv\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display());
         Ok(Self {
             upload: bed.node("upload", "north", &format!("settle_seconds = 1\n{}", ends(&sent))),
             central: bed.node("central", "middle", &format!("central_host = \"{}\"\n", bed::sshd::HOST)),
@@ -201,7 +200,8 @@ impl Hosts {
         while !stopped() {
             let mut open = 0;
             for (name, item) in items.iter_mut().filter(|(_, item)| item.took.is_none()) {
-                let through = [&self.sent, &self.arrived].iter().all(|dir| fs::symlink_metadata(dir.join(os(name))).is_ok());
+                let through =
+                    [&self.sent, &self.arrived].iter().all(|dir| fs::symlink_metadata(dir.join(os(name))).is_ok());
                 item.took = through.then(|| start.elapsed());
                 open += usize::from(!through);
             }
@@ -295,8 +295,14 @@ fn make_sample(dir: &Path) -> Result<()> {
     tree::rich_directory(&dir.join("a directory with everything"));
     fs::write(dir.join("film.mkv"), tree::noise(1, LARGE))?;
     fs::write(dir.join("empty"), "")?;
-    let odd: [&[u8]; 6] =
-        [b"a [b] c.txt", b"$(touch pwned)", b"two\nlines", b"--delete", "Grüße 日本 🦀.txt".as_bytes(), b"latin-1 \xe9\xff"];
+    let odd: [&[u8]; 6] = [
+        b"a [b] c.txt",
+        b"$(touch pwned)",
+        b"two\nlines",
+        b"--delete",
+        "Grüße 日本 🦀.txt".as_bytes(),
+        b"latin-1 \xe9\xff",
+    ];
     for (number, name) in odd.into_iter().enumerate() {
         fs::write(dir.join(OsStr::from_bytes(name)), tree::noise(number as u64, 2_000 * (number + 1)))?;
     }

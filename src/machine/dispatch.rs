@@ -167,7 +167,8 @@ impl Dispatch {
     fn gathers(&self, batch: &[Ready], now: Time) -> Option<Time> {
         let until = self.started.map(|started| started.after(GATHER)).filter(|until| *until > now)?;
         let bytes: u64 = batch.iter().map(|ready| ready.size).sum();
-        let full = batch.len() >= BATCH_ITEMS || bytes >= BIG || batch.iter().any(|ready| ready.attempts >= ALONE_AFTER);
+        let full =
+            batch.len() >= BATCH_ITEMS || bytes >= BIG || batch.iter().any(|ready| ready.attempts >= ALONE_AFTER);
         (self.direction == Direction::Pull && !self.running.is_empty() && !full).then_some(until)
     }
 

@@ -169,11 +169,7 @@ impl Node {
 
     /// The answer of `synklerctl status --json`.
     pub fn status(&self, limit: usize) -> serde_json::Value {
-        let output = self
-            .ctl()
-            .args(["status", "--json", "--limit", &limit.to_string()])
-            .output()
-            .unwrap();
+        let output = self.ctl().args(["status", "--json", "--limit", &limit.to_string()]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),
