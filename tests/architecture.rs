@@ -121,7 +121,7 @@ fn the_core_is_pure() {
         "std::env",
         "std::process",
         "std::thread",
-        "std::sync",
+        "Mutex", "RwLock", "std::sync::atomic", "std::sync::mpsc", "OnceLock",
         "SystemTime",
         "Instant",
         "HashMap",
