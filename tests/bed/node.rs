@@ -193,7 +193,7 @@ impl Node {
             }
             assert!(Instant::now() < deadline, "{} {}: not {what} within {limit:?}: {status:#}", self.mode, self.name);
             // The control socket answers questions; it does not call.
-            std::thread::sleep(Duration::from_millis(100));
+            pause();
         }
     }
 
@@ -239,9 +239,14 @@ pub fn wait_for(limit: Duration, what: impl Fn() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        pause();
     }
     true
+}
+
+#[allow(clippy::disallowed_methods, reason = "between two looks at what announces nothing")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 pub fn signal(pid: u32, name: &str) {
