@@ -312,7 +312,12 @@ fn make_sample(dir: &Path) -> Result<()> {
 fn check_arguments(paths: &[OsString]) -> Result<()> {
     let mut names = BTreeMap::new();
     for path in paths.iter().map(Path::new) {
-        fs::symlink_metadata(path).with_context(|| format!("{}", path.display()))?;
+        match fs::symlink_metadata(path) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                bail!("{}: there is no such file or directory", path.display());
+            }
+            other => drop(other.with_context(|| format!("{}", path.display()))?),
+        }
         let name = final_name(path)?;
         ensure!(
             !name.as_bytes().starts_with(b"."),

@@ -371,6 +371,8 @@ impl Download {
         let own = row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(transfer.stage.cause()));
         let (reason, gate) = held_up.map_or((own, None), |(reason, until)| (reason, Some(until)));
         let timers = &self.desk.timers;
+        // Before that, what it says next is an answer, and nothing that it waits for.
+        let receipt = || timers.due(&Timer::Say(id)).filter(|_| transfer.stage.is_delivered());
         TransferView {
             transfer: Some(id),
             name: row.name.clone(),
@@ -380,7 +382,7 @@ impl Download {
             stage: transfer.stage.as_str(),
             reason,
             since: row.since,
-            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id))),
+            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
             attempts: row.attempts,
             progress: self.dispatch.progress(id),
             receivers: Vec::new(),
