@@ -154,14 +154,10 @@ impl Rabbit {
             .env("RABBITMQ_FEATURE_FLAGS_FILE", path.join("feature_flags"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-<<<<<<< HEAD
                 // Erlang's schedulers would otherwise spin while they wait, which is felt on a machine with few processors.
                 format!(
                     "{cookie} -kernel inet_dist_use_interface {{127,0,0,1}} +sbwt none +sbwtdcpu none +sbwtdio none"
                 ),
-=======
-                format!("{cookie} -kernel inet_dist_use_interface {{127,0,0,1}}"),
->>>>>>> bench
             )
             .env("RABBITMQ_CTL_ERL_ARGS", cookie);
     }
