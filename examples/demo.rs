@@ -316,7 +316,9 @@ fn check_arguments(paths: &[OsString]) -> Result<()> {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
                 bail!("{}: there is no such file or directory", path.display());
             }
-            other => drop(other.with_context(|| format!("{}", path.display()))?),
+            other => {
+                other.with_context(|| format!("{}", path.display()))?;
+            }
         }
         let name = final_name(path)?;
         ensure!(
