@@ -26,7 +26,7 @@ check: setup
 
 test: setup
 	$(CARGO) build --locked --bins
-	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test rsync --test real
+	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test real --test rsync --test rsync_failures
 
 bench: setup
 	$(CARGO) build --release --locked --bins
