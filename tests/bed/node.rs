@@ -1,5 +1,7 @@
 //! A real daemon under test: started, listened to, asked, killed.
 
+#![allow(clippy::disallowed_methods, reason = "what has no event of its own is looked at again")]
+
 use std::fs;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::ExitStatusExt;
@@ -191,7 +193,7 @@ impl Node {
             }
             assert!(Instant::now() < deadline, "{} {}: not {what} within {limit:?}: {status:#}", self.mode, self.name);
             // The control socket answers questions; it does not call.
-            std::thread::sleep(Duration::from_millis(100));
+            pause();
         }
     }
 
@@ -237,9 +239,14 @@ pub fn wait_for(limit: Duration, what: impl Fn() -> bool) -> bool {
         if Instant::now() >= deadline {
             return false;
         }
-        std::thread::sleep(Duration::from_millis(50));
+        pause();
     }
     true
+}
+
+#[allow(clippy::disallowed_methods, reason = "between two looks at what announces nothing")]
+fn pause() {
+    std::thread::sleep(Duration::from_millis(50));
 }
 
 pub fn signal(pid: u32, name: &str) {

@@ -46,8 +46,8 @@ struct Scene {
 }
 
 impl Scene {
-    fn new() -> Self {
-        let bed = Bed::alone();
+    fn new(victim: Victim) -> Self {
+        let bed = if victim == Victim::Broker { Bed::alone() } else { Bed::new() };
         let (sent, arrived) = (bed.side("sent"), bed.side("arrived"));
         // A second delivery of the same item would find its place taken and fail for ever.
         let script = |to: &PathBuf| {
@@ -140,7 +140,7 @@ impl Scene {
 }
 
 fn kill_at_every_point(victim: Victim) {
-    let mut scene = Scene::new();
+    let mut scene = Scene::new(victim);
     for (round, (mode, point)) in POINTS.iter().enumerate() {
         let mark = scene.nodes[mode].log.mark();
         scene.hand_in(&round.to_string());

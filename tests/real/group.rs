@@ -52,6 +52,7 @@ fn everything_reaches_both_and_sources_are_freed_only_then() {
         assert!(upload.log.wait(0, 20, LONG, |line| line.contains("handed over")));
         assert!(tree::survey(&upload.file_dir).is_empty());
     }
+    assert!(second.log.wait(0, 40, LONG, |line| line.contains("cleanup script succeeded")));
     assert_eq!(tree::survey(&bed.side("d1")), tree::survey(&bed.side("d2")));
     assert_eq!(tree::survey(&bed.side("d1")).len(), 40);
     no_errors(&[&central, &uploads[0], &uploads[1], &downloads[0], &downloads[1]]);

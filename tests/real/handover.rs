@@ -49,10 +49,12 @@ impl Trio {
         self.upload.start();
     }
 
-    /// Waits until `count` transfers are over at upload.
+    /// Waits until `count` transfers are over at upload, and taken away by the download's script.
     pub fn handed_over(&self, count: usize, limit: Duration) {
-        if !self.upload.log.wait(0, count, limit, |line| line.contains("handed over")) {
-            panic!("{count} transfers were not over within {limit:?}: {:#}", self.upload.status(20));
+        for (node, word) in [(&self.upload, "handed over"), (&self.download, "cleanup script succeeded")] {
+            if !node.log.wait(0, count, limit, |line| line.contains(word)) {
+                panic!("{count} transfers were not over within {limit:?}: {:#}", node.status(20));
+            }
         }
     }
 }

@@ -263,8 +263,8 @@ impl Sim {
             Words::Unknown(ids) => {
                 // An offer may come in together with an older word about it, so only what is held counts.
                 let rows = &self.nodes[node].journal.rows;
-                let held = |id: &TransferId| self.checker.fates.get(id).is_some_and(|fate| fate.received);
-                let known = |id: &&TransferId| held(id) && rows.get(id).is_some_and(|row| row.finished.is_none());
+                let known =
+                    |id: &&TransferId| rows.get(id).is_some_and(|row| matches!(&*row.stage, "held" | "released"));
                 if let Some(id) = ids.iter().find(known) {
                     self.violate(Promise::Word, node, || format!("unknown is said of {id}, which is in the journal"));
                 }

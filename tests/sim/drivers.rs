@@ -120,7 +120,7 @@ impl Sim {
         }
     }
 
-    fn finish(&mut self, node: usize, op: Op) -> Input {
+    pub(crate) fn finish(&mut self, node: usize, op: Op) -> Input {
         let fails = self.rng.chance(self.plan.storage_fails);
         if fails {
             self.tally.count(Deed::StorageFailed);

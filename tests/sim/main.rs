@@ -11,11 +11,17 @@
 
 mod broker;
 mod checker;
+mod conformance;
+#[path = "../files/conformance.rs"]
+mod conformance_files;
 mod daemon;
 mod drivers;
 mod faults;
 mod files;
 mod journal;
+#[allow(dead_code)]
+#[path = "../support/journal_suite.rs"]
+mod journal_suite;
 mod plan;
 mod rng;
 mod sabotage;

@@ -100,7 +100,7 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tracing: bool) -> Outco
 }
 
 impl Sim {
-    fn new(seed: u64, sabotage: Option<Sabotage>, tracing: bool) -> Self {
+    pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, tracing: bool) -> Self {
         let mut rng = Rng::new(seed);
         let plan = Plan::of(&mut rng);
         let mut nodes = vec![Daemon::new(Role::Central, JournalId(rng.next() as u32))];

@@ -97,7 +97,7 @@ pub(crate) const SPOOL_SIZE: u64 = 1_000_000;
 
 impl World {
     pub(crate) fn new(uploads: usize, downloads: usize) -> Self {
-        let names = [&b"a"[..], b"b c", b"-rf *", b"\xff\n"];
+        let names = [&b"a"[..], b"b c", b"-rf *", b"\xff\n", b"an \xff item"];
         Self {
             names: names.iter().map(|bytes| ItemName::new(bytes).unwrap()).collect(),
             sources: vec![BTreeMap::new(); uploads],

@@ -14,7 +14,7 @@ use std::{fs, thread};
 use tempfile::TempDir;
 
 /// How many virtual hosts there are, so that each test can have its own.
-const VHOSTS: usize = 32;
+const VHOSTS: usize = 48;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Starts the broker in its own session and kills it when told to, or at the end of its standard input, which
@@ -154,7 +154,10 @@ impl Rabbit {
             .env("RABBITMQ_FEATURE_FLAGS_FILE", path.join("feature_flags"))
             .env(
                 "RABBITMQ_SERVER_ADDITIONAL_ERL_ARGS",
-                format!("{cookie} -kernel inet_dist_use_interface {{127,0,0,1}}"),
+                // Erlang's schedulers would otherwise spin while they wait, which is felt on a machine with few processors.
+                format!(
+                    "{cookie} -kernel inet_dist_use_interface {{127,0,0,1}} +sbwt none +sbwtdcpu none +sbwtdio none"
+                ),
             )
             .env("RABBITMQ_CTL_ERL_ARGS", cookie);
     }

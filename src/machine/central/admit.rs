@@ -10,8 +10,6 @@ use crate::machine::{
     Record, Row, TransferId, Wait, Words,
 };
 
-/// By how much a transfer is younger than the one before it of its name, at least.
-const TICK: Duration = Duration::from_millis(1);
 /// How many offers may wait for the journal's answer; what is more will be offered again.
 const RECALLS: usize = 2000;
 /// How many transfers at the head of a line are looked at for one that fits.
@@ -62,10 +60,7 @@ impl Central {
 
     fn take_up(&mut self, from: &Node, offer: Offer) {
         let (id, now) = (offer.transfer, self.desk.now);
-        // Rows come back from the journal by their age, and a clock may have been set back in between.
-        let key = (from.name.clone(), offer.name.clone());
-        let earlier = self.by_name.get(&key).into_iter().flatten().filter_map(|(_, id)| self.transfers.get(id));
-        let created = earlier.map(|earlier| earlier.row.created.after(TICK)).max().map_or(now, |next| next.max(now));
+        let created = self.desk.next_age();
         let row = Row {
             transfer: id,
             name: offer.name,

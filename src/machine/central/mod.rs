@@ -141,6 +141,7 @@ impl Central {
             settings,
         };
         for row in restored.rows {
+            central.desk.on_restored(row.created);
             central.restore(row)?;
         }
         let transfers = central.transfers.keys().copied().collect();

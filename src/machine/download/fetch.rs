@@ -71,7 +71,7 @@ impl Download {
             entries: offer.entries,
             fingerprint: offer.fingerprint,
             stage: String::new(),
-            created: now,
+            created: self.desk.next_age(),
             since: now,
             reason: None,
             attempts: 0,

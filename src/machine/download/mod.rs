@@ -140,6 +140,7 @@ impl Download {
             settings,
         };
         for row in restored.rows {
+            download.desk.on_restored(row.created);
             download.restore(row)?;
         }
         // What stands under its final name has nothing in staging any more but leftovers.

@@ -9,8 +9,6 @@ use crate::machine::{
     TransferId, TransferView,
 };
 
-/// By how much a transfer is younger than the one before it of its name, at least.
-const TICK: Duration = Duration::from_millis(1);
 const HELD_FIRST: Duration = Duration::from_secs(1);
 const HELD_LAST: Duration = Duration::from_secs(60);
 /// An item that stayed at its source and has gone is remembered this long, because a file system that was
@@ -200,9 +198,7 @@ impl Upload {
     fn announce(&mut self, name: &ItemName, signature: Signature, kind: Kind, entries: u64, fingerprint: Fingerprint) {
         let id = self.desk.mint();
         let now = self.desk.now;
-        // Rows come back from the journal by their age, and a clock may have been set back in between.
-        let earlier = self.latest.get(name).and_then(|id| self.transfers.get(id));
-        let created = earlier.map_or(now, |earlier| earlier.row.created.after(TICK).max(now));
+        let created = self.desk.next_age();
         let row = Row {
             transfer: id,
             name: name.clone(),

@@ -188,6 +188,7 @@ impl Upload {
             settings,
         };
         for row in restored.rows {
+            upload.desk.on_restored(row.created);
             upload.restore(row)?;
         }
         Ok(upload)
