@@ -4,6 +4,7 @@
 //! by introspection. [`Control`] is the server and runs inside the daemon, which answers its [`Query`]s.
 //! [`Client`] is the other end: it blocks, and knows only the interface. [`status_text`] is what people see.
 
+mod ask;
 mod client;
 mod paths;
 mod protocol;
@@ -13,6 +14,7 @@ mod text;
 mod types;
 mod units;
 
+pub use ask::AskFailure;
 pub use client::{Client, ClientError};
 pub use paths::{default_socket, socket_candidates};
 pub use protocol::{
