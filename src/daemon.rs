@@ -25,7 +25,7 @@ use crate::drivers::journal::{Journal, JournalError};
 use crate::drivers::{broker, logging, systemd};
 use crate::machine::{Effect, Input, Level, Machine, Note, Record, Time};
 
-use asks::Asks;
+pub use asks::Asks;
 use drivers::Drivers;
 pub use start::{StartError, run};
 

@@ -19,11 +19,11 @@ const LIMIT: usize = 64;
 const PATIENCE: Duration = TALK_EXPIRY;
 
 /// Where what came of a question goes.
-pub(super) type Reply = oneshot::Sender<Result<Value, AskFailure>>;
+type Reply = oneshot::Sender<Result<Value, AskFailure>>;
 
 /// What is being asked, in both directions.
 #[derive(Debug)]
-pub(super) struct Asks {
+pub struct Asks {
     line: Line,
     next: u64,
     /// Our open questions, oldest first.
@@ -41,13 +41,13 @@ struct Open {
 impl Asks {
     /// None is open. The numbers begin with the time, so that what is answered to an earlier process of this node
     /// is not taken for an answer to this one.
-    pub(super) fn new(line: Line, now: Time) -> Self {
+    pub fn new(line: Line, now: Time) -> Self {
         let answering = Arc::new(Semaphore::new(LIMIT));
         Self { line, next: now.as_millis().saturating_mul(1000), open: BTreeMap::new(), answering }
     }
 
     /// Asks a node. The reply is told within [`PATIENCE`], in whatever way it ends.
-    pub(super) fn ask(&mut self, to: Node, method: String, parameters: Map<String, Value>, reply: Reply) {
+    pub fn ask(&mut self, to: Node, method: String, parameters: Map<String, Value>, reply: Reply) {
         // Who has gone does not miss the answer, and makes room.
         self.open.retain(|_, open| !open.reply.is_closed());
         if self.open.len() >= LIMIT {
@@ -63,7 +63,7 @@ impl Asks {
     }
 
     /// An answer. Without effect when it comes too late, or from another node than the one that was asked.
-    pub(super) fn answered(&mut self, from: &Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) {
+    pub fn answered(&mut self, from: &Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) {
         if self.open.get(&ask).is_none_or(|open| open.to != *from) {
             tracing::debug!(%from, ask, "an answer that nobody waits for");
             return;
@@ -78,26 +78,26 @@ impl Asks {
     }
 
     /// Nobody has heard this one.
-    pub(super) fn unheard(&mut self, ask: u64) {
+    pub fn unheard(&mut self, ask: u64) {
         if let Some(Open { to, reply, .. }) = self.open.remove(&ask) {
             fail(reply, format!("{to} has no session with the broker"));
         }
     }
 
     /// The session is over, and with it the queue that the answers would have come to.
-    pub(super) fn cut_off(&mut self) {
+    pub fn cut_off(&mut self) {
         for Open { to, reply, .. } in std::mem::take(&mut self.open).into_values() {
             fail(reply, format!("{to} has not answered: the session with the broker broke"));
         }
     }
 
     /// When the oldest has waited long enough.
-    pub(super) fn due(&self) -> Option<Instant> {
+    pub fn due(&self) -> Option<Instant> {
         self.open.first_key_value().map(|(_, open)| open.until)
     }
 
     /// Ends the wait for those that have waited long enough.
-    pub(super) fn expire(&mut self, now: Instant) {
+    pub fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.open.first_entry() {
             if oldest.get().until > now {
                 return;
@@ -109,12 +109,7 @@ impl Asks {
 
     /// Answers a question of another node with what comes of `work`, on a task of its own. A question that cannot be
     /// taken up, or not be answered before the asker has given up, has no answer.
-    pub(super) fn answer(
-        &self,
-        to: Node,
-        ask: u64,
-        work: impl Future<Output = Result<Value, Refusal>> + Send + 'static,
-    ) {
+    pub fn answer(&self, to: Node, ask: u64, work: impl Future<Output = Result<Value, Refusal>> + Send + 'static) {
         let Ok(permit) = Arc::clone(&self.answering).try_acquire_owned() else {
             tracing::debug!(%to, ask, "not answered: {LIMIT} questions are being answered already");
             return;
@@ -123,12 +118,11 @@ impl Asks {
         tokio::spawn(async move {
             let _permit = permit;
             let Ok(outcome) = timeout(PATIENCE, work).await else { return };
-            let outcome = outcome.map(object).map_err(|refusal| Failure {
-                error: refusal.name().to_owned(),
-                parameters: object(refusal.parameters()),
-            });
-            let said = match line.answer(to.clone(), ask, outcome) {
-                Err(Unsaid::TooLong(long)) => line.answer(to.clone(), ask, Err(too_long(&long.to_string()))),
+            let said = match line.answer(to.clone(), ask, outcome.map(object).map_err(failure)) {
+                Err(Unsaid::TooLong(long)) => {
+                    let text = format!("the answer is too long to be sent: {long}; ask for less");
+                    line.answer(to.clone(), ask, Err(failure(Refusal::Refused(text))))
+                }
                 said => said,
             };
             if let Err(unsaid) = said {
@@ -138,12 +132,8 @@ impl Asks {
     }
 }
 
-fn too_long(text: &str) -> Failure {
-    let reason = Value::String(format!("the answer is too long to be sent: {text}; ask for less"));
-    Failure {
-        error: "io.synkler.Control.Refused".to_owned(),
-        parameters: Map::from_iter([("reason".to_owned(), reason)]),
-    }
+fn failure(refusal: Refusal) -> Failure {
+    Failure { error: refusal.name().to_owned(), parameters: object(refusal.parameters()) }
 }
 
 /// Parameters are objects, always.
