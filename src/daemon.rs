@@ -22,7 +22,7 @@ use crate::drivers::broker::BrokerEvent;
 use crate::drivers::clock::Clock;
 use crate::drivers::journal::{Journal, JournalError};
 use crate::drivers::{broker, logging, systemd};
-use crate::machine::{Effect, Input, Level, Machine, Note, Record, Time};
+use crate::machine::{Effect, Input, Level, Machine, Note, Record, Selection, Time};
 
 use drivers::Drivers;
 pub use start::{StartError, run};
@@ -204,7 +204,7 @@ impl Daemon {
     fn answer(&self, query: Query) {
         match query {
             // A client that has gone does not miss the answer.
-            Query::Status { limit, reply } => drop(reply.send(self.machine.snapshot(limit))),
+            Query::Status { limit, reply } => drop(reply.send(self.machine.snapshot(&Selection::urgent(limit)))),
         }
     }
 

@@ -186,7 +186,7 @@ impl Status {
                 started: moment(snapshot.started),
             },
             broker: BrokerStatus::from(&snapshot.broker),
-            paused: snapshot.paused,
+            paused: snapshot.paused.is_some(),
             total: snapshot.counts.iter().fold(0, |sum, (_, count)| int(sum + int(*count))),
             counts: snapshot
                 .counts

@@ -231,14 +231,15 @@ fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Mac
     // The standard library's hash keys are the process's own random numbers.
     let seed = RandomState::new().build_hasher().finish();
     let (me, version, now) = (settings.node.name.clone(), VERSION.to_owned(), clock.now());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     let machine = match &settings.role {
         Role::Upload { settle, slots, cleanup } => {
-            let role = UploadSettings { me, version, settle: *settle, slots: *slots, cleanup: cleanup.is_some() };
+            let role = UploadSettings { me, version, settle: *settle, slots: *slots, cleanup: cleanup.is_some(), host };
             Machine::upload(role, restored, seed, now)?
         }
-        Role::Central { host, receivers, keep, free } => {
+        Role::Central { host: reached_at, receivers, keep, free } => {
             let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
-            let spool = Location::new(host, &path)?;
+            let spool = Location::new(reached_at, &path)?;
             let role = CentralSettings {
                 me,
                 version,
@@ -246,11 +247,12 @@ fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Mac
                 keep: *keep,
                 free_millipercent: free.thousandths(),
                 spool,
+                host,
             };
             Machine::central(role, restored, seed, now)?
         }
         Role::Download { slots, cleanup } => {
-            let role = DownloadSettings { me, version, slots: *slots, cleanup: cleanup.is_some() };
+            let role = DownloadSettings { me, version, slots: *slots, cleanup: cleanup.is_some(), host };
             Machine::download(role, restored, seed, now)?
         }
     };
