@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::{Rsync, feed, follow_some, not_started, verdict};
+use super::{REMOTE_SHELL, Rsync, feed, follow_some, names_remote_shell, not_started, verdict};
 use crate::drivers::process::{Group, Tail};
 use crate::machine::{Direction, Location, Reason, Run, RunId, RunOutcome};
 
@@ -12,6 +12,14 @@ use crate::machine::{Direction, Location, Reason, Run, RunId, RunOutcome};
 pub const OLDEST_PROTOCOL: u32 = 31;
 
 impl Rsync {
+    /// The command that connects to the far side, as the user's options or the driver's own have it.
+    pub fn remote_shell(&self) -> String {
+        let own = || REMOTE_SHELL.trim_start_matches("--rsh=").to_owned();
+        let options = &self.settings.options;
+        let at = options.iter().rposition(|option| names_remote_shell(option));
+        at.and_then(|at| options.get(at)?.strip_prefix("--rsh=").map(str::to_owned)).unwrap_or_else(own)
+    }
+
     /// Connects just as a run does, with an empty list and `--dry-run`, and tells which version of rsync's protocol
     /// the far side speaks; nothing where the local rsync does not say. Takes as long as the user's ssh options allow,
     /// by default about 20 s; may be given up at any moment.
