@@ -132,8 +132,8 @@ pub struct Percent {
 
 impl Percent {
     /// From thousandths of a percent; more than all is all.
-    pub fn from_thousandths(thousandths: u32) -> Self {
-        Self { thousandths: thousandths.min(100_000) }
+    pub const fn from_thousandths(thousandths: u32) -> Self {
+        Self { thousandths: if thousandths > 100_000 { 100_000 } else { thousandths } }
     }
 
     /// In thousandths of a percent.

@@ -5,6 +5,7 @@
 //! `sqlite3` program even while the daemon runs.
 
 mod error;
+mod inspect;
 mod rows;
 mod store;
 
@@ -16,6 +17,7 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::JournalError;
+pub use inspect::{Content, Inspected, inspect};
 use store::Store;
 
 use crate::machine::{GroupId, ItemName, Node, Question, Record, Restored, Row, Time, TransferId};

@@ -14,9 +14,9 @@ use super::{HISTORY_LIMIT, JournalError, Owner, Past, Sought};
 use crate::machine::{GroupId, ItemName, MATCHES_LIMIT, Node, Question, Record, Restored, Row, Time, TransferId};
 
 /// What leads from each version to the next; the first one starts from nothing. Never edited, only appended to.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// How long another program may keep the database locked.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// SQLite's page cache, in KiB.
 const CACHE_KIB: i64 = 2048;
 /// What the WAL file is cut back to once a bulk of writes has passed, in bytes.
@@ -323,7 +323,7 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), JournalError>
     write().map_err(failed)
 }
 
-fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError> {
+pub(super) fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError> {
     let check = || -> rusqlite::Result<Vec<String>> {
         let mut statement = connection.prepare("PRAGMA quick_check(3)")?;
         statement.query_map([], |row| row.get(0))?.collect()
@@ -332,7 +332,7 @@ fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError>
     if found.iter().any(|line| line != "ok") { Err(damaged(path, &found.join("; "))) } else { Ok(()) }
 }
 
-fn damaged(path: &Path, what: &str) -> JournalError {
+pub(super) fn damaged(path: &Path, what: &str) -> JournalError {
     JournalError::Damaged { path: path.to_owned(), what: crate::machine::one_line(what) }
 }
 
