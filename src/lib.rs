@@ -5,6 +5,7 @@
 //!
 //! - `bin/synkler.rs`, `bin/synklerctl.rs`: arguments in, exit code out.
 //! - [`daemon`]: the loop between the machine and the drivers.
+//! - [`cli`]: the command lines of both programs, and all that `synklerctl` does.
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
 //! - [`wire`]: the serialised shapes of messages.
@@ -31,6 +32,7 @@
     )
 )]
 
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
