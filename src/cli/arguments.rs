@@ -7,6 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{EXITS, exit_table};
 
+const DEEDS: &str = "JSON: one document, { deeds: [Deed], silent: [string] }; silent are the nodes that did not answer.";
+
 /// See what synkler does, in the whole group, and steer it
 ///
 /// Asks the synkler daemon of this host. What is told of the group comes from central; when central cannot be reached,
@@ -47,6 +49,7 @@ pub enum Verb {
     /// first of them: those that need attention, then those at work with how far they are, then those in line, each
     /// with the reason why it waits. With ITEM: where it stands on each node that knows it, with digests, times, failed
     /// attempts and when the next one follows; finished transfers are found too.
+    #[command(after_long_help = "JSON: one document. Without ITEM a Status; with ITEM { journeys: [{ view: View, journey: Journey }] }, in the order of the ITEMs.")]
     Status {
         /// Name, id, or the beginning of one
         #[arg(value_name = "ITEM")]
@@ -59,6 +62,7 @@ pub enum Verb {
         here: bool,
     },
     /// List unfinished transfers, one line each, the oldest first
+    #[command(after_long_help = "JSON: one line a transfer, each a Transfer.")]
     List {
         /// Only those in this stage, such as sending or held
         #[arg(long, value_name = "STAGE")]
@@ -80,6 +84,7 @@ pub enum Verb {
     ///
     /// Where stdout is no terminal, a line is printed for each change instead. When the daemon restarts, it says so and
     /// goes on. Keys: q, Esc or Ctrl-C quit; the arrows, Page Up, Page Down, Home and End scroll.
+    #[command(after_long_help = "JSON: one line a change, each { full: bool, status: Status, gone: [string] }: the first is full; in the others, status.transfers holds what is new or has changed, and gone what is no longer in the list.")]
     Watch {
         /// Show at most so many transfers, up to 1000 [default: 100]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1000))]
@@ -92,6 +97,7 @@ pub enum Verb {
     ///
     /// What runs is finished first, unless --now is given. The order survives restarts, is shown everywhere with who
     /// gave it and when, and ends with resume.
+    #[command(after_long_help = DEEDS)]
     Pause {
         /// Only these items, on every node: name, id, or the beginning of one
         #[arg(value_name = "ITEM")]
@@ -104,6 +110,7 @@ pub enum Verb {
         group: bool,
     },
     /// End a pause: of this node, of these items, or of the whole group
+    #[command(after_long_help = DEEDS)]
     Resume {
         /// Only these items, on every node: name, id, or the beginning of one
         #[arg(value_name = "ITEM")]
@@ -113,17 +120,21 @@ pub enum Verb {
         group: bool,
     },
     /// Try again now what waits for its next attempt
+    #[command(after_long_help = DEEDS)]
     Retry(Items),
     /// Send or fetch these next
+    #[command(after_long_help = DEEDS)]
     Bump(Items),
     /// Give these transfers up, without touching their sources
     ///
     /// The sources stay as they are and are not sent again until they change. What a receiver has got already stays
     /// there. Refused for what every receiver has got.
+    #[command(after_long_help = DEEDS)]
     Withdraw(Items),
     /// Show what was handed over: when, how big, how fast, with which MD5
     ///
     /// As the journal of this node has it, the latest first; it is kept for history_days (synkler.conf(5)).
+    #[command(after_long_help = "JSON: one line a transfer, each a Past.")]
     History {
         /// Only what ended since then: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (UTC)
         #[arg(long, value_name = "T")]
@@ -136,7 +147,12 @@ pub enum Verb {
         limit: u64,
     },
     /// Show who belongs to the group, since when, and when it was last heard
-    #[command(subcommand_value_name = "VERB", subcommand_help_heading = "Verbs", disable_help_subcommand = true)]
+    #[command(
+        subcommand_value_name = "VERB",
+        subcommand_help_heading = "Verbs",
+        disable_help_subcommand = true,
+        after_long_help = "JSON: one document, { now: int, view: View, members: [Member] }."
+    )]
     Nodes {
         /// Show whom this node knows, without asking any other
         #[arg(long)]
@@ -149,6 +165,7 @@ pub enum Verb {
     ///
     /// One line a file, also for a directory. To be checked in the directory that holds the item: synklerctl receipt
     /// ITEM | (cd /where/it/is && md5sum -c)
+    #[command(after_long_help = "JSON: one document, { id: string, item: string, lines: string }.")]
     Receipt {
         /// Name, id, or the beginning of one
         item: String,
@@ -157,12 +174,14 @@ pub enum Verb {
     ///
     /// Config, directories and their rights, journal, broker, ssh to central, rsync, clock, limits of inotify, free
     /// space. The daemon examines itself; when it does not run, the synkler program does it as the user who calls.
+    #[command(after_long_help = "JSON: one document, { findings: [Finding] }.")]
     Check {
         /// Send a small file through the whole group, too, and follow it (on an upload)
         #[arg(long)]
         canary: bool,
     },
     /// Log from now on until the next start only what is as important as this
+    #[command(after_long_help = "JSON: one document, { previous: string }.")]
     LogLevel {
         /// The least important kind of message to log
         level: LogLevel,
@@ -170,8 +189,10 @@ pub enum Verb {
     /// Have the daemon read its config again
     ///
     /// Says which keys now have another value, and which would have one after a restart only.
+    #[command(after_long_help = "JSON: one document, { changed: [string], restart: [string] }.")]
     Reload,
     /// Show the versions of this program and of the daemon
+    #[command(after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null when it does not run.")]
     Version,
 }
 
@@ -190,6 +211,7 @@ pub enum NodesVerb {
     ///
     /// Asks first, unless --yes is given. Refused while the node is alive. A node that comes back all the same belongs
     /// to the group again.
+    #[command(after_long_help = DEEDS)]
     Forget {
         /// What the node is called
         name: String,
