@@ -107,7 +107,7 @@ fn run(arguments: &Arguments) -> Result<(), Failure> {
 }
 
 fn status(arguments: &Arguments, client: &mut Client, limit: Option<u64>) -> Result<(), Failure> {
-    let status = match client.status(limit) {
+    let status = match client.status(limit, false) {
         Ok(status) => status,
         Err(err) => {
             // A daemon of another version may not know the method, or answer it in another shape.

@@ -20,7 +20,7 @@ use super::protocol::{
     encode_refusal, encode_reply,
 };
 use super::socket::{self, ControlError, Entry};
-use super::types::{Info, Status, StatusReply};
+use super::types::{GetStatus, Info, Status};
 use crate::machine::{GroupId, Snapshot};
 
 /// What the server asks the daemon's loop. Dropping `reply` unanswered counts as busy.
@@ -146,7 +146,7 @@ enum Dropped {
 enum Answer {
     Info(Info),
     Description { description: &'static str },
-    Status(Box<StatusReply>),
+    Status(Box<GetStatus>),
 }
 
 #[derive(Debug, Clone)]
@@ -210,6 +210,7 @@ impl Service {
             }
             (INTERFACE, "GetStatus") => {
                 let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
+                parameters.flag("here")?;
                 parameters.end()?;
                 self.status(limit).await
             }
@@ -231,7 +232,7 @@ impl Service {
         #[expect(clippy::disallowed_methods, reason = "the client's own clock may differ: it shows ages by ours")]
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
         let status = Status::new(&snapshot, &self.group, u64::try_from(now).unwrap_or(u64::MAX));
-        Ok(Answer::Status(Box::new(StatusReply { status })))
+        Ok(Answer::Status(Box::new(GetStatus { status })))
     }
 }
 
@@ -264,6 +265,14 @@ impl Parameters {
         match value.as_u64() {
             Some(count) if count <= limit => Ok(Some(count)),
             _ => Err(Refusal::InvalidParameter(name.to_owned())),
+        }
+    }
+
+    fn flag(&mut self, name: &str) -> Result<bool, Refusal> {
+        match self.0.remove(name) {
+            None | Some(Value::Null) => Ok(false),
+            Some(Value::Bool(flag)) => Ok(flag),
+            Some(_) => Err(Refusal::InvalidParameter(name.to_owned())),
         }
     }
 

@@ -1,7 +1,7 @@
 //! A status as people read it: the node and its surroundings first, then a table of its transfers. Everything in it
 //! came over a socket, so every text is made printable here, whatever the daemon promises.
 
-use super::types::{BrokerStatus, PeerStatus, ProgressStatus, Status, TransferStatus};
+use super::types::{Broker, Member, Progress, Status, Transfer};
 use super::units::{cut, cut_middle, moment, pad, printable, size, span, width, wrap};
 
 /// The narrowest layout; a narrower terminal breaks the lines itself.
@@ -56,7 +56,7 @@ pub fn status_text(status: &Status, look: Look) -> String {
     let mut page = Page { lines: Vec::new(), look };
     page.node(status);
     page.broker(&status.broker, status.now);
-    page.peers(&status.peers, status.now);
+    page.peers(&peers(status), status.now);
     page.counts(status);
     if !status.transfers.is_empty() {
         page.lines.push(String::new());
@@ -74,6 +74,19 @@ pub fn status_text(status: &Status, look: Look) -> String {
 /// `2026-11-23 18:11:00 UTC; 5min 3s ago`
 fn since(then: u64, now: u64) -> String {
     format!("{}; {} ago", moment(then), span(now.saturating_sub(then), 2))
+}
+
+fn is_own(status: &Status, member: &Member) -> bool {
+    (&member.mode, &member.name) == (&status.node.mode, &status.node.name)
+}
+
+fn is_paused(status: &Status) -> bool {
+    status.group_paused.is_some()
+        || status.members.iter().any(|member| is_own(status, member) && member.paused.is_some())
+}
+
+fn peers(status: &Status) -> Vec<&Member> {
+    status.members.iter().filter(|member| !is_own(status, member)).collect()
 }
 
 struct Page {
@@ -94,7 +107,7 @@ impl Page {
 
     fn node(&mut self, status: &Status) {
         let node = &status.node;
-        let ink = match (status.broker.connected, status.paused) {
+        let ink = match (status.broker.connected, is_paused(status)) {
             (false, _) => Ink::Red,
             (true, true) => Ink::Yellow,
             (true, false) => Ink::Green,
@@ -104,12 +117,12 @@ impl Page {
         self.lines.push(format!("{} {}", self.look.ink(ink, "●"), self.look.ink(Ink::Bold, &title)));
         self.field("Running", &format!("since {}", since(node.started, status.now)), None);
         self.field("Daemon", &format!("synkler {}, pid {}", node.version, node.pid), None);
-        if status.paused {
+        if is_paused(status) {
             self.field("Paused", "by an operator: nothing new starts", Some(Ink::Yellow));
         }
     }
 
-    fn broker(&mut self, broker: &BrokerStatus, now: u64) {
+    fn broker(&mut self, broker: &Broker, now: u64) {
         let when = since(broker.since, now);
         if broker.connected {
             self.field("Broker", &format!("connected since {when}"), None);
@@ -120,7 +133,7 @@ impl Page {
         self.field("", why, Some(Ink::Red));
     }
 
-    fn peers(&mut self, peers: &[PeerStatus], now: u64) {
+    fn peers(&mut self, peers: &[&Member], now: u64) {
         if peers.is_empty() {
             self.field("Peers", "none heard of yet", None);
         }
@@ -182,7 +195,7 @@ impl Page {
         }
     }
 
-    fn row(&mut self, line: &str, transfer: &TransferStatus, columns: &Columns, now: u64) {
+    fn row(&mut self, line: &str, transfer: &Transfer, columns: &Columns, now: u64) {
         let (room, indent) = match columns.why {
             Some(room) => (room, width(line) + 2),
             None => (self.look.width - 4, 4),
@@ -239,7 +252,7 @@ struct Row<T = String> {
 }
 
 impl Row {
-    fn new(transfer: &TransferStatus, now: u64) -> Self {
+    fn new(transfer: &Transfer, now: u64) -> Self {
         Self {
             item: printable(&transfer.item),
             upload: printable(&transfer.upload),
@@ -270,7 +283,7 @@ impl Row<&str> {
 }
 
 /// What it waits for, or how far it is; on central with the receipts that are missing.
-fn why(transfer: &TransferStatus) -> String {
+fn why(transfer: &Transfer) -> String {
     if let Some(progress) = &transfer.progress {
         return bar(progress);
     }
@@ -289,7 +302,7 @@ fn why(transfer: &TransferStatus) -> String {
 }
 
 /// What has failed and when it goes on; empty when neither is to be told.
-fn outlook(transfer: &TransferStatus, now: u64) -> String {
+fn outlook(transfer: &Transfer, now: u64) -> String {
     let failed = match transfer.attempts {
         0 => None,
         1 => Some("failed once".to_owned()),
@@ -303,7 +316,7 @@ fn outlook(transfer: &TransferStatus, now: u64) -> String {
 }
 
 /// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left`
-fn bar(progress: &ProgressStatus) -> String {
+fn bar(progress: &Progress) -> String {
     let share = match progress.total {
         0 => 1.0,
         total => (progress.bytes as f64 / total as f64).min(1.0),

@@ -6,7 +6,8 @@
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use synkler::control::{Control, Limits, Query, Status};
+use synkler::control::types::Status;
+use synkler::control::{Control, Limits, Query};
 use synkler::machine::{
     BrokerState, Cause, Digest, Fingerprint, ItemName, Mode, Node, NodeName, PeerView, Progress, Reason, Snapshot,
     Time, TransferId, TransferView,
