@@ -2,8 +2,7 @@
 //!
 //! The interface is Varlink, `io.synkler.Control`; the file of that name is its documentation and is served
 //! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, which answers
-//! its [`Query`]s. [`Client`] is the other end: it blocks, and knows only the interface. [`status_text`] is what
-//! people see.
+//! its [`Query`]s. [`Client`] is the other end: it blocks, and knows only the interface.
 
 mod client;
 mod paths;
@@ -11,11 +10,9 @@ mod protocol;
 mod server;
 mod shown;
 mod socket;
-mod text;
 pub mod types;
 #[cfg(test)]
 mod types_tests;
-mod units;
 
 pub use client::{Client, ClientError, Monitoring};
 pub use paths::{default_socket, socket_candidates};
@@ -25,4 +22,3 @@ pub use protocol::{
 };
 pub use server::{Control, Limits, Query};
 pub use socket::ControlError;
-pub use text::{Look, status_text};
