@@ -1,8 +1,8 @@
 //! One transfer's whole way, hop by hop.
 
 use super::line::{Ink, Look, Text};
-use super::status::{incomplete, since};
-use super::transfers::{outlook_of, paused, run, why};
+use super::status::{at, incomplete, since};
+use super::transfers::{outlook_of, run, why};
 use super::units::{moment, size, span};
 use crate::control::types::{GetTransfer, Step, Transfer};
 
@@ -69,7 +69,7 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
         (None, ..) => ("●", Ink::Yellow),
     };
     text.title(room, dot, &format!("{}: {}", step.node, step.stage));
-    text.field(room, "Known", &since(step.created, now), None);
+    text.field(room, "Known", &at(step.created, now), None);
     if let Some(began) = step.began {
         text.field(room, "Began", &moment(began), None);
     }
@@ -91,7 +91,7 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
         text.field(room, "MD5", &format!("{md5}{verdict}"), ink);
     }
     match step.finished {
-        Some(finished) => text.field(room, "Over", &since(finished, now), None),
+        Some(finished) => text.field(room, "Over", &at(finished, now), None),
         None => text.field(room, "Stage", &format!("{} {}", step.stage, since(step.since, now)), None),
     }
     let ink = if step.attempts > 0 || step.paused.is_some() { Some(Ink::Yellow) } else { None };
@@ -101,7 +101,8 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
         (None, None) => {}
     }
     if let Some(pause) = &step.paused {
-        text.field(room, "Paused", &paused(pause, now), Ink::Yellow);
+        let order = format!("{}, by {} on {}", since(pause.since, now), pause.by, pause.node);
+        text.field(room, "Paused", &order, Ink::Yellow);
     }
     let outlook = outlook_of(step.attempts, step.next, now);
     if !outlook.is_empty() {

@@ -55,7 +55,7 @@ pub fn nodes_text(status: &Status, look: Look) -> Text {
     let rows = status.members.iter().map(row).collect();
     Table { columns: NODES, tail: ("DOING", DOING_ROOM, 2), rows }.lay(&mut text, room);
     if let Some(why) = incomplete(&status.view) {
-        text.push(Line::new(Ink::Yellow, &why));
+        text.field(room, "View", &why, Ink::Yellow);
     }
     text
 }

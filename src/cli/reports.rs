@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use super::line::{Ink, Line, Look, Text};
-use super::units::{pad, printable, width, wrap};
+use super::units::{cut, pad, printable, width, wrap};
 use crate::control::types::{Deed, Finding, Orders, Reload};
 
 /// The most lines one finding or its cure takes.
@@ -15,15 +15,19 @@ pub fn orders_text(orders: &Orders, look: Look) -> Text {
     for deed in &orders.deeds {
         let ink = if deed.done { None } else { Some(Ink::Yellow) };
         let item = deed.item.as_ref().map_or_else(String::new, |item| format!("{item}: "));
-        let line = printable(&format!("{}: {item}{}", deed.node, deed.text));
-        for (index, part) in wrap(&line, room - 2, 3).iter().enumerate() {
-            text.push(Line::new(None, if index == 0 { "" } else { "  " }).and(ink, part));
-        }
+        let line = format!("{}: {item}{}", deed.node, deed.text);
+        told(&mut text, room, &line, ink);
     }
     for node in &orders.silent {
-        text.push(Line::new(Ink::Red, &format!("{node}: did not answer, and does not know of this yet")));
+        told(&mut text, room, &format!("{node}: did not answer, and does not know of this yet"), Some(Ink::Red));
     }
     text
+}
+
+fn told(text: &mut Text, room: usize, line: &str, ink: Option<Ink>) {
+    for (index, part) in wrap(&printable(line), room - 2, 3).iter().enumerate() {
+        text.push(Line::new(None, if index == 0 { "" } else { "  " }).and(ink, part));
+    }
 }
 
 /// What the program's exit says of an order: refused where nobody did anything for one of the items.
@@ -43,28 +47,26 @@ pub fn orders_exit(orders: &Orders) -> Exit {
 pub fn finding_text(finding: &Finding, look: Look) -> Text {
     let room = look.room();
     /// The names of the checks end here.
-    const NAME: usize = 12;
+    const NAME: usize = 14;
     let (word, ink) = match finding.result.as_str() {
-        "ok" => ("  ok  ", Ink::Green),
+        "ok" => ("ok", Ink::Green),
         "warning" => ("warning", Ink::Yellow),
         "failed" => ("failed", Ink::Red),
         _ => ("skipped", Ink::Dim),
     };
     let mut text = Text::default();
-    let name = printable(&finding.check);
-    let head = Line::new(None, "[").and(ink, &centred(word, 7)).and(None, "] ").and(None, &pad(&name, NAME));
-    let indent = head.width().min(10 + NAME) + 1;
-    let lines = |words: &str| wrap(&printable(words), room.saturating_sub(indent).max(20), FINDING_LINES);
-    let mut head = Some(head.and(None, " "));
-    for line in lines(&finding.text) {
+    let name = pad(&cut(&printable(&finding.check), NAME), NAME);
+    let head = Line::new(None, "[").and(ink, &centred(word, 7)).and(None, &format!("] {name} "));
+    let indent = head.width();
+    let mut head = Some(head);
+    for line in wrap(&printable(&finding.text), room - indent, FINDING_LINES) {
         let start = head.take().unwrap_or_else(|| Line::new(None, &" ".repeat(indent)));
         text.push(start.and(None, &line));
     }
     if let Some(cure) = &finding.cure {
-        for (index, line) in lines(&format!("-> {cure}")).iter().enumerate() {
-            let gap = if index == 0 { indent } else { indent + 3 };
-            let line = if width(line) + gap > room { super::units::cut(line, room - gap) } else { line.clone() };
-            text.push(Line::new(None, &" ".repeat(gap)).and(Ink::Bold, &line));
+        for (index, line) in wrap(&printable(cure), room - indent - 3, FINDING_LINES).iter().enumerate() {
+            let arrow = if index == 0 { "-> " } else { "   " };
+            text.push(Line::new(None, &" ".repeat(indent)).and(Ink::Bold, arrow).and(Ink::Bold, line));
         }
     }
     text

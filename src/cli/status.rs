@@ -16,7 +16,7 @@ pub fn status_text(status: &Status, look: Look) -> Text {
     page.broker(&status.broker);
     page.view(&status.view);
     if let Some(pause) = &status.group_paused {
-        page.field("Group", &order(pause, page.now), Ink::Yellow);
+        page.field("Group", &format!("paused {}", order(pause, page.now)), Ink::Yellow);
     }
     page.members(status);
     page.counts(status);
@@ -47,11 +47,16 @@ pub(super) fn incomplete(view: &View) -> Option<String> {
 
 /// `since 2026-11-23 18:11:00 UTC; 5min 3s ago`
 pub(super) fn since(then: u64, now: u64) -> String {
-    format!("since {}; {}", moment(then), ago(then, now))
+    format!("since {}", at(then, now))
+}
+
+/// `2026-11-23 18:11:00 UTC; 5min 3s ago`
+pub(super) fn at(then: u64, now: u64) -> String {
+    format!("{}; {}", moment(then), ago(then, now))
 }
 
 fn order(pause: &Pause, now: u64) -> String {
-    format!("paused {}, by {} on {}: nothing new starts", since(pause.since, now), pause.by, pause.node)
+    format!("{}, by {} on {}: nothing new starts", since(pause.since, now), pause.by, pause.node)
 }
 
 fn is_own(status: &Status, member: &Member) -> bool {
@@ -91,7 +96,7 @@ impl Page {
         self.field("Running", &since(node.started, self.now), None);
         self.field("Daemon", &format!("synkler {}, pid {}", node.version, node.pid), None);
         if let Some(pause) = paused {
-            self.field("Paused", &format!("{}: nothing new starts", transfers::paused(pause, self.now)), Ink::Yellow);
+            self.field("Paused", &order(pause, self.now), Ink::Yellow);
         }
     }
 

@@ -149,7 +149,9 @@ pub(super) fn run(progress: &Progress, node: &str, bars: bool) -> String {
         let full = (share * BAR as f64) as usize;
         text = format!("{}{} ", "█".repeat(full), "░".repeat(BAR.saturating_sub(full)));
     }
-    text.push_str(&format!("{:>3.0} %  {}/s", (share * 100.0).floor(), size(progress.rate)));
+    let percent = (share * 100.0).floor();
+    let percent = if bars { format!("{percent:>3.0} %") } else { format!("{percent:.0} %") };
+    text.push_str(&format!("{percent}  {}/s", size(progress.rate)));
     let left = progress.total.saturating_sub(progress.bytes);
     if let Some(seconds) = left.checked_div(progress.rate).filter(|_| left > 0) {
         text.push_str(&format!("  {} left", span(seconds.saturating_add(1).saturating_mul(1000), 1)));
