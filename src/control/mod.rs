@@ -4,6 +4,7 @@
 //! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, which answers
 //! its [`Query`]s. [`Client`] is the other end: it blocks, and knows only the interface.
 
+mod ask;
 mod client;
 mod paths;
 mod protocol;
@@ -14,6 +15,7 @@ pub mod types;
 #[cfg(test)]
 mod types_tests;
 
+pub use ask::AskFailure;
 pub use client::{Client, ClientError, Monitoring};
 pub use paths::{default_socket, socket_candidates};
 pub use protocol::{

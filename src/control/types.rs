@@ -364,8 +364,10 @@ shapes! {
         id: String,
         /// The item's name, printable.
         item: String,
-        /// What `md5sum -c` reads.
+        /// What `md5sum -c` reads; [`GetReceipt::bytes`] undoes the encoding.
         lines: String,
+        /// Whether names in it hold bytes that are no UTF-8, so that it is encoded.
+        encoded: bool,
     }
 
     /// Answer to `SetLogLevel`.
