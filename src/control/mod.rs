@@ -2,8 +2,7 @@
 //!
 //! The interface is Varlink, `io.synkler.Control`; the file of that name is its documentation and is served
 //! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, which answers
-//! its [`Query`]s. [`Client`] is the other end: it blocks, and knows only the interface. [`status_text`] is what
-//! people see.
+//! its [`Query`]s. [`Client`] is the other end: it blocks, and knows only the interface.
 
 mod ask;
 mod client;
@@ -12,11 +11,9 @@ mod protocol;
 mod server;
 mod shown;
 mod socket;
-mod text;
 pub mod types;
 #[cfg(test)]
 mod types_tests;
-mod units;
 
 pub use ask::AskFailure;
 pub use client::{Client, ClientError, Monitoring};
@@ -27,4 +24,3 @@ pub use protocol::{
 };
 pub use server::{Control, Limits, Query};
 pub use socket::ControlError;
-pub use text::{Look, status_text};
