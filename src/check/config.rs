@@ -4,20 +4,15 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{failed, ok, quoted, warning};
-use crate::config::{ConfigError, Environment, Loaded, Settings, load};
+use crate::config::{ConfigError, Loaded, Settings};
 use crate::control::types::Finding;
 
 const CHECK: &str = "config";
 
-/// Reads the config again. `explicit` is the file that the command line names; `in_force` is what the daemon works from.
-pub fn config(explicit: Option<&Path>, environment: &Environment, in_force: Option<&Settings>) -> Finding {
-    match load(explicit, environment) {
-        Ok(loaded) => {
-            let open = loaded.file.as_deref().filter(|path| is_open(path));
-            word(&loaded, in_force, open)
-        }
-        Err(error) => bad_config(&error),
-    }
+/// For a config that was read just now; `in_force` is what the daemon works from, where it runs.
+pub fn config(loaded: &Loaded, in_force: Option<&Settings>) -> Finding {
+    let open = loaded.file.as_deref().filter(|path| is_open(path));
+    word(loaded, in_force, open)
 }
 
 /// For a config that cannot be used.

@@ -56,7 +56,10 @@ fn directories(settings: &Settings) -> Vec<(&'static str, PathBuf, Need)> {
             ]
         }
         (_, Mode::Download) => {
-            vec![("file-dir", base.clone(), Need::Write), ("staging", base.join(".synkler").join(group), Need::Make)]
+            vec![
+                ("file-dir", base.clone(), Need::Write),
+                ("staging", Staging::new(base.clone(), settings.group.clone()).staging_dir(), Need::Make),
+            ]
         }
     };
     list.push(("state-dir", settings.state_dir.clone(), Need::Make));

@@ -31,13 +31,11 @@ struct Kind {
     read_only: bool,
 }
 
-/// Findings `filesystem` for `file_dir` and `state-filesystem` for `state_dir`.
+/// Findings `filesystem` for `file_dir` and `state-fs` for `state_dir`.
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let mode = settings.mode();
     let mut findings = Vec::new();
-    for (check, dir, state) in
-        [("filesystem", &settings.file_dir, false), ("state-filesystem", &settings.state_dir, true)]
-    {
+    for (check, dir, state) in [("filesystem", &settings.file_dir, false), ("state-fs", &settings.state_dir, true)] {
         let at = dir.clone();
         findings.push(match blocking(LOCAL_LIMIT, move || look(&at)).await {
             Some(Some(kind)) if state => word_state(check, kind),
@@ -167,7 +165,7 @@ mod tests {
         assert_eq!(word("filesystem", of(0x0102_1994), Mode::Upload, "/x").result, "ok");
         assert_eq!(word("filesystem", of(0x0102_1994), Mode::Download, "/x").result, "warning");
         assert_eq!(word("filesystem", of(0xef53), Mode::Central, "/x").result, "ok");
-        assert_eq!(word_state("state-filesystem", of(0x6573_5546)).result, "failed");
+        assert_eq!(word_state("state-fs", of(0x6573_5546)).result, "failed");
         let read_only = Kind { read_only: true, ..of(0xef53) };
         assert_eq!(word("filesystem", read_only, Mode::Download, "/x").result, "failed");
         assert_eq!(word("filesystem", read_only, Mode::Upload, "/x").result, "ok");

@@ -83,6 +83,20 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
     findings
 }
 
+/// The same where no daemon runs, in a runtime of its own.
+///
+/// # Errors
+///
+/// The system gives no event loop.
+pub fn examine_alone(settings: &Settings) -> std::io::Result<Vec<Finding>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(examine(settings, None));
+    // A thread may still wait for a file system, and the AMQP library's look at this runtime's clock until the process
+    // is gone.
+    std::mem::forget(runtime);
+    Ok(findings)
+}
+
 /// Whether something has to be mended.
 pub fn has_failed(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.result == "failed")

@@ -1,9 +1,8 @@
 //! The control socket: one node tells whoever may open the socket what its group does, and takes orders.
 //!
 //! The interface is Varlink, `io.synkler.Control`; the file of that name is its documentation and is served
-//! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, whose
-//! loop answers the [`Query`]s of its [`Service`]. [`Client`] is the other end: it blocks, and knows only the interface. [`status_text`] is what
-//! people see.
+//! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, whose loop
+//! answers the [`Query`]s of its [`Service`]. [`Client`] is the other end: it blocks, and knows only the interface.
 
 mod ask;
 mod caller;
@@ -25,11 +24,9 @@ mod server;
 mod service;
 mod shown;
 mod socket;
-mod text;
 pub mod types;
 #[cfg(test)]
 mod types_tests;
-mod units;
 
 pub use ask::AskFailure;
 pub use caller::PeerGroups;
@@ -44,4 +41,3 @@ pub use query::{PastFound, Query, Span};
 pub use server::{Control, Limits};
 pub use service::{LOG_LEVELS, Service};
 pub use socket::ControlError;
-pub use text::{Look, status_text};

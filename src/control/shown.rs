@@ -31,6 +31,7 @@ impl Status {
             mode: snapshot.node.mode.to_string(),
             name: snapshot.node.name.to_string(),
             group: group.to_string(),
+            file_dir: String::new(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: moment(snapshot.started),

@@ -44,6 +44,8 @@ shapes! {
         name: String,
         /// The group it belongs to.
         group: String,
+        /// The directory it watches, keeps copies in or delivers to.
+        file_dir: String,
         /// The version of its program.
         version: String,
         /// Its process id.
