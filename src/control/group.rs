@@ -46,8 +46,8 @@ impl Service {
     /// The group's status, or this node's alone (`here`). Only central gathers for others.
     pub(super) async fn status(&self, limit: u64, here: bool, is_peer: bool) -> Result<Status, Refusal> {
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let snapshot = self.snapshot(Selection::urgent(most)).await?;
-        let own = Status::new(&snapshot, &self.group, now());
+        let (snapshot, now) = self.snapshot(Selection::urgent(most)).await?;
+        let own = self.own_status(&snapshot, now);
         match reach(&snapshot, here, is_peer) {
             Reach::Here => Ok(own),
             Reach::All => self.gathered_status(&snapshot, own, most).await,
@@ -86,7 +86,8 @@ impl Service {
             here: None,
         };
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let snapshot = self.snapshot(Selection { stage, upload, failed, by_age: true, after, limit: most }).await?;
+        let (snapshot, _) =
+            self.snapshot(Selection { stage, upload, failed, by_age: true, after, limit: most }).await?;
         let own = List {
             view: View::alone(&snapshot.node),
             transfers: snapshot.transfers.iter().map(|view| Transfer::new(&snapshot.node, view)).collect(),
@@ -137,7 +138,7 @@ impl Service {
         let item = parameters.text("item")?;
         let here = parameters.flag("here")?;
         parameters.end()?;
-        let snapshot = self.snapshot(Selection::urgent(0)).await?;
+        let snapshot = self.surroundings().await?;
         let answer = match reach(&snapshot, here, matches!(caller, Caller::Peer(_))) {
             Reach::Here => self.own_journey(&snapshot.node, &item, View::alone(&snapshot.node)).await?,
             Reach::All => {
@@ -372,11 +373,4 @@ fn shorten<A: Serialize>(answer: &mut A, list: impl Fn(&mut A) -> &mut Vec<Trans
         shortened = true;
     }
     shortened
-}
-
-#[expect(clippy::disallowed_methods, reason = "a client's own clock may differ: it shows ages by ours")]
-pub(super) fn now() -> u64 {
-    use std::time::{SystemTime, UNIX_EPOCH};
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-    u64::try_from(now).unwrap_or(u64::MAX)
 }

@@ -14,7 +14,7 @@ use super::protocol::Refusal;
 use super::query::Query;
 use super::service::{Caller, Service, told};
 use super::types::{Deed, Orders, Transfer};
-use crate::machine::{Handle, Mode, Node, NodeName, Order, Scope, Selection, Snapshot, one_line};
+use crate::machine::{Handle, Mode, Node, NodeName, Order, Scope, Snapshot, one_line};
 
 /// How long the other nodes are waited for: each of them writes its journal.
 const DEED_WAIT: Duration = Duration::from_secs(2);
@@ -80,7 +80,7 @@ impl Service {
         match items {
             Some(_) if group => Err(Refusal::InvalidParameter("group".to_owned())),
             Some(items) if is_peer => {
-                let snapshot = self.snapshot(Selection::urgent(0)).await?;
+                let snapshot = self.surroundings().await?;
                 let deeds = self.carry_out_here(&snapshot.node, wish, &items, &by).await?;
                 told(&Orders { deeds, silent: Vec::new() })
             }
@@ -90,7 +90,7 @@ impl Service {
             None => {
                 let scope = if group { Scope::Group } else { Scope::Node };
                 let order = if method == "Pause" { Order::Pause { scope, now } } else { Order::Resume { scope } };
-                let snapshot = self.snapshot(Selection::urgent(0)).await?;
+                let snapshot = self.surroundings().await?;
                 let deeds = self.carry_out(&snapshot.node, order, &by).await?;
                 told(&Orders { deeds, silent: Vec::new() })
             }
@@ -98,7 +98,7 @@ impl Service {
     }
 
     async fn order_items(&self, wish: Wish<'_>, items: Vec<String>, by: &str) -> Result<Orders, Refusal> {
-        let mut snapshot = self.snapshot(Selection::urgent(0)).await?;
+        let mut snapshot = self.surroundings().await?;
         let peers = alive(&snapshot);
         let mut meant: Vec<Meant> = Vec::new();
         for item in items {
@@ -185,7 +185,7 @@ impl Service {
     }
 
     async fn forget(&self, gone: Node, by: &str, is_peer: bool) -> Result<Orders, Refusal> {
-        let snapshot = self.snapshot(Selection::urgent(0)).await?;
+        let snapshot = self.surroundings().await?;
         let mut deeds = self.carry_out(&snapshot.node, Order::Forget(gone.clone()), by).await?;
         if is_peer {
             return Ok(Orders { deeds, silent: Vec::new() });

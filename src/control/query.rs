@@ -11,12 +11,12 @@ use crate::machine::{Deed, Found, ItemName, Node, Order, Row, Selection, Snapsho
 /// the disk answer later. Dropping `reply` unanswered counts as busy.
 #[derive(Debug)]
 pub enum Query {
-    /// What the machine shows now.
+    /// What the machine shows now, and what time it is.
     Snapshot {
         /// Of what.
         selection: Selection,
         /// Where the answer goes.
-        reply: oneshot::Sender<Snapshot>,
+        reply: oneshot::Sender<(Snapshot, Time)>,
     },
     /// What a text stands for among what is unfinished, and what is shown of it where that is one thing.
     Find {

@@ -1,5 +1,6 @@
 //! The methods: what each takes, who may call it, what it answers.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -16,7 +17,7 @@ use super::protocol::{Call, DESCRIPTION, INTERFACE, LIST_DEFAULT, LIST_LIMIT, Re
 use super::query::{PastFound, Query, Span};
 use super::receipt;
 use super::server::Limits;
-use super::types::{Check, GetHistory, GetReceipt, Info, Past, SetLogLevel};
+use super::types::{Check, GetHistory, GetReceipt, Info, Past, SetLogLevel, Status};
 use crate::machine::{Fingerprint, Found, GroupId, ItemName, Kind, Node, Selection, Snapshot, Time, TransferId};
 
 /// From which level on something can be logged.
@@ -27,9 +28,10 @@ const CHECK_WAIT: Duration = Duration::from_secs(90);
 /// What a node answers, to its own clients and to the other nodes. A clone is the same service.
 #[derive(Debug, Clone)]
 pub struct Service {
-    pub(super) group: GroupId,
     pub(super) limits: Limits,
     pub(super) watched: Arc<Watched>,
+    group: GroupId,
+    file_dir: PathBuf,
     queries: mpsc::Sender<Query>,
     /// One examination at a time.
     examining: Arc<Semaphore>,
@@ -45,10 +47,10 @@ pub(super) enum Caller<'a> {
 }
 
 impl Service {
-    /// A service for a node of that group, whose loop answers the queries.
-    pub fn new(group: GroupId, queries: mpsc::Sender<Query>) -> Self {
+    /// A service for a node of that group with that directory, whose loop answers the queries.
+    pub fn new(group: GroupId, file_dir: PathBuf, queries: mpsc::Sender<Query>) -> Self {
         let examining = Arc::new(Semaphore::new(1));
-        Self { group, limits: Limits::default(), watched: Arc::default(), queries, examining }
+        Self { limits: Limits::default(), watched: Arc::default(), group, file_dir, queries, examining }
     }
 
     /// The same with other limits.
@@ -213,8 +215,18 @@ impl Service {
         told(&Check { findings })
     }
 
-    pub(super) async fn snapshot(&self, selection: Selection) -> Result<Snapshot, Refusal> {
+    pub(super) async fn snapshot(&self, selection: Selection) -> Result<(Snapshot, Time), Refusal> {
         self.ask_loop(|reply| Query::Snapshot { selection, reply }).await
+    }
+
+    /// What this node alone tells.
+    pub(super) fn own_status(&self, snapshot: &Snapshot, now: Time) -> Status {
+        Status::new(snapshot, &self.group, &self.file_dir, now)
+    }
+
+    /// Who this node is, and whom it knows.
+    pub(super) async fn surroundings(&self) -> Result<Snapshot, Refusal> {
+        self.snapshot(Selection::urgent(0)).await.map(|(snapshot, _)| snapshot)
     }
 
     /// What the daemon's loop answers within the usual time.

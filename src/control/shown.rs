@@ -1,9 +1,12 @@
 //! From what the machine shows to what goes over the control socket.
 
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
 use super::types::{
     Broker, Count, Deed, Journey, Member, Node, Past, Pause, Progress, Reason, Receiver, Status, Step, Transfer, View,
 };
-use crate::machine::{self, BrokerState, GroupId, NodeName, PeerView, Row, Snapshot, Time, TransferView};
+use crate::machine::{self, BrokerState, GroupId, NodeName, PeerView, Row, Snapshot, Time, TransferView, escaped};
 
 /// Varlink's integers are signed, so what a peer claims beyond them is cut.
 fn int(value: u64) -> u64 {
@@ -25,13 +28,13 @@ pub(super) fn rank(mode: &str) -> u8 {
 
 impl Status {
     /// What the machine shows, as it is told to clients: this node's view alone. `now` is when the snapshot was
-    /// taken, in milliseconds since 1970-01-01 UTC.
-    pub fn new(snapshot: &Snapshot, group: &GroupId, now: u64) -> Self {
+    /// taken, by the clock that its moments are of.
+    pub fn new(snapshot: &Snapshot, group: &GroupId, file_dir: &Path, now: Time) -> Self {
         let node = Node {
             mode: snapshot.node.mode.to_string(),
             name: snapshot.node.name.to_string(),
             group: group.to_string(),
-            file_dir: String::new(),
+            file_dir: escaped(file_dir.as_os_str().as_bytes()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: moment(snapshot.started),
@@ -42,7 +45,7 @@ impl Status {
             version: node.version.clone(),
             host: snapshot.host.clone(),
             first_heard: node.started,
-            heard: int(now),
+            heard: moment(now),
             alive: true,
             paused: snapshot.paused.as_ref().map(Pause::from),
             free: snapshot.free.map(int),
@@ -52,7 +55,7 @@ impl Status {
         let mut members: Vec<_> = snapshot.peers.iter().map(Member::from).chain([own]).collect();
         members.sort_by(|a, b| rank(&a.mode).cmp(&rank(&b.mode)).then_with(|| a.name.cmp(&b.name)));
         Self {
-            now: int(now),
+            now: moment(now),
             node,
             broker: Broker::from(&snapshot.broker),
             view: View::alone(&snapshot.node),

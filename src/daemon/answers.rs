@@ -4,12 +4,16 @@
 use std::error::Error;
 use std::sync::Arc;
 
+use futures_util::future::join_all;
+use serde_json::Map;
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use crate::control::{PastFound, Query, Span};
+use crate::check::{self, Reading, Running};
+use crate::control::types::{Finding, GetStatus};
+use crate::control::{INTERFACE, PastFound, Query, Span};
 use crate::drivers::journal::{Journal, JournalError, Past, Sought};
-use crate::machine::{Deed, Handle};
+use crate::machine::{Deed, Found, Handle, Selection, Time};
 
 /// What was done about an order, and who waits to hear that it is journalled.
 pub(super) type Done = (oneshot::Sender<Vec<Deed>>, Vec<Deed>);
@@ -18,11 +22,13 @@ impl Daemon {
     /// Answers, or hands on. Whoever asked may have gone, and does not miss the answer then.
     pub(super) fn answer(&mut self, query: Query, done: &mut Vec<Done>) {
         match query {
-            Query::Snapshot { selection, reply } => drop(reply.send(self.machine.snapshot(&selection))),
+            Query::Snapshot { selection, reply } => {
+                drop(reply.send((self.machine.snapshot(&selection), self.clock.now())));
+            }
             Query::Find { text, reply } => {
                 let found = self.machine.find(&text);
                 let view = match &found {
-                    crate::machine::Found::One(handle) => self.machine.view(handle),
+                    Found::One(handle) => self.machine.view(handle),
                     _ => None,
                 };
                 drop(reply.send((found, view)));
@@ -56,10 +62,43 @@ impl Daemon {
                 }
             }
             Query::Reload { reply } => self.read_config(Some(reply)),
-            // Nobody examines yet: a dropped reply is a busy daemon's.
-            Query::Check { reply } => drop(reply),
+            Query::Check { reply } => self.examine(reply),
             Query::Ask { to, method, parameters, reply } => self.asks.ask(to, method, parameters, reply),
         }
+    }
+
+    /// Examines this node, with what only the running daemon knows.
+    fn examine(&mut self, reply: oneshot::Sender<Vec<Finding>>) {
+        let alive: Vec<_> =
+            self.machine.snapshot(&Selection::default()).peers.into_iter().filter(|peer| peer.alive).collect();
+        let clock = self.clock;
+        let asked: Vec<_> = alive
+            .iter()
+            .map(|peer| {
+                let (reply, answer) = oneshot::channel();
+                let parameters = Map::from_iter([("limit".to_owned(), 0.into()), ("here".to_owned(), true.into())]);
+                self.asks.ask(peer.node.clone(), format!("{INTERFACE}.GetStatus"), parameters, reply);
+                let (node, asked) = (peer.node.clone(), clock.now());
+                async move {
+                    let said = match answer.await {
+                        Ok(Ok(answer)) => match serde_json::from_value::<GetStatus>(answer) {
+                            Ok(told) => Ok((asked, Time::from_millis(told.status.now), clock.now())),
+                            Err(error) => Err(error.to_string()),
+                        },
+                        Ok(Err(failure)) => Err(failure.to_string()),
+                        Err(_) => Err("the question was dropped".to_owned()),
+                    };
+                    Reading { node, said }
+                }
+            })
+            .collect();
+        let running = Running {
+            centrals: alive.into_iter().filter_map(|peer| Some((peer.node, peer.spool?))).collect(),
+            ahead: clock.ahead(),
+            clocks: Box::pin(join_all(asked)),
+        };
+        let settings = self.settings.clone();
+        tokio::spawn(async move { drop(reply.send(check::examine(&settings, Some(running)).await)) });
     }
 
     fn ask_journal<T: Send + 'static, F>(

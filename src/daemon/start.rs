@@ -140,7 +140,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
         inputs,
     };
     let socket = control.path().to_owned();
-    let service = Service::new(settings.group.clone(), queries);
+    let service = Service::new(settings.group.clone(), settings.file_dir.clone(), queries);
     let serving = tokio::spawn(control.serve(service.clone()));
     tracing::info!(
         "synkler {VERSION} is {} of group {}, with {unfinished} unfinished transfers; directory {}, journal in {}, control socket {}",
