@@ -22,7 +22,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let reached = timeout(REACH_LIMIT, TcpStream::connect((settings.broker.host.as_str(), settings.broker.port))).await;
     let refused = match reached {
         Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Err(error)) => Some(plain(&error)),
         Err(_) => Some(format!("no answer within {} s", REACH_LIMIT.as_secs())),
     };
     if let Some(why) = refused {
@@ -41,6 +41,12 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
         }
     });
     findings
+}
+
+/// Without the system's number for it.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Where the settings lead.
