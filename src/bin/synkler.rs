@@ -22,7 +22,8 @@ const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments = DaemonArguments::parse();
-    let loaded = match config::load(arguments.config.as_deref(), &config::Environment::of_process()) {
+    let origin = daemon::Origin { explicit: arguments.config, environment: config::Environment::of_process() };
+    let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error.to_string());
@@ -41,13 +42,13 @@ fn main() -> ExitCode {
     if let Some(DaemonVerb::Check) = arguments.verb {
         return examine(&loaded);
     }
-    let _logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
+    let logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
     // A part that has died would keep its answer for ever; a process that has died is started again.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("bug: {panic}");
         std::process::abort();
     }));
-    match daemon::run(loaded.settings, &loaded.notices) {
+    match daemon::run(loaded, origin, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is_config() { BAD_CONFIG } else { 1 };

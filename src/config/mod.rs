@@ -7,6 +7,7 @@
 //!
 //! This is the only place that knows figment.
 
+mod changes;
 mod cleanup;
 mod environment;
 mod file;
@@ -21,6 +22,7 @@ mod validated;
 
 use std::path::{Path, PathBuf};
 
+pub use changes::{LIVE, differences};
 pub use cleanup::Cleanup;
 pub use environment::Environment;
 pub use keys::{KEYS, Key, Preset};

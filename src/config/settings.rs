@@ -19,6 +19,8 @@ pub struct Settings {
     pub file_dir: PathBuf,
     /// Where the words go.
     pub broker: Broker,
+    /// How long what is over stays in the journal.
+    pub history: Duration,
     /// Where the journal lies.
     pub state_dir: PathBuf,
     /// Where the control socket is to be, short enough for a socket address.
