@@ -74,8 +74,8 @@ fn word(settings: &Settings, probed: &Probed) -> Vec<Finding> {
     let broker = &settings.broker;
     let login = ok("login", format!("account {} may use vhost {}", broker.username, broker.vhost));
     let (own, sight) = &probed.own;
-    let queue = match (sight, &probed.publish) {
-        (Err(trouble), _) | (_, Some(Err(trouble))) => {
+    let queue = match (sight, &probed.rights) {
+        (_, Err(trouble)) | (Err(trouble), _) => {
             failed("queue", &trouble.text, cure(settings, trouble.kind, Some(own)))
         }
         (Ok(QueueSight::Missing), _) => skipped("queue", format!("{own} is not there yet: the first session makes it")),

@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
 use crate::control::types::Finding;
-use crate::machine::{Location, Node, Time, one_line};
+use crate::machine::{Location, Node, Time};
 
 mod broker;
 mod clock;
@@ -129,7 +129,13 @@ fn skipped(check: &str, text: impl AsRef<str>) -> Finding {
 }
 
 fn finding(check: &str, result: &str, text: &str, cure: Option<&str>) -> Finding {
-    Finding { check: check.to_owned(), result: result.to_owned(), text: one_line(text), cure: cure.map(one_line) }
+    Finding { check: check.to_owned(), result: result.to_owned(), text: line(text), cure: cure.map(line) }
+}
+
+/// One printable line. Longer than a reason: a command that is cut is no cure.
+fn line(text: &str) -> String {
+    const LIMIT: usize = 2000;
+    text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
 /// Runs what blocks on a thread of its own, and waits so long for it; nothing when it takes longer. The daemon's own
