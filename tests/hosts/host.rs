@@ -142,16 +142,23 @@ impl Host {
 
     /// Pulls the plug, and boots the host again.
     pub fn crash(&mut self) {
-        if let Some(nspawn) = &mut self.nspawn {
-            nspawn.kill().unwrap();
-        }
+        self.unplug();
         self.down();
         self.start();
     }
 
+    /// Everything on the host ends with its PID 1; killing the container's runner alone would leave it behind.
+    fn unplug(&mut self) {
+        if let Some(leader) = self.leader() {
+            drop(Command::new("kill").args(["-KILL", &leader.to_string()]).status());
+        } else if let Some(nspawn) = &mut self.nspawn {
+            drop(nspawn.kill());
+        }
+    }
+
     fn down(&mut self) {
         if let Some(mut nspawn) = self.nspawn.take() {
-            nspawn.wait().unwrap();
+            drop(nspawn.wait());
         }
     }
 
@@ -170,10 +177,8 @@ impl Drop for Host {
         if std::thread::panicking() {
             eprintln!("{}", self.story());
         }
-        if let Some(mut nspawn) = self.nspawn.take() {
-            drop(nspawn.kill());
-            drop(nspawn.wait());
-        }
+        self.unplug();
+        self.down();
         drop(Command::new("umount").args(["--lazy"]).arg(self.root()).status());
         drop(fs::remove_dir_all(&self.dir));
     }
