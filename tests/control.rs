@@ -76,7 +76,7 @@ fn assert_quick(path: &Path) {
     let quickest = (0..10)
         .map(|_| {
             let start = Instant::now();
-            assert_eq!(client.status(None).unwrap().node.name, "alpha");
+            assert_eq!(client.status(None, false).unwrap().node.name, "alpha");
             start.elapsed()
         })
         .min();
@@ -204,7 +204,7 @@ fn a_status_lists_as_many_transfers_as_asked_for() {
         assert_eq!(status["total"], 20_000);
         assert_eq!(status["counts"], json!([{ "stage": "announced", "count": 20_000 }]));
     }
-    assert_eq!(Client::connect(&daemon.path).unwrap().status(Some(3)).unwrap().transfers.len(), 3);
+    assert_eq!(Client::connect(&daemon.path).unwrap().status(Some(3), false).unwrap().transfers.len(), 3);
 }
 
 #[test]
@@ -363,13 +363,13 @@ fn the_client_beyond_the_limit_is_told_and_the_next_one_gets_in_again() {
         ("io.synkler.Control.TooManyClients".to_owned(), json!({ "limit": 64 }))
     );
     assert_eq!(late.reply(), None);
-    let refusal = Client::connect(&daemon.path).unwrap().status(None).unwrap_err();
+    let refusal = Client::connect(&daemon.path).unwrap().status(None, false).unwrap_err();
     assert_eq!(refusal.to_string(), "64 clients are connected already: try again");
 
     // The daemon learns of a client's end at about the time that the next one comes.
     clients.truncate(32);
     let until = Instant::now() + Duration::from_secs(30);
-    while Client::connect(&daemon.path).unwrap().status(None).is_err() {
+    while Client::connect(&daemon.path).unwrap().status(None, false).is_err() {
         assert!(Instant::now() < until);
     }
 }

@@ -15,7 +15,8 @@ use std::thread::{self, JoinHandle};
 
 use node::{Daemon, crowded, idle, status, troubled};
 use serde_json::Value;
-use synkler::control::{Limits, Look, Status, status_text};
+use synkler::control::types::Status;
+use synkler::control::{Limits, Look, status_text};
 use synkler::machine::Snapshot;
 
 fn synklerctl(socket: &Path, arguments: &[&str]) -> Command {
@@ -59,7 +60,7 @@ fn a_daemon_that_sends_control_characters_cannot_move_the_cursor() {
     let mut status = status(&troubled());
     let evil = "\x1b]0;title\x07\r\n\u{9b}2J".to_owned();
     for text in
-        [&mut status.node.name, &mut status.node.version, &mut status.peers[0].name, &mut status.counts[0].stage]
+        [&mut status.node.name, &mut status.node.version, &mut status.members[0].name, &mut status.counts[0].stage]
     {
         text.clone_from(&evil);
     }

@@ -44,11 +44,20 @@ pub(super) struct Link {
     _cutter: Cutter,
 }
 
-/// The node's own queue, what is said to all, and on central the queue that all centrals share.
+/// The node's own queue, what is said to all, questions and answers, and on central the queue that all centrals share.
 pub(super) struct Consumers {
     own: Consumer,
     all: Consumer,
+    now: Consumer,
     shared: Option<Consumer>,
+}
+
+/// What came in.
+pub(super) enum Incoming {
+    /// A word, or something that claims to be one.
+    Words(Delivery),
+    /// A question or an answer, likewise.
+    Talk(Delivery),
 }
 
 impl Link {
@@ -77,28 +86,30 @@ impl Link {
 
 impl Consumers {
     /// The next message of any of the queues; `None` when the broker has cancelled a consumer.
-    pub(super) async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
-        let Self { own, all, shared } = self;
+    pub(super) async fn next(&mut self) -> Option<lapin::Result<Incoming>> {
+        let Self { own, all, now, shared } = self;
         let shared = async {
             match shared {
                 Some(shared) => shared.next().await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let words = tokio::select! {
             delivery = own.next() => delivery,
             delivery = all.next() => delivery,
             delivery = shared => delivery,
-        }
+            talk = now.next() => return talk.map(|talk| talk.map(Incoming::Talk)),
+        };
+        words.map(|words| words.map(Incoming::Words))
     }
 }
 
-async fn close(connection: &Connection) {
+pub(super) async fn close(connection: &Connection) {
     // A connection that is broken already, or a broker that is gone, has nothing to be told.
     let _ = timeout(Duration::from_secs(1), connection.close(200, "OK".into())).await;
 }
 
-async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
+pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
     let seconds = u16::try_from(HEARTBEAT.as_secs()).unwrap_or(u16::MAX);
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
@@ -160,11 +171,12 @@ async fn consume(
     // Exclusive, so that a second node of the same name is refused.
     let own = start(&consuming, me, &names.own, true).await?;
     let all = start(&consuming, me, &names.all, true).await?;
+    let now = start(&consuming, me, &names.now, true).await?;
     let shared = match me.mode {
         Mode::Central => Some(start(&consuming, me, &names.shared, false).await?),
         Mode::Upload | Mode::Download => None,
     };
-    Ok((publishing, Consumers { own, all, shared }))
+    Ok((publishing, Consumers { own, all, now, shared }))
 }
 
 async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Result<Consumer, Fault> {
@@ -176,7 +188,7 @@ async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Re
 /// Cuts the TCP connection when the link is given up. lapin's IO thread would otherwise wait on a silent peer
 /// for ever, and every further attempt would add another one.
 #[derive(Default)]
-struct Cutter(Arc<Mutex<Cut>>);
+pub(super) struct Cutter(Arc<Mutex<Cut>>);
 
 #[derive(Default)]
 struct Cut {
