@@ -326,6 +326,11 @@ impl<K: Ord + Clone> Turnstile<K> {
         self.waiting.remove(key);
     }
 
+    /// Whether nobody is inside or in line.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inside.is_empty() && self.waiting.is_empty()
+    }
+
     pub(super) fn is_inside(&self, key: &K) -> bool {
         self.inside.contains(key)
     }
