@@ -99,6 +99,8 @@ async fn offer_all(bed: &Bed) {
                 broker.publish(Address::All, Words::Hello(Box::new(hello)));
             }
             BrokerEvent::Disconnected(why) => panic!("the broker: {why}"),
+            // Nobody waits for an answer longer than a second.
+            BrokerEvent::Asked { .. } | BrokerEvent::Answered { .. } | BrokerEvent::Unheard { .. } => {}
             BrokerEvent::Delivery { words, tag, .. } => {
                 broker.acknowledge(vec![tag]);
                 if let Words::Waiting(waits) = words {
