@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{Fingerprint, ItemName, JournalId, Kind, Node, NodeName, PlaceId, Reason, Time, TransferId};
 
 /// The most entries one message carries.
-pub const ENTRY_LIMIT: usize = 100;
+pub const ENTRY_LIMIT: usize = 500;
 
 /// Who a message is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
