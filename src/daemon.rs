@@ -3,8 +3,9 @@
 //! One round: take every input that is ready (bounded), feed them to the machine one by one, commit all its
 //! records in one transaction, acknowledge the messages that led to them, then carry out the other effects in
 //! order. So one fsync serves many items, a message is acknowledged only when it is journalled, and no effect
-//! runs before the state that justifies it is on disk. The loop never waits for a driver: what is handed to
-//! one is bounded by the machine, and answers come back as inputs.
+//! runs before the state that justifies it is on disk. Between two rounds the loop rests for a moment, so that more
+//! goes into one. The loop never waits for a driver: what is handed to one is bounded by the machine, and answers
+//! come back as inputs.
 
 mod drivers;
 mod start;
@@ -27,6 +28,9 @@ use crate::machine::{Effect, Input, Level, Machine, Note, Record, Selection, Tim
 use drivers::Drivers;
 pub use start::{StartError, run};
 
+/// After a round the loop rests as long as the round took, but not longer than this: work that comes in drops then
+/// shares transactions and messages, and half of the time at most goes into rounds.
+const REST_LIMIT: Duration = Duration::from_millis(10);
 /// The most inputs of one kind in a round, so that timers and clients get their turn.
 const ROUND: usize = 512;
 /// STATUS= is renewed at most this often.
@@ -97,6 +101,7 @@ impl Daemon {
         let mut feed_at = Instant::now();
         let mut prune_at = Instant::now() + PRUNE_EVERY;
         let mut tags = Vec::new();
+        let mut rested = Instant::now();
         self.round(&mut tags, Vec::new()).await?;
         loop {
             let mut wake = self.deadline();
@@ -136,6 +141,7 @@ impl Daemon {
                 Event::Input(input) => inputs.push(input),
                 Event::Word(word) => Self::take_word(word, &mut inputs, &mut tags),
             }
+            sleep_until(rested).await;
             while inputs.len() < ROUND
                 && let Ok(input) = self.inputs.try_recv()
             {
@@ -146,7 +152,9 @@ impl Daemon {
             {
                 Self::take_word(word, &mut inputs, &mut tags);
             }
+            let began = Instant::now();
             self.round(&mut tags, inputs).await?;
+            rested = Instant::now() + began.elapsed().min(REST_LIMIT);
             if Instant::now() >= prune_at {
                 prune_at = Instant::now() + PRUNE_EVERY;
                 self.prune().await;
