@@ -63,9 +63,10 @@ fn every_module_knows_only_whom_it_may() {
             "config" => &["machine", "config"],
             "control" => &["machine", "control"],
             "drivers" => &["machine", "wire", "drivers"],
-            "daemon" => &["machine", "wire", "config", "control", "drivers", "daemon"],
+            "daemon" => &["machine", "wire", "check", "config", "control", "drivers", "daemon"],
             "cli" => &["control", "cli"],
-            "bin" => &["cli", "config", "control", "daemon", "drivers", "machine"],
+            "check" => &["machine", "config", "control", "drivers", "check"],
+            "bin" => &["check", "cli", "config", "control", "daemon", "drivers", "machine"],
             _ => &[],
         }
     };

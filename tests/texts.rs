@@ -104,7 +104,9 @@ fn poisoned<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T, evil: 
 
 #[test]
 fn whatever_a_daemon_sends_cannot_move_the_cursor_or_break_a_layout() {
-    for evil in ["\x1b]0;title\x07\r\n\u{9b}2J\u{202e}\u{2066}", "", &"漢".repeat(3000), &"\u{301}".repeat(300), "a b\t"] {
+    for evil in
+        ["\x1b]0;title\x07\r\n\u{9b}2J\u{202e}\u{2066}", "", &"漢".repeat(3000), &"\u{301}".repeat(300), "a b\t"]
+    {
         for width in [0, 1, 39, 60, 79, 100, 139, 1000] {
             for colour in [false, true] {
                 let look = Look { width, colour };

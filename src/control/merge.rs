@@ -13,11 +13,6 @@ use crate::machine::{Cause, upload};
 /// What each transfer is on the other nodes, by its id.
 type Words<'a> = BTreeMap<&'a str, Vec<&'a Transfer>>;
 
-/// The node that a status is of: mode and name.
-pub(super) fn node_of(status: &Status) -> String {
-    format!("{} {}", status.node.mode, status.node.name)
-}
-
 /// The ids of what the others list and `own` does not: central has to look these up before it merges.
 pub(super) fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = &'a [Transfer]>) -> BTreeSet<String> {
     let listed: BTreeSet<_> = own.iter().filter_map(|transfer| transfer.id.as_deref()).collect();
@@ -50,8 +45,12 @@ pub(super) fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status],
                 transfers.push(transfer.clone());
             }
         }
-        let heard = other.members.iter().find(|member| (&member.mode, &member.name) == (&other.node.mode, &other.node.name));
-        let known = merged.members.iter_mut().find(|member| (&member.mode, &member.name) == (&other.node.mode, &other.node.name));
+        let heard =
+            other.members.iter().find(|member| (&member.mode, &member.name) == (&other.node.mode, &other.node.name));
+        let known = merged
+            .members
+            .iter_mut()
+            .find(|member| (&member.mode, &member.name) == (&other.node.mode, &other.node.name));
         if let (Some(heard), Some(known)) = (heard, known) {
             known.version.clone_from(&heard.version);
             known.host.clone_from(&heard.host);
@@ -202,4 +201,190 @@ pub(super) fn told_by_all(mut transfer: Transfer, words: &[&Transfer]) -> Transf
 
 fn cause(transfer: &Transfer) -> Option<Cause> {
     transfer.reason.code.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::samples::{progress, seen, status, transfer};
+    use super::super::types::{Receiver, View};
+    use super::*;
+
+    const HUB: &str = "central hub";
+    const ALPHA: &str = "upload alpha";
+    const DELTA: &str = "download delta";
+    const ECHO: &str = "download echo";
+
+    fn receivers(names: &[(&str, Option<u64>)]) -> Vec<Receiver> {
+        names.iter().map(|(name, received)| Receiver { name: (*name).to_owned(), received: *received }).collect()
+    }
+
+    fn held(number: u8) -> Transfer {
+        let receivers = receivers(&[("delta", None), ("echo", Some(7))]);
+        Transfer { receivers, ..seen(HUB, "receipts", transfer(number, "held")) }
+    }
+
+    #[test]
+    fn whoever_has_it_in_hand_says_more() {
+        let granted = || seen(HUB, "running", transfer(1, "granted"));
+        let cases = [
+            (granted(), vec![seen(ALPHA, "queued", transfer(1, "granted"))], "upload alpha: in line to be sent"),
+            (granted(), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "rsync is at work"),
+            (granted(), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "rsync is at work"),
+            (granted(), vec![], "rsync is at work"),
+            (held(1), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "download delta: rsync failed"),
+            // Its receipt is here.
+            (held(1), vec![seen(ECHO, "cleanup", transfer(1, "delivered"))], "waiting for receipts"),
+            (held(1), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "waiting for receipts"),
+            (
+                held(1),
+                vec![seen(DELTA, "hashing", transfer(1, "verifying")), seen(ECHO, "queued", transfer(1, "wanted"))],
+                "download delta: its digest is being computed",
+            ),
+            (
+                seen(HUB, "queued", transfer(1, "waiting")),
+                vec![seen(ALPHA, "paused", transfer(1, "announced"))],
+                "upload alpha: paused by an operator",
+            ),
+            (
+                seen(HUB, "space", transfer(1, "waiting")),
+                vec![seen(ALPHA, "paused", transfer(1, "announced"))],
+                "not enough free space",
+            ),
+            (
+                seen(HUB, "hashing", transfer(1, "granted")),
+                vec![seen(ALPHA, "acknowledgement", transfer(1, "sent"))],
+                "its digest is being computed",
+            ),
+        ];
+        for (central, words, text) in cases {
+            let told = told_by_all(central.clone(), &words.iter().collect::<Vec<_>>());
+            assert_eq!(told.reason.text, text);
+            assert_eq!((&told.stage, &told.node), (&central.stage, &central.node));
+        }
+        let failing = Transfer { attempts: 3, next: Some(9), ..seen(ALPHA, "transport", transfer(1, "granted")) };
+        let running = Transfer { progress: progress(DELTA), ..seen(DELTA, "running", transfer(1, "pulling")) };
+        let told = told_by_all(granted(), &[&failing]);
+        assert_eq!((told.attempts, told.next, told.reason.code.as_str()), (3, Some(9), "transport"));
+        let told = told_by_all(held(1), &[&failing, &running]);
+        assert_eq!((told.progress, told.reason.code.as_str()), (progress(DELTA), "running"));
+    }
+
+    #[test]
+    fn the_merged_status_holds_everything_once() {
+        let own = status(HUB, vec![seen(HUB, "running", transfer(1, "granted")), held(2)]);
+        let upload = status(
+            ALPHA,
+            vec![
+                Transfer { progress: progress(ALPHA), ..seen(ALPHA, "running", transfer(1, "sending")) },
+                seen(ALPHA, "receipts", transfer(2, "received")),
+                seen(ALPHA, "central", transfer(3, "announced")),
+                Transfer { id: None, ..seen(ALPHA, "settling", transfer(4, "settling")) },
+                // Known to central, which does not list it: it was looked up.
+                Transfer { attempts: 2, ..seen(ALPHA, "transport", transfer(5, "granted")) },
+                // As good as over: central has finished it.
+                seen(ALPHA, "acknowledgement", transfer(6, "freed")),
+            ],
+        );
+        let mut download = status(DELTA, vec![seen(DELTA, "queued", transfer(2, "wanted"))]);
+        download.members[0].doing = "fetching 1".to_owned();
+        let mut own = own;
+        own.members.extend(download.members.iter().cloned().map(|member| super::super::types::Member {
+            doing: String::new(),
+            heard: 77,
+            ..member
+        }));
+        own.counts =
+            vec![Count { stage: "granted".to_owned(), count: 2 }, Count { stage: "held".to_owned(), count: 1 }];
+        let others = [upload, download];
+        let missing = unlisted(&own.transfers, others.iter().map(|other| other.transfers.as_slice()));
+        assert_eq!(missing.len(), 3);
+        let looked_up = vec![seen(HUB, "running", transfer(5, "granted"))];
+        let merged = statuses(own, looked_up, &others, 100);
+
+        let listed: Vec<_> = merged
+            .transfers
+            .iter()
+            .map(|transfer| (transfer.item.as_str(), transfer.node.as_str(), transfer.stage.as_str()))
+            .collect();
+        assert_eq!(
+            listed,
+            [
+                ("item 5", HUB, "granted"),
+                ("item 1", HUB, "granted"),
+                ("item 2", HUB, "held"),
+                ("item 3", ALPHA, "announced"),
+                ("item 4", ALPHA, "settling"),
+            ]
+        );
+        assert_eq!(merged.transfers[1].progress, progress(ALPHA));
+        assert_eq!(merged.transfers[0].reason.text, "upload alpha: rsync failed");
+        let counts: Vec<_> = merged.counts.iter().map(|count| (count.stage.as_str(), count.count)).collect();
+        assert_eq!(counts, [("granted", 2), ("held", 1), ("settling", 1), ("announced", 1)]);
+        assert_eq!(merged.total, 5);
+        let member = merged.members.iter().find(|member| member.name == "delta").unwrap();
+        assert_eq!((member.doing.as_str(), member.heard), ("fetching 1", 77));
+    }
+
+    fn page(transfers: Vec<Transfer>, total: u64, more: bool) -> List {
+        let view = View { whole: true, from: HUB.to_owned(), why: None, silent: Vec::new() };
+        List { view, transfers, total, more }
+    }
+
+    fn items(list: &List) -> Vec<&str> {
+        list.transfers.iter().map(|transfer| transfer.item.as_str()).collect()
+    }
+
+    #[test]
+    fn pages_reach_as_far_as_all_of_them_do() {
+        let wanted = Wanted { stage: None, failed: false, limit: 3 };
+        let central = |numbers: &[u8]| numbers.iter().map(|n| seen(HUB, "queued", transfer(*n, "waiting"))).collect();
+        let settling = Transfer { id: None, ..seen(ALPHA, "settling", transfer(9, "settling")) };
+        let announced = |n| seen(ALPHA, "central", transfer(n, "announced"));
+        let alpha = status(ALPHA, vec![settling.clone()]);
+
+        // Central has more, so nothing beyond its page may be shown; 5 is not known to it.
+        let first = lists(
+            page(central(&[1, 2, 3]), 4, true),
+            vec![],
+            &[(alpha.clone(), page(vec![announced(5), settling.clone()], 2, false))],
+            wanted,
+        );
+        assert_eq!((items(&first), first.more, first.total), (vec!["item 1", "item 2", "item 3"], true, 6));
+        let next = lists(
+            page(central(&[4]), 4, false),
+            vec![],
+            &[(alpha.clone(), page(vec![announced(5), settling.clone()], 2, false))],
+            wanted,
+        );
+        assert_eq!((items(&next), next.more), (vec!["item 4", "item 5", "item 9"], false));
+        // The upload's page ends before central's.
+        let short = lists(
+            page(central(&[1, 4]), 2, false),
+            vec![],
+            &[(alpha, page(vec![announced(2), announced(3)], 9, true))],
+            wanted,
+        );
+        assert_eq!((items(&short), short.more), (vec!["item 1", "item 2", "item 3"], true));
+    }
+
+    #[test]
+    fn what_fails_elsewhere_fails_in_the_group() {
+        let wanted = Wanted { stage: None, failed: true, limit: 10 };
+        let failing =
+            |node, number, stage| Transfer { attempts: 1, ..seen(node, "transport", transfer(number, stage)) };
+        let looked_up = || vec![seen(HUB, "running", transfer(1, "granted")), held(2)];
+        let others = || {
+            let upload = status(ALPHA, vec![]);
+            let download = status(DELTA, vec![]);
+            [
+                (upload, page(vec![failing(ALPHA, 1, "granted")], 1, false)),
+                (download, page(vec![failing(DELTA, 2, "wanted")], 1, false)),
+            ]
+        };
+        let list = lists(page(vec![], 0, false), looked_up(), &others(), wanted);
+        assert_eq!((items(&list), list.total), (vec!["item 1", "item 2"], 2));
+        assert!(list.transfers.iter().all(|transfer| transfer.node == HUB && transfer.attempts == 1));
+        let list = lists(page(vec![], 0, false), looked_up(), &others(), Wanted { stage: Some("held"), ..wanted });
+        assert_eq!(items(&list), ["item 2"]);
+    }
 }

@@ -27,12 +27,7 @@ pub(super) enum NoReceipt {
 
 /// The lines for an item, with a line feed after each. `manifest` is needed for directories: the text as the drivers
 /// write it, one entry a line.
-pub(super) fn lines(
-    name: &ItemName,
-    kind: Kind,
-    digest: Digest,
-    manifest: Option<&str>,
-) -> Result<Vec<u8>, NoReceipt> {
+pub(super) fn lines(name: &ItemName, kind: Kind, digest: Digest, manifest: Option<&str>) -> Result<Vec<u8>, NoReceipt> {
     let mut lines = Vec::new();
     match kind {
         Kind::File => push(&mut lines, &digest.to_string(), name.as_bytes(), b""),

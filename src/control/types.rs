@@ -419,4 +419,6 @@ pub struct PastFilter {
     pub limit: Option<u64>,
     /// Over before that moment.
     pub before: Option<u64>,
+    /// With `before`: also over just then, with a smaller id than this.
+    pub behind: Option<String>,
 }

@@ -74,7 +74,11 @@ fn members() -> Vec<Member> {
         member("upload", "alpha", 3, "2 of 4104 transfers at work, 12 MB/s"),
         Member { free: None, clock_ahead: None, ..member("upload", LONG, 59, "idle") },
         Member { paused: Some(pause(4000, "root", "central hub")), ..member("central", "hub", 0, "1 transfer held") },
-        Member { clock_ahead: Some(-612_000), version: text("1.1.0"), ..member("download", "eta", 31, "1 transfer at work") },
+        Member {
+            clock_ahead: Some(-612_000),
+            version: text("1.1.0"),
+            ..member("download", "eta", 31, "1 transfer at work")
+        },
         member("download", "zeta", 400, "idle"),
     ]
 }
@@ -171,7 +175,12 @@ fn transfers() -> Vec<Transfer> {
             receivers: receivers(true),
             next: Some(NOW + 1_600_000),
             since: ago(200),
-            ..transfer(6, "latin-1: caf\\xe9 \\xff\\xfe", "released", reason("keeping", "kept for keep_minutes after the last receipt"))
+            ..transfer(
+                6,
+                "latin-1: caf\\xe9 \\xff\\xfe",
+                "released",
+                reason("keeping", "kept for keep_minutes after the last receipt"),
+            )
         },
         Transfer {
             paused: Some(pause(300, "alice", "upload alpha")),
@@ -181,14 +190,24 @@ fn transfers() -> Vec<Transfer> {
             size: 0,
             since: ago(90_000),
             upload: text(LONG),
-            ..transfer(7, &"x".repeat(255), "waiting", reason("space", "not enough free space: 1.2 GB are needed, 300 MB are left"))
+            ..transfer(
+                7,
+                &"x".repeat(255),
+                "waiting",
+                reason("space", "not enough free space: 1.2 GB are needed, 300 MB are left"),
+            )
         },
         Transfer {
             id: None,
             md5: None,
             kind: None,
             entries: None,
-            ..transfer(8, "back\\\\slash and \"quotes\" and 'more'", "settling", reason("settling", "waiting until it stays the same for settle_seconds"))
+            ..transfer(
+                8,
+                "back\\\\slash and \"quotes\" and 'more'",
+                "settling",
+                reason("settling", "waiting until it stays the same for settle_seconds"),
+            )
         },
     ]
 }
@@ -259,7 +278,12 @@ pub(crate) fn cut_off() -> Status {
 /// An upload with so many transfers in line, the first few of which are told.
 pub(crate) fn crowded(count: u64, told: u64) -> Status {
     let waiting = |number| {
-        transfer(number, &format!("file {number:05}.dat"), "announced", reason("central", "waiting for central to answer"))
+        transfer(
+            number,
+            &format!("file {number:05}.dat"),
+            "announced",
+            reason("central", "waiting for central to answer"),
+        )
     };
     Status {
         total: count,
@@ -340,7 +364,12 @@ pub(crate) fn journey() -> GetTransfer {
         attempts: 3,
         next: Some(NOW + 95_000),
         receivers: receivers(false),
-        ..transfer(12, "evil\u{202e}run\r-42", "held", reason("mismatch", "download eta: the copy that arrived is not what was announced"))
+        ..transfer(
+            12,
+            "evil\u{202e}run\r-42",
+            "held",
+            reason("mismatch", "download eta: the copy that arrived is not what was announced"),
+        )
     };
     GetTransfer { view: incomplete("upload alpha"), journey: Journey { transfer, steps } }
 }
@@ -348,11 +377,8 @@ pub(crate) fn journey() -> GetTransfer {
 /// An item that is no transfer yet.
 pub(crate) fn unsettled() -> GetTransfer {
     let transfer = Transfer { node: text("upload alpha"), ..transfers().remove(8) };
-    let step = Step {
-        reason: Some(transfer.reason.clone()),
-        next: Some(NOW + 4000),
-        ..step("upload alpha", "settling")
-    };
+    let step =
+        Step { reason: Some(transfer.reason.clone()), next: Some(NOW + 4000), ..step("upload alpha", "settling") };
     GetTransfer { view: whole(), journey: Journey { transfer, steps: vec![step] } }
 }
 
@@ -399,7 +425,12 @@ pub(crate) fn orders() -> Orders {
         deeds: vec![
             deed("upload alpha", Some("results.tar"), true, "tried again now"),
             deed("central hub", Some("results.tar"), false, "nothing of it waits here"),
-            deed("upload alpha", Some("evil\u{1b}[2J\u{202e}.txt"), false, "every receiver has got it already, so that it cannot be given up any more: its source is about to be freed"),
+            deed(
+                "upload alpha",
+                Some("evil\u{1b}[2J\u{202e}.txt"),
+                false,
+                "every receiver has got it already, so that it cannot be given up any more: its source is about to be freed",
+            ),
         ],
         silent: vec![text("download zeta")],
     }
@@ -418,7 +449,9 @@ pub(crate) fn findings() -> Vec<Finding> {
             "broker",
             "failed",
             "the broker at mq.example.com:5672 refused the login of \"guest\"\x1b[2J",
-            Some("check username and password in /etc/synkler.conf; on the broker's host: rabbitmqctl authenticate_user guest PASSWORD"),
+            Some(
+                "check username and password in /etc/synkler.conf; on the broker's host: rabbitmqctl authenticate_user guest PASSWORD",
+            ),
         ),
         finding("policy", "skipped", "the broker has to be reached first", None),
         finding("clock", "warning", "10min ahead of central hub", Some("set it by NTP: timedatectl set-ntp true")),

@@ -6,6 +6,7 @@ use lapin::protocol::AMQPError;
 use crate::machine::Node;
 
 const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
@@ -37,6 +38,8 @@ pub(super) enum Fault {
     Silent { asked: &'static str, seconds: u64 },
     #[error("nothing can be heard from queue {0}: it has lost its leader, and is made anew when that lasts")]
     Unserved(String),
+    #[error("the broker does not have it: {0}")]
+    Missing(String),
     #[error("the broker has failed: {0}")]
     Internal(String),
     #[error("the connection is lost: {0}")]
@@ -82,6 +85,7 @@ impl Fault {
                 RESOURCE_LOCKED => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED if error.get_message().as_str().contains("exclusive use") => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED => Self::Denied(text(error)),
+                NOT_FOUND => Self::Missing(text(error)),
                 PRECONDITION_FAILED => Self::Conflict(text(error)),
                 INTERNAL_ERROR => Self::Internal(text(error)),
                 _ => Self::Lost(text(error)),

@@ -29,12 +29,14 @@ mod fault;
 mod line;
 mod link;
 mod outbox;
+mod probe;
 mod receive;
 mod session;
 mod supervisor;
 mod topology;
 
 pub use line::{Line, Unsaid};
+pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
 
 /// The most deliveries of one queue that wait for their acknowledgement.
 pub const PREFETCH: u16 = 64;
