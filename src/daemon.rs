@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
 use crate::config::Settings;
@@ -68,6 +68,8 @@ struct Daemon {
     drivers: Drivers,
     service: Service,
     asks: Asks,
+    /// One examination at a time.
+    examining: Arc<Semaphore>,
     reads: mpsc::Sender<reload::Read>,
     inputs: mpsc::Receiver<Input>,
     words: mpsc::Receiver<BrokerEvent>,

@@ -22,7 +22,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let reached = timeout(REACH_LIMIT, TcpStream::connect((settings.broker.host.as_str(), settings.broker.port))).await;
     let refused = match reached {
         Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(error.to_string()),
+        Ok(Err(error)) => Some(plain(&error)),
         Err(_) => Some(format!("no answer within {} s", REACH_LIMIT.as_secs())),
     };
     if let Some(why) = refused {
@@ -41,6 +41,12 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
         }
     });
     findings
+}
+
+/// Without the system's number for it.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
 }
 
 /// Where the settings lead.
@@ -68,8 +74,8 @@ fn word(settings: &Settings, probed: &Probed) -> Vec<Finding> {
     let broker = &settings.broker;
     let login = ok("login", format!("account {} may use vhost {}", broker.username, broker.vhost));
     let (own, sight) = &probed.own;
-    let queue = match (sight, &probed.publish) {
-        (Err(trouble), _) | (_, Some(Err(trouble))) => {
+    let queue = match (sight, &probed.rights) {
+        (_, Err(trouble)) | (Err(trouble), _) => {
             failed("queue", &trouble.text, cure(settings, trouble.kind, Some(own)))
         }
         (Ok(QueueSight::Missing), _) => skipped("queue", format!("{own} is not there yet: the first session makes it")),

@@ -24,12 +24,19 @@ pub struct Reading {
     pub said: Result<(Time, Time, Time), String>,
 }
 
-/// How far one clock is ahead of this one's, in milliseconds, at the least: half the way there and back is allowed for.
-fn ahead((asked, theirs, heard): (Time, Time, Time)) -> i64 {
+/// One clock beside this host's, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Distance {
+    /// How far it is ahead, most likely.
+    ahead: i64,
+    /// How far apart they are at the least: half the way there and back is allowed for.
+    sure: u64,
+}
+
+fn distance((asked, theirs, heard): (Time, Time, Time)) -> Distance {
     let way = between(asked, heard).max(0);
-    let distance = between(asked, theirs).saturating_sub(way / 2);
-    let sure = distance.unsigned_abs().saturating_sub(way.unsigned_abs().div_ceil(2));
-    i64::try_from(sure).unwrap_or(i64::MAX).saturating_mul(distance.signum())
+    let ahead = between(asked, theirs).saturating_sub(way / 2);
+    Distance { ahead, sure: ahead.unsigned_abs().saturating_sub(way.unsigned_abs().div_ceil(2)) }
 }
 
 pub(super) async fn examine(
@@ -55,14 +62,14 @@ fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
     }
     let known: Vec<_> = readings
         .iter()
-        .filter_map(|Reading { node, said }| said.as_ref().ok().map(|said| (node, ahead(*said))))
+        .filter_map(|Reading { node, said }| said.as_ref().ok().map(|said| (node, distance(*said))))
         .collect();
     let silent = || {
         let mut names =
             readings.iter().filter_map(|Reading { node, said }| said.as_ref().err().map(|_| node.to_string()));
         names.next().map(|first| names.fold(format!("; not told by {first}"), |all, name| format!("{all}, {name}")))
     };
-    let Some(farthest) = known.iter().map(|(_, ahead)| ahead.unsigned_abs()).max() else {
+    let Some(farthest) = known.iter().map(|(_, distance)| distance.sure).max() else {
         let why = if readings.is_empty() { "no other node is alive" } else { "no other node has told the time" };
         return skipped(CHECK, why);
     };
@@ -70,13 +77,15 @@ fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
         let text = format!("{} other nodes agree within {} ms", known.len(), farthest.max(1));
         return ok(CHECK, text + &silent().unwrap_or_default());
     }
-    let off: Vec<_> = known.iter().filter(|(_, ahead)| ahead.unsigned_abs() >= NOTABLE).collect();
-    let clocks = off.iter().map(|(node, ahead)| format!("the clock of {node} is {} this one's", apart(*ahead)));
+    let off: Vec<_> = known.iter().filter(|(_, distance)| distance.sure >= NOTABLE).collect();
+    let clocks =
+        off.iter().map(|(node, Distance { ahead, .. })| format!("the clock of {node} is {} this one's", apart(*ahead)));
     let text = clocks.collect::<Vec<_>>().join("; ") + &silent().unwrap_or_default();
     let mend = "timedatectl set-ntp true, then systemctl restart synkler";
     let all = known.len() > 1 && off.len() == known.len() && {
-        let (least, most) =
-            known.iter().fold((i64::MAX, i64::MIN), |(least, most), (_, ahead)| (least.min(*ahead), most.max(*ahead)));
+        let (least, most) = known.iter().fold((i64::MAX, i64::MIN), |(least, most), (_, Distance { ahead, .. })| {
+            (least.min(*ahead), most.max(*ahead))
+        });
         most.abs_diff(least) < NOTABLE
     };
     let cure = if all {
@@ -88,7 +97,7 @@ fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
 }
 
 fn apart(ahead: i64) -> String {
-    let seconds = ahead.unsigned_abs() / 1000;
+    let seconds = ahead.unsigned_abs().saturating_add(500) / 1000;
     let way = if ahead < 0 { "behind" } else { "ahead of" };
     match seconds {
         0..120 => format!("{seconds} s {way}"),
@@ -111,13 +120,16 @@ mod tests {
     #[test]
     fn half_the_way_is_allowed_for() {
         let moment = Time::from_millis;
-        let ahead = |asked, theirs, heard| ahead((moment(asked), moment(theirs), moment(heard)));
-        assert_eq!(ahead(1_000_000, 1_000_050, 1_000_100), 0);
-        assert_eq!(ahead(1_000_000, 1_000_000, 1_000_100), 0);
-        assert_eq!(ahead(1_000_000, 1_600_000, 1_000_000), 600_000);
-        assert_eq!(ahead(1_000_000, 400_000, 1_000_000), -600_000);
-        assert_eq!(ahead(1_000_000, 1_003_000, 1_004_000), 0, "it may all be the way");
-        assert_eq!(ahead(1_000_000, 1_600_000, 1_001_000), 599_000);
+        let told = |asked, theirs, heard| {
+            let Distance { ahead, sure } = distance((moment(asked), moment(theirs), moment(heard)));
+            (ahead, sure)
+        };
+        assert_eq!(told(1_000_000, 1_000_050, 1_000_100), (0, 0));
+        assert_eq!(told(1_000_000, 1_000_000, 1_000_100), (-50, 0));
+        assert_eq!(told(1_000_000, 1_600_000, 1_000_000), (600_000, 600_000));
+        assert_eq!(told(1_000_000, 400_000, 1_000_000), (-600_000, 600_000));
+        assert_eq!(told(1_000_000, 1_003_000, 1_004_000), (1000, 0), "it may all be the way");
+        assert_eq!(told(1_000_000, 1_600_000, 1_001_000), (599_500, 599_000));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
 use super::{failed, ok, quoted, warning};
-use crate::config::{ConfigError, Loaded, Settings};
+use crate::config::{ConfigError, LIVE, Loaded, Settings, differences};
 use crate::control::types::Finding;
 
 const CHECK: &str = "config";
@@ -32,9 +32,15 @@ fn word(loaded: &Loaded, in_force: Option<&Settings>, open: Option<&Path>) -> Fi
         Some(path) => path.display().to_string(),
         None => "environment".to_owned(),
     };
-    if in_force.is_some_and(|settings| *settings != loaded.settings) {
-        let text = format!("{source} has changed: the daemon does not work from all of it yet");
-        return warning(CHECK, text, "synklerctl reload, and where that says so: systemctl restart synkler");
+    let changed = in_force.map(|settings| differences(settings, &loaded.settings)).unwrap_or_default();
+    if !changed.is_empty() {
+        let cure = if changed.iter().all(|key| LIVE.contains(key)) {
+            "synklerctl reload"
+        } else {
+            "systemctl restart synkler"
+        };
+        let text = format!("{source}: the daemon does not work from what it says now about {}", changed.join(", "));
+        return warning(CHECK, text, cure);
     }
     if let Some(path) = open.filter(|_| loaded.sets_password()) {
         let path = quoted(path);

@@ -3,6 +3,7 @@
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
+use futures_util::future::join_all;
 use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
@@ -29,16 +30,14 @@ enum Need {
 /// One finding a directory, and one about the account where that is not the one that the service runs as.
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if let Some(finding) = user(&settings.state_dir) {
-        findings.push(finding);
-    }
-    for (check, path, need) in directories(settings) {
-        let tried = path.clone();
-        findings.push(match blocking(LOCAL_LIMIT, move || try_out(&tried, need)).await {
-            Some(tried) => word(check, &path, need, tried),
-            None => stuck(check, &path.display().to_string(), LOCAL_LIMIT),
-        });
-    }
+    let state_dir = settings.state_dir.clone();
+    findings.extend(blocking(LOCAL_LIMIT, move || user(&state_dir)).await.flatten());
+    let tries = directories(settings).into_iter().map(|(check, path, need)| async move {
+        let shown = path.display().to_string();
+        let tried = blocking(LOCAL_LIMIT, move || word(check, &path, need, try_out(&path, need))).await;
+        tried.unwrap_or_else(|| stuck(check, &shown, LOCAL_LIMIT))
+    });
+    findings.extend(join_all(tries).await);
     findings
 }
 

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
 use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 
 use super::{LOCAL_LIMIT, blocking, failed, ok, skipped, stuck, warning};
@@ -34,17 +35,17 @@ struct Kind {
 /// Findings `filesystem` for `file_dir` and `state-fs` for `state_dir`.
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let mode = settings.mode();
-    let mut findings = Vec::new();
-    for (check, dir, state) in [("filesystem", &settings.file_dir, false), ("state-fs", &settings.state_dir, true)] {
+    let dirs = [("filesystem", &settings.file_dir, false), ("state-fs", &settings.state_dir, true)];
+    let looks = dirs.map(|(check, dir, state)| async move {
         let at = dir.clone();
-        findings.push(match blocking(LOCAL_LIMIT, move || look(&at)).await {
+        match blocking(LOCAL_LIMIT, move || look(&at)).await {
             Some(Some(kind)) if state => word_state(check, kind),
             Some(Some(kind)) => word(check, kind, mode, &dir.display().to_string()),
             Some(None) => skipped(check, format!("{} has to be mended first", dir.display())),
             None => stuck(check, &dir.display().to_string(), LOCAL_LIMIT),
-        });
-    }
-    findings
+        }
+    });
+    join_all(looks).await
 }
 
 /// That of the nearest directory there is.

@@ -8,12 +8,12 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::Duration;
 
-use tokio::task::spawn_blocking;
-use tokio::time::timeout;
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
 
 use crate::config::Settings;
 use crate::control::types::Finding;
-use crate::machine::{Location, Node, Time, one_line};
+use crate::machine::{Location, Node, Time};
 
 mod broker;
 mod clock;
@@ -34,10 +34,10 @@ pub use config::{bad_config, config};
 const LOCAL_LIMIT: Duration = Duration::from_secs(10);
 /// How long the look at the broker may take, once it is reached.
 const BROKER_LIMIT: Duration = Duration::from_secs(20);
-/// How long rsync may take to reach central.
-const SSH_LIMIT: Duration = Duration::from_secs(25);
+/// When rsync has to have reached central, counted from the beginning.
+const SSH_LIMIT: Duration = Duration::from_secs(28);
 /// How long the journal's check may take.
-const JOURNAL_LIMIT: Duration = Duration::from_secs(20);
+const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What only the running daemon knows.
 pub struct Running {
@@ -56,11 +56,20 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         Some(Running { centrals, ahead, clocks }) => (Some(centrals), ahead, Some(clocks)),
         None => (None, 0, None),
     };
-    // Where central is stands in the journal too.
+    let until = Instant::now() + SSH_LIMIT;
     let journal_and_ssh = async {
-        let (journal, journalled) = journal::examine(settings, known.is_some()).await;
-        let ssh = ssh::examine(settings, known.unwrap_or(journalled)).await;
-        (journal, ssh)
+        match known {
+            Some(known) => {
+                let (journal, ssh) =
+                    tokio::join!(journal::examine(settings, true), ssh::examine(settings, known, until));
+                (journal.0, ssh)
+            }
+            // Where central is stands in the journal too.
+            None => {
+                let (journal, known) = journal::examine(settings, false).await;
+                (journal, ssh::examine(settings, known, until).await)
+            }
+        }
     };
     let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, spaces, open_files) = tokio::join!(
         directories::examine(settings),
@@ -120,12 +129,23 @@ fn skipped(check: &str, text: impl AsRef<str>) -> Finding {
 }
 
 fn finding(check: &str, result: &str, text: &str, cure: Option<&str>) -> Finding {
-    Finding { check: check.to_owned(), result: result.to_owned(), text: one_line(text), cure: cure.map(one_line) }
+    Finding { check: check.to_owned(), result: result.to_owned(), text: line(text), cure: cure.map(line) }
 }
 
-/// Runs what blocks, for so long; nothing when it takes longer.
+/// One printable line. Longer than a reason: a command that is cut is no cure.
+fn line(text: &str) -> String {
+    const LIMIT: usize = 2000;
+    text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Runs what blocks on a thread of its own, and waits so long for it; nothing when it takes longer. The daemon's own
+/// threads are not taken, since one that waits for a file system that is gone does not come back.
 async fn blocking<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
-    timeout(limit, spawn_blocking(work)).await.ok()?.ok()
+    let (done, result) = oneshot::channel();
+    // Whoever has given up waiting does not miss it.
+    let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || drop(done.send(work())));
+    thread.ok()?;
+    timeout(limit, result).await.ok()?.ok()
 }
 
 /// For what does not come back.

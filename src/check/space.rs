@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use futures_util::future::join_all;
 use rustix::fs::statvfs;
 
 use super::{LOCAL_LIMIT, blocking, bytes, failed, ok, quoted, skipped, stuck, warning};
@@ -26,21 +27,19 @@ struct Room {
 /// Findings `space` for `file_dir` and `state-space` for `state_dir`.
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let rooms = [("space", &settings.file_dir), ("state-space", &settings.state_dir)];
-    let mut findings = Vec::new();
-    for (check, dir) in rooms {
+    let looks = rooms.map(|(check, dir)| async move {
         if check == "space" && settings.mode() == Mode::Upload {
-            findings.push(skipped(check, "an upload only reads file_dir"));
-            continue;
+            return skipped(check, "an upload only reads file_dir");
         }
         let at = dir.clone();
-        findings.push(match blocking(LOCAL_LIMIT, move || room(&at)).await {
+        match blocking(LOCAL_LIMIT, move || room(&at)).await {
             Some(Some(room)) if check == "space" => word(check, dir, room, settings),
             Some(Some(room)) => word_state(check, dir, room),
             Some(None) => skipped(check, format!("{} has to be mended first", dir.display())),
             None => stuck(check, &dir.display().to_string(), LOCAL_LIMIT),
-        });
-    }
-    findings
+        }
+    });
+    join_all(looks).await
 }
 
 fn room(dir: &Path) -> Option<Room> {

@@ -1,6 +1,8 @@
 //! The way to central: a run of rsync that moves nothing, with just the options that the service uses.
 
-use super::{SSH_LIMIT, account, failed, ok, skipped};
+use tokio::time::{Instant, timeout_at};
+
+use super::{account, failed, ok, skipped};
 use crate::config::Settings;
 use crate::control::types::Finding;
 use crate::drivers::rsync::OLDEST_PROTOCOL;
@@ -9,7 +11,7 @@ use crate::machine::{Direction, Location, Mode, Node, Reason};
 const CHECK: &str = "ssh";
 
 /// Tries the first of these, which is the one that was heard last.
-pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>) -> Finding {
+pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>, until: Instant) -> Finding {
     let (direction, below) = match settings.mode() {
         Mode::Upload => (Direction::Push, "in"),
         Mode::Download => (Direction::Pull, "held"),
@@ -28,12 +30,13 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
     };
     let rsync = super::rsync::driver(settings);
     let shell = rsync.remote_shell();
-    match tokio::time::timeout(SSH_LIMIT, rsync.probe(direction, location.clone())).await {
+    let began = Instant::now();
+    match timeout_at(until, rsync.probe(direction, location.clone())).await {
         Ok(Ok(protocol)) => welcome(&central, &location, protocol),
         Ok(Err(reason)) => refused(&central, &location, &reason, &shell),
         Err(_) => failed(
             CHECK,
-            format!("{central}: {} does not answer within {} s", location.host(), SSH_LIMIT.as_secs()),
+            format!("{central}: {} does not answer within {} s", location.host(), began.elapsed().as_secs()),
             by_hand(&shell, location.host()),
         ),
     }

@@ -1,6 +1,7 @@
 //! What the control service asks, and who answers: the machine at once, an order after its commit, and everything that
 //! takes time on a task of its own, so that the loop is never held up.
 
+use std::cmp::Reverse;
 use std::error::Error;
 use std::sync::Arc;
 
@@ -67,13 +68,16 @@ impl Daemon {
         }
     }
 
-    /// Examines this node, with what only the running daemon knows.
+    /// Examines this node, with what only the running daemon knows. Once at a time: who asks meanwhile hears that it is
+    /// busy.
     fn examine(&mut self, reply: oneshot::Sender<Vec<Finding>>) {
-        let alive: Vec<_> =
-            self.machine.snapshot(&Selection::default()).peers.into_iter().filter(|peer| peer.alive).collect();
+        let Ok(permit) = Arc::clone(&self.examining).try_acquire_owned() else { return };
+        let mut peers = self.machine.snapshot(&Selection::default()).peers;
+        peers.sort_by_key(|peer| Reverse((peer.alive, peer.last_heard)));
         let clock = self.clock;
-        let asked: Vec<_> = alive
+        let asked: Vec<_> = peers
             .iter()
+            .filter(|peer| peer.alive)
             .map(|peer| {
                 let (reply, answer) = oneshot::channel();
                 let parameters = Map::from_iter([("limit".to_owned(), 0.into()), ("here".to_owned(), true.into())]);
@@ -93,12 +97,22 @@ impl Daemon {
             })
             .collect();
         let running = Running {
-            centrals: alive.into_iter().filter_map(|peer| Some((peer.node, peer.spool?))).collect(),
+            centrals: peers.into_iter().filter_map(|peer| Some((peer.node, peer.spool?))).collect(),
             ahead: clock.ahead(),
             clocks: Box::pin(join_all(asked)),
         };
-        let settings = self.settings.clone();
-        tokio::spawn(async move { drop(reply.send(check::examine(&settings, Some(running)).await)) });
+        let (settings, origin) = (self.settings.clone(), self.origin.clone());
+        tokio::spawn(async move {
+            let _permit = permit;
+            let in_force = settings.clone();
+            let config = tokio::task::spawn_blocking(move || match origin.load() {
+                Ok(loaded) => check::config(&loaded, Some(&in_force)),
+                Err(error) => check::bad_config(&error),
+            });
+            let (config, found) = tokio::join!(config, check::examine(&settings, Some(running)));
+            // A look that has panicked has ended the process.
+            drop(reply.send(config.into_iter().chain(found).collect()));
+        });
     }
 
     fn ask_journal<T: Send + 'static, F>(

@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::asks::Asks;
 use super::drivers::Drivers;
@@ -161,6 +161,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
         drivers,
         service,
         asks,
+        examining: Arc::new(Semaphore::new(1)),
         reads,
         inputs: input_queue,
         words: word_queue,

@@ -1,8 +1,10 @@
 //! A look at the broker: whether this node could do its work there. Makes nothing, consumes nothing.
 
-use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
-use lapin::{BasicProperties, Channel, Connection, ExchangeKind};
+use lapin::{BasicProperties, Channel, Connection};
 
 use super::BrokerSettings;
 use super::fault::Fault;
@@ -16,8 +18,8 @@ pub struct Probed {
     pub own: (String, Result<QueueSight, Trouble>),
     /// The queue that all centrals share, and what it is called.
     pub central: (String, Result<QueueSight, Trouble>),
-    /// Whether this account may publish in the group; nothing where the group has no exchange yet.
-    pub publish: Option<Result<(), Trouble>>,
+    /// Whether this account has the rights that synkler needs.
+    pub rights: Result<(), Trouble>,
 }
 
 /// A queue as somebody else sees it.
@@ -93,10 +95,17 @@ pub async fn probe(settings: &BrokerSettings) -> Result<Probed, Trouble> {
     let probed = Probed {
         own: (names.own.clone(), look.queue(&names.own).await),
         central: (names.shared.clone(), look.queue(&names.shared).await),
-        publish: look.publish().await,
+        rights: look.rights().await,
     };
     close(&connection).await;
     Ok(probed)
+}
+
+fn allowed<T>(outcome: Result<T, Fault>) -> Result<(), Trouble> {
+    match outcome {
+        Ok(_) | Err(Fault::Missing(_)) => Ok(()),
+        Err(fault) => Err(fault.into()),
+    }
 }
 
 struct Look<'a> {
@@ -123,30 +132,27 @@ impl Look<'_> {
         Ok(QueueSight::There { messages: found.message_count(), consumers: found.consumer_count() })
     }
 
-    /// Publishes a message that no queue takes.
-    async fn publish(&self) -> Option<Result<(), Trouble>> {
+    /// Uses each right on what is not there: the broker asks first whether that is allowed.
+    async fn rights(&self) -> Result<(), Trouble> {
         let me = &self.settings.me;
-        let channel = match self.channel().await {
-            Ok(channel) => channel,
-            Err(trouble) => return Some(Err(trouble)),
-        };
-        let exchange = self.names.exchange.as_str();
-        let options = ExchangeDeclareOptions { passive: true, ..Default::default() };
-        let declare = channel.exchange_declare(exchange.into(), ExchangeKind::Topic, options, FieldTable::default());
-        match answered("look at the exchange", me, declare).await {
-            Ok(()) => {}
-            Err(Fault::Missing(_)) => return None,
-            Err(fault) => return Some(Err(fault.into())),
-        }
+        let nothing = format!("{}.check", self.names.own);
+        let channel = self.channel().await?;
+        let configure = channel.queue_delete(nothing.as_str().into(), QueueDeleteOptions::default());
+        allowed(answered("configure", me, configure).await)?;
+        let channel = self.channel().await?;
+        let read = channel.basic_get(nothing.as_str().into(), BasicGetOptions::default());
+        allowed(answered("read", me, read).await)?;
+        let channel = self.channel().await?;
         let key = format!("v1.nobody.{}.check", node_word(me));
-        let publish = async {
+        let write = async {
             answered("confirm", me, channel.confirm_select(ConfirmSelectOptions::default())).await?;
-            let (options, properties) = (BasicPublishOptions::default(), BasicProperties::default());
-            let publish = channel.basic_publish(exchange.into(), key.as_str().into(), options, &[], properties);
+            let (exchange, properties) = (self.names.exchange.as_str().into(), BasicProperties::default());
+            let publish =
+                channel.basic_publish(exchange, key.as_str().into(), BasicPublishOptions::default(), &[], properties);
             let confirm = answered("publish", me, publish).await?;
             answered("confirm", me, confirm).await
         };
-        Some(publish.await.map(drop).map_err(Trouble::from))
+        allowed(write.await)
     }
 
     async fn channel(&self) -> Result<Channel, Trouble> {
