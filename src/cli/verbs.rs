@@ -80,7 +80,7 @@ impl Out {
 
     /// The text; the flag says whether anybody reads it.
     pub(super) fn write(self, text: &str) -> Result<bool, Failure> {
-        print(text).map_err(Failure::Output)
+        print(text.as_bytes()).map_err(Failure::Output)
     }
 }
 
@@ -136,8 +136,9 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
             if out.json {
                 out.document(&receipt, |_| Text::default())?;
             } else {
-                // The one answer that is printed as it is: md5sum escapes names itself.
-                out.write(&receipt.lines)?;
+                // The one answer that is printed as it is: md5sum has escaped the names itself.
+                let bytes = if receipt.encoded { decoded(&receipt.lines) } else { receipt.lines.into_bytes() };
+                print(&bytes).map_err(Failure::Output)?;
             }
             Ok(Exit::Done)
         }
@@ -164,6 +165,26 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
             daemon.map(|_| Exit::Done)
         }
     }
+}
+
+/// A text in which each `%` and two hex digits stand for one byte.
+fn decoded(text: &str) -> Vec<u8> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((byte, behind)) = rest.split_first() {
+        let digits = behind.get(..2).filter(|_| *byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
+        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
+            Some(value) => {
+                bytes.push(value);
+                rest = behind.get(2..).unwrap_or_default();
+            }
+            None => {
+                bytes.push(*byte);
+                rest = behind;
+            }
+        }
+    }
+    bytes
 }
 
 /// Nothing is missing from what was asked for.
