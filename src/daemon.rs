@@ -87,7 +87,7 @@ enum Event {
     Input(Input),
     Word(BrokerEvent),
     Query(Query),
-    Config(reload::Read),
+    Config(Box<reload::Read>),
     Deadline,
     Stop(&'static str),
     Reload,
@@ -139,7 +139,7 @@ impl Daemon {
                 _ = signals.terminate.recv() => Event::Stop("SIGTERM"),
                 _ = signals.interrupt.recv() => Event::Stop("SIGINT"),
                 _ = signals.hangup.recv() => Event::Reload,
-                Some(config) = self.configs.recv() => Event::Config(config),
+                Some(config) = self.configs.recv() => Event::Config(Box::new(config)),
                 Some(query) = self.queries.recv() => Event::Query(query),
                 Some(input) = self.inputs.recv() => Event::Input(input),
                 Some(word) = self.words.recv() => Event::Word(word),
@@ -151,7 +151,7 @@ impl Daemon {
             match event {
                 Event::Stop(signal) => return Ok(signal),
                 Event::Reload => self.read_config(None),
-                Event::Config(config) => self.take_config(config),
+                Event::Config(config) => self.take_config(*config),
                 // One a round: whoever asks all the time must not keep the work from going on.
                 Event::Query(query) => self.answer(query, &mut done),
                 Event::Deadline => inputs.push(Input::Timeout),

@@ -6,6 +6,4 @@ mod bed;
 mod host;
 mod image;
 mod package;
-mod readme;
-mod security;
 mod story;
