@@ -137,8 +137,9 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
                 out.document(&receipt, |_| Text::default())?;
             } else {
                 // The one answer that is printed as it is: md5sum has escaped the names itself.
-                let bytes = if receipt.encoded { decoded(&receipt.lines) } else { receipt.lines.into_bytes() };
-                print(&bytes).map_err(Failure::Output)?;
+                let garbled =
+                    || Failure::Refused("the daemon wrote the receipt in a way that cannot be read".to_owned());
+                print(&receipt.bytes().ok_or_else(garbled)?).map_err(Failure::Output)?;
             }
             Ok(Exit::Done)
         }
@@ -165,26 +166,6 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
             daemon.map(|_| Exit::Done)
         }
     }
-}
-
-/// A text in which each `%` and two hex digits stand for one byte.
-fn decoded(text: &str) -> Vec<u8> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((byte, behind)) = rest.split_first() {
-        let digits = behind.get(..2).filter(|_| *byte == b'%').and_then(|digits| std::str::from_utf8(digits).ok());
-        match digits.and_then(|digits| u8::from_str_radix(digits, 16).ok()) {
-            Some(value) => {
-                bytes.push(value);
-                rest = behind.get(2..).unwrap_or_default();
-            }
-            None => {
-                bytes.push(*byte);
-                rest = behind;
-            }
-        }
-    }
-    bytes
 }
 
 /// Nothing is missing from what was asked for.

@@ -116,12 +116,15 @@ fn all_three_tell_the_same_and_without_central_what_they_know() {
         let journey = client(node).transfer("on", false).unwrap();
         assert!(journey.view.whole, "{journey:#?}");
         assert_eq!(journey.journey.transfer.id.as_ref(), Some(&id));
-        let steps: Vec<_> = journey.journey.steps.iter().map(|step| (step.node.as_str(), step.stage.as_str())).collect();
+        let steps: Vec<_> =
+            journey.journey.steps.iter().map(|step| (step.node.as_str(), step.stage.as_str())).collect();
         assert_eq!(steps, [("upload alpha", "received"), ("central hub", "held"), ("download delta", "wanted")]);
         let [upload, central, download] = &journey.journey.steps[..] else { panic!("{journey:#?}") };
         assert!(upload.md5.is_some() && upload.md5 == central.md5 && download.md5.is_none());
         assert_eq!(client(node).transfer(&id, false).unwrap().journey.transfer.id, Some(id));
-        assert!(matches!(refused(client(node).transfer("t", false)), Refusal::Ambiguous { matches, .. } if matches == ["three", "two"]));
+        assert!(
+            matches!(refused(client(node).transfer("t", false)), Refusal::Ambiguous { matches, .. } if matches == ["three", "two"])
+        );
         assert_eq!(refused(client(node).transfer("four", false)), Refusal::NotFound("four".to_owned()));
     }
 
@@ -159,7 +162,9 @@ fn orders_reach_every_node_from_each() {
         client(&trio.central).pause(None, true, false).unwrap();
         trio.agree("paused", |status| status.group_paused.is_some());
         trio.hand_in(&[name]);
-        trio.agree("in line", |status| status.transfers.iter().any(|transfer| transfer.item == name && transfer.id.is_some()));
+        trio.agree("in line", |status| {
+            status.transfers.iter().any(|transfer| transfer.item == name && transfer.id.is_some())
+        });
         let orders = client(node).pause(Some(&item(name)), false, false).unwrap();
         assert!(orders.silent.is_empty() && orders.deeds.iter().any(|deed| deed.done), "{orders:#?}");
         client(node).resume(None, true).unwrap();
@@ -175,7 +180,10 @@ fn orders_reach_every_node_from_each() {
         assert_eq!(done, ["upload alpha"], "{orders:#?}");
         trio.agree("given up", |status| status.total == 0);
         assert!(trio.upload.file_dir.join(name).exists(), "its source stays");
-        assert_eq!(refused(client(node).retry(&item(name))), Refusal::Refused(format!("{name} is over: see its history")));
+        assert_eq!(
+            refused(client(node).retry(&item(name))),
+            Refusal::Refused(format!("{name} is over: see its history"))
+        );
         assert_eq!(refused(client(node).retry(&item("nonsense"))), Refusal::NotFound("nonsense".to_owned()));
     }
     let refusal = refused(client(&trio.upload).forget_node("download", "delta"));

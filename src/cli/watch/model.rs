@@ -45,9 +45,7 @@ impl Model {
             }
         }
         // What has got an id since then goes on under it.
-        let goes_on = |old: &Transfer| {
-            old.id.is_none() && changed.fresh.iter().any(|new| same_item(old, new))
-        };
+        let goes_on = |old: &Transfer| old.id.is_none() && changed.fresh.iter().any(|new| same_item(old, new));
         changed.gone = before.into_values().filter(|old| !goes_on(old)).map(|old| old.item).collect();
         changed
     }
