@@ -46,10 +46,6 @@ impl Bed {
         bed
     }
 
-    pub fn hosts(&self) -> [&Host; 3] {
-        [&self.upload, &self.central, &self.download]
-    }
-
     /// That the bed is what it claims to be.
     fn check_routes(&self) {
         self.upload.run("ping -c 1 -W 5 central");
@@ -57,12 +53,6 @@ impl Bed {
         for (host, other) in [(&self.upload, "10.71.2.2"), (&self.download, "10.71.1.2")] {
             assert_ne!(host.try_run(&format!("ping -c 1 -W 1 {other}")).code, 0, "{} reaches {other}", host.name);
         }
-    }
-
-    /// Pulls a host's cable, or plugs it in again.
-    pub fn cable(&self, host: &Host, plugged: bool) {
-        let state = if plugged { "up" } else { "down" };
-        host.run(&format!("ip link set eth0 {state}"));
     }
 }
 
