@@ -124,7 +124,7 @@ impl Host {
                 said.err,
                 self.story()
             );
-            std::thread::sleep(LOOK_EVERY);
+            pause();
         }
     }
 
@@ -156,7 +156,7 @@ impl Host {
         while !reached(self) {
             let console = fs::read_to_string(self.dir.join("console")).unwrap_or_default();
             assert!(Instant::now() < end, "{} has not {what} within {PATIENCE:?}\n{console}", self.name);
-            std::thread::sleep(LOOK_EVERY);
+            pause();
         }
     }
 }
@@ -181,6 +181,11 @@ impl From<Output> for Said {
             code: output.status.code().unwrap_or(-1),
         }
     }
+}
+
+#[expect(clippy::disallowed_methods, reason = "another host's state gives no event to this one")]
+fn pause() {
+    std::thread::sleep(LOOK_EVERY);
 }
 
 /// Runs a shell's text on this machine; it has to succeed.
