@@ -13,8 +13,8 @@ use std::thread::{self, JoinHandle};
 
 use node::{Daemon, crowded, idle, status};
 use serde_json::Value;
-use synkler::control::types::Status;
 use synkler::control::Limits;
+use synkler::control::types::Status;
 
 fn synklerctl(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synklerctl"));
