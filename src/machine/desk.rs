@@ -236,7 +236,7 @@ impl Desk {
                 doing: doing.to_owned(),
                 spool: self.spool.clone(),
             };
-            self.say(to, Words::Hello(hello));
+            self.say(to, Words::Hello(Box::new(hello)));
         }
     }
 

@@ -9,3 +9,4 @@ mod group;
 mod handover;
 mod scale;
 mod service;
+mod view;

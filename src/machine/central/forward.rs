@@ -129,9 +129,11 @@ impl Central {
             self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
             return;
         };
-        if transfer.row.receivers.iter().any(|(name, at)| *name == from.name && at.is_some()) {
-            // Either this word is older than its receipt, and does no harm there, or it has lost its journal and
-            // fetches what it has got already: nobody waits for that.
+        let required = &transfer.row.receivers;
+        if !required.is_empty() && !transfer.pending().any(|name| *name == from.name) {
+            // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
+            // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
+            // old offers. Nobody waits for it.
             self.desk.say(Address::Node(from.clone()), Words::Withdraw(vec![id]));
             return;
         }
