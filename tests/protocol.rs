@@ -300,7 +300,7 @@ fn whatever_is_not_exactly_right_is_refused() {
     }
     let many = format!("[{}]", vec!["\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\""; ENTRY_LIMIT + 1].join(","));
     let text = example("freed").replace("[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", &many);
-    assert!(problem(text.as_bytes()).to_string().contains("1 to 100 entries"));
+    assert!(problem(text.as_bytes()).to_string().contains("1 to 500 entries"));
     let detail = "x".repeat(DETAIL_LIMIT + 1);
     assert!(decode(example("waiting").replace("3.4 GB free", &detail).as_bytes(), &group()).is_err());
 }
