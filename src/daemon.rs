@@ -146,7 +146,7 @@ impl Daemon {
                 () = sleep_until(wake) => Event::Deadline,
                 else => return Err(DaemonError::Ended("every driver")),
             };
-            let mut woken = Instant::now();
+            let woken = Instant::now();
             let mut inputs = Vec::new();
             match event {
                 Event::Stop(signal) => return Ok(signal),
@@ -158,12 +158,6 @@ impl Daemon {
                 Event::Input(input) => inputs.push(input),
                 Event::Word(word) => self.take_word(word, &mut inputs, &mut tags),
             }
-<<<<<<< HEAD
-=======
-            let tired = Instant::now();
-            sleep_until(rested).await;
-            woken += tired.elapsed();
->>>>>>> bus
             while inputs.len() < ROUND
                 && let Ok(input) = self.inputs.try_recv()
             {
