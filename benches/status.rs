@@ -64,10 +64,7 @@ fn main() -> ExitCode {
     let bed = Bed::new();
     let mut central = bed.central("mid", "receivers = [\"down\"]\n");
     let state = central.file_dir.parent().unwrap().join("state");
-    let owner = Owner {
-        group: "default".parse().unwrap(),
-        node: Node::new(Mode::Central, "mid".parse().unwrap()),
-    };
+    let owner = Owner { group: "default".parse().unwrap(), node: Node::new(Mode::Central, "mid".parse().unwrap()) };
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let (journal, _) = Journal::open(&state, &owner).unwrap();
     let records = (0..TRANSFERS).map(|number| Record::Transfer(Box::new(row(number)))).collect();
@@ -113,9 +110,12 @@ fn main() -> ExitCode {
             ("GetStatus, this node", ask(&|client| assert!(client.status(None, true).unwrap().total >= TRANSFERS))),
             ("List, 50 of all", ask(&|client| assert_eq!(client.list(&all).unwrap().transfers.len(), 50))),
             ("List, those that fail", ask(&|client| assert!(client.list(&filtered).unwrap().view.whole))),
-            ("GetTransfer, by its name's beginning", ask(&|client| {
-                client.transfer("an-item-with-a-name-of-usual-length-31415", false).unwrap();
-            })),
+            (
+                "GetTransfer, by its name's beginning",
+                ask(&|client| {
+                    client.transfer("an-item-with-a-name-of-usual-length-31415", false).unwrap();
+                }),
+            ),
         ];
         over.store(true, std::sync::atomic::Ordering::Relaxed);
         (rows, beside.join().unwrap())
