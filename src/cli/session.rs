@@ -54,8 +54,12 @@ impl Failure {
             cause = source.source();
         }
         complain(&text);
-        if self.exit() == Exit::NotRunning {
-            complain("start it with: systemctl start synkler");
+        match self {
+            Self::Client(ClientError::NotRunning { .. }) => complain("start it with: systemctl start synkler"),
+            Self::Client(ClientError::Refused(Refusal::PermissionDenied)) => complain(
+                "it is for root, the daemon's own user and the members of the group that owns the socket: use sudo",
+            ),
+            _ => {}
         }
     }
 }

@@ -32,7 +32,7 @@ pub(super) fn watch(target: &Target, what: What, out: Out) -> Result<Exit, Failu
     if out.json || is_dumb() || !io::stdout().is_terminal() {
         lines(client, what, out)?;
     } else {
-        screen::show(Feed::start(client, what), out.look.colour)?;
+        screen::show(&Feed::start(client, what), out.look.colour)?;
     }
     Ok(Exit::Done)
 }

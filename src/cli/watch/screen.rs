@@ -25,19 +25,25 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How often spans of time are drawn anew.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Shows what comes until a key or a signal ends it. The terminal is as it was before then, also after a panic.
-pub(super) fn show(feed: Feed, colour: bool) -> Result<(), Failure> {
+/// Shows what comes until a key or a signal ends it.
+pub(super) fn show(feed: &Feed, colour: bool) -> Result<(), Failure> {
+    let mut screen =
+        Screen { model: Model::default(), answered: Instant::now(), lost: None, colour, scroll: 0, rows: 0 };
+    on_terminal(|terminal, signal| screen.run(terminal, feed, signal))
+}
+
+/// Has the whole terminal for `act`, which is to end when the number is no longer 0: a signal has come. The terminal is
+/// as it was before, however it ends.
+fn on_terminal(act: impl FnOnce(DefaultTerminal, &AtomicUsize) -> Result<(), Failure>) -> Result<(), Failure> {
     let signal = Arc::new(AtomicUsize::new(0));
     for number in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
         // A signal's number is small and positive.
         let value = usize::try_from(number).unwrap_or(0);
         signal_hook::flag::register_usize(number, Arc::clone(&signal), value).map_err(Failure::Terminal)?;
     }
-    // It also sets a panic hook that restores the terminal.
+    // It also sets a panic hook that restores the terminal first.
     let terminal = ratatui::try_init().map_err(Failure::Terminal)?;
-    let mut screen =
-        Screen { model: Model::default(), answered: Instant::now(), lost: None, colour, scroll: 0, rows: 0 };
-    let ended = screen.run(terminal, &feed, &signal);
+    let ended = act(terminal, &signal);
     // A terminal that has gone needs nothing.
     let _ = ratatui::try_restore();
     match i32::try_from(signal.load(Ordering::Relaxed)) {
@@ -165,5 +171,38 @@ impl Screen {
             Some(Ink::Green) => Style::new().fg(Color::Green),
             Some(Ink::Yellow) => Style::new().fg(Color::Yellow),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::{Command, Stdio};
+
+    use super::*;
+
+    /// A terminal belongs to a whole process, so this test runs itself once more on a terminal of its own.
+    #[test]
+    fn a_panic_leaves_the_terminal_as_it_was() {
+        const CHILD: &str = "SYNKLER_TEST_PANIC";
+        if std::env::var_os(CHILD).is_some() {
+            let _ = on_terminal(|_, _| panic!("a bug"));
+            return;
+        }
+        let name = "cli::watch::screen::tests::a_panic_leaves_the_terminal_as_it_was";
+        let own = std::env::current_exe().unwrap();
+        let line = format!("stty -a; '{}' --exact {name} --nocapture; stty -a", own.display());
+        let mut command = Command::new("script");
+        command.args(["--quiet", "--command", &line, "/dev/null"]).env(CHILD, "1").env("TERM", "xterm");
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = String::from_utf8_lossy(&output.stdout);
+        let flags = |text: &str| {
+            let all: Vec<_> = text.split_whitespace().map(ToOwned::to_owned).collect();
+            ["echo", "icanon", "isig", "icrnl", "opost"]
+                .map(|flag| all.iter().any(|word| word.trim_end_matches(';') == flag))
+        };
+        let (before, rest) = text.split_once("\x1b[?1049h").expect("it has had the terminal");
+        let (_, after) = rest.split_once("\x1b[?1049l").expect("it has given it back");
+        assert!(after.contains("a bug"), "it is told where it can be read: {text}");
+        assert_eq!((flags(before), flags(after)), ([true; 5], [true; 5]), "{text}");
     }
 }
