@@ -3,8 +3,9 @@
 //! One round: take every input that is ready (bounded), feed them to the machine one by one, commit all its
 //! records in one transaction, acknowledge the messages that led to them, then carry out the other effects in
 //! order. So one fsync serves many items, a message is acknowledged only when it is journalled, and no effect
-//! runs before the state that justifies it is on disk. The loop never waits for a driver: what is handed to
-//! one is bounded by the machine, and answers come back as inputs.
+//! runs before the state that justifies it is on disk. Between two rounds the loop rests for a moment, so that more
+//! goes into one. The loop never waits for a driver: what is handed to one is bounded by the machine, and answers
+//! come back as inputs.
 
 mod answers;
 mod asks;
@@ -33,6 +34,9 @@ use drivers::Drivers;
 pub use reload::Origin;
 pub use start::{StartError, run};
 
+/// After a round the loop rests as long as the round took, but not longer than this: work that comes in drops then
+/// shares transactions and messages, and half of the time at most goes into rounds.
+const REST_LIMIT: Duration = Duration::from_millis(10);
 /// The most inputs of one kind in a round, so that timers and clients get their turn.
 const ROUND: usize = 512;
 /// STATUS= is renewed at most this often.
@@ -83,7 +87,7 @@ enum Event {
     Input(Input),
     Word(BrokerEvent),
     Query(Query),
-    Config(reload::Read),
+    Config(Box<reload::Read>),
     Deadline,
     Stop(&'static str),
     Reload,
@@ -114,8 +118,10 @@ impl Daemon {
         let mut prune_at = Instant::now() + PRUNE_EVERY;
         let mut tags = Vec::new();
         let mut done = Vec::new();
+        let mut rested = Instant::now();
         self.round(Instant::now(), &mut tags, Vec::new()).await?;
         loop {
+            sleep_until(rested).await;
             self.asks.expire(Instant::now());
             let mut wake = self.deadline();
             if let Some(interval) = watchdog {
@@ -133,7 +139,7 @@ impl Daemon {
                 _ = signals.terminate.recv() => Event::Stop("SIGTERM"),
                 _ = signals.interrupt.recv() => Event::Stop("SIGINT"),
                 _ = signals.hangup.recv() => Event::Reload,
-                Some(config) = self.configs.recv() => Event::Config(config),
+                Some(config) = self.configs.recv() => Event::Config(Box::new(config)),
                 Some(query) = self.queries.recv() => Event::Query(query),
                 Some(input) = self.inputs.recv() => Event::Input(input),
                 Some(word) = self.words.recv() => Event::Word(word),
@@ -145,7 +151,7 @@ impl Daemon {
             match event {
                 Event::Stop(signal) => return Ok(signal),
                 Event::Reload => self.read_config(None),
-                Event::Config(config) => self.take_config(config),
+                Event::Config(config) => self.take_config(*config),
                 // One a round: whoever asks all the time must not keep the work from going on.
                 Event::Query(query) => self.answer(query, &mut done),
                 Event::Deadline => inputs.push(Input::Timeout),
@@ -162,7 +168,9 @@ impl Daemon {
             {
                 self.take_word(word, &mut inputs, &mut tags);
             }
+            let began = Instant::now();
             self.round(woken, &mut tags, inputs).await?;
+            rested = Instant::now() + began.elapsed().min(REST_LIMIT);
             for (reply, deeds) in done.drain(..) {
                 // Whoever gave the order may have gone; it stands all the same.
                 drop(reply.send(deeds));

@@ -6,10 +6,10 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use synkler::machine::{
-    Address, Cause, CentralSettings, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found, GroupPause,
-    Handle, HashOutcome, Hello, Input, ItemName, JournalId, Kind, KnownNode, Location, Machine, Mode, Node, Order,
-    PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunOutcome, Scope, Selection, Sight,
-    Sighting, Signature, Time, TransferId, TransferView, UploadSettings, Wait, Words,
+    Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
+    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, Kind, KnownNode, Location, Machine, Mode, Node,
+    Order, PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunOutcome, Scope, Selection,
+    Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings, Wait, Words,
 };
 
 const START: u64 = 1_800_000_000_000;
@@ -550,6 +550,40 @@ fn a_receiver_that_nobody_waits_for_is_told_so() {
         let withdrawn = told.contains(&(Address::Node(peer(Mode::Download, who)), Words::Withdraw(vec![id(1)])));
         assert_eq!(withdrawn, answered, "{who}: {told:?}");
     }
+}
+
+#[test]
+fn manifests_go_into_the_journal_when_something_is_proven() {
+    let text: std::sync::Arc<str> = "d 0755 - - .\n".into();
+    let manifest = Some(std::sync::Arc::clone(&text));
+    let kept = |effects: Vec<Effect>| {
+        effects.into_iter().find_map(|effect| match effect {
+            Effect::Persist(Record::Manifest(transfer, found)) => Some((transfer, found)),
+            _ => None,
+        })
+    };
+    let mut desk = Desk::upload(restored(Vec::new()));
+    desk.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
+    let (kind, fingerprint) = (Kind::Directory, fingerprint(0));
+    let outcome = HashOutcome::Proven { kind, entries: 1, fingerprint, manifest: manifest.clone() };
+    let (transfer, found) = kept(desk.input(Input::Hashed { item: name("new"), outcome })).expect("it is journalled");
+    assert_eq!(found, text);
+    assert_eq!(desk.machine.find("new"), Found::One(Handle::Item(name("new"))));
+    assert!(desk.machine.view(&Handle::Transfer(transfer)).is_some());
+
+    let copy =
+        |number| CopyOutcome::Found { fingerprint: self::fingerprint(number), inode: 1, manifest: manifest.clone() };
+    let mut desk = Desk::central(restored(vec![row(1, "granted")]));
+    desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
+    let effects = desk.input(Input::Taken { transfer: id(1), outcome: copy(1) });
+    assert_eq!(kept(effects), Some((id(1), std::sync::Arc::clone(&text))));
+    assert_eq!(desk.view(1).arrived, Some(desk.now));
+    let mut desk = Desk::download(restored(vec![row(1, "wanted")]));
+    desk.input(Input::Space { free: 1 << 40, total: 1 << 40 });
+    assert_eq!(desk.view(1).began, Some(desk.now));
+    desk.input(Input::Ran { run: synkler::machine::RunId(0), outcome: RunOutcome::Complete });
+    let effects = desk.input(Input::Verified { transfer: id(1), outcome: copy(1) });
+    assert_eq!(kept(effects), Some((id(1), text)));
 }
 
 #[test]

@@ -167,12 +167,12 @@ fn every_limit_has_its_documented_value() {
         ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
         ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
-        ("HOST_LIMIT", HOST_LIMIT as u64),
-        ("DOING_LIMIT", DOING_LIMIT as u64),
-        ("BY_LIMIT", BY_LIMIT as u64),
         ("ASK_LIMIT", ASK_LIMIT as u64),
         ("ANSWER_LIMIT", ANSWER_LIMIT as u64),
         ("DOTTED_LIMIT", DOTTED_LIMIT as u64),
+        ("HOST_LIMIT", HOST_LIMIT as u64),
+        ("DOING_LIMIT", DOING_LIMIT as u64),
+        ("BY_LIMIT", BY_LIMIT as u64),
         ("SLOT_LIMIT", SLOT_LIMIT.into()),
         ("PREFETCH", broker::PREFETCH.into()),
         ("IN_FLIGHT_LIMIT", broker::IN_FLIGHT_LIMIT as u64),
@@ -300,7 +300,7 @@ fn whatever_is_not_exactly_right_is_refused() {
     }
     let many = format!("[{}]", vec!["\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\""; ENTRY_LIMIT + 1].join(","));
     let text = example("freed").replace("[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", &many);
-    assert!(problem(text.as_bytes()).to_string().contains("1 to 100 entries"));
+    assert!(problem(text.as_bytes()).to_string().contains("1 to 500 entries"));
     let detail = "x".repeat(DETAIL_LIMIT + 1);
     assert!(decode(example("waiting").replace("3.4 GB free", &detail).as_bytes(), &group()).is_err());
 }

@@ -161,6 +161,6 @@ mod tests {
         let mut text = Text::default();
         text.field(30, "Broker", "not connected since ever and ever", Ink::Red);
         text.title(8, ("●", Ink::Green), "central hub");
-        assert_eq!(text.render(false), "   Broker: not connected since\n           ever and ever\n● centr…\n");
+        assert_eq!(text.render(false), "   Broker: not connected\n           since ever and ever\n● centr…\n");
     }
 }

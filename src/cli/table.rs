@@ -187,7 +187,7 @@ mod tests {
         let wide = laid(100);
         assert!(wide.starts_with("  ITEM "), "{wide}");
         assert!(wide.lines().next().unwrap().ends_with("  WHY"), "{wide}");
-        assert!(wide.contains("some-…    1.2 MB  next in 4s\n"), "{wide}");
+        assert!(wide.contains("some-…  1.2 MB  next in 4s\n"), "{wide}");
         assert!(!wide.contains("NEVER"), "a column without content is left out: {wide}");
         for room in 40..200 {
             assert!(laid(room).lines().all(|line| width(line) <= room), "{room}");

@@ -158,7 +158,7 @@ fn date(days: u64) -> String {
 
 /// The days since 1970-01-01 of a date, if there is such a day.
 pub(super) fn day(year: u64, month: u64, of_month: u64) -> Option<u64> {
-    let leap = year % 4 == 0 && (year % 100 != 0 || year % 400 == 0);
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
     let length = match month {
         2 if leap => 29,
         2 => 28,

@@ -101,7 +101,7 @@ mod tests {
         assert_eq!(choose("item 11", &found, &["item 1".to_owned()]), Choice::One(id(11)));
         assert_eq!(choose("item", &found, &[]), Choice::Several(vec!["item 1".to_owned(), "item 11".to_owned()]));
         assert_eq!(
-            choose("ite", &[one.clone()], &["item 3".to_owned()]),
+            choose("ite", std::slice::from_ref(&one), &["item 3".to_owned()]),
             Choice::Several(vec!["item 1".into(), "item 3".into()])
         );
         assert_eq!(choose("ite", &[one.clone(), one.clone()], &[]), Choice::One(id(1)));

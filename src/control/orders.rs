@@ -109,10 +109,12 @@ impl Service {
         }
         let texts: Vec<_> = meant.iter().map(|meant| meant.text.clone()).collect();
         let mut deeds = self.carry_out_here(&snapshot.node, wish, &texts, by).await?;
-        let mut parameters = json!({ "items": texts, "by": by, "here": true });
-        if wish.now {
-            parameters["now"] = true.into();
-        }
+        // Only some orders know the word.
+        let parameters = if wish.now {
+            json!({ "items": texts, "by": by, "here": true, "now": true })
+        } else {
+            json!({ "items": texts, "by": by, "here": true })
+        };
         let (answers, silent) = self.gather_within::<Orders>(DEED_WAIT, &peers, wish.method, &parameters).await;
         deeds.extend(answers.into_iter().flat_map(|(_, answer)| answer.deeds));
         let silent = refusals(silent, &mut deeds);

@@ -46,7 +46,7 @@ impl Asks {
         Self { line, next: now.as_millis().saturating_mul(1000), open: BTreeMap::new(), answering }
     }
 
-    /// Asks a node. The reply is told within [`PATIENCE`], in whatever way it ends.
+    /// Asks a node. The reply is told within two seconds, in whatever way it ends.
     pub fn ask(&mut self, to: Node, method: String, parameters: Map<String, Value>, reply: Reply) {
         // Who has gone does not miss the answer, and makes room.
         self.open.retain(|_, open| !open.reply.is_closed());

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// The most entries one message carries.
-pub const ENTRY_LIMIT: usize = 100;
+pub const ENTRY_LIMIT: usize = 500;
 
 /// The longest name of a host in a hello, in bytes.
 pub const HOST_LIMIT: usize = 255;

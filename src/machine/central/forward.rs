@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
+use crate::machine::dispatch::GATHER;
 use crate::machine::{
     Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words,
 };
@@ -70,7 +71,22 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Held) else { return };
         let pending: Vec<_> = transfer.pending().cloned().collect();
         for receiver in pending {
-            self.desk.timers.set(Timer::SayTo(id, receiver), self.desk.now);
+            if self.taking.is_idle() {
+                self.desk.timers.set(Timer::SayTo(id, receiver), self.desk.now);
+            } else {
+                self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(GATHER));
+                self.gathered.insert((id, receiver));
+            }
+        }
+    }
+
+    /// Nothing more is being proven: what has waited for it is fetched now.
+    pub(super) fn forward_gathered(&mut self) {
+        if self.gathered.is_empty() || !self.taking.is_idle() {
+            return;
+        }
+        for (id, receiver) in std::mem::take(&mut self.gathered) {
+            self.say_forward(id, &receiver);
         }
     }
 
@@ -89,6 +105,7 @@ impl Central {
     }
 
     pub(super) fn say_forward(&mut self, id: TransferId, receiver: &NodeName) {
+        self.gathered.remove(&(id, receiver.clone()));
         let behind = self.predecessor(id, receiver).is_some();
         let Ok(location) = Location::new(self.settings.spool.host(), &format!("{}/held", self.settings.spool.path()))
         else {

@@ -112,6 +112,8 @@ pub struct Central {
     /// Free and total bytes at the last measure, less what has arrived since.
     space: Option<(u64, u64)>,
     reserved: u64,
+    /// What waits for other copies that are just being proven, to be fetched together with them, and for whom.
+    gathered: BTreeSet<(TransferId, NodeName)>,
     /// When each upload was last asked for something.
     granted: BTreeMap<NodeName, Time>,
 }
@@ -164,6 +166,7 @@ impl Central {
             next_place: restored.next_place,
             space: None,
             reserved: 0,
+            gathered: BTreeSet::new(),
             granted: BTreeMap::new(),
             settings,
         };
@@ -259,6 +262,7 @@ impl Central {
         }
         self.admit();
         self.start_takes();
+        self.forward_gathered();
     }
 
     fn on_timer(&mut self, timer: Timer) {
@@ -439,6 +443,7 @@ impl Central {
         }
         for name in transfer.receivers.keys() {
             self.desk.timers.stop(&Timer::SayTo(id, name.clone()));
+            self.gathered.remove(&(id, name.clone()));
         }
         self.taking.give_up(&id);
         if let Some(line) = self.lines.get_mut(&row.upload) {

@@ -23,7 +23,7 @@ use super::{
 
 const VERIFIES: usize = 16;
 const PLACES: usize = 64;
-const CLEANUPS: usize = 4;
+const CLEANUPS: usize = 8;
 /// How many offers may wait for the journal's answer; what is more will be offered again.
 const RECALLS: usize = 2000;
 

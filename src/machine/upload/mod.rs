@@ -27,7 +27,7 @@ use super::{
 /// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
 const HASHES: usize = 16;
 /// How many cleanup scripts run at once.
-const CLEANUPS: usize = 4;
+const CLEANUPS: usize = 8;
 
 super::stage::stages! {
     /// Where a transfer stands at its upload.
