@@ -25,7 +25,8 @@ const LONG: Duration = Duration::from_secs(120);
 
 fn main() {
     let bed = Bed::alone();
-    let opts = |speed: &str| format!("rsync_opts = [\"--bwlimit={speed}\", \"--rsh={}\"]\ntransfers = 1\n", bed.sshd.ssh());
+    let opts =
+        |speed: &str| format!("rsync_opts = [\"--bwlimit={speed}\", \"--rsh={}\"]\ntransfers = 1\n", bed.sshd.ssh());
     let mut upload = bed.node("upload", "alpha", &format!("settle_seconds = 0\n{}", opts("3m")));
     let mut central = bed.central("hub", "keep_minutes = 5\n");
     let mut download = bed.node("download", "delta", &opts("2m"));
@@ -44,7 +45,10 @@ fn main() {
         tree::hand_in(&upload.file_dir, name.as_bytes(), &vec![b'x'; size]);
         assert!(wait_for(LONG, || shown(&upload).contains(name) || name == "notes.txt"));
     }
-    assert!(wait_for(LONG, || shown(&upload).matches("\"bytes\"").count() >= 2), "the two hops are not at work together");
+    assert!(
+        wait_for(LONG, || shown(&upload).matches("\"bytes\"").count() >= 2),
+        "the two hops are not at work together"
+    );
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for verb in ["status", "watch"] {
         let mut command = upload.ctl();

@@ -35,7 +35,11 @@ pub(crate) fn svg(screen: &vt100::Screen, title: &str) -> String {
             let left = f64::from(run.column).mul_add(CELL.0, MARGIN);
             let length = f64::from(run.cells) * CELL.0;
             if let Some(paper) = run.paper {
-                let _ = writeln!(svg, r#"<rect x="{left:.1}" y="{top:.1}" width="{length:.1}" height="{}" fill="{paper}"/>"#, CELL.1);
+                let _ = writeln!(
+                    svg,
+                    r#"<rect x="{left:.1}" y="{top:.1}" width="{length:.1}" height="{}" fill="{paper}"/>"#,
+                    CELL.1
+                );
             }
             if !run.text.trim().is_empty() {
                 let weight = if run.bold { r#" font-weight="bold""# } else { "" };
@@ -77,8 +81,7 @@ fn runs(screen: &vt100::Screen, row: u16, columns: u16) -> Vec<Run> {
         }
         let text = if cell.has_contents() { cell.contents().to_owned() } else { " ".to_owned() };
         let cells = if cell.is_wide() { 2 } else { 1 };
-        let run =
-            Run { column, cells, text, ink: ink.unwrap_or(INK), paper, bold: cell.bold(), dim: cell.dim() };
+        let run = Run { column, cells, text, ink: ink.unwrap_or(INK), paper, bold: cell.bold(), dim: cell.dim() };
         match runs.last_mut() {
             Some(last) if (last.ink, last.paper, last.bold, last.dim) == (run.ink, run.paper, run.bold, run.dim) => {
                 last.cells += run.cells;
