@@ -2,7 +2,7 @@
 # make test    every test against the real parts
 # make scale   memory, idle load and status with twenty thousand items waiting
 # make check   the fast loop: format, lints, docs, unit and simulator tests
-# make bench   speed beside plain rsync, in one run
+# make bench   speed beside plain rsync, and answers with fifty thousand transfers known
 # make pictures  the README's pictures anew, from a real run
 # make deb rpm the packages
 # make test-hosts  the deb on three booted hosts (as root)
@@ -35,7 +35,7 @@ check: setup
 
 test: setup
 	$(CARGO) build --locked --bins
-	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures
+	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures --test varlink
 	$(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
 
 # Twenty thousand items at rest: minutes, and figures that a busy machine spoils.
@@ -45,6 +45,7 @@ scale: setup
 
 bench: setup
 	$(CARGO) build --release --locked --bins
+	$(CARGO) bench --locked --bench status
 	$(CARGO) bench --locked --bench handover
 
 # Three booted hosts, each under a systemd of its own: as root.

@@ -3,7 +3,7 @@
 use super::line::{Ink, LABEL, Line, Look, Text};
 use super::transfers;
 use super::units::{ago, cut, moment, printable, size, span};
-use crate::control::types::{Broker, Member, Pause, Status, View};
+use crate::control::types::{Broker, Member, Paused, Status, View};
 
 /// The most nodes shown.
 const MEMBER_LINES: usize = 20;
@@ -55,7 +55,7 @@ pub(super) fn at(then: u64, now: u64) -> String {
     format!("{}; {}", moment(then), ago(then, now))
 }
 
-fn order(pause: &Pause, now: u64) -> String {
+fn order(pause: &Paused, now: u64) -> String {
     format!("{}, by {} on {}: nothing new starts", since(pause.since, now), pause.by, pause.node)
 }
 

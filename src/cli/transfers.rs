@@ -3,7 +3,7 @@
 use super::line::{Ink, Line, Look, Text};
 use super::table::{Column, Row, Table, Tail};
 use super::units::{ago, size, span};
-use crate::control::types::{List, Pause, Progress, Transfer};
+use crate::control::types::{List, Paused, Progress, Transfer};
 
 /// With less room than this beside the other columns, what a transfer waits for gets lines of its own.
 const WHY_ROOM: usize = 48;
@@ -115,7 +115,7 @@ pub(super) fn why(transfer: &Transfer, now: u64, node: &str, bars: bool) -> Stri
 }
 
 /// `paused 5min ago by root on upload alpha`
-pub(super) fn paused(pause: &Pause, now: u64) -> String {
+pub(super) fn paused(pause: &Paused, now: u64) -> String {
     format!("paused {} by {} on {}", ago(pause.since, now), pause.by, pause.node)
 }
 

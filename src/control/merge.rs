@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::changes::{sort, urgency};
 use super::types::{Count, List, Reason, Status, Transfer};
-use crate::machine::{Cause, upload};
+use crate::machine::{Cause, central, upload};
 
 /// What each transfer is on the other nodes, by its id.
 type Words<'a> = BTreeMap<&'a str, Vec<&'a Transfer>>;
@@ -177,11 +177,17 @@ pub(super) fn told_by_all(mut transfer: Transfer, words: &[&Transfer]) -> Transf
         let name = word.node.strip_prefix("download ");
         transfer.receivers.iter().any(|receiver| Some(receiver.name.as_str()) == name && receiver.received.is_some())
     };
+    let central = |stage: central::Stage| transfer.stage == stage.as_str();
     let in_hand = |word: &&&Transfer| match cause(&transfer) {
-        Some(Cause::Running) => word.node == upload,
-        Some(Cause::Queued) => word.node == upload && cause(word) == Some(Cause::Paused),
-        Some(Cause::Receipts) => word.node.starts_with("download ") && !has_receipt(word),
-        _ => false,
+        Some(Cause::Paused | Cause::Hashing | Cause::Storage) => false,
+        Some(Cause::Queued) if central(central::Stage::Waiting) => {
+            word.node == upload && cause(word) == Some(Cause::Paused)
+        }
+        // What it told central last may be long ago.
+        Some(Cause::Running | Cause::Queued | Cause::Transport) if central(central::Stage::Granted) => {
+            word.node == upload
+        }
+        _ => central(central::Stage::Held) && word.node.starts_with("download ") && !has_receipt(word),
     };
     let says_more = |word: &&&Transfer| {
         !matches!(cause(word), None | Some(Cause::Receipts | Cause::Acknowledgement | Cause::Central | Cause::Broker))
@@ -232,6 +238,11 @@ mod tests {
             (granted(), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "rsync is at work"),
             (granted(), vec![], "rsync is at work"),
             (held(1), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "download delta: rsync failed"),
+            (
+                Transfer { receivers: receivers(&[("delta", None)]), ..seen(HUB, "queued", transfer(1, "held")) },
+                vec![seen(DELTA, "paused", transfer(1, "wanted"))],
+                "download delta: paused by an operator",
+            ),
             // Its receipt is here.
             (held(1), vec![seen(ECHO, "cleanup", transfer(1, "delivered"))], "waiting for receipts"),
             (held(1), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "waiting for receipts"),

@@ -5,7 +5,7 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::types::{
-    Broker, Count, Deed, Journey, Member, Node, Past, Pause, Progress, Reason, Receiver, Status, Step, Transfer, View,
+    Broker, Count, Deed, Journey, Member, Node, Past, Paused, Progress, Reason, Receiver, Status, Step, Transfer, View,
 };
 use crate::machine::{
     self, BrokerState, GroupId, NodeName, PeerView, Row, Snapshot, Time, TransferView, decode_bytes, encode_bytes,
@@ -57,7 +57,7 @@ impl Status {
             first_heard: node.started,
             heard: moment(now),
             alive: true,
-            paused: snapshot.paused.as_ref().map(Pause::from),
+            paused: snapshot.paused.as_ref().map(Paused::from),
             free: snapshot.free.map(int),
             doing: snapshot.doing.clone(),
             clock_ahead: Some(0),
@@ -69,7 +69,7 @@ impl Status {
             node,
             broker: Broker::from(&snapshot.broker),
             view: View::alone(&snapshot.node),
-            group_paused: snapshot.group_paused.as_ref().map(Pause::from),
+            group_paused: snapshot.group_paused.as_ref().map(Paused::from),
             members,
             total: snapshot.counts.iter().fold(0, |sum, (_, count)| int(sum + int(*count))),
             counts: snapshot
@@ -117,7 +117,7 @@ impl From<&machine::Reason> for Reason {
     }
 }
 
-impl From<&machine::Pause> for Pause {
+impl From<&machine::Pause> for Paused {
     fn from(pause: &machine::Pause) -> Self {
         Self { since: moment(pause.since), by: pause.by.to_string(), node: pause.node.to_string() }
     }
@@ -161,7 +161,7 @@ impl Transfer {
             since: moment(view.since),
             next: view.next.map(moment),
             attempts: view.attempts,
-            paused: view.paused.as_ref().map(Pause::from),
+            paused: view.paused.as_ref().map(Paused::from),
             progress: view.progress.as_ref().map(|progress| Progress::new(node, progress)),
             receivers: receivers(&view.receivers),
         }
@@ -279,7 +279,7 @@ impl From<&PeerView> for Member {
             first_heard: moment(view.first_heard),
             heard: moment(view.last_heard),
             alive: view.alive,
-            paused: view.paused.as_ref().map(Pause::from),
+            paused: view.paused.as_ref().map(Paused::from),
             free: view.free.map(int),
             doing: view.doing.clone(),
             clock_ahead: view.clock_ahead,

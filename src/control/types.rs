@@ -85,7 +85,7 @@ shapes! {
     }
 
     /// An operator's order that nothing new is to start.
-    Pause {
+    Paused {
         /// When it was given.
         since: u64,
         /// Who gave it.
@@ -155,7 +155,7 @@ shapes! {
         /// Failed attempts in a row.
         attempts: u32,
         /// The order that holds it alone.
-        paused: Option<Pause>,
+        paused: Option<Paused>,
         /// The rsync run that moves it, when one does.
         progress: Option<Progress>,
         /// Central: who must give a receipt.
@@ -187,7 +187,7 @@ shapes! {
         /// When it was over on this node.
         finished: Option<u64>,
         /// The order that holds it there.
-        paused: Option<Pause>,
+        paused: Option<Paused>,
         /// The rsync run that moves it, when one does.
         progress: Option<Progress>,
     }
@@ -217,7 +217,7 @@ shapes! {
         /// Whether that was within the last few minutes.
         alive: bool,
         /// The order that holds the whole node.
-        paused: Option<Pause>,
+        paused: Option<Paused>,
         /// Bytes free on the file system of its directory, once known.
         free: Option<u64>,
         /// What it does, in one line.
@@ -237,7 +237,7 @@ shapes! {
         /// Whose view of the group the rest is.
         view: View,
         /// The order that holds the whole group.
-        group_paused: Option<Pause>,
+        group_paused: Option<Paused>,
         /// The nodes of the group, the answering one among them: uploads, centrals, downloads.
         members: Vec<Member>,
         /// How many transfers are unfinished.

@@ -47,6 +47,16 @@ fn declared() -> BTreeMap<String, Vec<(String, String)>> {
     declared
 }
 
+#[test]
+fn every_name_stands_for_one_thing() {
+    // Clients that keep types, methods and errors in one table would mistake one for the other.
+    let words = ["type", "method", "error"];
+    let declared = DESCRIPTION.lines().filter_map(|line| line.split_once(' ')).filter(|(word, _)| words.contains(word));
+    let mut names: Vec<_> = declared.map(|(_, rest)| rest.split([' ', '(']).next().unwrap()).collect();
+    names.sort_unstable();
+    assert!(names.len() > 40 && names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
+}
+
 /// How a type of ours stands in an interface file.
 fn in_varlink(kind: &str) -> String {
     let kind = kind.replace(' ', "");

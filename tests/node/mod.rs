@@ -6,12 +6,12 @@
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use synkler::control::types::{GetStatus, Status, View};
+use synkler::control::types::{GetStatus, Reload, Status, View};
 use synkler::control::{AskFailure, Control, Limits, PastFound, Query, Service};
 use synkler::drivers::sys::peer_groups;
 use synkler::machine::{
-    BrokerState, Cause, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Pause, PeerView,
-    Progress, Reason, Snapshot, Time, TransferId, TransferView,
+    BrokerState, Cause, Deed, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Order, Pause,
+    PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -84,9 +84,13 @@ pub(crate) fn service(queries: mpsc::Sender<Query>) -> Service {
 /// What a loop would answer that has nothing but this snapshot. A client may have gone by now.
 pub(crate) fn answer(snapshot: &Snapshot, query: Query) {
     match query {
-        Query::Snapshot { selection, reply } => {
-            let transfers = snapshot.transfers.iter().take(selection.limit).cloned().collect();
-            drop(reply.send((Snapshot { transfers, ..head(snapshot) }, Time::from_millis(NOW))));
+        Query::Snapshot { selection: Selection { stage, limit, .. }, reply } => {
+            let in_stage = |view: &&TransferView| stage.as_deref().is_none_or(|stage| view.stage == stage);
+            let transfers: Vec<_> = snapshot.transfers.iter().filter(in_stage).cloned().collect();
+            let (matching, more) = (transfers.len() as u64, transfers.len() > limit);
+            let transfers = transfers.into_iter().take(limit).collect();
+            let told = Snapshot { matching, more, transfers, ..head(snapshot) };
+            drop(reply.send((told, Time::from_millis(NOW))));
         }
         Query::Find { text, reply } => {
             let is_it = |view: &&TransferView| view.name.encoded() == text || view.name.to_string() == text;
@@ -110,6 +114,16 @@ pub(crate) fn answer(snapshot: &Snapshot, query: Query) {
             });
             drop(reply.send(told.ok_or_else(|| AskFailure::Silent(format!("{to} has no session with the broker")))));
         }
+        Query::Order { by, order: Order::Pause { scope: Scope::Node, .. }, reply } => {
+            let text = format!("paused by {by}: nothing new starts here");
+            drop(reply.send(vec![Deed { item: None, done: true, text }]));
+        }
+        Query::History { span, reply } => drop(reply.send(Ok((vec![past(); span.limit as usize], true)))),
+        Query::LogLevel { reply, .. } => drop(reply.send("info".to_owned())),
+        Query::Reload { reply } => {
+            let (changed, restart) = (vec!["settle_seconds".to_owned()], vec!["port".to_owned()]);
+            drop(reply.send(Ok(Reload { changed, restart })));
+        }
         other => panic!("this loop has no answer to {other:?}"),
     }
 }
@@ -130,6 +144,36 @@ fn head(snapshot: &Snapshot) -> Snapshot {
         counts: snapshot.counts.clone(),
         transfers: Vec::new(),
         peers: snapshot.peers.clone(),
+    }
+}
+
+/// A transfer that is over.
+fn past() -> Row {
+    let view = transfer(2, b"done.tar", "closed", Cause::Acknowledgement.into());
+    Row {
+        transfer: view.transfer.unwrap(),
+        name: view.name,
+        upload: view.upload,
+        kind: Kind::File,
+        entries: 1,
+        fingerprint: view.fingerprint.unwrap(),
+        stage: view.stage.to_owned(),
+        created: ago(60),
+        since: ago(10),
+        reason: None,
+        attempts: 0,
+        central: Some(name("hub")),
+        place: None,
+        location: None,
+        signature: None,
+        inode: None,
+        receivers: Vec::new(),
+        acknowledged: true,
+        cleaned: true,
+        began: Some(ago(30)),
+        arrived: Some(ago(20)),
+        paused: None,
+        finished: Some(ago(10)),
     }
 }
 

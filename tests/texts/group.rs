@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "each test program uses its own part")]
 
 use synkler::control::types::{
-    Broker, Count, Deed, Finding, GetHistory, GetTransfer, Journey, List, Member, Node, Orders, Past, Pause, Progress,
+    Broker, Count, Deed, Finding, GetHistory, GetTransfer, Journey, List, Member, Node, Orders, Past, Paused, Progress,
     Reason, Receiver, Reload, Status, Step, Transfer, View,
 };
 
@@ -24,8 +24,8 @@ fn reason(code: &str, words: &str) -> Reason {
     Reason { code: text(code), text: text(words) }
 }
 
-fn pause(seconds: u64, by: &str, node: &str) -> Pause {
-    Pause { since: ago(seconds), by: text(by), node: text(node) }
+fn pause(seconds: u64, by: &str, node: &str) -> Paused {
+    Paused { since: ago(seconds), by: text(by), node: text(node) }
 }
 
 pub(crate) fn whole() -> View {
