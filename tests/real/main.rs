@@ -2,8 +2,11 @@
 
 #[path = "../bed/mod.rs"]
 mod bed;
+#[path = "../support/screen.rs"]
+mod screen;
 
 mod crash;
+mod ctl;
 mod faults;
 mod group;
 mod handover;
