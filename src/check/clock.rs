@@ -148,7 +148,7 @@ mod tests {
         assert_eq!(word(&[reading("a", now, now + 5_000, now)], 0).result, "warning");
         assert_eq!(word(&[], 0).result, "skipped");
         let unheard = Reading { said: Err("x".to_owned()), ..good() };
-        assert_eq!(word(&[unheard.clone()], 0).result, "skipped");
+        assert_eq!(word(std::slice::from_ref(&unheard), 0).result, "skipped");
         assert!(word(&[good(), unheard], 0).text.ends_with("; not told by download a"));
         assert!(word(&[good()], -7_200_000).text.contains("2 h 0 min behind this host's clock"));
     }
