@@ -39,5 +39,18 @@ bench: setup
 	$(CARGO) build --release --locked --bins
 	$(CARGO) bench --locked --bench handover
 
+# The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
+export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1795392000)
+TOOLS := $(CURDIR)/target/tools
+
+deb: setup
+	@sh packaging/tools cargo-deb $(TOOLS)
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(HOME)=." $(CARGO) build --release --locked --bins --target-dir target/package
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/package cargo-deb --no-build --output target/packages/
+
+rpm: deb
+	@sh packaging/tools nfpm $(TOOLS)
+	sh packaging/rpm/build $(TOOLS)
+
 clean:
 	$(CARGO) clean
