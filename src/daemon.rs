@@ -6,6 +6,7 @@
 //! runs before the state that justifies it is on disk. The loop never waits for a driver: what is handed to
 //! one is bounded by the machine, and answers come back as inputs.
 
+mod asks;
 mod drivers;
 mod start;
 mod status;
@@ -17,13 +18,14 @@ use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::Query;
+use crate::control::{Query, Refusal};
 use crate::drivers::broker::BrokerEvent;
 use crate::drivers::clock::Clock;
 use crate::drivers::journal::{Journal, JournalError};
 use crate::drivers::{broker, logging, systemd};
 use crate::machine::{Effect, Input, Level, Machine, Note, Record, Time};
 
+pub use asks::Asks;
 use drivers::Drivers;
 pub use start::{StartError, run};
 
@@ -57,6 +59,7 @@ struct Daemon {
     clock: Clock,
     journal: Arc<Journal>,
     drivers: Drivers,
+    asks: Asks,
     inputs: mpsc::Receiver<Input>,
     words: mpsc::Receiver<BrokerEvent>,
     queries: mpsc::Receiver<Query>,
@@ -99,6 +102,7 @@ impl Daemon {
         let mut tags = Vec::new();
         self.round(&mut tags, Vec::new()).await?;
         loop {
+            self.asks.expire(Instant::now());
             let mut wake = self.deadline();
             if let Some(interval) = watchdog {
                 if Instant::now() >= feed_at {
@@ -107,7 +111,7 @@ impl Daemon {
                 }
                 wake = wake.min(feed_at);
             }
-            if let Some(due) = self.status.due() {
+            for due in [self.status.due(), self.asks.due()].into_iter().flatten() {
                 wake = wake.min(due);
             }
             let event = tokio::select! {
@@ -134,7 +138,7 @@ impl Daemon {
                 }
                 Event::Deadline => inputs.push(Input::Timeout),
                 Event::Input(input) => inputs.push(input),
-                Event::Word(word) => Self::take_word(word, &mut inputs, &mut tags),
+                Event::Word(word) => self.take_word(word, &mut inputs, &mut tags),
             }
             while inputs.len() < ROUND
                 && let Ok(input) = self.inputs.try_recv()
@@ -144,7 +148,7 @@ impl Daemon {
             while inputs.len() < 2 * ROUND
                 && let Ok(word) = self.words.try_recv()
             {
-                Self::take_word(word, &mut inputs, &mut tags);
+                self.take_word(word, &mut inputs, &mut tags);
             }
             self.round(&mut tags, inputs).await?;
             if Instant::now() >= prune_at {
@@ -154,15 +158,23 @@ impl Daemon {
         }
     }
 
-    fn take_word(word: BrokerEvent, inputs: &mut Vec<Input>, tags: &mut Vec<broker::DeliveryTag>) {
-        inputs.push(match word {
-            BrokerEvent::Connected => Input::Connected,
-            BrokerEvent::Disconnected(why) => Input::Disconnected(why),
+    fn take_word(&mut self, word: BrokerEvent, inputs: &mut Vec<Input>, tags: &mut Vec<broker::DeliveryTag>) {
+        match word {
+            BrokerEvent::Connected => inputs.push(Input::Connected),
+            BrokerEvent::Disconnected(why) => {
+                self.asks.cut_off();
+                inputs.push(Input::Disconnected(why));
+            }
             BrokerEvent::Delivery { from, words, tag } => {
                 tags.push(tag);
-                Input::Heard { from, words }
+                inputs.push(Input::Heard { from, words });
             }
-        });
+            BrokerEvent::Asked { from, ask, method, parameters: _ } => {
+                self.asks.answer(from, ask, async { Err(Refusal::MethodNotFound(method)) });
+            }
+            BrokerEvent::Answered { from, ask, outcome } => self.asks.answered(&from, ask, outcome),
+            BrokerEvent::Unheard { ask } => self.asks.unheard(ask),
+        }
     }
 
     /// Feeds the machine, commits, acknowledges, then acts.

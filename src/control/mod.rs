@@ -5,6 +5,7 @@
 //! its [`Query`]s. [`Client`] is the other end: it blocks, and knows only the interface. [`status_text`] is what
 //! people see.
 
+mod ask;
 mod client;
 mod paths;
 mod protocol;
@@ -17,6 +18,7 @@ pub mod types;
 mod types_tests;
 mod units;
 
+pub use ask::AskFailure;
 pub use client::{Client, ClientError, Monitoring};
 pub use paths::{default_socket, socket_candidates};
 pub use protocol::{

@@ -178,7 +178,8 @@ impl Refusal {
         }
     }
 
-    fn parameters(&self) -> Value {
+    /// Its parameters, an object.
+    pub fn parameters(&self) -> Value {
         match self {
             Self::InterfaceNotFound(interface) => json!({ "interface": interface }),
             Self::MethodNotFound(method) | Self::MethodNotImplemented(method) => json!({ "method": method }),
@@ -191,7 +192,8 @@ impl Refusal {
         }
     }
 
-    fn read(name: &str, parameters: &Value) -> Self {
+    /// What an error of that full name, with these parameters, is.
+    pub fn read(name: &str, parameters: &Value) -> Self {
         let text = |key| parameters.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |key| parameters.get(key).and_then(Value::as_u64).unwrap_or_default();
         match name {

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc;
 
+use super::asks::Asks;
 use super::drivers::Drivers;
 use super::{Daemon, DaemonError, Signals, status};
 use crate::config::{Role, Settings};
@@ -123,6 +124,7 @@ async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError>
     };
     let cleanup = script
         .map(|script| (script, cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), inputs.clone())));
+    let asks = Asks::new(broker.line(), clock.now());
     let drivers = Drivers {
         mode: settings.mode(),
         file_dir: settings.file_dir.clone(),
@@ -148,6 +150,7 @@ async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError>
         clock,
         journal,
         drivers,
+        asks,
         inputs: input_queue,
         words: word_queue,
         queries: query_queue,

@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
 
-use super::{SLOT_LIMIT, VERSION_LIMIT};
+use super::{DOTTED_LIMIT, SLOT_LIMIT, VERSION_LIMIT};
 
 /// A value that stands in messages as the text it prints and parses.
 #[derive(Debug, Clone)]
@@ -158,6 +158,23 @@ impl TryFrom<u32> for Slots {
             Ok(Self(count))
         } else {
             Err(format!("slots are 1 to {SLOT_LIMIT}, not {count}"))
+        }
+    }
+}
+
+/// The full name of a method or an error: 1 to [`DOTTED_LIMIT`] bytes of letters, digits and dots.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Dotted(pub(super) String);
+
+impl TryFrom<String> for Dotted {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let fits = (1..=DOTTED_LIMIT).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.') {
+            Ok(Self(text))
+        } else {
+            Err(format!("the name of a method or an error is 1 to {DOTTED_LIMIT} letters, digits and dots"))
         }
     }
 }

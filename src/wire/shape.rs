@@ -13,11 +13,11 @@ use super::field::{Detail, EncodedName, List, Slots, Spelled, Version};
 /// A whole message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Envelope {
+pub(super) struct Envelope<W> {
     pub(super) v: u64,
     pub(super) group: Spelled<GroupId>,
     pub(super) from: Sender,
-    pub(super) words: Said,
+    pub(super) words: W,
 }
 
 /// Who says it.

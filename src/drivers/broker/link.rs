@@ -44,11 +44,20 @@ pub(super) struct Link {
     _cutter: Cutter,
 }
 
-/// The node's own queue, what is said to all, and on central the queue that all centrals share.
+/// The node's own queue, what is said to all, questions and answers, and on central the queue that all centrals share.
 pub(super) struct Consumers {
     own: Consumer,
     all: Consumer,
+    now: Consumer,
     shared: Option<Consumer>,
+}
+
+/// What came in.
+pub(super) enum Incoming {
+    /// A word, or something that claims to be one.
+    Words(Delivery),
+    /// A question or an answer, likewise.
+    Talk(Delivery),
 }
 
 impl Link {
@@ -77,19 +86,21 @@ impl Link {
 
 impl Consumers {
     /// The next message of any of the queues; `None` when the broker has cancelled a consumer.
-    pub(super) async fn next(&mut self) -> Option<lapin::Result<Delivery>> {
-        let Self { own, all, shared } = self;
+    pub(super) async fn next(&mut self) -> Option<lapin::Result<Incoming>> {
+        let Self { own, all, now, shared } = self;
         let shared = async {
             match shared {
                 Some(shared) => shared.next().await,
                 None => std::future::pending().await,
             }
         };
-        tokio::select! {
+        let words = tokio::select! {
             delivery = own.next() => delivery,
             delivery = all.next() => delivery,
             delivery = shared => delivery,
-        }
+            talk = now.next() => return talk.map(|talk| talk.map(Incoming::Talk)),
+        };
+        words.map(|words| words.map(Incoming::Words))
     }
 }
 
@@ -160,11 +171,12 @@ async fn consume(
     // Exclusive, so that a second node of the same name is refused.
     let own = start(&consuming, me, &names.own, true).await?;
     let all = start(&consuming, me, &names.all, true).await?;
+    let now = start(&consuming, me, &names.now, true).await?;
     let shared = match me.mode {
         Mode::Central => Some(start(&consuming, me, &names.shared, false).await?),
         Mode::Upload | Mode::Download => None,
     };
-    Ok((publishing, Consumers { own, all, shared }))
+    Ok((publishing, Consumers { own, all, now, shared }))
 }
 
 async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Result<Consumer, Fault> {
