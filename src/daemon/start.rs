@@ -13,7 +13,7 @@ use super::drivers::Drivers;
 use super::{Daemon, DaemonError, Signals, status};
 use crate::config::{Role, Settings};
 use crate::control::{Control, ControlError};
-use crate::drivers::broker::{Broker, BrokerSettings};
+use crate::drivers::broker::{Broker, BrokerSettings, Identity, Tls};
 use crate::drivers::clock::Clock;
 use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
@@ -267,7 +267,14 @@ fn broker_settings(settings: &Settings) -> BrokerSettings {
         port: broker.port,
         vhost: broker.vhost.clone(),
         username: broker.username.clone(),
-        password: broker.password.expose().to_owned(),
+        password: broker.password.as_ref().map(|password| password.expose().to_owned()),
+        tls: broker.tls.as_ref().map(|tls| Tls {
+            authorities: tls.authorities.clone(),
+            identity: tls
+                .identity
+                .as_ref()
+                .map(|identity| Identity { chain: identity.chain.clone(), key: identity.key.clone() }),
+        }),
         group: settings.group.clone(),
         me: settings.node.clone(),
     }

@@ -5,6 +5,8 @@ use lapin::protocol::AMQPError;
 
 use crate::machine::Node;
 
+use super::{BrokerSettings, tls};
+
 const ACCESS_REFUSED: u16 = 403;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
@@ -18,8 +20,23 @@ pub(super) enum Fault {
     Unreachable(String),
     #[error("what answers on that port is not an AMQP 0-9-1 broker: {0}")]
     NotAmqp(String),
+    #[error(
+        "what answers on that port does not speak TLS: the port for tls = true is usually 5671, that for tls = false 5672"
+    )]
+    NotTls,
+    #[error("the broker's certificate is refused: {0}")]
+    Untrusted(String),
+    #[error("the broker refuses TLS with this node: {0}: check client_cert and what the broker trusts")]
+    Unwelcome(String),
+    #[error("no TLS is possible: {0}")]
+    Tls(String),
     #[error("the login is refused: check username and password, and whether the account may log in from here")]
     Login,
+    #[error(
+        "the login by certificate is refused: the broker needs the plugin rabbitmq_auth_mechanism_ssl and an account \
+         named as it reads the certificate"
+    )]
+    LoginByCertificate,
     #[error("the vhost is refused: {0}")]
     Vhost(String),
     #[error("the account may not do what synkler needs: {0}")]
@@ -48,7 +65,17 @@ impl Fault {
     pub(super) fn is_lasting(&self) -> bool {
         matches!(
             self,
-            Self::NotAmqp(_) | Self::Login | Self::Vhost(_) | Self::Denied(_) | Self::Conflict(_) | Self::Setting(_)
+            Self::NotAmqp(_)
+                | Self::NotTls
+                | Self::Untrusted(_)
+                | Self::Unwelcome(_)
+                | Self::Tls(_)
+                | Self::Login
+                | Self::LoginByCertificate
+                | Self::Vhost(_)
+                | Self::Denied(_)
+                | Self::Conflict(_)
+                | Self::Setting(_)
         )
     }
 
@@ -61,16 +88,20 @@ impl Fault {
     }
 
     /// For an error from the attempt to connect.
-    pub(super) fn connecting(error: &lapin::Error) -> Self {
+    pub(super) fn connecting(error: &lapin::Error, settings: &BrokerSettings) -> Self {
+        let hint = if settings.tls.is_none() { "; where it speaks TLS, set tls = true" } else { "" };
         match error.kind() {
-            ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => Self::Login,
+            ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => match settings.password {
+                Some(_) => Self::Login,
+                None => Self::LoginByCertificate,
+            },
             ErrorKind::ProtocolError(error) if error.get_id() == NOT_ALLOWED => Self::Vhost(text(error)),
-            ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are something else".to_owned()),
+            ErrorKind::ParsingError(_) => Self::NotAmqp(format!("its first bytes are something else{hint}")),
             ErrorKind::InvalidProtocolVersion(version) => Self::NotAmqp(format!("it speaks AMQP {version}")),
             ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {
-                Self::NotAmqp("it hangs up on the AMQP greeting".to_owned())
+                Self::NotAmqp(format!("it hangs up on the AMQP greeting{hint}"))
             }
-            ErrorKind::IOError(error) => Self::Unreachable(error.to_string()),
+            ErrorKind::IOError(error) => tls::fault(error).unwrap_or_else(|| Self::Unreachable(error.to_string())),
             _ => Self::Unreachable(error.to_string()),
         }
     }

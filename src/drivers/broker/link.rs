@@ -11,7 +11,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeleteOptions};
 use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event};
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,7 +20,7 @@ use crate::machine::{Mode, Node};
 
 use super::fault::Fault;
 use super::topology::Names;
-use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH};
+use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, tls};
 
 /// Waits for one answer of the broker, but not for ever.
 pub(super) async fn answered<T>(
@@ -111,19 +111,28 @@ async fn close(connection: &Connection) {
 
 async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
     let seconds = u16::try_from(HEARTBEAT.as_secs()).unwrap_or(u16::MAX);
+    let connector = match &settings.tls {
+        Some(tls) => Some(tls::connector(tls.clone()).await?),
+        None => None,
+    };
+    let (mechanism, password) = match &settings.password {
+        Some(password) => (SASLMechanism::Plain, password.clone()),
+        None => (SASLMechanism::External, String::new()),
+    };
+    // Never amqps: TLS is ours, so that the TCP connection below it can be held and its errors be told apart.
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
         authority: AMQPAuthority {
-            userinfo: AMQPUserInfo { username: settings.username.clone(), password: settings.password.clone() },
+            userinfo: AMQPUserInfo { username: settings.username.clone(), password },
             host: settings.host.clone(),
             port: settings.port,
         },
         vhost: settings.vhost.clone(),
-        query: AMQPQueryString { heartbeat: Some(seconds), ..Default::default() },
+        query: AMQPQueryString { heartbeat: Some(seconds), auth_mechanism: Some(mechanism), ..Default::default() },
     };
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("synkler {} {}", settings.group, settings.me).into());
-    let runtime = lapin::runtime::default_runtime().map_err(|error| Fault::connecting(&error))?;
+    let runtime = lapin::runtime::default_runtime().map_err(|error| Fault::connecting(&error, settings))?;
     let held = Arc::clone(&cutter.0);
     let connecting = Connection::connector(
         uri,
@@ -135,13 +144,16 @@ async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connectio
             if let AsyncTcpStream::Plain(plain) = &stream {
                 hold(&held, plain.get_ref().as_fd().try_clone_to_owned()?.into());
             }
-            Ok(stream)
+            let Some(connector) = &connector else { return Ok(stream) };
+            // Checks, too, that the certificate is for this very name or address.
+            let handshake = stream.into_rustls(connector, &uri.authority.host);
+            Ok(timeout(ANSWER_TIMEOUT, handshake).await.map_err(std::io::Error::from)??)
         },
         properties,
     );
     match timeout(ANSWER_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(Fault::connecting(&error)),
+        Ok(Err(error)) => Err(Fault::connecting(&error, settings)),
         Err(_) => Err(Fault::Silent { asked: "the AMQP greeting", seconds: ANSWER_TIMEOUT.as_secs() }),
     }
 }

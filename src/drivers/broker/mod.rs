@@ -32,9 +32,11 @@ mod outbox;
 mod receive;
 mod session;
 mod supervisor;
+mod tls;
 mod topology;
 
 pub use line::{Line, Unsaid};
+pub use tls::{Identity, Tls};
 
 /// The most deliveries of one queue that wait for their acknowledgement.
 pub const PREFETCH: u16 = 64;
@@ -74,8 +76,10 @@ pub struct BrokerSettings {
     pub vhost: String,
     /// The account.
     pub username: String,
-    /// Its password; never printed.
-    pub password: String,
+    /// Its password, never printed; `None` means that the client certificate logs in (SASL EXTERNAL).
+    pub password: Option<String>,
+    /// How the connection is kept private; `None` is plain TCP.
+    pub tls: Option<Tls>,
     /// The group to speak in.
     pub group: GroupId,
     /// The node to speak as.
@@ -90,7 +94,8 @@ impl fmt::Debug for BrokerSettings {
 
 impl fmt::Display for BrokerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
+        let tls = if self.tls.is_some() { " by TLS" } else { "" };
+        write!(f, "{}:{}{tls}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
     }
 }
 
