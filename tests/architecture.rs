@@ -63,9 +63,10 @@ fn every_module_knows_only_whom_it_may() {
             "config" => &["machine", "config"],
             "control" => &["machine", "control"],
             "drivers" => &["machine", "wire", "drivers"],
-            "daemon" => &["machine", "wire", "config", "control", "drivers", "daemon"],
+            "ssh" => &["machine", "config", "drivers", "ssh"],
+            "daemon" => &["machine", "wire", "config", "control", "drivers", "ssh", "daemon"],
             "cli" => &["control", "cli"],
-            "bin" => &["cli", "config", "control", "daemon", "drivers", "machine"],
+            "bin" => &["cli", "config", "control", "daemon", "drivers", "machine", "ssh"],
             _ => &[],
         }
     };

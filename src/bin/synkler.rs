@@ -12,15 +12,23 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use synkler::cli::{DaemonArguments, DaemonVerb};
+use synkler::cli::{DaemonArguments, DaemonVerb, GateSide};
 use synkler::machine::Level;
-use synkler::{config, daemon, drivers};
+use synkler::{config, daemon, drivers, ssh};
 
 /// A config that cannot be used: EX_CONFIG of sysexits.h, on which systemd does not restart the service.
 const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments = DaemonArguments::parse();
+    // Needs no config: what it allows stands in authorized_keys.
+    if let Some(DaemonVerb::Gate { side, spool, rsync, no_landlock }) = arguments.verb {
+        let side = match side {
+            GateSide::Upload => ssh::Side::Upload,
+            GateSide::Download => ssh::Side::Download,
+        };
+        return ssh::gate(&ssh::Entrance { side, spool, rsync, without_landlock: no_landlock });
+    }
     let loaded = match config::load(arguments.config.as_deref(), &config::Environment::of_process()) {
         Ok(loaded) => loaded,
         Err(error) => {
@@ -34,9 +42,16 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{}", loaded.report());
         return ExitCode::SUCCESS;
     }
-    if let Some(DaemonVerb::Check) = arguments.verb {
-        complain("this version examines nothing yet");
-        return ExitCode::FAILURE;
+    match arguments.verb {
+        Some(DaemonVerb::Check) => {
+            complain("this version examines nothing yet");
+            return ExitCode::FAILURE;
+        }
+        Some(DaemonVerb::Keys { spool }) => return ssh::keys(&loaded, spool.as_deref()),
+        Some(DaemonVerb::Trust { host, port, fingerprint }) => {
+            return ssh::trust_host(&loaded, &host, port, fingerprint.as_deref());
+        }
+        Some(DaemonVerb::Gate { .. }) | None => {}
     }
     let _logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
     // A part that has died would keep its answer for ever; a process that has died is started again.

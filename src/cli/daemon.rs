@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 use super::exit::{DAEMON_EXITS, exit_table};
 
@@ -31,10 +31,62 @@ pub struct DaemonArguments {
 }
 
 /// What `synkler` does instead of running.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Subcommand)]
+#[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum DaemonVerb {
     /// Examine this node from end to end and print the findings as JSON
     ///
     /// For when the daemon does not run; synklerctl check shows the same to people, and asks the daemon when it runs.
     Check,
+    /// Make the key with which this node logs in to central, and print the line for central's authorized_keys
+    ///
+    /// The key is ssh_key in the state directory, an ed25519 pair without a passphrase; one that is there is kept, and one
+    /// that systemd hands over (/etc/synkler/credentials/ssh_key) goes first. With the printed line it opens nothing on
+    /// central but the gate to one group's spool (see gate). Root acts as the owner of the state directory.
+    #[command(after_help = "Example: synkler keys --spool /srv/synkler/default | ssh root@central 'cat >>~synkler/.ssh/authorized_keys'")]
+    Keys {
+        /// The spool that the key opens: file_dir and id as central has them, such as /srv/synkler/default
+        #[arg(long, value_name = "FILE_DIR/ID")]
+        spool: Option<String>,
+    },
+    /// Show the host keys of central and have this node believe them from now on
+    ///
+    /// Asks whether they are the right ones, or takes --fingerprint for an answer; then they stand in known_hosts in the
+    /// state directory, in place of older ones of that host. Root acts as the owner of the state directory.
+    #[command(after_help = "Example: synkler trust central.example.com --fingerprint SHA256:...")]
+    Trust {
+        /// Name or address of the host, as central_host has it
+        host: String,
+        /// The port of its sshd
+        #[arg(long, value_name = "PORT", default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
+        port: u16,
+        /// Do not ask: believe the key with this fingerprint and no other
+        #[arg(long, value_name = "SHA256:...")]
+        fingerprint: Option<String>,
+    },
+    /// Let a node's rsync into one spool on central: the forced command in authorized_keys
+    ///
+    /// sshd says in $SSH_ORIGINAL_COMMAND what the node asks for. Allowed is the rsync of synkler's own runs: an upload
+    /// writes to SPOOL/in/<place>, a download reads SPOOL/held, and rsync is confined to that directory by the kernel
+    /// (Landlock). All else is refused on standard error.
+    Gate {
+        /// Whose key it is
+        side: GateSide,
+        /// file_dir and id of central, such as /srv/synkler/default
+        spool: PathBuf,
+        /// The rsync program
+        #[arg(long, value_name = "PATH", default_value = "/usr/bin/rsync")]
+        rsync: PathBuf,
+        /// Go on where the kernel has no Landlock: whoever has the key is then trusted to stay in the spool
+        #[arg(long)]
+        no_landlock: bool,
+    },
+}
+
+/// Whose key opens the gate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum GateSide {
+    /// It writes
+    Upload,
+    /// It reads
+    Download,
 }

@@ -58,7 +58,32 @@ pub struct Loaded {
     rows: Vec<Row>,
 }
 
+/// Where the packaged service keeps its state, and an instance of it in a directory of its name.
+const SERVICE_STATE: &str = "/var/lib/synkler";
+/// Where its config files lie: `synkler.toml`, and `NAME.toml` of an instance.
+const SERVICE_CONFIG: &str = "/etc/synkler";
+
 impl Loaded {
+    /// Whether the config is one of the system's, which the packaged service reads.
+    pub fn is_of_system(&self) -> bool {
+        self.file.as_deref().is_some_and(|file| file == Path::new("/etc/synkler.conf") || file.starts_with(SERVICE_CONFIG))
+    }
+
+    /// The state directory of the daemon that this config is for, also when it is somebody else who asks: with a config
+    /// of the system that says nothing of `state_dir`, the one that systemd gives the service, if it is installed; else
+    /// the one in force.
+    pub fn service_state_dir(&self) -> PathBuf {
+        let from_home = self.rows.iter().any(|row| row.key == "state_dir" && row.origin.starts_with("below $"));
+        let service = Path::new(SERVICE_STATE);
+        match self.file.as_deref() {
+            Some(file) if from_home && self.is_of_system() && service.is_dir() => match file.file_stem() {
+                Some(name) if file.starts_with(SERVICE_CONFIG) && name != "synkler" => service.join(name),
+                _ => service.to_owned(),
+            },
+            _ => self.settings.state_dir.clone(),
+        }
+    }
+
     /// What `--check` prints: every key, the value in force and where it came from, one a line, without an end of
     /// line after the last. Secrets are hidden.
     pub fn report(&self) -> String {
