@@ -9,6 +9,7 @@
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
 //! - [`wire`]: the serialised shapes of messages.
+//! - [`setup`]: accounts, config and drop-in, made once by an administrator.
 //! - [`ssh`]: keys, host keys, and what a key may ask for on central.
 //! - [`drivers`]: one outside thing each.
 //! - [`machine`]: the decisions; pure.
@@ -39,5 +40,6 @@ pub mod control;
 pub mod daemon;
 pub mod drivers;
 pub mod machine;
+pub mod setup;
 pub mod ssh;
 pub mod wire;

@@ -63,10 +63,11 @@ fn every_module_knows_only_whom_it_may() {
             "config" => &["machine", "config"],
             "control" => &["machine", "control"],
             "drivers" => &["machine", "wire", "drivers"],
+            "setup" => &["machine", "config", "drivers", "setup"],
             "ssh" => &["machine", "config", "drivers", "ssh"],
             "daemon" => &["machine", "wire", "config", "control", "drivers", "ssh", "daemon"],
             "cli" => &["control", "cli"],
-            "bin" => &["cli", "config", "control", "daemon", "drivers", "machine", "ssh"],
+            "bin" => &["cli", "config", "control", "daemon", "drivers", "machine", "setup", "ssh"],
             _ => &[],
         }
     };

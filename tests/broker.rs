@@ -14,12 +14,16 @@ use synkler::drivers::broker::{BrokerEvent, BrokerSettings, PREFETCH};
 use synkler::machine::{Address, Cause, Mode, TransferId, Words};
 use synkler::wire::{MESSAGE_LIMIT, encode};
 
+#[path = "broker/accounts.rs"]
+mod accounts;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "broker/questions.rs"]
 mod questions;
 #[path = "support/rabbit.rs"]
 mod rabbit;
+#[path = "broker/tls.rs"]
+mod tls;
 
 use peer::{PATIENCE, Peer, channel, closed, freed, hello, node, publish_raw, settings, waiting};
 use rabbit::Rabbit;

@@ -8,5 +8,5 @@ mod daemon;
 mod exit;
 
 pub use arguments::{Arguments, Items, LogLevel, Mode, NodesVerb, Verb};
-pub use daemon::{DaemonArguments, DaemonVerb, GateSide};
+pub use daemon::{DaemonArguments, DaemonVerb, GateSide, InitArguments};
 pub use exit::{DAEMON_EXITS, EXITS, Exit, exit_table};

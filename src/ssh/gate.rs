@@ -310,8 +310,16 @@ mod tests {
             // Of rsync 3.1.3, as root.
             (WRITE.replace("-ltprRe.iLsfxCIvu", "-logtprRe.iLsfxC"), Side::Upload, place()),
             (WRITE.replace("-l", "-vvlzXXUUASWcI"), Side::Upload, place()),
-            (WRITE.replace("--inplace", "-B1000 --bwlimit=20480 --fsync --preallocate --inplace"), Side::Upload, place()),
-            (WRITE.replace("--inplace", "--compress-choice=zstd --compress-level=-3 --max-alloc=2g"), Side::Upload, place()),
+            (
+                WRITE.replace("--inplace", "-B1000 --bwlimit=20480 --fsync --preallocate --inplace"),
+                Side::Upload,
+                place(),
+            ),
+            (
+                WRITE.replace("--inplace", "--compress-choice=zstd --compress-level=-3 --max-alloc=2g"),
+                Side::Upload,
+                place(),
+            ),
             (READ.to_owned(), Side::Download, Target::Held),
             (READ.replace("--from0", r"--skip-compress=gz/mp\[34\] --from0"), Side::Download, Target::Held),
             (LIST.to_owned(), Side::Upload, Target::ListHalf),

@@ -115,7 +115,8 @@ fn read(line: &str, host: &str) -> Result<HostKey, TrustError> {
 /// has none.
 pub fn known(keys: &[HostKey], known_hosts: &Path) -> Result<(usize, usize), TrustError> {
     let text = content(known_hosts)?;
-    let of_host: Vec<&str> = text.lines().filter(|line| host_of(line) == keys.first().map(|key| name(&key.line))).collect();
+    let of_host: Vec<&str> =
+        text.lines().filter(|line| host_of(line) == keys.first().map(|key| name(&key.line))).collect();
     let same = of_host.iter().filter(|line| keys.iter().any(|key| key.line == **line)).count();
     Ok((same, of_host.len() - same))
 }

@@ -3,6 +3,7 @@
 #[path = "../bed/mod.rs"]
 mod bed;
 
+mod accounts;
 mod crash;
 mod faults;
 mod group;

@@ -8,6 +8,7 @@ use crate::machine::Node;
 use super::{BrokerSettings, tls};
 
 const ACCESS_REFUSED: u16 = 403;
+const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
@@ -41,6 +42,10 @@ pub(super) enum Fault {
     Vhost(String),
     #[error("the account may not do what synkler needs: {0}")]
     Denied(String),
+    #[error("{0} is the account of another node or group: correct username, or id, mode and name")]
+    Foreign(String),
+    #[error("the broker has nothing of this group yet: central makes it when it first connects ({0})")]
+    Absent(String),
     #[error("the broker holds an exchange or queue of that name with other settings: {0}")]
     Conflict(String),
     #[error(
@@ -74,6 +79,7 @@ impl Fault {
                 | Self::LoginByCertificate
                 | Self::Vhost(_)
                 | Self::Denied(_)
+                | Self::Foreign(_)
                 | Self::Conflict(_)
                 | Self::Setting(_)
         )
@@ -83,6 +89,14 @@ impl Fault {
     pub(super) fn of_queue(self, queue: &str) -> Self {
         match self {
             Self::Silent { .. } | Self::Internal(_) => Self::Unserved(queue.to_owned()),
+            other => other,
+        }
+    }
+
+    /// When it is about what the group shares, and `why` an account may not make that.
+    pub(super) fn of_shared(self, why: String) -> Self {
+        match self {
+            Self::Absent(_) => Self::Absent(why),
             other => other,
         }
     }
@@ -113,6 +127,7 @@ impl Fault {
                 RESOURCE_LOCKED => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED if error.get_message().as_str().contains("exclusive use") => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED => Self::Denied(text(error)),
+                NOT_FOUND => Self::Absent(text(error)),
                 PRECONDITION_FAILED => Self::Conflict(text(error)),
                 INTERNAL_ERROR => Self::Internal(text(error)),
                 _ => Self::Lost(text(error)),

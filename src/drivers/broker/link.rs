@@ -20,7 +20,7 @@ use crate::machine::{Mode, Node};
 
 use super::fault::Fault;
 use super::topology::Names;
-use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, tls};
+use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, rights, tls};
 
 /// Waits for one answer of the broker, but not for ever.
 pub(super) async fn answered<T>(
@@ -65,6 +65,9 @@ impl Link {
     pub(super) async fn open(settings: &BrokerSettings, names: &Names, unserved: Option<&str>) -> Result<Self, Fault> {
         ShortString::try_new(settings.username.as_str()).map_err(|_| Fault::Setting("username"))?;
         ShortString::try_new(settings.vhost.as_str()).map_err(|_| Fault::Setting("vhost"))?;
+        if !rights::may_be(Some(&settings.username), &settings.group, &settings.me) {
+            return Err(Fault::Foreign(settings.username.clone()));
+        }
         let cutter = Cutter::default();
         let connection = connect(settings, &cutter).await?;
         // The only listener there ever is: several would share the events among them.
@@ -171,7 +174,17 @@ async fn consume(
         let delete = declaring.queue_delete(queue.into(), QueueDeleteOptions::default());
         answered("delete a queue that has lost its leader", me, delete).await?;
     }
-    names.declare(&declaring, me).await?;
+    let declaring = match names.declare_shared(&declaring, me).await {
+        // A node's own account may not make what the group shares. The refusal has closed the channel.
+        Err(Fault::Denied(why)) if me.mode != Mode::Central => {
+            let looking = answered("open a channel", me, connection.create_channel()).await?;
+            names.find_shared(&looking, me).await.map_err(|fault| fault.of_shared(why))?;
+            looking
+        }
+        Err(fault) => return Err(fault),
+        Ok(()) => declaring,
+    };
+    names.declare_own(&declaring, me).await?;
     answered("close a channel", me, declaring.close(200, "OK".into())).await?;
 
     let publishing = answered("open a channel", me, connection.create_channel()).await?;

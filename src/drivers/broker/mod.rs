@@ -30,12 +30,14 @@ mod line;
 mod link;
 mod outbox;
 mod receive;
+mod rights;
 mod session;
 mod supervisor;
 mod tls;
 mod topology;
 
 pub use line::{Line, Unsaid};
+pub use rights::{Rights, role_kinds};
 pub use tls::{Identity, Tls};
 
 /// The most deliveries of one queue that wait for their acknowledgement.
