@@ -202,7 +202,7 @@ async fn each_failure_to_connect_says_what_it_is() {
         settings
     };
     let cases = [
-        (broken(&|s| s.password = "wrong".to_owned()), "the login is refused"),
+        (broken(&|s| s.password = Some("wrong".to_owned())), "the login is refused"),
         (broken(&|s| s.username = "stranger".to_owned()), "the login is refused"),
         (broken(&|s| s.vhost = "nosuch".to_owned()), "the vhost is refused: 530 NOT_ALLOWED - vhost nosuch not found"),
         (broken(&|s| s.username = "nobody".to_owned()), "the vhost is refused: 530 NOT_ALLOWED - access"),

@@ -23,38 +23,40 @@ use crate::shared;
 
 const PASSWORD: &str = "it's secret";
 
-fn group() -> GroupId {
-    "g".parse().unwrap()
+/// Accounts belong to the whole broker, so each test has a group, and with it accounts, of its own.
+fn group(id: &str) -> GroupId {
+    id.parse().unwrap()
 }
 
 /// Runs what `broker-setup` prints.
-fn make_accounts(rabbit: &Rabbit, vhost: &str, nodes: &[&Node]) {
+fn make_accounts(rabbit: &Rabbit, vhost: &str, group: &GroupId, nodes: &[&Node]) {
     let accounts: Vec<_> =
         nodes.iter().map(|node| Account { node: (*node).clone(), password: Secret::new(PASSWORD) }).collect();
     let mut shell = rabbit.command("sh").stdin(Stdio::piped()).stdout(Stdio::null()).spawn().unwrap();
-    shell.stdin.take().unwrap().write_all(script(vhost, &group(), &accounts).as_bytes()).unwrap();
+    shell.stdin.take().unwrap().write_all(script(vhost, group, &accounts).as_bytes()).unwrap();
     assert!(shell.wait().unwrap().success());
 }
 
-fn own(rabbit: &Rabbit, vhost: &str, me: &Node) -> BrokerSettings {
-    let username = format!("synkler.g.{}.{}", me.mode, me.name.as_str().replace('.', ":"));
-    BrokerSettings { username, password: Some(PASSWORD.to_owned()), ..settings(rabbit, vhost, me) }
+fn own(rabbit: &Rabbit, vhost: &str, group: &GroupId, me: &Node) -> BrokerSettings {
+    let username = format!("synkler.{group}.{}.{}", me.mode, me.name.as_str().replace('.', ":"));
+    let (group, password) = (group.clone(), Some(PASSWORD.to_owned()));
+    BrokerSettings { username, password, group, ..settings(rabbit, vhost, me) }
 }
 
 #[tokio::test]
 async fn nodes_with_accounts_of_their_own_work_together() {
-    let vhost = shared().vhost();
+    let (vhost, group) = (shared().vhost(), group("own"));
     let (alpha, hub) = (node(Mode::Upload, "alpha.example"), node(Mode::Central, "hub"));
     let delta = node(Mode::Download, "delta");
-    make_accounts(shared(), &vhost, &[&alpha, &hub, &delta]);
+    make_accounts(shared(), &vhost, &group, &[&alpha, &hub, &delta]);
 
     // Only central may make what all share; the others wait for it, and say so.
-    let mut alpha_peer = Peer::start(own(shared(), &vhost, &alpha));
+    let mut alpha_peer = Peer::start(own(shared(), &vhost, &group, &alpha));
     let reason = alpha_peer.reason().await;
     assert!(reason.detail().contains("central makes it when it first connects"), "{reason}");
-    let mut hub_peer = Peer::connected(own(shared(), &vhost, &hub)).await;
+    let mut hub_peer = Peer::connected(own(shared(), &vhost, &group, &hub)).await;
     while alpha_peer.next().await != BrokerEvent::Connected {}
-    let mut delta_peer = Peer::connected(own(shared(), &vhost, &delta)).await;
+    let mut delta_peer = Peer::connected(own(shared(), &vhost, &group, &delta)).await;
 
     // Everything that is ever said goes through: to all, to any central, to one node, and questions.
     alpha_peer.broker.publish(Address::All, hello());
@@ -76,17 +78,18 @@ async fn nodes_with_accounts_of_their_own_work_together() {
     assert!(matches!(delta_peer.next().await, BrokerEvent::Answered { from, ask: 7, .. } if from == alpha));
 
     // An account in the config of another node is told apart at once.
-    let stray = Peer::start(BrokerSettings { me: delta, ..own(shared(), &vhost, &alpha) }).reason().await;
+    let stray = Peer::start(BrokerSettings { me: delta, ..own(shared(), &vhost, &group, &alpha) }).reason().await;
     assert!(stray.detail().contains("is the account of another node or group"), "{stray}");
 }
 
 #[tokio::test]
 async fn a_shared_account_goes_on_beside_them() {
-    let vhost = shared().vhost();
+    let (vhost, group) = (shared().vhost(), group("mixed"));
     let (alpha, hub) = (node(Mode::Upload, "alpha"), node(Mode::Central, "hub"));
-    make_accounts(shared(), &vhost, &[&hub]);
-    let mut alpha_peer = Peer::connected(settings(shared(), &vhost, &alpha)).await;
-    let mut hub_peer = Peer::connected(own(shared(), &vhost, &hub)).await;
+    make_accounts(shared(), &vhost, &group, &[&hub]);
+    let mut alpha_peer =
+        Peer::connected(BrokerSettings { group: group.clone(), ..settings(shared(), &vhost, &alpha) }).await;
+    let mut hub_peer = Peer::connected(own(shared(), &vhost, &group, &hub)).await;
     alpha_peer.broker.publish(Address::AnyCentral, freed(1));
     assert_eq!(hub_peer.delivery().await.1, freed(1));
     hub_peer.broker.publish(Address::Node(alpha), closed(1));
@@ -95,14 +98,14 @@ async fn a_shared_account_goes_on_beside_them() {
 
 #[tokio::test]
 async fn an_uploads_account_can_neither_read_nor_forge_anothers_messages() {
-    let vhost = shared().vhost();
+    let (vhost, group) = (shared().vhost(), group("g"));
     let (alpha, beta) = (node(Mode::Upload, "alpha"), node(Mode::Upload, "beta"));
     let (hub, delta) = (node(Mode::Central, "hub"), node(Mode::Download, "delta"));
-    make_accounts(shared(), &vhost, &[&alpha, &beta, &hub, &delta]);
-    let mut hub_peer = Peer::connected(own(shared(), &vhost, &hub)).await;
-    let _beta_peer = Peer::connected(own(shared(), &vhost, &beta)).await;
-    let _delta_peer = Peer::connected(own(shared(), &vhost, &delta)).await;
-    let connection = login(&own(shared(), &vhost, &alpha)).await;
+    make_accounts(shared(), &vhost, &group, &[&alpha, &beta, &hub, &delta]);
+    let mut hub_peer = Peer::connected(own(shared(), &vhost, &group, &hub)).await;
+    let _beta_peer = Peer::connected(own(shared(), &vhost, &group, &beta)).await;
+    let _delta_peer = Peer::connected(own(shared(), &vhost, &group, &delta)).await;
+    let connection = login(&own(shared(), &vhost, &group, &alpha)).await;
     let account = "synkler.g.upload.alpha";
     let own_queue = "synkler.g.upload.alpha";
     let kept = QueueDeclareOptions { durable: true, ..Default::default() };
@@ -197,13 +200,13 @@ async fn an_uploads_account_can_neither_read_nor_forge_anothers_messages() {
     }
 
     // What it may publish and is not its own is refused by the receiver.
-    let forged = encode(&group(), &beta, freed(1)).remove(0);
-    let nameless = encode(&group(), &alpha, freed(2)).remove(0);
+    let forged = encode(&group, &beta, freed(1)).remove(0);
+    let nameless = encode(&group, &alpha, freed(2)).remove(0);
     let key = "v1.central.upload-alpha.freed";
     let signed = BasicProperties::default().with_user_id(account.into());
     say(&open(&connection).await, "synkler.g", key, &forged, signed.clone()).await.unwrap();
     say(&open(&connection).await, "synkler.g", key, &nameless, BasicProperties::default()).await.unwrap();
-    let honest = encode(&group(), &alpha, freed(3)).remove(0);
+    let honest = encode(&group, &alpha, freed(3)).remove(0);
     say(&open(&connection).await, "synkler.g", key, &honest, signed).await.unwrap();
     let (from, words, tag) = hub_peer.delivery().await;
     assert_eq!((from, words), (alpha, freed(3)), "the only one that is what it says");

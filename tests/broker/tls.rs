@@ -110,7 +110,9 @@ async fn tls_connects_to_the_right_broker_alone() {
     // A certificate that the broker does not know.
     let stranger = tls(place, "ca_file = '@ca.pem'\nclient_cert = '@other.pem'\nclient_key = '@other.key'\n");
     let reason = because(wrong(stranger)).await;
-    assert!(reason.contains("the broker refuses TLS with this node"), "{reason}");
+    // Its refusal or the hanging up after it, whichever arrives first.
+    assert!(reason.contains("the broker refuses TLS with this node") || reason.contains("os error"), "{reason}");
+    assert!(reason.contains("check client_cert"), "{reason}");
     let reason =
         because(wrong(tls(place, "ca_file = '@ca.pem'\nclient_cert = '@node.pem'\nclient_key = '@other.key'\n"))).await;
     assert!(reason.contains("client_cert and client_key cannot be used together"), "{reason}");

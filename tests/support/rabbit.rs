@@ -77,7 +77,14 @@ impl Rabbit {
         let mut configuration = fs::read_to_string(path.join("rabbitmq.conf")).unwrap();
         configuration.push_str(&more);
         fs::write(path.join("rabbitmq.conf"), configuration).unwrap();
-        rabbit.started()
+        let rabbit = rabbit.started();
+        let began = Instant::now();
+        // These listeners come after the plain one, in this order.
+        while TcpStream::connect(("127.0.0.2", rabbit.tls_port())).is_err() {
+            assert!(began.elapsed() < START_TIMEOUT, "RabbitMQ does not listen for TLS");
+            thread::sleep(Duration::from_millis(50));
+        }
+        rabbit
     }
 
     /// The port for TLS, where there is one.

@@ -103,17 +103,28 @@ impl Fault {
 
     /// For an error from the attempt to connect.
     pub(super) fn connecting(error: &lapin::Error, settings: &BrokerSettings) -> Self {
-        let hint = if settings.tls.is_none() { "; where it speaks TLS, set tls = true" } else { "" };
+        let hint = match settings.tls {
+            None => "; if that port is for TLS, set tls = true",
+            // The broker looks at our certificate after the handshake, and its refusal may get lost in the hanging up.
+            Some(_) => "; a broker does so too when it misses our certificate or does not trust it: check client_cert",
+        };
         match error.kind() {
             ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => match settings.password {
                 Some(_) => Self::Login,
                 None => Self::LoginByCertificate,
             },
             ErrorKind::ProtocolError(error) if error.get_id() == NOT_ALLOWED => Self::Vhost(text(error)),
-            ErrorKind::ParsingError(_) => Self::NotAmqp(format!("its first bytes are something else{hint}")),
+            ErrorKind::ParsingError(_) if settings.tls.is_none() => {
+                Self::NotAmqp(format!("its first bytes are something else{hint}"))
+            }
+            ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are something else".to_owned()),
             ErrorKind::InvalidProtocolVersion(version) => Self::NotAmqp(format!("it speaks AMQP {version}")),
             ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {
                 Self::NotAmqp(format!("it hangs up on the AMQP greeting{hint}"))
+            }
+            // So does a port for TLS answer, but also a broker that is just going down, after which nobody need look.
+            ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                Self::Unreachable(format!("{error}{hint}"))
             }
             ErrorKind::IOError(error) => tls::fault(error).unwrap_or_else(|| Self::Unreachable(error.to_string())),
             _ => Self::Unreachable(error.to_string()),

@@ -70,10 +70,18 @@ impl Link {
         }
         let cutter = Cutter::default();
         let connection = connect(settings, &cutter).await?;
-        // The only listener there ever is: several would share the events among them.
-        let events = Box::pin(connection.events_listener());
-        match consume(&connection, settings, names, unserved).await {
-            Ok((publishing, consumers)) => Ok(Self { publishing, events, consumers, connection, _cutter: cutter }),
+        let opened = async {
+            shared(&connection, settings, names).await?;
+            // The only listener there ever is: several would share the events among them. What came before it is
+            // dropped, such as the refusal that a node's own account meets.
+            let events = Box::pin(connection.events_listener());
+            let (publishing, consumers) = consume(&connection, settings, names, unserved).await?;
+            Ok((events, publishing, consumers))
+        };
+        match opened.await {
+            Ok((events, publishing, consumers)) => {
+                Ok(Self { publishing, events, consumers, connection, _cutter: cutter })
+            }
             Err(fault) => {
                 close(&connection).await;
                 Err(fault)
@@ -161,6 +169,23 @@ async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connectio
     }
 }
 
+/// Makes what the whole group shares, or finds it.
+async fn shared(connection: &Connection, settings: &BrokerSettings, names: &Names) -> Result<(), Fault> {
+    let me = &settings.me;
+    let making = answered("open a channel", me, connection.create_channel()).await?;
+    let used = match names.declare_shared(&making, me).await {
+        // A node's own account may not make it. The refusal has closed the channel.
+        Err(Fault::Denied(why)) if me.mode != Mode::Central => {
+            let looking = answered("open a channel", me, connection.create_channel()).await?;
+            names.find_shared(&looking, me).await.map_err(|fault| fault.of_shared(why))?;
+            looking
+        }
+        Err(fault) => return Err(fault),
+        Ok(()) => making,
+    };
+    answered("close a channel", me, used.close(200, "OK".into())).await
+}
+
 async fn consume(
     connection: &Connection,
     settings: &BrokerSettings,
@@ -174,16 +199,6 @@ async fn consume(
         let delete = declaring.queue_delete(queue.into(), QueueDeleteOptions::default());
         answered("delete a queue that has lost its leader", me, delete).await?;
     }
-    let declaring = match names.declare_shared(&declaring, me).await {
-        // A node's own account may not make what the group shares. The refusal has closed the channel.
-        Err(Fault::Denied(why)) if me.mode != Mode::Central => {
-            let looking = answered("open a channel", me, connection.create_channel()).await?;
-            names.find_shared(&looking, me).await.map_err(|fault| fault.of_shared(why))?;
-            looking
-        }
-        Err(fault) => return Err(fault),
-        Ok(()) => declaring,
-    };
     names.declare_own(&declaring, me).await?;
     answered("close a channel", me, declaring.close(200, "OK".into())).await?;
 
