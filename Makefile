@@ -27,7 +27,7 @@ check: setup
 
 test: setup
 	$(CARGO) build --locked --bins
-	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test rsync --test rsync_failures
+	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures
 	$(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
 
 # Twenty thousand items at rest: minutes, and figures that a busy machine spoils.

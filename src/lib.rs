@@ -5,6 +5,7 @@
 //!
 //! - `bin/synkler.rs`, `bin/synklerctl.rs`: arguments in, exit code out.
 //! - [`daemon`]: the loop between the machine and the drivers.
+//! - [`check`]: the examination of one node.
 //! - [`cli`]: the command lines of both programs, and all that `synklerctl` does.
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
@@ -34,6 +35,7 @@
     )
 )]
 
+pub mod check;
 pub mod cli;
 pub mod config;
 pub mod control;

@@ -65,9 +65,10 @@ fn every_module_knows_only_whom_it_may() {
             "drivers" => &["machine", "wire", "drivers"],
             "setup" => &["machine", "config", "drivers", "setup"],
             "ssh" => &["machine", "config", "drivers", "ssh"],
-            "daemon" => &["machine", "wire", "config", "control", "drivers", "ssh", "daemon"],
+            "daemon" => &["machine", "wire", "check", "config", "control", "drivers", "ssh", "daemon"],
             "cli" => &["control", "cli"],
-            "bin" => &["cli", "config", "control", "daemon", "drivers", "machine", "setup", "ssh"],
+            "check" => &["machine", "config", "control", "drivers", "check"],
+            "bin" => &["check", "cli", "config", "control", "daemon", "drivers", "machine", "setup", "ssh"],
             _ => &[],
         }
     };

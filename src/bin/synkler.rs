@@ -14,9 +14,10 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use synkler::cli::{self, DaemonArguments, DaemonVerb, GateSide};
+use synkler::control::types::{Check, Finding};
 use synkler::machine::{Level, Mode};
 use synkler::setup::{BrokerOrder, InitOrder};
-use synkler::{config, daemon, drivers, setup, ssh};
+use synkler::{check, config, daemon, drivers, setup, ssh};
 
 /// A config that cannot be used: EX_CONFIG of sysexits.h, on which systemd does not restart the service.
 const BAD_CONFIG: u8 = 78;
@@ -40,10 +41,14 @@ fn main() -> ExitCode {
         Some(DaemonVerb::DropIn { also }) => return setup::print_drop_in(arguments.config.as_deref(), &also),
         _ => {}
     }
-    let loaded = match config::load(arguments.config.as_deref(), &config::Environment::of_process()) {
+    let origin = daemon::Origin { explicit: arguments.config, environment: config::Environment::of_process() };
+    let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error.to_string());
+            if let Some(DaemonVerb::Check) = arguments.verb {
+                print_findings(vec![check::bad_config(&error)]);
+            }
             return ExitCode::from(BAD_CONFIG);
         }
     };
@@ -54,23 +59,20 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     match arguments.verb {
-        Some(DaemonVerb::Check) => {
-            complain("this version examines nothing yet");
-            return ExitCode::FAILURE;
-        }
+        Some(DaemonVerb::Check) => return examine(&loaded),
         Some(DaemonVerb::Keys { spool }) => return ssh::keys(&loaded, spool.as_deref()),
         Some(DaemonVerb::Trust { host, port, fingerprint }) => {
             return ssh::trust_host(&loaded, &host, port, fingerprint.as_deref());
         }
         _ => {}
     }
-    let _logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
+    let logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
     // A part that has died would keep its answer for ever; a process that has died is started again.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("bug: {panic}");
         std::process::abort();
     }));
-    match daemon::run(loaded.settings, &loaded.notices) {
+    match daemon::run(loaded, origin, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is_config() { BAD_CONFIG } else { 1 };
@@ -107,6 +109,30 @@ fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
         cleanup_script: told.cleanup_script,
         make_dir: told.make_dir,
         force: told.force,
+    }
+}
+
+/// Examines this node, and prints one JSON document.
+fn examine(loaded: &config::Loaded) -> ExitCode {
+    let mut findings = vec![check::config(loaded, None)];
+    match check::examine_alone(&loaded.settings) {
+        Ok(found) => findings.extend(found),
+        Err(error) => {
+            complain(&format!("the system gives no event loop: {error}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let failed = check::has_failed(&findings);
+    print_findings(findings);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn print_findings(findings: Vec<Finding>) {
+    use std::io::Write;
+    match serde_json::to_string(&Check { findings }) {
+        // A reader that has gone away has seen enough.
+        Ok(document) => drop(writeln!(std::io::stdout(), "{document}")),
+        Err(error) => complain(&format!("bug: the findings have no JSON form: {error}")),
     }
 }
 

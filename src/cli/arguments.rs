@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{EXITS, exit_table};
+use super::since::Since;
 
 const DEEDS: &str =
     "JSON: one document, { deeds: [Deed], silent: [string] }; silent are the nodes that did not answer.";
@@ -142,8 +143,8 @@ pub enum Verb {
     #[command(after_long_help = "JSON: one line a transfer, each a Past.")]
     History {
         /// Only what ended since then: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (UTC)
-        #[arg(long, value_name = "T")]
-        since: Option<String>,
+        #[arg(long, value_name = "T", value_parser = Since::parse)]
+        since: Option<Since>,
         /// Only items of this name
         #[arg(long, value_name = "NAME")]
         item: Option<String>,

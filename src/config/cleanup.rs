@@ -53,6 +53,11 @@ impl Cleanup {
         })
     }
 
+    /// Whether both run the same command, however long it may take.
+    pub(super) fn is_same_command(&self, other: &Self) -> bool {
+        self.words == other.words
+    }
+
     /// From one text, split into words like a shell would.
     pub(super) fn split(text: &str, timeout: Duration) -> Result<Self, String> {
         let words = shlex::split(text)

@@ -117,6 +117,7 @@ pub const KEYS: &[Key] = &[
     key("free_percent", Preset::Value("5"), CENTRAL, "how much of file_dir's filesystem stays free, 0 to 99; decimal"),
     key("settle_seconds", Preset::Value("5"), UPLOAD, "how long an item must have been quiet; decimal, 0 allowed"),
     key("transfers", Preset::Value("2"), ENDS, "how many rsync runs at once, 1 to 64"),
+    key("history_days", Preset::Value("90"), ALL, "how long what is over stays in the journal, 1 to 36500"),
     key(
         "state_dir",
         Preset::Computed("$STATE_DIRECTORY, else $XDG_STATE_HOME/synkler/<id>-<mode>, else below $HOME/.local/state"),

@@ -7,6 +7,7 @@
 //!
 //! This is the only place that knows figment.
 
+mod changes;
 mod cleanup;
 mod connection;
 mod environment;
@@ -23,6 +24,7 @@ mod validated;
 
 use std::path::{Path, PathBuf};
 
+pub use changes::{LIVE, differences};
 pub use cleanup::Cleanup;
 pub use environment::Environment;
 pub use keys::{KEYS, Key, Preset};
@@ -84,6 +86,12 @@ impl Loaded {
             },
             _ => self.settings.state_dir.clone(),
         }
+    }
+
+    /// Whether the config file itself holds a password that is in force.
+    pub fn sets_password(&self) -> bool {
+        let of_file = |row: &Row, path: &Path| row.key == "password" && row.origin.starts_with(&shown_path(path));
+        self.file.as_deref().is_some_and(|path| self.rows.iter().any(|row| of_file(row, path)))
     }
 
     /// What `--check` prints: every key, the value in force and where it came from, one a line, without an end of

@@ -19,6 +19,8 @@ pub struct Settings {
     pub file_dir: PathBuf,
     /// Where the words go.
     pub broker: Broker,
+    /// How long what is over stays in the journal.
+    pub history: Duration,
     /// Where the journal lies.
     pub state_dir: PathBuf,
     /// Where the control socket is to be, short enough for a socket address.
@@ -156,8 +158,8 @@ pub struct Percent {
 
 impl Percent {
     /// From thousandths of a percent; more than all is all.
-    pub fn from_thousandths(thousandths: u32) -> Self {
-        Self { thousandths: thousandths.min(100_000) }
+    pub const fn from_thousandths(thousandths: u32) -> Self {
+        Self { thousandths: if thousandths > 100_000 { 100_000 } else { thousandths } }
     }
 
     /// In thousandths of a percent.

@@ -22,6 +22,8 @@ const KEEP_MINUTES_LIMIT: u32 = 10 * 366 * 24 * 60;
 const CLEANUP_MINUTES_LIMIT: u32 = 7 * 24 * 60;
 /// The longest `settle_seconds`: a day.
 const SETTLE_SECONDS_LIMIT: u32 = 24 * 60 * 60;
+/// The longest `history_days`: a century.
+const HISTORY_DAYS_LIMIT: u32 = 36_500;
 /// How many rsync runs at once.
 const TRANSFERS_LIMIT: u32 = 64;
 /// How many receivers may be listed.
@@ -58,6 +60,7 @@ impl Reading<'_> {
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
         let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
         let slots = self.whole("transfers", 1, TRANSFERS_LIMIT);
+        let history = self.whole("history_days", 1, HISTORY_DAYS_LIMIT);
         let (mode, group) = (mode?, group?);
         let state_dir = self.state_dir(mode, &group);
         let control_socket = self.control_socket(mode, &group, state_dir.as_deref());
@@ -82,7 +85,8 @@ impl Reading<'_> {
             Mode::Download => Role::Download { slots: slots?, cleanup: cleanup? },
         };
         let (node, broker, rsync) = (Node::new(mode, name?), broker?, rsync?);
-        Some(Settings { node, group, file_dir, broker, state_dir, control_socket, rsync, role })
+        let history = Duration::from_secs(u64::from(history?) * 24 * 60 * 60);
+        Some(Settings { node, group, file_dir, broker, history, state_dir, control_socket, rsync, role })
     }
 
     fn name(&mut self) -> Option<NodeName> {

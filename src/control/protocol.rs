@@ -84,13 +84,15 @@ impl Reply {
     }
 }
 
-/// A good reply's bytes, with the NUL.
-pub(crate) fn encode_reply<T: Serialize>(parameters: &T) -> Result<Vec<u8>, serde_json::Error> {
+/// A good reply's bytes, with the NUL; `continues` says that another one follows.
+pub(crate) fn encode_reply<T: Serialize>(parameters: &T, continues: bool) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct Good<'a, T> {
         parameters: &'a T,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        continues: Option<bool>,
     }
-    encode(&Good { parameters })
+    encode(&Good { parameters, continues: continues.then_some(true) })
 }
 
 /// A refusal's bytes, with the NUL.

@@ -44,6 +44,8 @@ shapes! {
         name: String,
         /// The group it belongs to.
         group: String,
+        /// The directory it watches, keeps copies in or delivers to.
+        file_dir: String,
         /// The version of its program.
         version: String,
         /// Its process id.
@@ -362,8 +364,10 @@ shapes! {
         id: String,
         /// The item's name, printable.
         item: String,
-        /// What `md5sum -c` reads.
+        /// What `md5sum -c` reads; [`GetReceipt::bytes`] undoes the encoding.
         lines: String,
+        /// Whether names in it hold bytes that are no UTF-8, so that it is encoded.
+        encoded: bool,
     }
 
     /// Answer to `SetLogLevel`.
@@ -415,4 +419,6 @@ pub struct PastFilter {
     pub limit: Option<u64>,
     /// Over before that moment.
     pub before: Option<u64>,
+    /// With `before`: also over just then, with a smaller id than this.
+    pub behind: Option<String>,
 }

@@ -22,6 +22,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use md5::{Digest as _, Md5};
@@ -29,7 +30,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, o
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Refusal, shown};
-use crate::machine::{Cause, Digest, Fingerprint, ItemName, Kind, Reason, Signature, encode_bytes};
+use crate::machine::{Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, Reason, Signature, encode_bytes};
 
 /// The most entries an item may have.
 pub const SURVEY_LIMIT: usize = 2_000_000;
@@ -319,6 +320,18 @@ impl Site {
             manifest.update(&line);
         }
         Ok(Digest(manifest.finalize().into()))
+    }
+
+    /// The same, together with the manifest text of a directory, where that is at most [`MANIFEST_LIMIT`] bytes.
+    pub fn prove_with_manifest(&self, survey: &Survey) -> Result<(Digest, Option<Arc<str>>), SurveyError> {
+        let mut text = (survey.kind() == Some(Kind::Directory)).then(String::new);
+        let digest = self.prove(survey, &mut |line| {
+            text = text.take().filter(|text| text.len() + line.len() <= MANIFEST_LIMIT);
+            if let Some(text) = &mut text {
+                text.push_str(line);
+            }
+        })?;
+        Ok((digest, text.map(Arc::from)))
     }
 
     fn digest(&self, opener: &mut Opener<'_>, entry: &Entry, buffer: &mut [u8]) -> Result<Digest, SurveyError> {

@@ -17,6 +17,7 @@
 //!
 //! The user's options come last, so theirs win.
 
+mod probe;
 mod progress;
 mod verdict;
 
@@ -35,6 +36,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+pub use self::probe::OLDEST_PROTOCOL;
 use self::progress::Lines;
 use super::process::{self, DRAIN_LIMIT, Group, Tail};
 use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};

@@ -1,4 +1,5 @@
-//! System calls for which no safe wrapper exists: is anyone writing this file, and a box for this process.
+//! System calls for which no safe wrapper exists: is anyone writing this file, a box for this process, which groups has the
+//! client of a socket, and the socket that the service manager has passed.
 //!
 //! **Writers.** A read lease (`fcntl(F_SETLEASE, F_RDLCK)`) is refused while any process has the file open for writing, or
 //! has it mapped writable with the descriptor already closed. It is given back at once. Who opens the file for
@@ -13,7 +14,11 @@
 
 #![allow(unsafe_code)]
 
-use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
+use std::io;
+use std::mem::size_of;
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixListener;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::fs::{FileType, fstat, fstatfs};
 use rustix::io::Errno;
@@ -188,9 +193,74 @@ pub fn confine(rules: &[(BorrowedFd<'_>, Reach)]) -> Result<(), Errno> {
 /// What a system call has returned.
 fn number(result: libc::c_long) -> Result<i32, Errno> {
     if result == -1 {
-        return Err(Errno::from_io_error(&std::io::Error::last_os_error()).unwrap_or(Errno::INVAL));
+        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
     }
     i32::try_from(result).map_err(|_| Errno::RANGE)
+}
+
+/// The supplementary groups that the process at the other end of a Unix stream socket had when it connected.
+///
+/// # Errors
+/// When the kernel does not tell: before Linux 4.13, or for another kind of socket.
+pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
+    let mut groups: Vec<libc::gid_t> = vec![0; 64];
+    loop {
+        let room = groups.len() * size_of::<libc::gid_t>();
+        let mut length = libc::socklen_t::try_from(room).map_err(|_| io::ErrorKind::InvalidData)?;
+        // SAFETY: the kernel writes at most `length` bytes, which is the size of `groups`, whose elements are plain
+        // numbers; and it writes to `length`. Both live until the call is over, and the descriptor is borrowed.
+        let result = unsafe {
+            libc::getsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_PEERGROUPS,
+                groups.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        let told = length as usize / size_of::<libc::gid_t>();
+        if result == 0 {
+            groups.truncate(told);
+            return Ok(groups);
+        }
+        let error = io::Error::last_os_error();
+        // The kernel tells how much room there must be, once.
+        if error.raw_os_error() != Some(libc::ERANGE) || told <= groups.len() {
+            return Err(error);
+        }
+        groups.resize(told, 0);
+    }
+}
+
+/// Takes over the listening Unix stream socket that the service manager has passed under this number, once in the life
+/// of the process.
+///
+/// # Errors
+/// When it is no such socket, or was taken before.
+pub fn passed_listener(number: RawFd) -> io::Result<UnixListener> {
+    static TAKEN: AtomicBool = AtomicBool::new(false);
+    let is = |option, wanted| socket_option(number, option).map(|found| found == wanted);
+    let fits =
+        is(libc::SO_DOMAIN, libc::AF_UNIX)? && is(libc::SO_TYPE, libc::SOCK_STREAM)? && is(libc::SO_ACCEPTCONN, 1)?;
+    if !fits {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no listening Unix stream socket"));
+    }
+    if TAKEN.swap(true, Ordering::Relaxed) {
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was taken before"));
+    }
+    // SAFETY: a number that the service manager passes stands for a descriptor which this process has had since its
+    // start and nobody else in it has taken; the guard above makes this the only owner.
+    Ok(UnixListener::from(unsafe { OwnedFd::from_raw_fd(number) }))
+}
+
+fn socket_option(number: RawFd, option: libc::c_int) -> io::Result<libc::c_int> {
+    let mut value: libc::c_int = 0;
+    let mut length = size_of::<libc::c_int>() as libc::socklen_t;
+    // SAFETY: the options asked for are `int`s, so the kernel writes at most the `length` bytes of `value`, and to
+    // `length`. A number that is no socket's is refused.
+    let result =
+        unsafe { libc::getsockopt(number, libc::SOL_SOCKET, option, (&raw mut value).cast(), &raw mut length) };
+    if result == -1 { Err(io::Error::last_os_error()) } else { Ok(value) }
 }
 
 #[cfg(test)]
@@ -208,6 +278,19 @@ mod tests {
             assert!(start.elapsed() < std::time::Duration::from_secs(30), "{:?}", ask());
             std::thread::yield_now();
         }
+    }
+
+    #[test]
+    fn the_groups_of_a_client_are_those_of_its_process() {
+        use std::os::unix::net::UnixStream;
+        let (ours, theirs) = UnixStream::pair().unwrap();
+        let mut told = peer_groups(ours.as_fd()).unwrap();
+        told.sort_unstable();
+        let mut own: Vec<_> = rustix::process::getgroups().unwrap().into_iter().map(|gid| gid.as_raw()).collect();
+        own.sort_unstable();
+        assert_eq!(told, own);
+        assert!(peer_groups(File::open("/dev/null").unwrap().as_fd()).is_err());
+        assert!(passed_listener(theirs.as_raw_fd()).is_err());
     }
 
     #[test]

@@ -1,10 +1,13 @@
 //! What the service manager is told. Without one (no `NOTIFY_SOCKET`) every call does nothing, and a service manager
 //! that cannot be reached is never an error: the daemon's work does not depend on it.
 
+use std::io;
+use std::os::unix::net::UnixListener;
 use std::time::Duration;
 
 use sd_notify::NotifyState;
 
+use super::sys;
 use crate::machine::one_line;
 
 /// Says that the daemon is up: config, journal and control socket are.
@@ -38,6 +41,19 @@ pub fn stopping() {
 /// Says that the loop is alive; to be called every [`watchdog_interval`].
 pub fn alive() {
     tell(NotifyState::Watchdog);
+}
+
+/// The socket that the service manager listens on for us, if it does; to be asked once.
+///
+/// # Errors
+/// When there is more than one, or it is no listening Unix stream socket.
+pub fn passed_socket() -> io::Result<Option<UnixListener>> {
+    let mut passed = sd_notify::listen_fds()?;
+    match (passed.next(), passed.next()) {
+        (None, _) => Ok(None),
+        (Some(number), None) => sys::passed_listener(number).map(Some),
+        _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "there is more than one")),
+    }
 }
 
 /// How often [`alive`] must be called: half of what the service manager waits. `None` when it does not watch.

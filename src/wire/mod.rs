@@ -78,7 +78,7 @@ pub enum Problem {
 pub fn may_say(mode: Mode, words: &Words) -> bool {
     match words {
         Words::Hello(_) | Words::Waiting(_) => true,
-        Words::New(_) | Words::Sent { .. } | Words::Freed(_) => mode == Mode::Upload,
+        Words::New(_) | Words::Cancel(_) | Words::Sent { .. } | Words::Freed(_) => mode == Mode::Upload,
         Words::Withdraw(_) => mode == Mode::Upload || mode == Mode::Central,
         Words::Done(_) => mode == Mode::Download,
         Words::Upload { .. }

@@ -9,8 +9,8 @@ use std::thread::{self, JoinHandle};
 use synkler::control::types::Status;
 use synkler::control::{Control, Limits, Query};
 use synkler::machine::{
-    BrokerState, Cause, Digest, Fingerprint, ItemName, Mode, Node, NodeName, PeerView, Progress, Reason, Snapshot,
-    Time, TransferId, TransferView,
+    BrokerState, Cause, Digest, Fingerprint, ItemName, Kind, Mode, Node, NodeName, Pause, PeerView, Progress, Reason,
+    Snapshot, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -81,7 +81,14 @@ fn head(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         node: snapshot.node.clone(),
         started: snapshot.started,
-        paused: snapshot.paused,
+        host: snapshot.host.clone(),
+        paused: snapshot.paused.clone(),
+        group_paused: snapshot.group_paused.clone(),
+        free: snapshot.free,
+        doing: snapshot.doing.clone(),
+        spool: snapshot.spool.clone(),
+        matching: snapshot.matching,
+        more: snapshot.more,
         broker: snapshot.broker.clone(),
         counts: snapshot.counts.clone(),
         transfers: Vec::new(),
@@ -102,8 +109,15 @@ fn peer(mode: Mode, text: &str, seconds: u64) -> PeerView {
     PeerView {
         node: Node::new(mode, name(text)),
         version: "1.2.3".to_owned(),
+        host: format!("{text}.example.org"),
+        first_heard: ago(seconds + 86_400),
         last_heard: ago(seconds),
         alive: seconds < 150,
+        paused: None,
+        free: None,
+        doing: String::new(),
+        clock_ahead: None,
+        spool: None,
     }
 }
 
@@ -114,6 +128,8 @@ pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Re
         transfer: Some(TransferId::mint(NOW - 60_000, [a, b, 1, 2, 3, 4, 5, 6, 7, 8])),
         name: ItemName::new(item).unwrap(),
         upload: name("alpha"),
+        kind: Some(Kind::File),
+        entries: Some(1),
         size: 12_345,
         fingerprint: Some(Fingerprint {
             size: 12_345,
@@ -121,6 +137,10 @@ pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Re
         }),
         stage,
         reason,
+        created: ago(61),
+        began: None,
+        arrived: None,
+        paused: None,
         since: ago(60),
         next: None,
         attempts: 0,
@@ -134,7 +154,14 @@ pub(crate) fn idle() -> Snapshot {
     Snapshot {
         node: Node::new(Mode::Upload, name("alpha")),
         started: ago(4260),
-        paused: false,
+        host: "alpha.example.org".to_owned(),
+        paused: None,
+        group_paused: None,
+        free: Some(5_000_000_000),
+        doing: "idle".to_owned(),
+        spool: None,
+        matching: 0,
+        more: false,
         broker: BrokerState::Connected(ago(4259)),
         counts: vec![("announced", 0), ("sending", 0)],
         transfers: Vec::new(),
@@ -230,7 +257,14 @@ pub(crate) fn troubled() -> Snapshot {
     Snapshot {
         node: Node::new(Mode::Central, name("hub")),
         started: ago(200_000),
-        paused: true,
+        host: "hub.example.org".to_owned(),
+        paused: Some(Pause::new(ago(500), "root", Node::new(Mode::Central, name("hub")))),
+        group_paused: None,
+        free: Some(300_000_000),
+        doing: "receiving 4, 4101 in line".to_owned(),
+        spool: None,
+        matching: 4107,
+        more: true,
         broker: BrokerState::Disconnected(
             ago(303),
             Some(Reason::with(

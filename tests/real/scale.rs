@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use synkler::drivers::broker::{Broker, BrokerEvent};
 use synkler::machine::{
-    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, Hello, ItemName, JournalId, Kind, Location, Mode, Node as Peer,
-    Offer, Time, TransferId, Words,
+    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupPause, Hello, ItemName, JournalId, Kind, Location, Mode,
+    Node as Peer, Offer, Time, TransferId, Words,
 };
 use tokio::sync::mpsc;
 
@@ -82,8 +82,20 @@ async fn offer_all(bed: &Bed) {
         match heard.recv().await.expect("the session lasts") {
             BrokerEvent::Connected => {
                 let journal: JournalId = "00c0ffee".parse().unwrap();
-                let hello =
-                    Hello { journal, started: Time::from_millis(1), version: "0".into(), slots: 1, reply: true };
+                let hello = Hello {
+                    journal,
+                    started: Time::from_millis(1),
+                    version: "0".into(),
+                    slots: 1,
+                    reply: true,
+                    host: String::new(),
+                    now: Time::from_millis(1),
+                    paused: None,
+                    group: GroupPause::default(),
+                    free: None,
+                    doing: String::new(),
+                    spool: None,
+                };
                 broker.publish(Address::All, Words::Hello(hello));
             }
             BrokerEvent::Disconnected(why) => panic!("the broker: {why}"),

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use synkler::machine::{Address, ItemName, Mode, NodeName, Record, Row, TransferId, Words};
+use synkler::machine::{Address, ItemName, Mode, NodeName, Record, Row, Selection, TransferId, Words};
 
 use crate::daemon::Role;
 use crate::journal::Journal;
@@ -394,7 +394,7 @@ impl Sim {
         if !self.checker.looked.is_multiple_of(16) {
             return;
         }
-        let snapshot = machine.snapshot(1000);
+        let snapshot = machine.snapshot(&Selection::urgent(1000));
         let shown: BTreeSet<TransferId> = snapshot.transfers.iter().filter_map(|view| view.transfer).collect();
         let missing = daemon.journal.unfinished().find(|row| !shown.contains(&row.transfer)).map(|row| row.transfer);
         if let Some(id) = missing {

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use synkler::machine::{
     BadRow, CentralSettings, DownloadSettings, Effect, Input, JournalId, Location, Machine, Mode, Node, NodeName,
-    UploadSettings,
+    Order, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -146,16 +146,25 @@ impl Sim {
                     free_millipercent: plan.free_permille * 100,
                     spool: Location::new("c", SPOOL).unwrap(),
                     version,
+                    host: String::new(),
                 };
                 Machine::central(settings, restored, seed, now)
             }
             Role::Upload(_) => {
                 let settle = Duration::from_millis(plan.settle_ms);
-                Machine::upload(UploadSettings { me, settle, slots: plan.slots, cleanup, version }, restored, seed, now)
+                Machine::upload(
+                    UploadSettings { me, settle, slots: plan.slots, cleanup, version, host: String::new() },
+                    restored,
+                    seed,
+                    now,
+                )
             }
-            Role::Download(_) => {
-                Machine::download(DownloadSettings { me, slots: plan.slots, cleanup, version }, restored, seed, now)
-            }
+            Role::Download(_) => Machine::download(
+                DownloadSettings { me, slots: plan.slots, cleanup, version, host: String::new() },
+                restored,
+                seed,
+                now,
+            ),
         }
     }
 
@@ -192,6 +201,18 @@ impl Sim {
         if !std::mem::replace(&mut daemon.awake, true) {
             self.at(wait, What::Wake { node, epoch });
         }
+    }
+
+    /// An operator orders something on a node; nobody is there to hear it when its daemon is down.
+    pub(crate) fn order(&mut self, node: usize, order: Order) -> Vec<synkler::machine::Deed> {
+        let now = self.clock(node);
+        let Some(machine) = &mut self.nodes[node].machine else { return Vec::new() };
+        let deeds = machine.order(now, "root", order);
+        for deed in &deeds {
+            trace!(self, Some(node), "   {deed:?}");
+        }
+        self.drain(node);
+        deeds
     }
 
     /// The moment has come that a machine asked for, or has been moved.

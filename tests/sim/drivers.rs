@@ -177,6 +177,7 @@ impl Sim {
             kind: crate::world::World::kind(source.version),
             entries: crate::world::World::entries(source.version),
             fingerprint: self.world.fingerprint(whole, None),
+            manifest: None,
         }
     }
 

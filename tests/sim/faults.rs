@@ -1,6 +1,6 @@
 //! What befalls the world: users who change their minds, owners who tidy up, links and hosts that die.
 
-use synkler::machine::{Cause, Input, JournalId};
+use synkler::machine::{Cause, Input, JournalId, Order, Scope, Selection};
 
 use crate::daemon::Role;
 use crate::drivers::Op;
@@ -204,7 +204,12 @@ impl Sim {
             }
             Act::Pause { node, paused } => {
                 self.tally.count(Deed::Paused);
-                self.push(node, Input::Pause(paused), None);
+                let order = if paused {
+                    Order::Pause { scope: Scope::Node, now: false }
+                } else {
+                    Order::Resume { scope: Scope::Node }
+                };
+                self.order(node, order);
             }
             Act::Rot { vanish } => self.rot(vanish),
         }
@@ -352,7 +357,7 @@ impl Sim {
         for upload in 0..self.plan.uploads {
             let node = 1 + upload;
             let Some(machine) = &self.nodes[node].machine else { continue };
-            let views = machine.snapshot(1000).transfers;
+            let views = machine.snapshot(&Selection::urgent(1000)).transfers;
             for view in views.iter().filter(|view| view.reason.cause() == Cause::Disputed) {
                 let name = self.world.name_index(&view.name);
                 if !self.is_guarded(node, name) {

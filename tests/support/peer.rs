@@ -6,7 +6,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use synkler::drivers::broker::{Broker, BrokerEvent, BrokerSettings, DeliveryTag};
-use synkler::machine::{Hello, JournalId, Mode, Node, Reason, Time, TransferId, Words};
+use synkler::machine::{GroupPause, Hello, JournalId, Mode, Node, Reason, Time, TransferId, Words};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -84,6 +84,13 @@ pub(crate) fn hello() -> Words {
         version: "0".to_owned(),
         slots: 1,
         reply: false,
+        host: "host-1".to_owned(),
+        now: Time::from_millis(2),
+        paused: None,
+        group: GroupPause::default(),
+        free: Some(1 << 30),
+        doing: "idle".to_owned(),
+        spool: None,
     })
 }
 

@@ -59,6 +59,8 @@ pub(super) enum Fault {
     Silent { asked: &'static str, seconds: u64 },
     #[error("nothing can be heard from queue {0}: it has lost its leader, and is made anew when that lasts")]
     Unserved(String),
+    #[error("the broker does not have it: {0}")]
+    Missing(String),
     #[error("the broker has failed: {0}")]
     Internal(String),
     #[error("the connection is lost: {0}")]
@@ -96,7 +98,7 @@ impl Fault {
     /// When it is about what the group shares, and `why` an account may not make that.
     pub(super) fn of_shared(self, why: String) -> Self {
         match self {
-            Self::Absent(_) => Self::Absent(why),
+            Self::Missing(_) => Self::Absent(why),
             other => other,
         }
     }
@@ -138,7 +140,7 @@ impl Fault {
                 RESOURCE_LOCKED => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED if error.get_message().as_str().contains("exclusive use") => Self::Duplicate(me.clone()),
                 ACCESS_REFUSED => Self::Denied(text(error)),
-                NOT_FOUND => Self::Absent(text(error)),
+                NOT_FOUND => Self::Missing(text(error)),
                 PRECONDITION_FAILED => Self::Conflict(text(error)),
                 INTERNAL_ERROR => Self::Internal(text(error)),
                 _ => Self::Lost(text(error)),

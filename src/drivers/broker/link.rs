@@ -115,12 +115,12 @@ impl Consumers {
     }
 }
 
-async fn close(connection: &Connection) {
+pub(super) async fn close(connection: &Connection) {
     // A connection that is broken already, or a broker that is gone, has nothing to be told.
     let _ = timeout(Duration::from_secs(1), connection.close(200, "OK".into())).await;
 }
 
-async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
+pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
     let seconds = u16::try_from(HEARTBEAT.as_secs()).unwrap_or(u16::MAX);
     let connector = match &settings.tls {
         Some(tls) => Some(tls::connector(tls.clone()).await?),
@@ -228,7 +228,7 @@ async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Re
 /// Cuts the TCP connection when the link is given up. lapin's IO thread would otherwise wait on a silent peer
 /// for ever, and every further attempt would add another one.
 #[derive(Default)]
-struct Cutter(Arc<Mutex<Cut>>);
+pub(super) struct Cutter(Arc<Mutex<Cut>>);
 
 #[derive(Default)]
 struct Cut {

@@ -29,6 +29,7 @@ mod fault;
 mod line;
 mod link;
 mod outbox;
+mod probe;
 mod receive;
 mod rights;
 mod session;
@@ -37,6 +38,7 @@ mod tls;
 mod topology;
 
 pub use line::{Line, Unsaid};
+pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
 pub use rights::{Rights, role_kinds};
 pub use tls::{Identity, Tls};
 

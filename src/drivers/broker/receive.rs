@@ -10,6 +10,7 @@ use super::rights;
 use super::topology::{Names, node_word, read_node_word};
 
 /// What a delivery turns out to be.
+#[expect(clippy::large_enum_variant, reason = "there is one at a time, and it is not kept")]
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// A peer says something.

@@ -38,7 +38,8 @@ impl Rights {
         let exchange = format!("synkler.{}", dotless(group.as_str()));
         let account = account(group, node);
         let base = literal(&exchange);
-        let own = format!(r"{}(\.(all|now))?", literal(&account));
+        // `check` is what the examination tries its rights on; it is never there.
+        let own = format!(r"{}(\.(all|now|check))?", literal(&account));
         let shared = format!(r"{base}(\.(dead|central))?");
         let (configure, write, read) = match node.mode {
             Mode::Central => (format!("{shared}|{own}"), format!("{shared}|{own}"), format!("{shared}|{own}")),
@@ -52,7 +53,7 @@ impl Rights {
         let kinds = role_kinds(node.mode).join("|");
         let anyone = "(upload|central|download)-[^.]+";
         let say = format!(
-            r"v1\.((all|{anyone})\.{me}\.hello|now-{anyone}\.{me}\.(ask|answer|refusal)|{to}\.{me}\.({kinds}))"
+            r"v1\.((all|{anyone})\.{me}\.hello|nobody\.{me}\.check|now-{anyone}\.{me}\.(ask|answer|refusal)|{to}\.{me}\.({kinds}))"
         );
         let shared_key = if node.mode == Mode::Central { "central|" } else { "" };
         let hear = format!(r"v1\.(all|{shared_key}{me}|now-{me})\.#");
@@ -121,15 +122,15 @@ mod tests {
         let upload = Rights::of(&group, &node(Mode::Upload, "x.y"));
         assert_eq!(upload.account, "synkler.a:b.upload.x:y");
         assert_eq!(upload.exchange, "synkler.a:b");
-        assert_eq!(upload.configure, r"^(synkler\.a:b\.upload\.x:y(\.(all|now))?)$");
-        assert_eq!(upload.write, r"^(synkler\.a:b(\.dead)?|synkler\.a:b\.upload\.x:y(\.(all|now))?)$");
-        assert_eq!(upload.read, r"^(synkler\.a:b|synkler\.a:b\.upload\.x:y(\.(all|now))?)$");
+        assert_eq!(upload.configure, r"^(synkler\.a:b\.upload\.x:y(\.(all|now|check))?)$");
+        assert_eq!(upload.write, r"^(synkler\.a:b(\.dead)?|synkler\.a:b\.upload\.x:y(\.(all|now|check))?)$");
+        assert_eq!(upload.read, r"^(synkler\.a:b|synkler\.a:b\.upload\.x:y(\.(all|now|check))?)$");
         assert_eq!(upload.hear, r"^(v1\.(all|upload-x:y|now-upload-x:y)\.#)$");
         let anyone = "(upload|central|download)-[^.]+";
         assert_eq!(
             upload.say,
             format!(
-                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|withdraw|sent|freed|waiting)))$"
+                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|withdraw|sent|freed|waiting)))$"
             )
         );
         let central = Rights::of(&group, &node(Mode::Central, "hub"));

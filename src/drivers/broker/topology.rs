@@ -73,7 +73,6 @@ impl Names {
     /// that is away nor end up as dead letters when they expire. Questions and answers have another such queue,
     /// where they need not stand behind hellos, and without dead letters, because they are worth even less.
     pub(super) async fn declare_own(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
-        let kept = QueueDeclareOptions { durable: true, ..Default::default() };
         let passing = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let mut arguments = self.dead_letters(FieldTable::default());
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(HELLO_QUEUE_LIMIT));
@@ -87,16 +86,21 @@ impl Names {
         answered("declare the queue for questions", me, now).await?;
         self.bind(channel, me, &self.now, &self.exchange, &format!("v1.now-{}.#", self.me)).await?;
 
-        let own = channel.queue_declare(self.own.as_str().into(), kept, self.dead_letters(quorum()));
-        answered("declare the queue", me, own).await.map_err(|fault| fault.of_queue(&self.own))?;
+        self.declare_kept(channel, me, &self.own).await?;
         self.bind(channel, me, &self.own, &self.exchange, &format!("v1.{}.#", self.me)).await?;
 
         if me.mode == Mode::Central {
-            let shared = channel.queue_declare(self.shared.as_str().into(), kept, self.dead_letters(quorum()));
-            answered("declare the centrals' queue", me, shared).await.map_err(|fault| fault.of_queue(&self.shared))?;
+            self.declare_kept(channel, me, &self.shared).await?;
             self.bind(channel, me, &self.shared, &self.exchange, "v1.central.#").await?;
         }
         Ok(())
+    }
+
+    /// Declares a queue that outlives the session: this node's own, or the one that all centrals share.
+    pub(super) async fn declare_kept(&self, channel: &Channel, me: &Node, queue: &str) -> Result<(), Fault> {
+        let kept = QueueDeclareOptions { durable: true, ..Default::default() };
+        let declare = channel.queue_declare(queue.into(), kept, self.dead_letters(quorum()));
+        answered("declare the queue", me, declare).await.map(drop).map_err(|fault| fault.of_queue(queue))
     }
 
     async fn bind(&self, channel: &Channel, me: &Node, queue: &str, exchange: &str, key: &str) -> Result<(), Fault> {

@@ -8,15 +8,16 @@
 
 mod deliver;
 mod fetch;
+mod ordered;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
-use super::stage::Move;
+use super::stage::{Candidate, Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, Level, Location, Mode, Node, NodeName, Reason,
-    Receipt, Record, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
+    Address, BadRow, Cause, Direction, Effect, Forward, Handle, Input, ItemName, Level, Location, Mode, Node, NodeName,
+    Reason, Receipt, Record, Restored, Row, Selection, Snapshot, Time, TransferId, TransferView, Wait, Words,
 };
 
 const VERIFIES: usize = 16;
@@ -54,7 +55,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Wanted, Stage::Pulling, "a run starts"),
     (Stage::Wanted, Stage::Withdrawn, "central gives it up or knows nothing of it"),
     (Stage::Pulling, Stage::Verifying, "the run ended"),
-    (Stage::Pulling, Stage::Wanted, "the run failed"),
+    (Stage::Pulling, Stage::Wanted, "the run failed or was stopped"),
     (Stage::Pulling, Stage::Withdrawn, "central gives it up or knows nothing of it"),
     (Stage::Verifying, Stage::Placing, "it is what was announced"),
     (Stage::Verifying, Stage::Wanted, "it is not what was announced, or not there"),
@@ -80,6 +81,8 @@ pub struct DownloadSettings {
     pub slots: u32,
     /// Whether there is a cleanup script.
     pub cleanup: bool,
+    /// The host it runs on, for people to read; may be empty.
+    pub host: String,
 }
 
 /// The download role.
@@ -88,6 +91,7 @@ pub struct Download {
     pub(super) desk: Desk,
     settings: DownloadSettings,
     transfers: BTreeMap<TransferId, Transfer>,
+    counts: Counts<Stage>,
     /// Offers that wait for the journal to say whether they have been here before.
     recalling: BTreeMap<TransferId, Offered>,
     by_name: BTreeMap<ItemName, BTreeSet<TransferId>>,
@@ -116,6 +120,8 @@ struct Transfer {
     replacing: bool,
     /// A bad copy is being removed from staging.
     dropping: bool,
+    /// It goes first wherever it stands in line; a restart forgets that.
+    first: bool,
 }
 
 impl Download {
@@ -125,11 +131,14 @@ impl Download {
             me: Node::new(Mode::Download, settings.me.clone()),
             version: settings.version.clone(),
             slots: settings.slots,
+            host: settings.host.clone(),
+            spool: None,
             seed,
         };
         let mut download = Self {
-            desk: Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now),
+            desk: Desk::new(desk_settings, &restored, now),
             transfers: BTreeMap::new(),
+            counts: Counts::new(),
             recalling: BTreeMap::new(),
             by_name: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Pull, settings.slots),
@@ -170,7 +179,7 @@ impl Download {
         match stage {
             Stage::Wanted => self.line_up(id),
             Stage::Placing => self.placing.join(id),
-            Stage::Delivered => self.cleaning.join(id),
+            Stage::Delivered => self.join_cleanups(id),
             _ => {}
         }
         Ok(())
@@ -178,16 +187,21 @@ impl Download {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
-        self.transfers
-            .insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false });
+        self.counts.enter(stage);
+        let transfer = Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false, first: false };
+        self.transfers.insert(transfer.row.transfer, transfer);
     }
 
     fn line_up(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
-        let Some(location) = row.location.clone() else { return };
+        // What is paused alone stands in no line; it comes back when that is over.
+        let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
         let (name, size) = (row.name.clone(), row.fingerprint.size);
         self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+        if transfer.first {
+            self.dispatch.put_first(id);
+        }
     }
 
     pub(super) fn handle(&mut self, input: Input) {
@@ -209,11 +223,15 @@ impl Download {
             Input::Space { free, .. } => self.on_space(free),
             // What could not be removed from staging is swept at the next start.
             Input::Dropped { transfer, .. } => self.on_dropped(transfer),
-            Input::Pause(paused) => self.desk.pause(paused),
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");
             }
         }
+        self.go_on_with_work();
+    }
+
+    /// What is due, and what can begin.
+    fn go_on_with_work(&mut self) {
         while let Some(timer) = self.desk.timers.expire(self.desk.now) {
             self.on_timer(timer);
         }
@@ -232,7 +250,7 @@ impl Download {
             Timer::Measure => {}
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) | Timer::Gather => {}
-            Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) => {
+            Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.desk.unexpected(None, None, "a deadline that download does not have");
             }
         }
@@ -241,6 +259,9 @@ impl Download {
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello);
+        if greeting.ordered && self.desk.group.stop {
+            self.dispatch.halt(&mut self.desk, |_| true);
+        }
         if from.mode == Mode::Central && greeting.back {
             self.wake(|row| row.central.as_ref() == Some(&from.name));
         }
@@ -285,7 +306,11 @@ impl Download {
             }
             Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint }])
         } else {
-            let reason = row.reason.clone().unwrap_or_else(|| Reason::new(transfer.stage.cause()));
+            let reason = match (&row.paused, &row.reason) {
+                (Some(pause), _) if transfer.stage == Stage::Wanted => Why::Paused(pause).reason(),
+                (_, Some(reason)) => reason.clone(),
+                (_, None) => Reason::new(transfer.stage.cause()),
+            };
             transfer.told = Some(reason.clone());
             Words::Waiting(vec![Wait { transfer: id, reason }])
         };
@@ -310,6 +335,12 @@ impl Download {
         let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
         let receipt_due = stage.is_delivered() && !transfer.stage.is_delivered();
         let news = !stage.is_delivered() && reason.is_some() && transfer.told != reason;
+        self.counts.leave(transfer.stage);
+        self.counts.enter(stage);
+        if stage == Stage::Pulling && transfer.row.began.is_none() {
+            transfer.row.began = Some(self.desk.now);
+            self.desk.dirty.insert(id);
+        }
         transfer.stage = stage;
         transfer.row.reason = reason;
         if lasting {
@@ -327,6 +358,7 @@ impl Download {
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        self.counts.leave(transfer.stage);
         let row = &mut transfer.row;
         row.finished = Some(self.desk.now);
         row.stage = transfer.stage.stored().to_owned();
@@ -355,38 +387,75 @@ impl Download {
                 self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
+        if self.desk.greets() {
+            let doing = self.doing();
+            self.desk.say_hellos(&doing);
+        }
         self.desk.poll_effect()
     }
 
-    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
-        let mut counts = BTreeMap::new();
-        let views = self.transfers.iter().map(|(id, transfer)| self.view(*id, transfer));
-        let transfers = super::stage::most_urgent(views, &mut counts, limit);
-        self.desk.snapshot(counts, transfers)
+    fn doing(&self) -> String {
+        super::stage::doing(&[
+            (self.counts.of(&[Stage::Pulling]), "fetching #"),
+            (self.counts.of(&[Stage::Wanted]), "# in line"),
+            (self.counts.of(&[Stage::Verifying]), "proving #"),
+            (self.counts.of(&[Stage::Placing]), "placing #"),
+            (self.counts.of(&[Stage::Delivered, Stage::Cleaning]), "# to clean up"),
+            (self.counts.of(&[Stage::Cleaned]), "# to be noted"),
+        ])
     }
 
-    fn view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
-        let row = &transfer.row;
-        let held_up = self.dispatch.held_up(id, self.desk.now);
-        let own = row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(transfer.stage.cause()));
-        let (reason, gate) = held_up.map_or((own, None), |(reason, until)| (reason, Some(until)));
+    pub(super) fn snapshot(&self, selection: &Selection) -> Snapshot {
+        let candidates = self.transfers.iter().map(|(id, transfer)| Candidate {
+            transfer: Some(*id),
+            name: &transfer.row.name,
+            upload: &transfer.row.upload,
+            stage: transfer.stage.as_str(),
+            since: transfer.row.since,
+            attempts: transfer.row.attempts,
+            cause: self.why(*id, transfer).0.cause(),
+        });
+        let mut snapshot = self.desk.snapshot(self.counts.words(Stage::as_str), self.doing());
+        let choice = super::stage::choose(candidates, selection);
+        snapshot.matching = choice.matching;
+        snapshot.more = choice.more;
+        let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
+        snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
+        snapshot
+    }
+
+    pub(super) fn view(&self, handle: &Handle) -> Option<TransferView> {
+        let id = match handle {
+            Handle::Transfer(id) => *id,
+            Handle::Item(name) => {
+                let created = |id: &&TransferId| self.transfers.get(id).map(|transfer| transfer.row.created);
+                *self.by_name.get(name)?.iter().max_by_key(created)?
+            }
+        };
+        let transfer = self.transfers.get(&id)?;
+        let (why, gate) = self.why(id, transfer);
         let timers = &self.desk.timers;
         // Before that, what it says next is an answer, and nothing that it waits for.
         let receipt = || timers.due(&Timer::Say(id)).filter(|_| transfer.stage.is_delivered());
-        TransferView {
-            transfer: Some(id),
-            name: row.name.clone(),
-            upload: row.upload.clone(),
-            size: row.fingerprint.size,
-            fingerprint: Some(row.fingerprint),
-            stage: transfer.stage.as_str(),
-            reason,
-            since: row.since,
+        Some(TransferView {
             next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
-            attempts: row.attempts,
             progress: self.dispatch.progress(id),
-            receivers: Vec::new(),
+            ..TransferView::of(&transfer.row, transfer.stage.as_str(), why.reason())
+        })
+    }
+
+    /// Why it waits, and until when where that is a host's fault.
+    fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
+        let row = &transfer.row;
+        if let Stage::Wanted | Stage::Delivered = transfer.stage
+            && let Some(pause) = self.desk.holds(row)
+        {
+            return (Why::Paused(pause), None);
         }
+        if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
+            return (Why::Said(reason), Some(until));
+        }
+        (row.reason.as_ref().map_or_else(|| self.desk.why(row, transfer.stage.cause()), Why::Said), None)
     }
 }
 
