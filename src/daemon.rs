@@ -3,8 +3,9 @@
 //! One round: take every input that is ready (bounded), feed them to the machine one by one, commit all its
 //! records in one transaction, acknowledge the messages that led to them, then carry out the other effects in
 //! order. So one fsync serves many items, a message is acknowledged only when it is journalled, and no effect
-//! runs before the state that justifies it is on disk. The loop never waits for a driver: what is handed to
-//! one is bounded by the machine, and answers come back as inputs.
+//! runs before the state that justifies it is on disk. Between two rounds the loop rests for a moment, so that more
+//! goes into one. The loop never waits for a driver: what is handed to one is bounded by the machine, and answers
+//! come back as inputs.
 
 mod answers;
 mod asks;
@@ -33,6 +34,9 @@ use drivers::Drivers;
 pub use reload::Origin;
 pub use start::{StartError, run};
 
+/// After a round the loop rests as long as the round took, but not longer than this: work that comes in drops then
+/// shares transactions and messages, and half of the time at most goes into rounds.
+const REST_LIMIT: Duration = Duration::from_millis(10);
 /// The most inputs of one kind in a round, so that timers and clients get their turn.
 const ROUND: usize = 512;
 /// STATUS= is renewed at most this often.
@@ -114,6 +118,7 @@ impl Daemon {
         let mut prune_at = Instant::now() + PRUNE_EVERY;
         let mut tags = Vec::new();
         let mut done = Vec::new();
+        let mut rested = Instant::now();
         self.round(Instant::now(), &mut tags, Vec::new()).await?;
         loop {
             self.asks.expire(Instant::now());
@@ -140,7 +145,7 @@ impl Daemon {
                 () = sleep_until(wake) => Event::Deadline,
                 else => return Err(DaemonError::Ended("every driver")),
             };
-            let woken = Instant::now();
+            let mut woken = Instant::now();
             let mut inputs = Vec::new();
             match event {
                 Event::Stop(signal) => return Ok(signal),
@@ -152,6 +157,9 @@ impl Daemon {
                 Event::Input(input) => inputs.push(input),
                 Event::Word(word) => self.take_word(word, &mut inputs, &mut tags),
             }
+            let tired = Instant::now();
+            sleep_until(rested).await;
+            woken += tired.elapsed();
             while inputs.len() < ROUND
                 && let Ok(input) = self.inputs.try_recv()
             {
@@ -162,7 +170,9 @@ impl Daemon {
             {
                 self.take_word(word, &mut inputs, &mut tags);
             }
+            let began = Instant::now();
             self.round(woken, &mut tags, inputs).await?;
+            rested = Instant::now() + began.elapsed().min(REST_LIMIT);
             for (reply, deeds) in done.drain(..) {
                 // Whoever gave the order may have gone; it stands all the same.
                 drop(reply.send(deeds));

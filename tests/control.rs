@@ -131,7 +131,7 @@ fn every_field_is_declared_and_every_declaration_has_a_comment() {
         ("Broker", &status["broker"]),
         ("Reason", &status["broker"]["reason"]),
         ("Count", &status["counts"][0]),
-        ("Peer", &status["peers"][0]),
+        ("Member", &status["members"][0]),
         ("Transfer", &status["transfers"][0]),
         ("Progress", &status["transfers"][2]["progress"]),
         ("Receiver", &status["transfers"][4]["receivers"][0]),
@@ -379,7 +379,7 @@ fn a_daemon_that_does_not_answer_is_busy() {
     let limits = Limits { answer_wait: SHORT, ..Limits::default() };
     let silent = Daemon::with_loop(limits, |mut queries| async move {
         let mut kept = Vec::new();
-        while let Some(Query::Status { reply, .. }) = queries.recv().await {
+        while let Some(Query::Snapshot { reply, .. }) = queries.recv().await {
             kept.push(reply);
         }
     });

@@ -470,7 +470,7 @@ fn history_is_asked_by_time_and_name_page_by_page() {
     runtime().block_on(async {
         // Many are over at one moment, and every third has another name.
         let over = |number: u64| {
-            let text = if number % 3 == 0 { "every third\n" } else { "the others" };
+            let text = if number.is_multiple_of(3) { "every third\n" } else { "the others" };
             transfer(&finished(Row { name: name(text), ..full_row(number) }, 1000 + number / 4))
         };
         journal.commit((0..20).map(over).collect()).await.unwrap();

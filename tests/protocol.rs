@@ -8,8 +8,9 @@ use std::panic::catch_unwind;
 
 use synkler::drivers::broker;
 use synkler::machine::{
-    Cause, DETAIL_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, ITEM_NAME_LIMIT, ItemName, Kind, Location,
-    Mode, NAME_LIMIT, Node, NodeName, Offer, Reason, Receipt, Release, TransferId, Wait, Words,
+    BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, HOST_LIMIT,
+    ITEM_NAME_LIMIT, ItemName, Kind, Location, Mode, NAME_LIMIT, Node, NodeName, Offer, Pause, Reason, Receipt,
+    Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem, RECEIVER_LIMIT,
@@ -19,9 +20,9 @@ use synkler::wire::{
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
 
 /// Every kind there is.
-const KINDS: [&str; 14] = [
-    "hello", "new", "withdraw", "upload", "sent", "received", "download", "done", "noted", "release", "freed",
-    "closed", "waiting", "unknown",
+const KINDS: [&str; 15] = [
+    "hello", "new", "withdraw", "cancel", "upload", "sent", "received", "download", "done", "noted", "release",
+    "freed", "closed", "waiting", "unknown",
 ];
 
 fn group() -> GroupId {
@@ -178,6 +179,9 @@ fn every_limit_has_its_documented_value() {
         ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
         ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
+        ("HOST_LIMIT", HOST_LIMIT as u64),
+        ("DOING_LIMIT", DOING_LIMIT as u64),
+        ("BY_LIMIT", BY_LIMIT as u64),
         ("ASK_LIMIT", ASK_LIMIT as u64),
         ("ANSWER_LIMIT", ANSWER_LIMIT as u64),
         ("DOTTED_LIMIT", DOTTED_LIMIT as u64),
@@ -288,6 +292,14 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("hello", "\"journal\":\"00c0ffee\"", "\"journal\":\"c0ffee\""),
         ("hello", "\"reply\":true", "\"reply\":1"),
         ("hello", "\"version\":\"0.1.0\"", "\"version\":\"0.1.0\\n\""),
+        ("hello", "\"host\":\"delta.example.org\"", "\"host\":\"delta \""),
+        ("hello", "\"doing\":\"fetching 2, 41 in line\"", "\"doing\":7"),
+        ("hello", "\"by\":\"root\"", "\"by\":\"\""),
+        ("hello", "\"by\":\"root\"", "\"by\":\"ro\\u001bot\""),
+        ("hello", "\"free\":812000000000", "\"free\":-1"),
+        ("hello", "\"stop\":false}", "\"stop\":false,\"extra\":1}"),
+        ("hello", "\"changed\":1795463900000,", ""),
+        ("hello", "\"name\":\"delta\"}}", "\"name\":\"..\"}}"),
         ("waiting", "\"cause\":\"space\"", "\"cause\":\"boredom\""),
         ("waiting", "3.4 GB free", "3.4 GB\\nfree"),
         ("release", "[\"delta\",\"echo.example.org\"]", "[]"),
@@ -300,7 +312,7 @@ fn whatever_is_not_exactly_right_is_refused() {
     }
     let many = format!("[{}]", vec!["\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\""; ENTRY_LIMIT + 1].join(","));
     let text = example("freed").replace("[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", &many);
-    assert!(problem(text.as_bytes()).to_string().contains("1 to 100 entries"));
+    assert!(problem(text.as_bytes()).to_string().contains("1 to 500 entries"));
     let detail = "x".repeat(DETAIL_LIMIT + 1);
     assert!(decode(example("waiting").replace("3.4 GB free", &detail).as_bytes(), &group()).is_err());
 }
@@ -376,9 +388,14 @@ fn what_has_no_limit_inside_is_cut_on_its_way_out() {
     let Words::Hello(mut hello) = words else { panic!("another word") };
     hello.version = format!("\n{}", "é".repeat(100));
     hello.slots = 0;
+    hello.host = "h".repeat(1000);
+    hello.doing = format!("{} {}", "d".repeat(DOING_LIMIT - 1), "d".repeat(1000));
+    hello.paused = Some(Pause::new(hello.now, &format!("\u{7}{}", "é".repeat(100)), from.clone()));
     let message = encode(&group(), &from, Words::Hello(hello)).remove(0);
     let (_, Words::Hello(hello)) = decode(&message, &group()).unwrap() else { panic!("another word") };
     assert_eq!((hello.version, hello.slots), ("é".repeat(VERSION_LIMIT / 2), 1));
+    assert_eq!((hello.host, hello.doing), ("h".repeat(HOST_LIMIT), "d".repeat(DOING_LIMIT - 1)));
+    assert_eq!(hello.paused.map(|pause| pause.by.to_string()), Some("é".repeat(BY_LIMIT / 2)));
 }
 
 /// splitmix64: the same seed gives the same mutations on every machine.

@@ -171,7 +171,9 @@ pub enum Verb {
     ///
     /// One line a file, also for a directory. To be checked in the directory that holds the item: synklerctl receipt
     /// ITEM | (cd /where/it/is && md5sum -c)
-    #[command(after_long_help = "JSON: one document, { id: string, item: string, lines: string }.")]
+    #[command(
+        after_long_help = "JSON: one document, { id: string, item: string, lines: string, encoded: bool }; where encoded is true, each % and two hex digits in lines stand for one byte."
+    )]
     Receipt {
         /// Name, id, or the beginning of one
         item: String,

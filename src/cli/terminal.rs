@@ -44,9 +44,9 @@ pub(super) fn now() -> u64 {
 }
 
 /// Writes to stdout. Whoever closes the pipe early, like `head`, has seen enough: the flag says whether anybody reads.
-pub(super) fn print(text: &str) -> io::Result<bool> {
+pub(super) fn print(bytes: &[u8]) -> io::Result<bool> {
     let mut stdout = io::stdout().lock();
-    match stdout.write_all(text.as_bytes()).and_then(|()| stdout.flush()) {
+    match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
     }

@@ -80,7 +80,7 @@ impl Out {
 
     /// The text; the flag says whether anybody reads it.
     pub(super) fn write(self, text: &str) -> Result<bool, Failure> {
-        print(text).map_err(Failure::Output)
+        print(text.as_bytes()).map_err(Failure::Output)
     }
 }
 
@@ -136,8 +136,10 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
             if out.json {
                 out.document(&receipt, |_| Text::default())?;
             } else {
-                // The one answer that is printed as it is: md5sum escapes names itself.
-                out.write(&receipt.lines)?;
+                // The one answer that is printed as it is: md5sum has escaped the names itself.
+                let garbled =
+                    || Failure::Refused("the daemon wrote the receipt in a way that cannot be read".to_owned());
+                print(&receipt.bytes().ok_or_else(garbled)?).map_err(Failure::Output)?;
             }
             Ok(Exit::Done)
         }

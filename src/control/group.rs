@@ -31,7 +31,7 @@ const PEER_ANSWER: usize = 900 * 1024;
 pub(super) type Silent = Vec<(Node, AskFailure)>;
 
 impl Service {
-    pub(super) async fn get_status(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
+    pub(super) async fn tell_status(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
         let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
         let here = parameters.flag("here")?;
         parameters.end()?;
@@ -68,7 +68,7 @@ impl Service {
         Ok(Status { view, ..merge::statuses(own, looked_up, &others, limit) })
     }
 
-    pub(super) async fn list(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
+    pub(super) async fn tell_list(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
         let stage = parameters.text_if_any("stage")?;
         let upload = parameters.parsed_if_any::<NodeName>("upload")?;
         let failed = parameters.flag("failed")?;
@@ -134,7 +134,7 @@ impl Service {
         Ok(List { view: view(&snapshot.node, silent), ..merge::lists(own, looked_up, &others, wanted) })
     }
 
-    pub(super) async fn get_transfer(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
+    pub(super) async fn tell_transfer(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
         let item = parameters.text("item")?;
         let here = parameters.flag("here")?;
         parameters.end()?;

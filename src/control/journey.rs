@@ -32,14 +32,12 @@ pub(super) fn choose(text: &str, found: &[Journey], several: &[String]) -> Choic
     let names: BTreeSet<_> = pool.iter().map(|journey| journey.transfer.item_encoded.as_str()).collect();
     let ids: BTreeSet<_> = pool.iter().filter_map(|journey| journey.transfer.id.as_deref()).collect();
     let by_id = !ids.is_empty() && ids.iter().all(|id| id.starts_with(text));
-    let mut matches: BTreeSet<_> = several.iter().map(String::as_str).collect();
-    if names.len() > 1 {
-        matches.extend(&names);
-    } else if by_id && ids.len() > 1 {
-        matches.extend(&ids);
-    }
-    if exact.is_empty() && !matches.is_empty() {
-        matches.extend(&names);
+    let matches: BTreeSet<_> = match exact.is_empty() {
+        true if names.len() > 1 || !several.is_empty() => several.iter().map(String::as_str).chain(names).collect(),
+        true if by_id && ids.len() > 1 => ids,
+        _ => BTreeSet::new(),
+    };
+    if !matches.is_empty() {
         return Choice::Several(matches.into_iter().take(MATCHES).map(str::to_owned).collect());
     }
     // Of one name the unfinished counts, then central's word, then the latest.

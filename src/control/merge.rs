@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(merged.transfers[1].progress, progress(ALPHA));
         assert_eq!(merged.transfers[0].reason.text, "upload alpha: rsync failed");
         let counts: Vec<_> = merged.counts.iter().map(|count| (count.stage.as_str(), count.count)).collect();
-        assert_eq!(counts, [("granted", 2), ("held", 1), ("announced", 1), ("settling", 1)]);
+        assert_eq!(counts, [("granted", 2), ("held", 1), ("settling", 1), ("announced", 1)]);
         assert_eq!(merged.total, 5);
         let member = merged.members.iter().find(|member| member.name == "delta").unwrap();
         assert_eq!((member.doing.as_str(), member.heard), ("fetching 1", 77));

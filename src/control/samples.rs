@@ -70,6 +70,7 @@ pub(super) fn status(node: &str, transfers: Vec<Transfer>) -> Status {
             mode: own.mode.clone(),
             name: own.name.clone(),
             group: "default".to_owned(),
+            file_dir: "/srv".to_owned(),
             version: own.version.clone(),
             pid: 1,
             started: 1,

@@ -105,14 +105,14 @@ impl Service {
 
     async fn method(&self, method: &str, parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
         match (method, caller) {
-            ("GetStatus", _) => self.get_status(parameters, caller).await,
-            ("List", _) => self.list(parameters, caller).await,
-            ("GetTransfer", _) => self.get_transfer(parameters, caller).await,
+            ("GetStatus", _) => self.tell_status(parameters, caller).await,
+            ("List", _) => self.tell_list(parameters, caller).await,
+            ("GetTransfer", _) => self.tell_transfer(parameters, caller).await,
             ("Pause" | "Resume" | "Retry" | "Bump" | "Withdraw" | "ForgetNode", _) => {
                 self.order(method, parameters, caller).await
             }
-            ("GetHistory", Caller::Client(..)) => self.get_history(parameters).await,
-            ("GetReceipt", Caller::Client(..)) => self.get_receipt(parameters).await,
+            ("GetHistory", Caller::Client(..)) => self.tell_history(parameters).await,
+            ("GetReceipt", Caller::Client(..)) => self.tell_receipt(parameters).await,
             ("Check", Caller::Client(..)) => self.check(parameters).await,
             ("SetLogLevel", Caller::Client(stream, authority)) => {
                 authority.of(stream).await?;
@@ -130,7 +130,7 @@ impl Service {
         }
     }
 
-    async fn get_history(&self, mut parameters: Parameters) -> Result<Value, Refusal> {
+    async fn tell_history(&self, mut parameters: Parameters) -> Result<Value, Refusal> {
         let since = parameters.moment("since")?.map(Time::from_millis);
         let item = parameters.text_if_any("item")?;
         let limit = parameters.count("limit", LIST_LIMIT)?.unwrap_or(LIST_DEFAULT);
@@ -145,7 +145,7 @@ impl Service {
         told(&GetHistory { entries: rows.iter().map(Past::from).collect(), more })
     }
 
-    async fn get_receipt(&self, mut parameters: Parameters) -> Result<Value, Refusal> {
+    async fn tell_receipt(&self, mut parameters: Parameters) -> Result<Value, Refusal> {
         let text = parameters.text("item")?;
         parameters.end()?;
         let Proof { transfer, name, kind, fingerprint } = self.proof(text).await?;

@@ -1,12 +1,15 @@
 //! From what the machine shows to what goes over the control socket.
 
-use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::ffi::OsString;
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
 
 use super::types::{
     Broker, Count, Deed, Journey, Member, Node, Past, Pause, Progress, Reason, Receiver, Status, Step, Transfer, View,
 };
-use crate::machine::{self, BrokerState, GroupId, NodeName, PeerView, Row, Snapshot, Time, TransferView, escaped};
+use crate::machine::{
+    self, BrokerState, GroupId, NodeName, PeerView, Row, Snapshot, Time, TransferView, decode_bytes, encode_bytes,
+};
 
 /// Varlink's integers are signed, so what a peer claims beyond them is cut.
 fn int(value: u64) -> u64 {
@@ -26,6 +29,13 @@ pub(super) fn rank(mode: &str) -> u8 {
     }
 }
 
+impl Node {
+    /// Its `file_dir` as it stands on the file system; nothing where the daemon's encoding cannot be understood.
+    pub fn directory(&self) -> Option<PathBuf> {
+        decode_bytes(&self.file_dir).map(|bytes| OsString::from_vec(bytes).into())
+    }
+}
+
 impl Status {
     /// What the machine shows, as it is told to clients: this node's view alone. `now` is when the snapshot was
     /// taken, by the clock that its moments are of.
@@ -34,7 +44,7 @@ impl Status {
             mode: snapshot.node.mode.to_string(),
             name: snapshot.node.name.to_string(),
             group: group.to_string(),
-            file_dir: escaped(file_dir.as_os_str().as_bytes()),
+            file_dir: encode_bytes(file_dir.as_os_str().as_bytes()),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             pid: std::process::id(),
             started: moment(snapshot.started),

@@ -45,38 +45,45 @@ impl Cleanup {
     /// `SYNKLER_PATH` (the full path). Standard input is empty; of its output only the last line is used, to
     /// say why it failed.
     pub fn run(&self, transfer: TransferId, item: &ItemName, argv: &[OsString], timeout: Duration) {
-        let started = self.start(transfer, item, argv);
-        let program = argv.first().cloned().unwrap_or_default();
-        let file_dir = self.file_dir.clone();
-        let events = self.events.clone();
+        let (mode, file_dir, events) = (self.mode, self.file_dir.clone(), self.events.clone());
+        let (item, argv) = (item.clone(), argv.to_vec());
         tokio::spawn(async move {
-            let outcome = match started {
+            let outcome = match start(mode, &file_dir, transfer, &item, &argv).await {
                 Ok((group, output)) => follow(group, output, timeout).await,
-                Err(error) => Err(not_started(&program, &file_dir, &error)),
+                Err(error) => Err(not_started(&argv.into_iter().next().unwrap_or_default(), &file_dir, &error)),
             };
             let outcome = outcome.map_err(|text| Reason::with(Cause::Cleanup, &text));
             // Nobody listens any more only when the daemon is on its way out.
             let _ = events.send(Input::Cleaned { transfer, outcome }).await;
         });
     }
+}
 
-    fn start(&self, transfer: TransferId, item: &ItemName, argv: &[OsString]) -> io::Result<(Group, pipe::Receiver)> {
-        let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-        // One pipe for both outputs, so that the last line is the last.
-        let (output, input) = io::pipe()?;
-        let item = OsStr::from_bytes(item.as_bytes());
-        let mut command = process::command(program);
-        command
-            .args(arguments)
-            .current_dir(&self.file_dir)
-            .env("SYNKLER_MODE", self.mode.as_str())
-            .env("SYNKLER_TRANSFER", transfer.to_string())
-            .env("SYNKLER_ITEM", item)
-            .env("SYNKLER_PATH", self.file_dir.join(item))
-            .stdout(input.try_clone()?)
-            .stderr(input);
-        Ok((Group::start(&mut command)?, pipe::Receiver::from_owned_fd(output.into())?))
-    }
+/// Starts a script. The thread that does it stands still until the program has been loaded, which takes
+/// milliseconds: so it is not the loop's.
+async fn start(
+    mode: Mode,
+    file_dir: &Path,
+    transfer: TransferId,
+    item: &ItemName,
+    argv: &[OsString],
+) -> io::Result<(Group, pipe::Receiver)> {
+    let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+    // One pipe for both outputs, so that the last line is the last.
+    let (output, input) = io::pipe()?;
+    let item = OsStr::from_bytes(item.as_bytes());
+    let mut command = process::command(program);
+    command
+        .args(arguments)
+        .current_dir(file_dir)
+        .env("SYNKLER_MODE", mode.as_str())
+        .env("SYNKLER_TRANSFER", transfer.to_string())
+        .env("SYNKLER_ITEM", item)
+        .env("SYNKLER_PATH", file_dir.join(item))
+        .stdout(input.try_clone()?)
+        .stderr(input);
+    let group = tokio::task::spawn_blocking(move || Group::start(&mut command)).await??;
+    Ok((group, pipe::Receiver::from_owned_fd(output.into())?))
 }
 
 /// Waits for the script's own end, reading along so that it can never block on a full pipe.

@@ -205,6 +205,9 @@ impl Desk {
 
     /// Makes this node known, in this drain.
     pub(super) fn hello(&mut self, to: Address, reply: bool) {
+        if !self.connected() {
+            return;
+        }
         if to == Address::All {
             self.timers.set(Timer::Hello, self.now.after(HELLO_EVERY));
             // Tells how much space there is, next time.
@@ -236,7 +239,7 @@ impl Desk {
                 doing: doing.to_owned(),
                 spool: self.spool.clone(),
             };
-            self.say(to, Words::Hello(hello));
+            self.say(to, Words::Hello(Box::new(hello)));
         }
     }
 

@@ -6,15 +6,17 @@ use std::time::Duration;
 
 use super::desk::{Desk, Timer};
 use super::{
-    Direction, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome, Time, TransferId,
+    Direction, ENTRY_LIMIT, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome, Time,
+    TransferId,
 };
 
 /// An item of this many bytes or more travels alone.
 pub(super) const BIG: u64 = 64 << 20;
 /// A batch of small items holds at most this many bytes.
 pub(super) const BATCH_BYTES: u64 = 256 << 20;
-/// A batch holds at most this many items.
-pub(super) const BATCH_ITEMS: usize = 500;
+/// A batch holds at most this many items: as many as one message names, so that what upload is asked to send
+/// together is heard together.
+pub(super) const BATCH_ITEMS: usize = ENTRY_LIMIT;
 /// After this many failed runs a transfer travels alone, so that it cannot hold up others.
 const ALONE_AFTER: u32 = 3;
 /// A run costs an ssh session, so beside one that is under way the next one waits this long for more to join it.
@@ -185,11 +187,12 @@ impl Dispatch {
         let mut started = Vec::new();
         while desk.held_by().is_none() && self.running.len() < self.slots {
             let Some(batch) = self.next_batch(desk.now) else { break };
-            let Some(first) = batch.first() else { break };
             if let Some(until) = self.gathers(&batch, desk.now) {
                 desk.timers.set(Timer::Gather, until);
                 break;
             }
+            let batch: Vec<_> = batch.into_iter().cloned().collect();
+            let Some(first) = batch.first() else { break };
             self.started = Some(desk.now);
             let id = RunId(self.next_run);
             self.next_run += 1;
@@ -217,7 +220,7 @@ impl Dispatch {
     }
 
     /// Until when a batch waits for more. What is pushed to one place has been gathered by central.
-    fn gathers(&self, batch: &[Ready], now: Time) -> Option<Time> {
+    fn gathers(&self, batch: &[&Ready], now: Time) -> Option<Time> {
         let until = self.started.map(|started| started.after(GATHER)).filter(|until| *until > now)?;
         let bytes: u64 = batch.iter().map(|ready| ready.size).sum();
         let full =
@@ -225,7 +228,7 @@ impl Dispatch {
         (self.direction == Direction::Pull && !self.running.is_empty() && !full).then_some(until)
     }
 
-    fn next_batch(&self, now: Time) -> Option<Vec<Ready>> {
+    fn next_batch(&self, now: Time) -> Option<Vec<&Ready>> {
         let open = |host: &String| self.gates.get(host).is_none_or(|gate| gate.until <= now);
         if !self.hosts.keys().any(open) {
             return None;
@@ -235,7 +238,7 @@ impl Dispatch {
         let gated = |ready: &Ready| self.gates.get(ready.location.host()).is_some_and(|gate| gate.until > now);
         let alone = |ready: &Ready| ready.size >= BIG || ready.attempts >= ALONE_AFTER;
         let first = self.line.values().find(|ready| !gated(ready) && (ready.size < BIG || big_allowed))?;
-        let mut batch = vec![first.clone()];
+        let mut batch = vec![first];
         if alone(first) {
             return Some(batch);
         }
@@ -247,7 +250,7 @@ impl Dispatch {
             }
             if ready.location == first.location && !alone(ready) && bytes + ready.size <= BATCH_BYTES {
                 bytes += ready.size;
-                batch.push(ready.clone());
+                batch.push(ready);
             }
         }
         Some(batch)
@@ -384,6 +387,11 @@ impl<K: Ord + Clone> Turnstile<K> {
     /// How many stand in line or are inside.
     pub(super) fn busy(&self) -> u64 {
         (self.waiting.len() + self.inside.len()) as u64
+    }
+
+    /// Whether nobody is inside or in line.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inside.is_empty() && self.waiting.is_empty()
     }
 
     pub(super) fn is_inside(&self, key: &K) -> bool {

@@ -255,21 +255,21 @@ fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool
     let pause = Pause::new(desk.now, by, desk.me.clone());
     let set = |role: &mut R, id| {
         let row = role.row(id)?;
-        if let Some(earlier) = &row.paused {
-            return Some(Ok(format!("paused already, {earlier}")));
+        let mut text = match &row.paused {
+            Some(earlier) => format!("paused already, {earlier}"),
+            None => {
+                row.paused = Some(pause.clone());
+                role.desk().dirty.insert(id);
+                role.hold_back(id);
+                "paused: nothing new starts for it".to_owned()
+            }
+        };
+        if now && role.halt(&|other| other == id) > 0 {
+            text.push_str("; its run is stopped");
         }
-        row.paused = Some(pause.clone());
-        role.desk().dirty.insert(id);
-        role.hold_back(id);
-        Some(Ok("paused: nothing new starts for it".to_owned()))
+        Some(Ok(text))
     };
-    let mut deeds = each(role, handles, set, no_transfer);
-    let chosen: BTreeSet<_> =
-        if now { meant(role, handles).into_iter().filter_map(|(id, _)| id).collect() } else { BTreeSet::new() };
-    if !chosen.is_empty() && role.halt(&|id| chosen.contains(&id)) > 0 {
-        deeds.iter_mut().filter(|deed| deed.done).for_each(|deed| deed.text.push_str("; its run is stopped"));
-    }
-    deeds
+    each(role, handles, set, no_transfer)
 }
 
 fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {

@@ -25,6 +25,11 @@ impl Selection {
     pub fn urgent(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
+
+    /// Nothing is to be shown but the counts of everything.
+    pub(super) fn is_counts_only(&self) -> bool {
+        self.limit == 0 && self.stage.is_none() && self.upload.is_none() && !self.failed
+    }
 }
 
 /// A node at one moment. Holds counts of everything and a bounded list of transfers.

@@ -7,7 +7,7 @@ use super::{
 };
 
 /// The most entries one message carries.
-pub const ENTRY_LIMIT: usize = 100;
+pub const ENTRY_LIMIT: usize = 500;
 
 /// The longest name of a host in a hello, in bytes.
 pub const HOST_LIMIT: usize = 255;
@@ -171,7 +171,7 @@ pub struct Wait {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Words {
     /// Everyone to all: I am here.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Upload to central: these items have settled.
     New(Vec<Offer>),
     /// Upload to central, central to download: these transfers are given up.
@@ -271,7 +271,8 @@ impl Words {
         match (self, other) {
             (Self::Hello(mine), Self::Hello(theirs)) => {
                 let reply = mine.reply || theirs.reply;
-                *mine = Hello { reply, ..theirs };
+                *mine = theirs;
+                mine.reply = reply;
             }
             (Self::New(mine), Self::New(theirs)) => mine.extend(theirs),
             (Self::Upload { transfers: mine, .. }, Self::Upload { transfers: theirs, .. })

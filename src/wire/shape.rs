@@ -289,7 +289,7 @@ impl Said {
 impl From<Words> for Said {
     fn from(words: Words) -> Self {
         match words {
-            Words::Hello(hello) => Self::Hello(Box::new(hello.into())),
+            Words::Hello(hello) => Self::Hello(Box::new((*hello).into())),
             Words::New(offers) => Self::New { offers: list(offers) },
             Words::Withdraw(transfers) => Self::Withdraw { transfers: list(transfers) },
             Words::Cancel(transfers) => Self::Cancel { transfers: list(transfers) },
@@ -313,7 +313,7 @@ impl From<Words> for Said {
 impl From<Said> for Words {
     fn from(said: Said) -> Self {
         match said {
-            Said::Hello(greeting) => Self::Hello((*greeting).into()),
+            Said::Hello(greeting) => Self::Hello(Box::new((*greeting).into())),
             Said::New { offers } => Self::New(offers.into_entries()),
             Said::Withdraw { transfers } => Self::Withdraw(transfers.into_entries()),
             Said::Cancel { transfers } => Self::Cancel(transfers.into_entries()),

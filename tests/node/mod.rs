@@ -6,11 +6,12 @@
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use synkler::control::types::Status;
-use synkler::control::{Control, Limits, Query};
+use synkler::control::types::{GetStatus, Status, View};
+use synkler::control::{AskFailure, Control, Limits, PastFound, Query, Service};
+use synkler::drivers::sys::peer_groups;
 use synkler::machine::{
-    BrokerState, Cause, Digest, Fingerprint, ItemName, Kind, Mode, Node, NodeName, Pause, PeerView, Progress, Reason,
-    Snapshot, Time, TransferId, TransferView,
+    BrokerState, Cause, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Pause, PeerView,
+    Progress, Reason, Snapshot, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -28,13 +29,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Answers every query from the snapshot, with as many transfers as it asks for.
+    /// Answers every query from the snapshot, with as many transfers as it asks for; central tells the same.
     pub(crate) fn start(snapshot: Snapshot, limits: Limits) -> Self {
         Self::with_loop(limits, |mut queries| async move {
-            while let Some(Query::Status { limit, reply }) = queries.recv().await {
-                let transfers = snapshot.transfers.iter().take(limit).cloned().collect();
-                // A client may have gone by now.
-                let _ = reply.send(Snapshot { transfers, ..head(&snapshot) });
+            while let Some(query) = queries.recv().await {
+                answer(&snapshot, query);
             }
         })
     }
@@ -46,14 +45,14 @@ impl Daemon {
     {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        let control = Control::bind(&path).unwrap().with_limits(limits);
+        let control = Control::bind(&path, peer_groups).unwrap();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (sender, receiver) = mpsc::channel(16);
             runtime.block_on(async {
                 tokio::select! {
-                    result = control.serve("default".parse().unwrap(), sender) => result.unwrap(),
+                    result = control.serve(service(sender).with_limits(limits)) => result.unwrap(),
                     () = async { answer(receiver).await; std::future::pending().await } => {}
                     _ = stopped => {}
                 }
@@ -74,6 +73,44 @@ impl Daemon {
 impl Drop for Daemon {
     fn drop(&mut self) {
         self.stop();
+    }
+}
+
+/// The service of a node in the group `default`.
+pub(crate) fn service(queries: mpsc::Sender<Query>) -> Service {
+    Service::new("default".parse().unwrap(), "/srv/synkler".into(), queries)
+}
+
+/// What a loop would answer that has nothing but this snapshot. A client may have gone by now.
+pub(crate) fn answer(snapshot: &Snapshot, query: Query) {
+    match query {
+        Query::Snapshot { selection, reply } => {
+            let transfers = snapshot.transfers.iter().take(selection.limit).cloned().collect();
+            drop(reply.send((Snapshot { transfers, ..head(snapshot) }, Time::from_millis(NOW))));
+        }
+        Query::Find { text, reply } => {
+            let is_it = |view: &&TransferView| view.name.encoded() == text || view.name.to_string() == text;
+            drop(reply.send(match snapshot.transfers.iter().find(is_it) {
+                Some(view) => (Found::One(Handle::Item(view.name.clone())), Some(view.clone())),
+                None => (Found::Nothing, None),
+            }));
+        }
+        Query::Views { transfers, reply } => {
+            let wanted = |view: &&TransferView| view.transfer.is_some_and(|id| transfers.contains(&id));
+            drop(reply.send(snapshot.transfers.iter().filter(wanted).cloned().collect()));
+        }
+        Query::Past { reply, .. } => drop(reply.send(Ok(PastFound::Nothing))),
+        Query::Ask { to, method, parameters, reply } => {
+            let told = (to.mode == Mode::Central && method == "io.synkler.Control.GetStatus").then(|| {
+                let limit = parameters["limit"].as_u64().unwrap().try_into().unwrap();
+                let transfers = snapshot.transfers.iter().take(limit).cloned().collect();
+                let mut status = status(&Snapshot { transfers, ..head(snapshot) });
+                status.view.from = to.to_string();
+                serde_json::to_value(GetStatus { status }).unwrap()
+            });
+            drop(reply.send(told.ok_or_else(|| AskFailure::Silent(format!("{to} has no session with the broker")))));
+        }
+        other => panic!("this loop has no answer to {other:?}"),
     }
 }
 
@@ -282,10 +319,12 @@ pub(crate) fn troubled() -> Snapshot {
     }
 }
 
-/// What a client gets of a snapshot, with what differs from run to run made the same.
+/// What a client gets of a snapshot when central tells the same, with what differs from run to run made the same.
 pub(crate) fn status(snapshot: &Snapshot) -> Status {
-    let mut status = Status::new(snapshot, &"default".parse().unwrap(), NOW);
+    let directory = "/srv/synkler".as_ref();
+    let mut status = Status::new(snapshot, &"default".parse().unwrap(), directory, Time::from_millis(NOW));
     status.node.pid = 4711;
     status.node.version = "1.2.3".to_owned();
+    status.view = View { whole: true, from: snapshot.node.to_string(), why: None, silent: Vec::new() };
     status
 }

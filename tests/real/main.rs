@@ -10,3 +10,4 @@ mod group;
 mod handover;
 mod scale;
 mod service;
+mod view;

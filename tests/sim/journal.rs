@@ -54,6 +54,11 @@ impl Journal {
         }
     }
 
+    /// The orders that hold the whole node: about itself, and about the group.
+    pub(crate) fn orders(&self) -> [Option<Pause>; 2] {
+        [self.paused.clone(), self.group.pause.clone()]
+    }
+
     /// What a daemon starts from.
     pub(crate) fn restored(&self) -> Restored {
         let mut rows: Vec<Row> = self.unfinished().cloned().collect();

@@ -78,7 +78,7 @@ pub(crate) fn closed(number: u64) -> Words {
 }
 
 pub(crate) fn hello() -> Words {
-    Words::Hello(Hello {
+    Words::Hello(Box::new(Hello {
         journal: JournalId(1),
         started: Time::from_millis(1),
         version: "0".to_owned(),
@@ -91,7 +91,7 @@ pub(crate) fn hello() -> Words {
         free: Some(1 << 30),
         doing: "idle".to_owned(),
         spool: None,
-    })
+    }))
 }
 
 pub(crate) async fn channel(rabbit: &Rabbit, vhost: &str) -> (Connection, lapin::Channel) {

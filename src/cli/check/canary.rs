@@ -28,10 +28,11 @@ pub(super) fn fly(mut client: Client, report: &mut Report) -> Result<(), Failure
         return report.add(finding("skipped", &format!("this is a {}: only an upload sends", node.mode), Some(cure)));
     }
     let name = format!("synkler-canary-{}-{}-{}", node.name, now(), process::id());
-    let path = match release(Path::new(&node.file_dir), &name) {
+    let directory = node.directory().unwrap_or_default();
+    let path = match release(&directory, &name) {
         Ok(path) => path,
         Err(err) => {
-            let text = format!("cannot put a file into {:?}: {err}", node.file_dir);
+            let text = format!("cannot put a file into {directory:?}: {err}");
             return report.add(finding(
                 "failed",
                 &text,
@@ -51,8 +52,7 @@ pub(super) fn fly(mut client: Client, report: &mut Report) -> Result<(), Failure
             report.add(finding("ok", &text, None))
         }
         Outcome::Lost(why) => {
-            let cure =
-                format!("see synklerctl status {name}, and mend what it waits for; it stays in {:?}", node.file_dir);
+            let cure = format!("see synklerctl status {name}, and mend what it waits for; it stays in {directory:?}");
             report.add(finding("failed", &format!("after {took}: {why}"), Some(&cure)))
         }
     }

@@ -12,10 +12,10 @@ use super::terminal::{is_dumb, now};
 use super::units::{moment, printable};
 use super::verbs::Out;
 use crate::control::Client;
-use crate::control::types::{Status, Transfer};
-
-pub(super) use feed::{Feed, News};
-pub(super) use model::Model;
+use crate::control::types::{Monitor, Status, Transfer};
+pub(super) use feed::Feed;
+use feed::News;
+use model::Model;
 
 /// What is to be watched.
 #[derive(Debug, Clone, Copy)]
@@ -66,14 +66,14 @@ fn lines(client: Client, what: What, out: Out) -> Result<(), Failure> {
     Ok(())
 }
 
-fn json(answer: &crate::control::types::Monitor) -> Result<String, Failure> {
+fn json(answer: &Monitor) -> Result<String, Failure> {
     Ok(serde_json::to_string(answer).map_err(Failure::Json)? + "\n")
 }
 
 /// A line for each transfer that is new, has changed or is gone, and one for the node when it is another than before.
-fn changes(model: &mut Model, answer: crate::control::types::Monitor) -> String {
+fn changes(model: &mut Model, answer: Monitor) -> String {
     let before = model.status().map(headline);
-    let changed = model.apply(answer);
+    let changed = model.compare(answer);
     let Some(status) = model.status() else { return String::new() };
     let node = format!("{} {}", status.node.mode, status.node.name);
     let mut lines = Vec::new();

@@ -1,12 +1,12 @@
 //! The status as it stands after all that the monitor stream has told so far.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::control::types::{Monitor, Status, Transfer};
 
 /// What the stream has told.
 #[derive(Debug, Default)]
-pub(in crate::cli) struct Model {
+pub(super) struct Model {
     status: Option<Status>,
 }
 
@@ -26,49 +26,40 @@ impl Model {
     }
 
     /// Takes in the next answer.
-    pub(super) fn apply(&mut self, answer: Monitor) -> Changed {
-        let mut status = answer.status;
-        let mut before: BTreeMap<_, _> =
-            self.status.take().map(|status| status.transfers).unwrap_or_default().into_iter().map(keyed).collect();
+    pub(super) fn apply(&mut self, answer: Monitor) {
+        match &mut self.status {
+            Some(status) => answer.apply(status),
+            None => self.status = Some(answer.status),
+        }
+    }
+
+    /// The same, and what has changed by it.
+    pub(super) fn compare(&mut self, answer: Monitor) -> Changed {
+        let mut before: BTreeMap<_, _> = self.transfers().iter().cloned().map(named).collect();
+        self.apply(answer);
         let mut changed = Changed::default();
-        let told: BTreeMap<_, _> = status.transfers.drain(..).map(keyed).collect();
-        for (key, transfer) in &told {
-            if before.get(key) != Some(transfer) {
-                changed.fresh.push(transfer.clone());
+        for transfer in self.transfers() {
+            let (key, transfer) = named(transfer.clone());
+            if before.remove(&key).is_none_or(|before| before != transfer) {
+                changed.fresh.push(transfer);
             }
         }
-        let gone: BTreeSet<_> = if answer.full {
-            before.keys().filter(|key| !told.contains_key(*key)).cloned().collect()
-        } else {
-            answer.gone.into_iter().collect()
-        };
-        for key in &gone {
-            // What has got an id since then goes on under it.
-            let Some(old) = before.remove(key) else { continue };
-            let goes_on =
-                |transfer: &Transfer| (&transfer.upload, &transfer.item_encoded) == (&old.upload, &old.item_encoded);
-            if !told.values().any(goes_on) {
-                changed.gone.push(old.item);
-            }
-        }
-        before.extend(told);
-        status.transfers = before.into_values().collect();
-        // What needs attention first, then what is at work, then the rest, the oldest first.
-        status.transfers.sort_by_key(|transfer| (rank(transfer), transfer.id.is_none(), transfer.id.clone()));
-        self.status = Some(status);
+        // What has got an id since then goes on under it.
+        let goes_on = |old: &Transfer| old.id.is_none() && changed.fresh.iter().any(|new| same_item(old, new));
+        changed.gone = before.into_values().filter(|old| !goes_on(old)).map(|old| old.item).collect();
         changed
     }
-}
 
-fn keyed(transfer: Transfer) -> (String, Transfer) {
-    let key = transfer.id.clone().unwrap_or_else(|| format!("{}/{}", transfer.upload, transfer.item_encoded));
-    (key, transfer)
-}
-
-fn rank(transfer: &Transfer) -> u8 {
-    match (transfer.attempts, &transfer.progress) {
-        (1.., _) => 0,
-        (0, Some(_)) => 1,
-        (0, None) => 2,
+    fn transfers(&self) -> &[Transfer] {
+        self.status.as_ref().map_or(&[], |status| &status.transfers)
     }
+}
+
+fn same_item(a: &Transfer, b: &Transfer) -> bool {
+    (&a.upload, &a.item_encoded) == (&b.upload, &b.item_encoded)
+}
+
+/// By what a transfer is told from all others.
+fn named(transfer: Transfer) -> ((Option<String>, String, String), Transfer) {
+    ((transfer.id.clone(), transfer.upload.clone(), transfer.item_encoded.clone()), transfer)
 }

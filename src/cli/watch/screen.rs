@@ -12,7 +12,8 @@ use ratatui::widgets::Paragraph;
 use ratatui::{DefaultTerminal, Frame};
 use signal_hook::consts::{SIGHUP, SIGINT, SIGQUIT, SIGTERM};
 
-use super::{Feed, Model, News};
+use super::feed::{Feed, News};
+use super::model::Model;
 use crate::cli::line::{Ink, Line, Look, Text};
 use crate::cli::session::Failure;
 use crate::cli::status::status_text;

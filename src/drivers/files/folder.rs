@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{
     Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Statx, accessat, chmod, fsync, linkat, mkdirat,
-    openat, renameat, renameat_with, unlinkat,
+    mknodat, openat, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -78,6 +78,14 @@ impl Folder {
             Err(errno) => return Err(self.refusal("create", name, errno)),
         }
         self.child(name)?.ok_or_else(|| self.refusal("open", name, Errno::NOTDIR))
+    }
+
+    /// Puts an empty file into it, for the sake of its name; whatever is there already will do.
+    pub(super) fn mark(&self, name: &[u8]) -> Result<(), Refusal> {
+        match mknodat(&self.fd, name, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0) {
+            Ok(()) | Err(Errno::EXIST) => Ok(()),
+            Err(errno) => Err(self.refusal("create", name, errno)),
+        }
     }
 
     /// What stands under a name.

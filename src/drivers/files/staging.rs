@@ -167,8 +167,7 @@ impl Placing<'_> {
             Some(other) => self.own.remove(format!("{BORN_MARK}{other}").as_bytes())?,
             None => {}
         }
-        self.own.make(format!("{BORN_MARK}{born}").as_bytes())?;
-        Ok(())
+        self.own.mark(format!("{BORN_MARK}{born}").as_bytes())
     }
 
     /// Gives it its final name; false where something else stands there that may not be replaced.
@@ -199,7 +198,7 @@ impl Placing<'_> {
 
     /// Swaps the two, and back again if what was there has been touched since `old`.
     fn exchange(&self, old: &Survey) -> Result<bool, SurveyError> {
-        self.own.make(SWAP_MARK)?;
+        self.own.mark(SWAP_MARK)?;
         self.own.sync()?;
         match self.rename(Onto::Exchange) {
             Ok(()) => {}
@@ -257,7 +256,7 @@ impl Placing<'_> {
         if let Some(stat) = self.own.stat(name)?.filter(read_only) {
             let mode = stat.stx_mode & 0o7777;
             if self.mode_mark()?.is_none() {
-                self.own.make(format!("{MODE_MARK}{mode:04o}").as_bytes())?;
+                self.own.mark(format!("{MODE_MARK}{mode:04o}").as_bytes())?;
                 self.own.sync()?;
             }
             self.own.set_mode(name, mode | 0o200)?;

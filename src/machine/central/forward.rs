@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
+use crate::machine::dispatch::GATHER;
 use crate::machine::{
     Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words,
 };
@@ -70,7 +71,22 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Held) else { return };
         let pending: Vec<_> = transfer.pending().cloned().collect();
         for receiver in pending {
-            self.desk.timers.set(Timer::SayTo(id, receiver), self.desk.now);
+            if self.taking.is_idle() {
+                self.desk.timers.set(Timer::SayTo(id, receiver), self.desk.now);
+            } else {
+                self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(GATHER));
+                self.gathered.insert((id, receiver));
+            }
+        }
+    }
+
+    /// Nothing more is being proven: what has waited for it is fetched now.
+    pub(super) fn forward_gathered(&mut self) {
+        if self.gathered.is_empty() || !self.taking.is_idle() {
+            return;
+        }
+        for (id, receiver) in std::mem::take(&mut self.gathered) {
+            self.say_forward(id, &receiver);
         }
     }
 
@@ -89,6 +105,7 @@ impl Central {
     }
 
     pub(super) fn say_forward(&mut self, id: TransferId, receiver: &NodeName) {
+        self.gathered.remove(&(id, receiver.clone()));
         let behind = self.predecessor(id, receiver).is_some();
         let Ok(location) = Location::new(self.settings.spool.host(), &format!("{}/held", self.settings.spool.path()))
         else {
@@ -129,9 +146,11 @@ impl Central {
             self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
             return;
         };
-        if transfer.row.receivers.iter().any(|(name, at)| *name == from.name && at.is_some()) {
-            // Either this word is older than its receipt, and does no harm there, or it has lost its journal and
-            // fetches what it has got already: nobody waits for that.
+        let required = &transfer.row.receivers;
+        if !required.is_empty() && !transfer.pending().any(|name| *name == from.name) {
+            // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
+            // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
+            // old offers. Nobody waits for it.
             self.desk.say(Address::Node(from.clone()), Words::Withdraw(vec![id]));
             return;
         }

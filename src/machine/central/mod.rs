@@ -11,16 +11,17 @@ mod admit;
 mod forward;
 mod keep;
 mod ordered;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{FIRST_ORDER, Turnstile};
-use super::stage::{Candidate, Counts, Move, Why};
+use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Effect, Handle, Input, ItemName, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
-    Question, Reason, Record, Release, Restored, Row, Selection, Snapshot, Time, TransferId, TransferView, Wait, Words,
+    Address, BadRow, Cause, Effect, Input, ItemName, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question,
+    Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.
@@ -111,6 +112,8 @@ pub struct Central {
     /// Free and total bytes at the last measure, less what has arrived since.
     space: Option<(u64, u64)>,
     reserved: u64,
+    /// What waits for other copies that are just being proven, to be fetched together with them, and for whom.
+    gathered: BTreeSet<(TransferId, NodeName)>,
     /// When each upload was last asked for something.
     granted: BTreeMap<NodeName, Time>,
 }
@@ -163,6 +166,7 @@ impl Central {
             next_place: restored.next_place,
             space: None,
             reserved: 0,
+            gathered: BTreeSet::new(),
             granted: BTreeMap::new(),
             settings,
         };
@@ -258,6 +262,7 @@ impl Central {
         }
         self.admit();
         self.start_takes();
+        self.forward_gathered();
     }
 
     fn on_timer(&mut self, timer: Timer) {
@@ -284,7 +289,7 @@ impl Central {
 
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello);
+        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
         if greeting.ordered {
             self.wake(None);
         } else if greeting.back {
@@ -438,6 +443,7 @@ impl Central {
         }
         for name in transfer.receivers.keys() {
             self.desk.timers.stop(&Timer::SayTo(id, name.clone()));
+            self.gathered.remove(&(id, name.clone()));
         }
         self.taking.give_up(&id);
         if let Some(line) = self.lines.get_mut(&row.upload) {
@@ -466,98 +472,6 @@ impl Central {
             self.desk.say_hellos(&doing);
         }
         self.desk.poll_effect()
-    }
-
-    fn doing(&self) -> String {
-        super::stage::doing(&[
-            (self.counts.of(&[Stage::Granted]), "receiving #"),
-            (self.counts.of(&[Stage::Waiting]), "# in line"),
-            (self.counts.of(&[Stage::Held]), "holding # for receivers"),
-            (self.counts.of(&[Stage::Released]), "keeping #"),
-        ])
-    }
-
-    pub(super) fn snapshot(&self, selection: &Selection) -> Snapshot {
-        let candidates = self.transfers.iter().map(|(id, transfer)| Candidate {
-            transfer: Some(*id),
-            name: &transfer.row.name,
-            upload: &transfer.row.upload,
-            stage: transfer.stage.as_str(),
-            since: transfer.row.since,
-            attempts: transfer.row.attempts,
-            cause: self.why(*id, transfer).0.cause(),
-        });
-        let mut snapshot = self.desk.snapshot(self.counts.words(Stage::as_str), self.doing());
-        let choice = super::stage::choose(candidates, selection);
-        snapshot.matching = choice.matching;
-        snapshot.more = choice.more;
-        let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
-        snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
-        snapshot
-    }
-
-    pub(super) fn view(&self, handle: &Handle) -> Option<TransferView> {
-        let (id, transfer) = match handle {
-            Handle::Transfer(id) => (id, self.transfers.get(id)?),
-            Handle::Item(name) => {
-                let of_name = self.transfers.iter().filter(|(_, transfer)| transfer.row.name == *name);
-                of_name.max_by_key(|(_, transfer)| transfer.order)?
-            }
-        };
-        let row = &transfer.row;
-        let (why, receiver) = self.why(*id, transfer);
-        let timers = &self.desk.timers;
-        let next = match transfer.stage {
-            Stage::Waiting => timers.due(&Timer::Retry(*id)),
-            Stage::Granted if self.taking.is_inside(id) => None,
-            Stage::Held => None,
-            Stage::Released if !row.cleaned => timers.due(&Timer::Keep(*id)),
-            _ => timers.due(&Timer::Say(*id)),
-        };
-        let reason = match (why, receiver) {
-            (Why::Said(reason), Some(name)) => Reason::with(reason.cause(), &format!("{name}: {}", reason.detail())),
-            (Why::Plain(Cause::Receipts), _) => {
-                let pending: Vec<_> = transfer.pending().map(NodeName::as_str).collect();
-                Reason::with(Cause::Receipts, &pending.join(", "))
-            }
-            (why, _) => why.reason(),
-        };
-        Some(TransferView { next, ..TransferView::of(row, transfer.stage.as_str(), reason) })
-    }
-
-    /// Why it waits, and the receiver that says so.
-    fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<&'a NodeName>) {
-        let row = &transfer.row;
-        let unsaid = || transfer.pending().any(|name| transfer.receivers.get(name).is_none_or(|state| state.says == 0));
-        let held = match transfer.stage {
-            Stage::Waiting => self.desk.holds(row),
-            Stage::Granted => row.paused.as_ref(),
-            Stage::Held if unsaid() => self.desk.holds(row),
-            _ => None,
-        };
-        if let Some(pause) = held {
-            return (Why::Paused(pause), None);
-        }
-        let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));
-        match (&row.reason, transfer.stage) {
-            (Some(reason), _) => return (Why::Said(reason), None),
-            (None, Stage::Held) => {
-                if let Some((name, reason)) = told() {
-                    return (Why::Said(reason), Some(name));
-                }
-            }
-            _ => {}
-        }
-        let cause = match transfer.stage {
-            Stage::Waiting => Cause::Queued,
-            Stage::Granted if self.taking.is_inside(&id) => Cause::Hashing,
-            Stage::Granted => Cause::Running,
-            Stage::Held if row.receivers.is_empty() => Cause::Receivers,
-            Stage::Held => Cause::Receipts,
-            Stage::Released if row.cleaned => Cause::Acknowledgement,
-            _ => Cause::Keeping,
-        };
-        (self.desk.why(row, cause), None)
     }
 }
 

@@ -128,6 +128,8 @@ impl Upload {
         match outcome {
             Ok(()) => {
                 transfer.script_done = true;
+                // The look that follows needs no turn: another script can start meanwhile.
+                self.cleaning.leave(&id);
                 self.desk.note(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
                 self.desk.effect(Effect::Look { transfer: id, item: name });
             }
