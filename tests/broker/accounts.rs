@@ -12,7 +12,7 @@ use lapin::types::FieldTable;
 use lapin::uri::{AMQPAuthority, AMQPUri, AMQPUserInfo};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use synkler::config::Secret;
-use synkler::drivers::broker::{BrokerEvent, BrokerSettings};
+use synkler::drivers::broker::{BrokerEvent, BrokerSettings, QueueSight, probe};
 use synkler::machine::{Address, GroupId, Mode, Node, Words};
 use synkler::setup::{Account, script};
 use synkler::wire::encode;
@@ -76,6 +76,15 @@ async fn nodes_with_accounts_of_their_own_work_together() {
     assert!(matches!(alpha_peer.next().await, BrokerEvent::Asked { from, ask: 7, .. } if from == delta));
     alpha_peer.broker.line().answer(delta.clone(), 7, Ok(serde_json::Map::new())).unwrap();
     assert!(matches!(delta_peer.next().await, BrokerEvent::Answered { from, ask: 7, .. } if from == alpha));
+
+    // The examination finds nothing that an account of a node's own lacks.
+    for me in [&alpha, &hub, &delta] {
+        let probed = probe(&own(shared(), &vhost, &group, me)).await.unwrap();
+        assert_eq!(probed.rights, Ok(()), "{me}");
+        for (queue, sight) in [probed.own, probed.central] {
+            assert!(matches!(sight, Ok(QueueSight::There { consumers: 1, .. })), "{me}: {queue}: {sight:?}");
+        }
+    }
 
     // An account in the config of another node is told apart at once.
     let stray = Peer::start(BrokerSettings { me: delta, ..own(shared(), &vhost, &group, &alpha) }).reason().await;
