@@ -12,9 +12,10 @@ use super::asks::Asks;
 use super::drivers::Drivers;
 use super::reload::{Origin, cleanup_of};
 use super::{Daemon, DaemonError, Signals, status};
+use crate::check::broker_settings;
 use crate::config::{Loaded, Role, Settings};
 use crate::control::{Control, ControlError, Service};
-use crate::drivers::broker::{Broker, BrokerSettings};
+use crate::drivers::broker::Broker;
 use crate::drivers::clock::Clock;
 use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
@@ -284,17 +285,4 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
             RoleSettings::Download(DownloadSettings { me, version, host, slots: *slots, cleanup: cleanup.is_some() })
         }
     })
-}
-
-fn broker_settings(settings: &Settings) -> BrokerSettings {
-    let broker = &settings.broker;
-    BrokerSettings {
-        host: broker.host.clone(),
-        port: broker.port,
-        vhost: broker.vhost.clone(),
-        username: broker.username.clone(),
-        password: broker.password.expose().to_owned(),
-        group: settings.group.clone(),
-        me: settings.node.clone(),
-    }
 }

@@ -5,6 +5,7 @@ mod bed;
 #[path = "../support/screen.rs"]
 mod screen;
 
+mod accounts;
 mod crash;
 mod ctl;
 mod faults;
