@@ -7,7 +7,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{EXITS, exit_table};
 
-const DEEDS: &str = "JSON: one document, { deeds: [Deed], silent: [string] }; silent are the nodes that did not answer.";
+const DEEDS: &str =
+    "JSON: one document, { deeds: [Deed], silent: [string] }; silent are the nodes that did not answer.";
 
 /// See what synkler does, in the whole group, and steer it
 ///
@@ -49,7 +50,9 @@ pub enum Verb {
     /// first of them: those that need attention, then those at work with how far they are, then those in line, each
     /// with the reason why it waits. With ITEM: where it stands on each node that knows it, with digests, times, failed
     /// attempts and when the next one follows; finished transfers are found too.
-    #[command(after_long_help = "JSON: one document. Without ITEM a Status; with ITEM { journeys: [{ view: View, journey: Journey }] }, in the order of the ITEMs.")]
+    #[command(
+        after_long_help = "JSON: one document. Without ITEM a Status; with ITEM { journeys: [{ view: View, journey: Journey }] }, in the order of the ITEMs."
+    )]
     Status {
         /// Name, id, or the beginning of one
         #[arg(value_name = "ITEM")]
@@ -84,7 +87,9 @@ pub enum Verb {
     ///
     /// Where stdout is no terminal, a line is printed for each change instead. When the daemon restarts, it says so and
     /// goes on. Keys: q, Esc or Ctrl-C quit; the arrows, Page Up, Page Down, Home and End scroll.
-    #[command(after_long_help = "JSON: one line a change, each { full: bool, status: Status, gone: [string] }: the first is full; in the others, status.transfers holds what is new or has changed, and gone what is no longer in the list.")]
+    #[command(
+        after_long_help = "JSON: one line a change, each { full: bool, status: Status, gone: [string] }: the first is full; in the others, status.transfers holds what is new or has changed, and gone what is no longer in the list."
+    )]
     Watch {
         /// Show at most so many transfers, up to 1000 [default: 100]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1000))]
@@ -192,7 +197,9 @@ pub enum Verb {
     #[command(after_long_help = "JSON: one document, { changed: [string], restart: [string] }.")]
     Reload,
     /// Show the versions of this program and of the daemon
-    #[command(after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null when it does not run.")]
+    #[command(
+        after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null when it does not run."
+    )]
     Version,
 }
 

@@ -42,7 +42,9 @@ pub enum DaemonVerb {
     /// The key is ssh_key in the state directory, an ed25519 pair without a passphrase; one that is there is kept, and one
     /// that systemd hands over (/etc/synkler/credentials/ssh_key) goes first. With the printed line it opens nothing on
     /// central but the gate to one group's spool (see gate). Root acts as the owner of the state directory.
-    #[command(after_help = "Example: synkler keys --spool /srv/synkler/default | ssh root@central 'cat >>~synkler/.ssh/authorized_keys'")]
+    #[command(
+        after_help = "Example: synkler keys --spool /srv/synkler/default | ssh root@central 'cat >>~synkler/.ssh/authorized_keys'"
+    )]
     Keys {
         /// The spool that the key opens: file_dir and id as central has them, such as /srv/synkler/default
         #[arg(long, value_name = "FILE_DIR/ID")]

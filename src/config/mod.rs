@@ -64,7 +64,9 @@ const SERVICE_CONFIG: &str = "/etc/synkler";
 impl Loaded {
     /// Whether the config is one of the system's, which the packaged service reads.
     pub fn is_of_system(&self) -> bool {
-        self.file.as_deref().is_some_and(|file| file == Path::new("/etc/synkler.conf") || file.starts_with(SERVICE_CONFIG))
+        self.file
+            .as_deref()
+            .is_some_and(|file| file == Path::new("/etc/synkler.conf") || file.starts_with(SERVICE_CONFIG))
     }
 
     /// The state directory of the daemon that this config is for, also when it is somebody else who asks: with a config

@@ -108,7 +108,15 @@ impl Reach {
             Self::Read => READ_FILE | READ_DIR,
             Self::Run => READ_FILE | READ_DIR | EXECUTE,
             Self::Change => {
-                READ_FILE | READ_DIR | WRITE_FILE | TRUNCATE | REMOVE_DIR | REMOVE_FILE | MAKE_DIR | MAKE_REG | MAKE_SYM
+                READ_FILE
+                    | READ_DIR
+                    | WRITE_FILE
+                    | TRUNCATE
+                    | REMOVE_DIR
+                    | REMOVE_FILE
+                    | MAKE_DIR
+                    | MAKE_REG
+                    | MAKE_SYM
                     | REFER
             }
         };

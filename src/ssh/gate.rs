@@ -6,9 +6,8 @@
 //! it, which is how a node examines its way to central. The path is never handed on: rsync gets a directory that was
 //! opened without following links.
 //!
-//! The script `rrsync` that comes with rsync does not do: it lets a writer delete and write anywhere in its directory,
-//! hands a reader any path that he names in a list or reaches by a link (unless both sides have an rsync of late 2026),
-//! and needs Python.
+//! The script `rrsync` that comes with rsync does not do: a writer may put anything anywhere in its directory, links in
+//! the place of batches too; what keeps names and links inside depends on rsync's version; and it needs Python.
 
 use crate::machine::{PlaceId, escaped};
 
@@ -310,8 +309,16 @@ mod tests {
             // Of rsync 3.1.3, as root.
             (WRITE.replace("-ltprRe.iLsfxCIvu", "-logtprRe.iLsfxC"), Side::Upload, place()),
             (WRITE.replace("-l", "-vvlzXXUUASWcI"), Side::Upload, place()),
-            (WRITE.replace("--inplace", "-B1000 --bwlimit=20480 --fsync --preallocate --inplace"), Side::Upload, place()),
-            (WRITE.replace("--inplace", "--compress-choice=zstd --compress-level=-3 --max-alloc=2g"), Side::Upload, place()),
+            (
+                WRITE.replace("--inplace", "-B1000 --bwlimit=20480 --fsync --preallocate --inplace"),
+                Side::Upload,
+                place(),
+            ),
+            (
+                WRITE.replace("--inplace", "--compress-choice=zstd --compress-level=-3 --max-alloc=2g"),
+                Side::Upload,
+                place(),
+            ),
             (READ.to_owned(), Side::Download, Target::Held),
             (READ.replace("--from0", r"--skip-compress=gz/mp\[34\] --from0"), Side::Download, Target::Held),
             (LIST.to_owned(), Side::Upload, Target::ListHalf),

@@ -145,7 +145,10 @@ mod tests {
         fs::create_dir(&credentials).unwrap();
         fs::write(credentials.join("synkler_ssh_key"), "no key").unwrap();
         let error = own_key(&places, "x").unwrap_err();
-        assert!(matches!(&error, KeyError::Unusable { path, heard } if path.starts_with(&credentials) && !heard.is_empty()), "{error:?}");
+        assert!(
+            matches!(&error, KeyError::Unusable { path, heard } if path.starts_with(&credentials) && !heard.is_empty()),
+            "{error:?}"
+        );
         fs::copy(&key.path, credentials.join("synkler_ssh_key")).unwrap();
         let handed_over = own_key(&places, "x").unwrap();
         assert_eq!((handed_over.public, handed_over.made), (key.public, false));

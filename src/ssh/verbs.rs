@@ -58,9 +58,14 @@ pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
         Ok((line, key)) => {
             let what = if key.made { "made" } else { "there is" };
             say(&format!("synkler: {what} the key {}", key.path.display()));
-            say("synkler: append this line to ~/.ssh/authorized_keys of the account on central that central_host names");
+            say(
+                "synkler: append this line to ~/.ssh/authorized_keys of the account on central that central_host names",
+            );
             if spool.is_none() {
-                say(&format!("synkler: and put central's file_dir into it; with --spool FILE_DIR/{} it is complete", settings.group));
+                say(&format!(
+                    "synkler: and put central's file_dir into it; with --spool FILE_DIR/{} it is complete",
+                    settings.group
+                ));
             }
             // A reader that has gone away has seen enough.
             let _ = writeln!(io::stdout(), "{line}");
@@ -89,15 +94,21 @@ pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&s
     };
     show(&keys);
     if others > 0 {
-        say(&format!("synkler: {} has other keys for this host: they have changed, or this is another host", path.display()));
+        say(&format!(
+            "synkler: {} has other keys for this host: they have changed, or this is another host",
+            path.display()
+        ));
     }
     let keys: Vec<HostKey> = match fingerprint {
         Some(wanted) => {
-            let is_wanted = |key: &HostKey| key.fingerprint.trim_start_matches("SHA256:") == wanted.trim_start_matches("SHA256:");
+            let is_wanted =
+                |key: &HostKey| key.fingerprint.trim_start_matches("SHA256:") == wanted.trim_start_matches("SHA256:");
             keys.into_iter().filter(is_wanted).collect()
         }
         None if !io::stdin().is_terminal() => {
-            return fail(&format!("there is no terminal to ask on: say which is right with --fingerprint, after comparing with what {LOOK} shows on that host"));
+            return fail(&format!(
+                "there is no terminal to ask on: say which is right with --fingerprint, after comparing with what {LOOK} shows on that host"
+            ));
         }
         None => {
             say(&format!("synkler: compare them with what {LOOK} shows on that host"));

@@ -33,7 +33,9 @@ impl Host {
             fs::create_dir_all(dir.join(part)).unwrap();
         }
         let (lower, path) = (base.display(), dir.display());
-        sh(&format!("mount -t overlay overlay -o lowerdir={lower},upperdir={path}/upper,workdir={path}/work {path}/root"));
+        sh(&format!(
+            "mount -t overlay overlay -o lowerdir={lower},upperdir={path}/upper,workdir={path}/work {path}/root"
+        ));
         fs::write(dir.join("root/etc/hostname"), format!("{name}\n")).unwrap();
         let mut host = Self { name, dir, namespace: namespace.to_owned(), nspawn: None };
         host.start();
@@ -60,7 +62,8 @@ impl Host {
         self.nspawn = Some(nspawn);
         // It says so when every unit that the boot asks for is up, or has failed.
         self.until("booted", |host| {
-            host.leader().is_some() && matches!(host.try_run("systemctl is-system-running").out.trim(), "running" | "degraded")
+            host.leader().is_some()
+                && matches!(host.try_run("systemctl is-system-running").out.trim(), "running" | "degraded")
         });
     }
 

@@ -16,7 +16,11 @@ fn a_file_and_a_directory_travel() {
         let key = host.run("cat /var/lib/synkler/.ssh/id_ed25519.pub");
         bed.central.run(&format!("install -d -o synkler -g synkler -m 0700 /var/lib/synkler/.ssh && echo '{}' >>/var/lib/synkler/.ssh/authorized_keys", key.trim()));
     }
-    for (host, mode, dir) in [(&bed.upload, "upload", "/srv/outgoing"), (&bed.central, "central", "/srv/spool"), (&bed.download, "download", "/srv/incoming")] {
+    for (host, mode, dir) in [
+        (&bed.upload, "upload", "/srv/outgoing"),
+        (&bed.central, "central", "/srv/spool"),
+        (&bed.download, "download", "/srv/incoming"),
+    ] {
         host.run(&format!(
             "install -d -o synkler -g synkler {dir} && mkdir -p /etc/systemd/system/synkler.service.d && \
              printf '[Service]\\nReadWritePaths={dir}\\n' >/etc/systemd/system/synkler.service.d/paths.conf && \

@@ -288,7 +288,9 @@ fn options(page: &mut Roff, command: &Command) {
         }
     }
     if top && command.get_name().starts_with("synkler") {
-        for (spelled, help) in [("-h, --help", "Print help; --help more than -h"), ("-V, --version", "Print the version")] {
+        for (spelled, help) in
+            [("-h, --help", "Print help; --help more than -h"), ("-V, --version", "Print the version")]
+        {
             page.control("TP", []);
             page.text([bold(spelled)]);
             page.text([roman(help)]);
