@@ -10,6 +10,7 @@ mod support {
 
 use std::fs;
 use std::io::{BufRead, BufReader};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -218,13 +219,17 @@ async fn a_shared_connection_ends_with_a_killed_daemon() {
 
 /// `synkler` with the config of an upload named u1.
 fn synkler(dir: &Path, arguments: &[&str]) -> Output {
+    synkler_at(Path::new(PROGRAM), dir, arguments)
+}
+
+fn synkler_at(program: &Path, dir: &Path, arguments: &[&str]) -> Output {
     let config = dir.join("synkler.toml");
     let text = "mode = \"upload\"\nname = \"u1\"\nsynkler_server = \"localhost\"\n";
     fs::write(&config, format!("{text}file_dir = {:?}\nstate_dir = {:?}\n", dir.join("files"), dir.join("state")))
         .unwrap();
-    let mut program = Command::new(PROGRAM);
-    program.arg("--config").arg(config).args(arguments).stdin(Stdio::null()).env_remove("CREDENTIALS_DIRECTORY");
-    program.output().unwrap()
+    let mut command = Command::new(program);
+    command.arg("--config").arg(config).args(arguments).stdin(Stdio::null()).env_remove("CREDENTIALS_DIRECTORY");
+    command.output().unwrap()
 }
 
 #[tokio::test]
@@ -286,6 +291,32 @@ async fn keys_and_trust_make_a_node_ready() {
     let text = refused(own.bench.ran().await);
     assert!(text.contains("synkler gate: refused"), "{text}");
     own.bench.rsync.halt_all().await;
+}
+
+/// What root makes is the service's.
+#[test]
+fn the_key_belongs_to_the_owner_of_the_state_directory() {
+    let dir = tempfile::tempdir().unwrap();
+    let state = dir.path().join("state");
+    fs::create_dir(&state).unwrap();
+    let mut owner = fs::metadata(&state).unwrap().uid();
+    if owner == 0 {
+        // Root's own directories may be closed to the other user.
+        owner = 65534;
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::chown(&state, Some(owner), Some(owner)).unwrap();
+    }
+    let program = dir.path().join("synkler");
+    fs::copy(PROGRAM, &program).unwrap();
+    for _ in 0..2 {
+        let output = synkler_at(&program, dir.path(), &["keys"]);
+        assert!(output.status.success(), "{output:?}");
+        let line = String::from_utf8(output.stdout).unwrap();
+        assert!(line.contains("gate upload /FILE_DIR_OF_CENTRAL/default\" ssh-ed25519 "), "{line}");
+        for file in ["ssh_key", "ssh_key.pub"] {
+            assert_eq!(fs::metadata(state.join(file)).unwrap().uid(), owner, "{file}");
+        }
+    }
 }
 
 #[test]
