@@ -108,7 +108,7 @@ pub enum DaemonVerb {
     /// Let a node's rsync into one spool on central: the forced command in authorized_keys
     ///
     /// sshd says in $SSH_ORIGINAL_COMMAND what the node asks for. Allowed is the rsync of synkler's own runs: an upload
-    /// writes to SPOOL/in/<place>, a download reads SPOOL/held, and rsync is confined to that directory by the kernel
+    /// writes to a place in SPOOL/in, a download reads SPOOL/held, and rsync is confined to that directory by the kernel
     /// (Landlock). All else is refused on standard error.
     Gate {
         /// Whose key it is

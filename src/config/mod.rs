@@ -78,12 +78,10 @@ impl Loaded {
     /// the one in force.
     pub fn service_state_dir(&self) -> PathBuf {
         let from_home = self.rows.iter().any(|row| row.key == "state_dir" && row.origin.starts_with("below $"));
-        let service = Path::new(SERVICE_STATE);
         match self.file.as_deref() {
-            Some(file) if from_home && self.is_of_system() && service.is_dir() => match file.file_stem() {
-                Some(name) if file.starts_with(SERVICE_CONFIG) && name != "synkler" => service.join(name),
-                _ => service.to_owned(),
-            },
+            Some(file) if from_home && self.is_of_system() && Path::new(SERVICE_STATE).is_dir() => {
+                service_state_dir(file)
+            }
             _ => self.settings.state_dir.clone(),
         }
     }
@@ -179,6 +177,15 @@ fn nothing_found(environment: &Environment, notices: &[String]) -> String {
     )
 }
 
+/// What the unit that reads this file of the system has for a state directory.
+fn service_state_dir(file: &Path) -> PathBuf {
+    let service = PathBuf::from(SERVICE_STATE);
+    match file.file_stem() {
+        Some(instance) if file.starts_with(SERVICE_CONFIG) && instance != "synkler" => service.join(instance),
+        _ => service,
+    }
+}
+
 /// A path in a message: one line, whatever bytes it holds.
 fn shown_path(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
@@ -191,5 +198,21 @@ fn shown_value(text: &str) -> String {
     match text.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_has_its_own_state() {
+        for (file, state) in [
+            ("/etc/synkler.conf", "/var/lib/synkler"),
+            ("/etc/synkler/synkler.toml", "/var/lib/synkler"),
+            ("/etc/synkler/site-b.toml", "/var/lib/synkler/site-b"),
+        ] {
+            assert_eq!(service_state_dir(Path::new(file)), Path::new(state), "{file}");
+        }
     }
 }

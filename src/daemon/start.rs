@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::BorrowedFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -28,6 +28,7 @@ use crate::machine::{
     BadRow, CentralSettings, DownloadSettings, Input, InvalidLocation, ItemName, Location, Machine, Mode, Restored,
     RoleSettings, UploadSettings,
 };
+use crate::ssh;
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
 const INPUTS: usize = 1024;
@@ -219,11 +220,20 @@ async fn rsync(
         Layout::Download(staging) => staging.staging_dir(),
         Layout::Upload(source) => source.file_dir().to_owned(),
     };
+    let first_of = |variable| std::env::split_paths(&std::env::var_os(variable)?).find(|path| path.is_absolute());
+    let credentials = first_of("CREDENTIALS_DIRECTORY");
+    let ssh = rsync::Ssh {
+        program: PathBuf::from("ssh"),
+        keys: ssh::key_places(&settings.state_dir, credentials.as_deref()),
+        known_hosts: Some(ssh::known_hosts(&settings.state_dir)),
+        sockets: Some(first_of("RUNTIME_DIRECTORY").unwrap_or_else(|| settings.state_dir.clone()).join("ssh-sockets")),
+    };
     let settings = rsync::Settings {
         program: settings.rsync.program.clone(),
         options: settings.rsync.options.clone(),
         file_dir: settings.file_dir.clone(),
         staging_dir,
+        ssh,
     };
     let rsync = Rsync::new(settings, inputs.clone());
     let version = rsync.check_version().await?;

@@ -6,9 +6,8 @@
 //! it, which is how a node examines its way to central. The path is never handed on: rsync gets a directory that was
 //! opened without following links.
 //!
-//! The script `rrsync` that comes with rsync does not do: it lets a writer delete and write anywhere in its directory,
-//! hands a reader any path that he names in a list or reaches by a link (unless both sides have an rsync of late 2026),
-//! and needs Python.
+//! The script `rrsync` that comes with rsync does not do: a writer may put anything anywhere in its directory, links in
+//! the place of batches too; what keeps names and links inside depends on rsync's version; and it needs Python.
 
 use crate::machine::{PlaceId, escaped};
 

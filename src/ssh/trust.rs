@@ -37,11 +37,13 @@ pub enum TrustError {
     #[error("cannot start {0}: install openssh-client")]
     NotStarted(&'static str, #[source] io::Error),
     /// No key came.
-    #[error("{host} shows no host key: {heard}: check the name and the port, and that sshd runs there")]
+    #[error("{host} shows no host key on port {port}{heard}: check both, and that sshd runs there")]
     Silent {
         /// The host.
         host: String,
-        /// What ssh-keyscan said.
+        /// The port asked.
+        port: u16,
+        /// What ssh-keyscan said, if it did, after a colon.
         heard: String,
     },
     /// What came is no key.
@@ -78,7 +80,9 @@ pub fn scan(host: &str, port: u16) -> Result<Vec<HostKey>, TrustError> {
     let lines = text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty());
     let keys: Vec<_> = lines.take(KEY_LIMIT).map(|line| read(line, bare)).collect::<Result<_, _>>()?;
     if keys.is_empty() {
-        return Err(TrustError::Silent { host: bare.to_owned(), heard: one_line(&output.stderr) });
+        let heard = Some(one_line(&output.stderr)).filter(|line| !line.is_empty());
+        let heard = heard.map(|line| format!(": {line}")).unwrap_or_default();
+        return Err(TrustError::Silent { host: bare.to_owned(), port, heard });
     }
     Ok(keys)
 }

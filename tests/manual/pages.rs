@@ -41,6 +41,15 @@ pub(super) fn synkler() -> String {
             ("/etc/synkler/synkler.toml", "the config, see synkler.conf(5)"),
             ("/etc/synkler/credentials", "passwords and keys that root alone can read, see synkler.conf(5)"),
             ("/var/lib/synkler", "the journal, when systemd starts it: config key state_dir"),
+            (
+                "/var/lib/synkler/ssh_key",
+                "the key with which it logs in to central, made by synkler keys; without it ssh's own rules hold",
+            ),
+            (
+                "/var/lib/synkler/known_hosts",
+                "the host keys it believes, written by synkler trust; without it ssh's own rules hold",
+            ),
+            ("/etc/synkler/credentials/ssh_key", "that key instead, readable by root only and handed over by systemd"),
             ("/run/synkler/control.sock", "where synklerctl reaches it: config key control_socket"),
         ],
     );
