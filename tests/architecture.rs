@@ -67,7 +67,7 @@ fn every_module_knows_only_whom_it_may() {
             "ssh" => &["machine", "config", "drivers", "ssh"],
             "daemon" => &["machine", "wire", "check", "config", "control", "drivers", "ssh", "daemon"],
             "cli" => &["control", "cli"],
-            "check" => &["machine", "config", "control", "drivers", "check"],
+            "check" => &["machine", "config", "control", "drivers", "ssh", "check"],
             "bin" => &["check", "cli", "config", "control", "daemon", "drivers", "machine", "setup", "ssh"],
             _ => &[],
         }

@@ -2,7 +2,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::BorrowedFd;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -220,14 +220,8 @@ async fn rsync(
         Layout::Download(staging) => staging.staging_dir(),
         Layout::Upload(source) => source.file_dir().to_owned(),
     };
-    let first_of = |variable| std::env::split_paths(&std::env::var_os(variable)?).find(|path| path.is_absolute());
-    let credentials = first_of("CREDENTIALS_DIRECTORY");
-    let ssh = rsync::Ssh {
-        program: PathBuf::from("ssh"),
-        keys: ssh::key_places(&settings.state_dir, credentials.as_deref()),
-        known_hosts: Some(ssh::known_hosts(&settings.state_dir)),
-        sockets: Some(first_of("RUNTIME_DIRECTORY").unwrap_or_else(|| settings.state_dir.clone()).join("ssh-sockets")),
-    };
+    let runtime_dir = ssh::first_of("RUNTIME_DIRECTORY").unwrap_or_else(|| settings.state_dir.clone());
+    let ssh = rsync::Ssh { sockets: Some(runtime_dir.join("ssh-sockets")), ..ssh::of_service(settings) };
     let settings = rsync::Settings {
         program: settings.rsync.program.clone(),
         options: settings.rsync.options.clone(),

@@ -21,6 +21,9 @@ pub use keys::{Key, KeyError, authorized_line, own_key};
 pub use trust::{HostKey, TrustError, known, scan, trust};
 pub use verbs::{gate, keys, trust_host};
 
+use crate::config::Settings;
+use crate::drivers::rsync::Ssh;
+
 /// Where the service's private key may lie, the first that is there is it: what systemd has handed over (`credentials`
 /// is `$CREDENTIALS_DIRECTORY`), else `ssh_key` in the state directory, where [`own_key`] makes it.
 pub fn key_places(state_dir: &Path, credentials: Option<&Path>) -> Vec<PathBuf> {
@@ -31,6 +34,21 @@ pub fn key_places(state_dir: &Path, credentials: Option<&Path>) -> Vec<PathBuf> 
 /// Where the service's own known host keys lie.
 pub fn known_hosts(state_dir: &Path) -> PathBuf {
     state_dir.join("known_hosts")
+}
+
+/// How the service's own ssh is run: its key and its known host keys, where they are there; no connection is shared.
+pub fn of_service(settings: &Settings) -> Ssh {
+    Ssh {
+        program: PathBuf::from("ssh"),
+        keys: key_places(&settings.state_dir, first_of("CREDENTIALS_DIRECTORY").as_deref()),
+        known_hosts: Some(known_hosts(&settings.state_dir)),
+        sockets: None,
+    }
+}
+
+/// The first directory that an environment variable of systemd's names.
+pub fn first_of(variable: &str) -> Option<PathBuf> {
+    std::env::split_paths(&std::env::var_os(variable)?).find(|path| path.is_absolute())
 }
 
 /// A short text of one line out of what a program or a peer said.
