@@ -84,9 +84,7 @@ fn an_operator_sees_and_steers_from_any_host() {
         tree::hand_in(&upload.file_dir, name.as_bytes(), name.as_bytes());
     }
     for node in [upload, central, download] {
-        let text = until(node, &["status"], |text| {
-            text.matches("held").count() >= 3 && text.contains("paused by an operator")
-        });
+        let text = until(node, &["status"], |text| text.contains("3 held") && text.contains("paused by an operator"));
         assert!(text.contains("download delta") && !text.contains("incomplete"), "{text}");
         let list = done(node, &["list", "--state", "held", "--from", "alpha"]);
         assert_eq!(list.lines().count(), 4, "{list}");
@@ -126,7 +124,7 @@ fn an_operator_sees_and_steers_from_any_host() {
     assert!(child.wait().unwrap().success(), "{receipt}");
 
     assert_eq!(done(upload, &["log-level", "debug"]), "log level debug, was info\n");
-    central.set("keep_minutes=0.5");
+    central.set("keep_minutes = 0.5");
     assert_eq!(done(central, &["reload"]), "  Changed: keep_minutes\n");
 
     // Without central, the others say what they know, and that it is not all.
