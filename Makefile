@@ -2,12 +2,15 @@
 # make test    every test against the real parts
 # make scale   memory, idle load and status with twenty thousand items waiting
 # make check   the fast loop: format, lints, docs, unit and simulator tests
-# make bench   speed beside plain rsync, in one run
+# make bench   speed beside plain rsync, and answers with fifty thousand transfers known
+# make pictures  the README's pictures anew, from a real run
+# make deb rpm the packages
+# make test-hosts  the deb on three booted hosts (as root)
 
 CARGO ?= cargo
 FILES ?=
 
-.PHONY: all demo test scale check bench setup clean
+.PHONY: all demo pictures test scale check bench deb rpm test-hosts setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -19,15 +22,20 @@ demo: setup
 	$(CARGO) build --release --locked --bins
 	$(CARGO) run --release --locked --quiet --example demo -- $(FILES)
 
+pictures: setup
+	$(CARGO) build --release --locked --bins
+	$(CARGO) run --release --locked --quiet --example pictures
+
 check: setup
 	$(CARGO) fmt --check
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
-	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test sim
+	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test orders \
+		--test texts --test manual --test sim
 
 test: setup
 	$(CARGO) build --locked --bins
-	$(CARGO) test --locked --test broker --test control --test ctl --test files --test journal --test rsync --test rsync_failures
+	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures --test varlink
 	$(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
 
 # Twenty thousand items at rest: minutes, and figures that a busy machine spoils.
@@ -37,7 +45,26 @@ scale: setup
 
 bench: setup
 	$(CARGO) build --release --locked --bins
+	$(CARGO) bench --locked --bench status
 	$(CARGO) bench --locked --bench handover
+
+# Three booted hosts, each under a systemd of its own: as root.
+test-hosts: deb
+	@sh .ci/setup hosts
+	$(CARGO) test --locked --test hosts -- --test-threads 1
+
+# The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
+export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1795392000)
+TOOLS := $(CURDIR)/target/tools
+
+deb: setup
+	@sh packaging/tools cargo-deb $(TOOLS)
+	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(HOME)=." $(CARGO) build --release --locked --bins --target-dir target/package
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/package cargo-deb --no-build --output target/packages/
+
+rpm: deb
+	@sh packaging/tools nfpm $(TOOLS)
+	sh packaging/rpm/build $(TOOLS)
 
 clean:
 	$(CARGO) clean

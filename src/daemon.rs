@@ -7,7 +7,10 @@
 //! goes into one. The loop never waits for a driver: what is handed to one is bounded by the machine, and answers
 //! come back as inputs.
 
+mod answers;
+mod asks;
 mod drivers;
+mod reload;
 mod start;
 mod status;
 
@@ -15,17 +18,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::time::{Instant, sleep_until};
 
-use crate::control::Query;
+use crate::config::Settings;
+use crate::control::{Query, Service};
 use crate::drivers::broker::BrokerEvent;
 use crate::drivers::clock::Clock;
 use crate::drivers::journal::{Journal, JournalError};
 use crate::drivers::{broker, logging, systemd};
 use crate::machine::{Effect, Input, Level, Machine, Note, Record, Time};
 
+pub use asks::Asks;
 use drivers::Drivers;
+pub use reload::Origin;
 pub use start::{StartError, run};
 
 /// After a round the loop rests as long as the round took, but not longer than this: work that comes in drops then
@@ -35,8 +41,8 @@ const REST_LIMIT: Duration = Duration::from_millis(10);
 const ROUND: usize = 512;
 /// STATUS= is renewed at most this often.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// Finished transfers older than this leave the journal.
-const HISTORY_MILLIS: u64 = 90 * 24 * 60 * 60 * 1000;
+/// Longer than this nothing may hold up the loop, apart from the journal's disk; it is told when something does.
+const HELD_UP: Duration = Duration::from_millis(100);
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE_BATCH: u32 = 1000;
 /// When the machine asks for nothing, the loop looks in this often all the same.
@@ -58,12 +64,21 @@ pub enum DaemonError {
 
 struct Daemon {
     machine: Machine,
+    settings: Settings,
+    origin: Origin,
+    logging: logging::Logging,
     clock: Clock,
     journal: Arc<Journal>,
     drivers: Drivers,
+    service: Service,
+    asks: Asks,
+    /// One examination at a time.
+    examining: Arc<Semaphore>,
+    reads: mpsc::Sender<reload::Read>,
     inputs: mpsc::Receiver<Input>,
     words: mpsc::Receiver<BrokerEvent>,
     queries: mpsc::Receiver<Query>,
+    configs: mpsc::Receiver<reload::Read>,
     status: status::Reporter,
 }
 
@@ -72,6 +87,7 @@ enum Event {
     Input(Input),
     Word(BrokerEvent),
     Query(Query),
+    Config(Box<reload::Read>),
     Deadline,
     Stop(&'static str),
     Reload,
@@ -101,9 +117,12 @@ impl Daemon {
         let mut feed_at = Instant::now();
         let mut prune_at = Instant::now() + PRUNE_EVERY;
         let mut tags = Vec::new();
+        let mut done = Vec::new();
         let mut rested = Instant::now();
-        self.round(&mut tags, Vec::new()).await?;
+        self.round(Instant::now(), &mut tags, Vec::new()).await?;
         loop {
+            sleep_until(rested).await;
+            self.asks.expire(Instant::now());
             let mut wake = self.deadline();
             if let Some(interval) = watchdog {
                 if Instant::now() >= feed_at {
@@ -112,7 +131,7 @@ impl Daemon {
                 }
                 wake = wake.min(feed_at);
             }
-            if let Some(due) = self.status.due() {
+            for due in [self.status.due(), self.asks.due()].into_iter().flatten() {
                 wake = wake.min(due);
             }
             let event = tokio::select! {
@@ -120,28 +139,25 @@ impl Daemon {
                 _ = signals.terminate.recv() => Event::Stop("SIGTERM"),
                 _ = signals.interrupt.recv() => Event::Stop("SIGINT"),
                 _ = signals.hangup.recv() => Event::Reload,
+                Some(config) = self.configs.recv() => Event::Config(Box::new(config)),
                 Some(query) = self.queries.recv() => Event::Query(query),
                 Some(input) = self.inputs.recv() => Event::Input(input),
                 Some(word) = self.words.recv() => Event::Word(word),
                 () = sleep_until(wake) => Event::Deadline,
                 else => return Err(DaemonError::Ended("every driver")),
             };
+            let woken = Instant::now();
             let mut inputs = Vec::new();
             match event {
                 Event::Stop(signal) => return Ok(signal),
-                Event::Reload => {
-                    tracing::warn!("SIGHUP: settings are read at start only; use `systemctl restart synkler`");
-                    continue;
-                }
-                Event::Query(query) => {
-                    self.answer(query);
-                    continue;
-                }
+                Event::Reload => self.read_config(None),
+                Event::Config(config) => self.take_config(*config),
+                // One a round: whoever asks all the time must not keep the work from going on.
+                Event::Query(query) => self.answer(query, &mut done),
                 Event::Deadline => inputs.push(Input::Timeout),
                 Event::Input(input) => inputs.push(input),
-                Event::Word(word) => Self::take_word(word, &mut inputs, &mut tags),
+                Event::Word(word) => self.take_word(word, &mut inputs, &mut tags),
             }
-            sleep_until(rested).await;
             while inputs.len() < ROUND
                 && let Ok(input) = self.inputs.try_recv()
             {
@@ -150,31 +166,51 @@ impl Daemon {
             while inputs.len() < 2 * ROUND
                 && let Ok(word) = self.words.try_recv()
             {
-                Self::take_word(word, &mut inputs, &mut tags);
+                self.take_word(word, &mut inputs, &mut tags);
             }
             let began = Instant::now();
-            self.round(&mut tags, inputs).await?;
+            self.round(woken, &mut tags, inputs).await?;
             rested = Instant::now() + began.elapsed().min(REST_LIMIT);
+            for (reply, deeds) in done.drain(..) {
+                // Whoever gave the order may have gone; it stands all the same.
+                drop(reply.send(deeds));
+            }
             if Instant::now() >= prune_at {
                 prune_at = Instant::now() + PRUNE_EVERY;
-                self.prune().await;
+                let before = self.clock.now().as_millis().saturating_sub(millis(self.settings.history));
+                tokio::spawn(prune(Arc::clone(&self.journal), Time::from_millis(before)));
             }
         }
     }
 
-    fn take_word(word: BrokerEvent, inputs: &mut Vec<Input>, tags: &mut Vec<broker::DeliveryTag>) {
-        inputs.push(match word {
-            BrokerEvent::Connected => Input::Connected,
-            BrokerEvent::Disconnected(why) => Input::Disconnected(why),
+    fn take_word(&mut self, word: BrokerEvent, inputs: &mut Vec<Input>, tags: &mut Vec<broker::DeliveryTag>) {
+        match word {
+            BrokerEvent::Connected => inputs.push(Input::Connected),
+            BrokerEvent::Disconnected(why) => {
+                self.asks.cut_off();
+                inputs.push(Input::Disconnected(why));
+            }
             BrokerEvent::Delivery { from, words, tag } => {
                 tags.push(tag);
-                Input::Heard { from, words }
+                inputs.push(Input::Heard { from, words });
             }
-        });
+            BrokerEvent::Asked { from, ask, method, parameters } => {
+                let (service, node) = (self.service.clone(), from.clone());
+                let work = async move { service.answer_peer(&node, &method, parameters).await };
+                self.asks.answer(from, ask, work);
+            }
+            BrokerEvent::Answered { from, ask, outcome } => self.asks.answered(&from, ask, outcome),
+            BrokerEvent::Unheard { ask } => self.asks.unheard(ask),
+        }
     }
 
     /// Feeds the machine, commits, acknowledges, then acts.
-    async fn round(&mut self, tags: &mut Vec<broker::DeliveryTag>, inputs: Vec<Input>) -> Result<(), DaemonError> {
+    async fn round(
+        &mut self,
+        woken: Instant,
+        tags: &mut Vec<broker::DeliveryTag>,
+        inputs: Vec<Input>,
+    ) -> Result<(), DaemonError> {
         let now = self.clock.now();
         for input in inputs {
             self.machine.handle(now, input);
@@ -187,7 +223,9 @@ impl Daemon {
                 other => effects.push(other),
             }
         }
+        let decided = Instant::now();
         self.journal.commit(records).await?;
+        let committed = Instant::now();
         if !tags.is_empty() {
             self.drivers.acknowledge(std::mem::take(tags));
         }
@@ -199,6 +237,10 @@ impl Daemon {
             }
         }
         self.status.report(&self.machine);
+        let held_up = (decided - woken) + committed.elapsed();
+        if held_up > HELD_UP {
+            tracing::debug!("the loop was held up for {} ms", held_up.as_millis());
+        }
         Ok(())
     }
 
@@ -208,26 +250,22 @@ impl Daemon {
         let wait = self.machine.poll_timeout().map_or(IDLE, |(when, _)| when.since(now).min(IDLE));
         Instant::now() + wait
     }
+}
 
-    fn answer(&self, query: Query) {
-        match query {
-            // A client that has gone does not miss the answer.
-            Query::Status { limit, reply } => drop(reply.send(self.machine.snapshot(limit))),
-        }
-    }
-
-    async fn prune(&self) {
-        let before = Time::from_millis(self.clock.now().as_millis().saturating_sub(HISTORY_MILLIS));
-        loop {
-            match self.journal.prune(before, PRUNE_BATCH).await {
-                Ok(count) if count >= PRUNE_BATCH as usize => {}
-                Ok(_) => return,
-                Err(error) => {
-                    let text = format!("old history stays in the journal: {error}");
-                    logging::note(&Note { level: Level::Warn, transfer: None, item: None, peer: None, text });
-                    return;
-                }
+async fn prune(journal: Arc<Journal>, before: Time) {
+    loop {
+        match journal.prune(before, PRUNE_BATCH).await {
+            Ok(count) if count >= PRUNE_BATCH as usize => {}
+            Ok(_) => return,
+            Err(error) => {
+                let text = format!("old history stays in the journal: {error}");
+                logging::note(&Note { level: Level::Warn, transfer: None, item: None, peer: None, text });
+                return;
             }
         }
     }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -5,9 +5,13 @@
 //!
 //! - `bin/synkler.rs`, `bin/synklerctl.rs`: arguments in, exit code out.
 //! - [`daemon`]: the loop between the machine and the drivers.
+//! - [`check`]: the examination of one node.
+//! - [`cli`]: the command lines of both programs, and all that `synklerctl` does.
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
 //! - [`wire`]: the serialised shapes of messages.
+//! - [`setup`]: accounts, config and drop-in, made once by an administrator.
+//! - [`ssh`]: keys, host keys, and what a key may ask for on central.
 //! - [`drivers`]: one outside thing each.
 //! - [`machine`]: the decisions; pure.
 
@@ -31,9 +35,13 @@
     )
 )]
 
+pub mod check;
+pub mod cli;
 pub mod config;
 pub mod control;
 pub mod daemon;
 pub mod drivers;
 pub mod machine;
+pub mod setup;
+pub mod ssh;
 pub mod wire;

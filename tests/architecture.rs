@@ -63,8 +63,12 @@ fn every_module_knows_only_whom_it_may() {
             "config" => &["machine", "config"],
             "control" => &["machine", "control"],
             "drivers" => &["machine", "wire", "drivers"],
-            "daemon" => &["machine", "wire", "config", "control", "drivers", "daemon"],
-            "bin" => &["config", "control", "daemon", "drivers", "machine"],
+            "setup" => &["machine", "config", "drivers", "setup"],
+            "ssh" => &["machine", "config", "drivers", "ssh"],
+            "daemon" => &["machine", "wire", "check", "config", "control", "drivers", "ssh", "daemon"],
+            "cli" => &["control", "cli"],
+            "check" => &["machine", "config", "control", "drivers", "ssh", "check"],
+            "bin" => &["check", "cli", "config", "control", "daemon", "drivers", "machine", "setup", "ssh"],
             _ => &[],
         }
     };
@@ -150,13 +154,16 @@ fn the_core_is_pure() {
 
 #[test]
 fn the_client_knows_only_the_control_interface() {
-    let code = code(&src().join("bin/synklerctl.rs"));
-    let known = mentioned(&code);
-    assert!(!known.is_empty());
-    for other in known {
-        assert_eq!(other, "control", "synklerctl may know the control interface only");
+    let mut files = sources(&src().join("cli"));
+    files.push(src().join("bin/synklerctl.rs"));
+    for path in files {
+        let code = code(&path);
+        for other in mentioned(&code) {
+            let may = ["control", "cli"].contains(&other.as_str());
+            assert!(may, "{}: synklerctl may know the control interface only, not {other}", path.display());
+        }
+        assert!(!code.contains("tokio"), "{}: synklerctl has no runtime", path.display());
     }
-    assert!(!code.contains("tokio"));
 }
 
 #[test]

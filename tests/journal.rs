@@ -17,9 +17,9 @@ use std::sync::Arc;
 use std::task::Poll;
 use std::time::{Duration, Instant};
 
-use journal_suite::{JournalUnderTest, finished, full_row, id, row, transfer};
-use synkler::drivers::journal::{Journal, JournalError, Owner, QUEUE_LIMIT};
-use synkler::machine::{Mode, Node, Question, Record, Restored, Row, Time};
+use journal_suite::{JournalUnderTest, finished, full_row, id, name, pause, row, transfer};
+use synkler::drivers::journal::{Journal, JournalError, Owner, Past, QUEUE_LIMIT, Sought};
+use synkler::machine::{GroupPause, Mode, Node, Question, Record, Restored, Row, Time};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 
@@ -166,7 +166,7 @@ fn what_it_does_not_understand_stays_as_it_is() {
     sqlite3(dir.path(), "PRAGMA user_version = 9");
     let before = std::fs::read(dir.path().join("journal.db")).unwrap();
     let error = refusal(dir.path());
-    assert!(matches!(error, JournalError::Newer { found: 9, known: 1, .. }), "{error:?}");
+    assert!(matches!(error, JournalError::Newer { found: 9, known: 2, .. }), "{error:?}");
     assert_eq!(std::fs::read(dir.path().join("journal.db")).unwrap(), before);
 
     sqlite3(dir.path(), "PRAGMA user_version = 0");
@@ -214,15 +214,24 @@ fn every_value_is_looked_at_before_it_is_believed() {
         started: Time::default(),
         slots: 1,
         version: String::new(),
+        host: String::new(),
+        spool: Some(synkler::machine::Location::new("hub", "/srv").unwrap()),
         first_heard: Time::default(),
         last_heard: Time::default(),
     };
     let kept = synkler::machine::Kept {
-        name: journal_suite::name("left"),
+        name: name("left"),
         signature: synkler::machine::Signature([1; 16]),
         fingerprint: row(1).fingerprint,
     };
-    run.block_on(journal.commit(vec![transfer(&full_row(1)), Record::Node(known), Record::Kept(kept)])).unwrap();
+    run.block_on(journal.commit(vec![
+        transfer(&full_row(1)),
+        Record::Node(known),
+        Record::Kept(kept),
+        Record::Paused(Some(pause(1))),
+        Record::Group(GroupPause { changed: Time::from_millis(1), pause: Some(pause(1)), stop: false }),
+    ]))
+    .unwrap();
     drop(journal);
     let sound = std::fs::read(dir.path().join("journal.db")).unwrap();
     let key = id(1).to_string();
@@ -256,7 +265,12 @@ fn every_value_is_looked_at_before_it_is_believed() {
         ("meta", "1", "journal", "'xyz'"),
         ("meta", "1", "mode", "'up'"),
         ("meta", "1", "group_id", "'a b'"),
-        ("meta", "1", "paused", "3"),
+        ("meta", "1", "paused_on", "'nowhere'"),
+        ("meta", "1", "group_on", "NULL"),
+        ("meta", "1", "group_stop", "3"),
+        ("transfers", &key, "paused_on", "'upload a b'"),
+        ("nodes", "upload box", "spool_path", "NULL"),
+        ("nodes", "upload box", "spool_host", "'-oProxyCommand=x'"),
     ] {
         std::fs::write(dir.path().join("journal.db"), &sound).unwrap();
         sqlite3(dir.path(), &format!("UPDATE {table} SET {column} = {value}"));
@@ -437,16 +451,126 @@ fn history_is_newest_first_and_pruned_in_steps() {
         let over = |number: u64| transfer(&finished(full_row(number), 1000 + number));
         journal.commit((0..10).map(over).chain([transfer(&row(50))]).collect()).await.unwrap();
         let ids = |rows: Vec<Row>| rows.into_iter().map(|row| row.transfer).collect::<Vec<_>>();
-        assert_eq!(ids(journal.history(3).await.unwrap()), [id(9), id(8), id(7)]);
+        assert_eq!(ids(journal.history(Past { limit: 3, ..Past::default() }).await.unwrap().0), [id(9), id(8), id(7)]);
         let before = Time::from_millis(1005);
         assert_eq!(journal.prune(before, 3).await.unwrap(), 3);
         assert_eq!(journal.recall(Question::Transfer(id(2))).await.unwrap(), None);
         assert_eq!(journal.prune(before, 3).await.unwrap(), 2);
         assert_eq!(journal.prune(before, 3).await.unwrap(), 0);
-        let left = ids(journal.history(u32::MAX).await.unwrap());
+        let left = ids(journal.history(Past { limit: u32::MAX, ..Past::default() }).await.unwrap().0);
         assert_eq!(left, [id(9), id(8), id(7), id(6), id(5)]);
         assert!(journal.recall(Question::Transfer(id(50))).await.unwrap().is_some());
     });
+}
+
+#[test]
+fn history_is_asked_by_time_and_name_page_by_page() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    runtime().block_on(async {
+        // Many are over at one moment, and every third has another name.
+        let over = |number: u64| {
+            let text = if number.is_multiple_of(3) { "every third\n" } else { "the others" };
+            transfer(&finished(Row { name: name(text), ..full_row(number) }, 1000 + number / 4))
+        };
+        journal.commit((0..20).map(over).collect()).await.unwrap();
+        let ask = async |past: Past| {
+            let (rows, more) = journal.history(past).await.unwrap();
+            (rows.into_iter().map(|row| row.transfer).collect::<Vec<_>>(), more)
+        };
+        let ids = |numbers: &[u64]| numbers.iter().map(|number| id(*number)).collect::<Vec<_>>();
+        let since = Some(Time::from_millis(1003));
+        assert_eq!(
+            ask(Past { since, limit: 50, ..Past::default() }).await,
+            (ids(&[19, 18, 17, 16, 15, 14, 13, 12]), false)
+        );
+        let third = Some(name("every third\n"));
+        assert_eq!(ask(Past { name: third.clone(), limit: 3, ..Past::default() }).await, (ids(&[18, 15, 12]), true));
+        let before = Some(Time::from_millis(1003));
+        assert_eq!(ask(Past { name: third, before, limit: 4, ..Past::default() }).await, (ids(&[9, 6, 3, 0]), false));
+        let mut page = Past { limit: 3, ..Past::default() };
+        let mut all = Vec::new();
+        loop {
+            let (rows, more) = journal.history(page.clone()).await.unwrap();
+            all.extend(rows.iter().map(|row| row.transfer));
+            let last = rows.last().unwrap();
+            page = Past { before: last.finished, behind: Some(last.transfer), ..page };
+            if !more {
+                break;
+            }
+        }
+        assert_eq!(all, (0..20).rev().map(id).collect::<Vec<_>>());
+    });
+}
+
+#[test]
+fn what_is_over_is_found_by_name_id_or_beginning() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    runtime().block_on(async {
+        let over = |number: u64, text: &[u8]| {
+            let name = synkler::machine::ItemName::new(text).unwrap();
+            transfer(&finished(Row { name, ..full_row(number) }, 1000 + number))
+        };
+        let past = [(1, &b"report"[..]), (2, b"report"), (3, b"results 1"), (4, b"results 2"), (5, b"caf\xe9")];
+        journal.commit(past.iter().map(|(number, text)| over(*number, text)).collect()).await.unwrap();
+        journal.commit(vec![transfer(&Row { name: name("recent"), ..row(60) })]).await.unwrap();
+        let find = async |text: &str| match journal.find(text.to_owned()).await.unwrap() {
+            Sought::One(row) => Ok(row.transfer),
+            Sought::Nothing => Err(Vec::new()),
+            Sought::Several(matches) => Err(matches),
+        };
+        assert_eq!(find("report").await, Ok(id(2)), "the last one of its name");
+        assert_eq!(find("caf\\xe9").await, Ok(id(5)), "as shown");
+        assert_eq!(find("caf%E9").await, Ok(id(5)), "as encoded");
+        assert_eq!(find("ca").await, Ok(id(5)));
+        assert_eq!(find("rep").await, Ok(id(2)));
+        assert_eq!(find("res").await, Err(vec!["results 1".to_owned(), "results 2".to_owned()]));
+        assert_eq!(find(&id(3).to_string()).await, Ok(id(3)));
+        assert_eq!(find("recent").await, Err(Vec::new()), "it is not over");
+        assert_eq!(find("").await, Err(Vec::new()));
+        let beginning: String = id(1).to_string().chars().take(11).collect();
+        assert!(find(&beginning).await.is_err_and(|matches| matches.len() == 5), "{beginning}");
+    });
+}
+
+#[test]
+fn manifests_stay_as_long_as_their_transfers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (journal, _) = open(dir.path());
+    runtime().block_on(async {
+        let text: Arc<str> = "d 0755 - - .\n".repeat(100_000).into();
+        let records = vec![
+            transfer(&finished(full_row(1), 1000)),
+            Record::Manifest(id(1), "old".into()),
+            Record::Manifest(id(1), Arc::clone(&text)),
+            transfer(&row(2)),
+            Record::Manifest(id(2), "new".into()),
+        ];
+        journal.commit(records).await.unwrap();
+        assert_eq!(journal.manifest(id(1)).await.unwrap().as_deref(), Some(&*text));
+        assert_eq!(journal.manifest(id(3)).await.unwrap(), None);
+        assert_eq!(journal.prune(Time::from_millis(5000), 10).await.unwrap(), 1);
+        assert_eq!(journal.manifest(id(1)).await.unwrap(), None);
+        assert_eq!(journal.manifest(id(2)).await.unwrap().as_deref(), Some("new"));
+    });
+}
+
+/// A journal of the first version comes along, with its pause.
+#[test]
+fn a_journal_of_the_first_version_is_taken_over() {
+    let dir = tempfile::tempdir().unwrap();
+    let old = include_str!("../src/drivers/journal/schema_1.sql");
+    let fill = "INSERT INTO meta VALUES (1, '00c0ffee', 'default', 'central', 'hub', 7, 1); \
+         INSERT INTO nodes VALUES ('upload', 'alpha', '00000001', 1, 2, '0.1', 3, 4);";
+    sqlite3(dir.path(), &format!("PRAGMA user_version = 1;\n{old}{fill}"));
+    let (_journal, restored) = open(dir.path());
+    assert_eq!(restored.next_place, 7);
+    let pause = restored.paused.expect("it was paused");
+    assert_eq!((&*pause.by, pause.node.to_string()), ("unknown", "central hub".to_owned()));
+    assert_eq!(restored.group, GroupPause::default());
+    let [known] = restored.nodes.as_slice() else { panic!("{:?}", restored.nodes) };
+    assert_eq!((known.host.as_str(), &known.spool, known.slots), ("", &None, 2));
 }
 
 #[test]
@@ -519,8 +643,7 @@ fn it_is_fast_small_and_bounded() {
     println!("opened with 20,000 open and 50,000 finished rows ({} MB): {took:?}", size >> 20);
     assert_eq!(restored.rows.len(), 20_000);
     let start = Instant::now();
-    let found =
-        run.block_on(journal.recall(Question::Name { name: journal_suite::name("item 66000"), transfer: id(0) }));
+    let found = run.block_on(journal.recall(Question::Name { name: name("item 66000"), transfer: id(0) }));
     println!("a name recalled: {:?}", start.elapsed());
     assert_eq!(found.unwrap().map(|row| row.transfer), Some(id(66_000)));
     // Far above what an idle machine needs, far below what a scan or a lost group commit would take.

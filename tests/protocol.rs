@@ -8,31 +8,45 @@ use std::panic::catch_unwind;
 
 use synkler::drivers::broker;
 use synkler::machine::{
-    Cause, DETAIL_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, ITEM_NAME_LIMIT, ItemName, Kind, Location,
-    Mode, NAME_LIMIT, Node, NodeName, Offer, Reason, Receipt, Release, TransferId, Wait, Words,
+    BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, HOST_LIMIT,
+    ITEM_NAME_LIMIT, ItemName, Kind, Location, Mode, NAME_LIMIT, Node, NodeName, Offer, Pause, Reason, Receipt,
+    Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
-    DecodeError, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem, RECEIVER_LIMIT, SLOT_LIMIT, VERSION_LIMIT, decode, encode,
-    may_say,
+    ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem, RECEIVER_LIMIT,
+    SLOT_LIMIT, Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_say,
 };
 
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
 
 /// Every kind there is.
-const KINDS: [&str; 14] = [
-    "hello", "new", "withdraw", "upload", "sent", "received", "download", "done", "noted", "release", "freed",
-    "closed", "waiting", "unknown",
+const KINDS: [&str; 15] = [
+    "hello", "new", "withdraw", "cancel", "upload", "sent", "received", "download", "done", "noted", "release",
+    "freed", "closed", "waiting", "unknown",
 ];
 
 fn group() -> GroupId {
     "default".parse().unwrap()
 }
 
+/// The kinds of questions and answers.
+const TALK_KINDS: [&str; 3] = ["ask", "answer", "refusal"];
+
 /// The documented messages, by the heading they stand under.
 fn examples() -> Vec<(&'static str, &'static str)> {
+    examples_in(DOCUMENT.split("\n## AMQP: questions").next().unwrap())
+}
+
+/// The documented questions and answers.
+fn talk_examples() -> Vec<(&'static str, &'static str)> {
+    let section = DOCUMENT.split("\n## AMQP: questions").nth(1).unwrap();
+    examples_in(section.split("\n## ").next().unwrap())
+}
+
+fn examples_in(section: &'static str) -> Vec<(&'static str, &'static str)> {
     let mut examples = Vec::new();
     let mut heading = "";
-    let mut lines = DOCUMENT.split("\n## The control socket").next().unwrap().lines();
+    let mut lines = section.lines();
     while let Some(line) = lines.next() {
         if let Some(text) = line.strip_prefix("### ") {
             heading = text;
@@ -57,6 +71,87 @@ fn every_message_is_shown_byte_by_byte() {
         shown.push(heading);
     }
     assert_eq!(shown, KINDS);
+}
+
+/// What the accounts that broker-setup makes may say is what their mode may.
+#[test]
+fn accounts_may_say_what_their_mode_may() {
+    for (heading, text) in examples() {
+        let (_, words) = decode(text.as_bytes(), &group()).unwrap();
+        for mode in [Mode::Upload, Mode::Central, Mode::Download] {
+            let may = heading == "hello" || broker::role_kinds(mode).contains(&heading);
+            assert_eq!(may, may_say(mode, &words), "{mode}: {heading}");
+        }
+    }
+}
+
+#[test]
+fn every_question_and_answer_is_shown_byte_by_byte() {
+    let mut shown = Vec::new();
+    for (heading, text) in talk_examples() {
+        let (from, talk) = decode_talk(text.as_bytes(), &group()).unwrap_or_else(|error| panic!("{heading}: {error}"));
+        assert_eq!(talk.kind(), heading);
+        let written = encode_talk(&group(), &from, talk).unwrap();
+        assert_eq!(String::from_utf8_lossy(&written), text);
+        assert!(decode(text.as_bytes(), &group()).is_err(), "a question is no word");
+        shown.push(heading);
+    }
+    assert_eq!(shown, TALK_KINDS);
+    assert!(decode_talk(example("hello").as_bytes(), &group()).is_err(), "a word is no question");
+}
+
+#[test]
+fn questions_are_refused_unless_they_are_exactly_as_documented() {
+    let example = |kind: &str| talk_examples().into_iter().find(|(heading, _)| *heading == kind).unwrap().1;
+    let wrong = [
+        ("ask", "\"ask\":1795460400000001,", ""),
+        ("ask", "1795460400000001", "-1"),
+        ("ask", "1795460400000001", "1.5"),
+        ("ask", "1795460400000001", "\"1\""),
+        ("ask", "\"method\":", "\"more\":true,\"method\":"),
+        ("ask", "io.synkler.Control.GetStatus", ""),
+        ("ask", "io.synkler.Control.GetStatus", "GetStatus\\n"),
+        ("ask", "io.synkler.Control.GetStatus", "Get Status"),
+        ("ask", "{\"here\":true,\"limit\":100}", "[1]"),
+        ("ask", "{\"here\":true,\"limit\":100}", "null"),
+        ("ask", "\"v\":1", "\"v\":2"),
+        ("ask", "\"default\"", "\"other\""),
+        ("answer", "{\"previous\":\"info\"}", "7"),
+        ("answer", "\"reply\":", "\"error\":\"x\",\"reply\":"),
+        ("refusal", "io.synkler.Control.NotFound", "not/found"),
+        ("refusal", ",\"parameters\":{\"item\":\"results\"}", ""),
+    ];
+    for (kind, right, replacement) in wrong {
+        let text = example(kind);
+        assert!(text.contains(right), "{kind} has {right}");
+        let text = text.replacen(right, replacement, 1);
+        assert!(decode_talk(text.as_bytes(), &group()).is_err(), "{text}");
+    }
+    let long = example("ask").replace("GetStatus", &"x".repeat(DOTTED_LIMIT));
+    assert!(decode_talk(long.as_bytes(), &group()).unwrap_err().to_string().contains("1 to 128 letters"));
+    let deep = example("ask").replace("100", &format!("{}{}", "[".repeat(1000), "]".repeat(1000)));
+    assert!(decode_talk(deep.as_bytes(), &group()).is_err());
+}
+
+#[test]
+fn questions_and_answers_have_a_longest() {
+    let from = Node::new(Mode::Central, "hub".parse().unwrap());
+    let parameters = |length: usize| serde_json::json!({ "x": "x".repeat(length) }).as_object().unwrap().clone();
+    let ask = |length| Talk::Ask { ask: 1, method: "A.B".to_owned(), parameters: parameters(length) };
+    let answer = |length| Talk::Answer { ask: 1, outcome: Ok(parameters(length)) };
+    let cases: [(&dyn Fn(usize) -> Talk, usize); 2] = [(&ask, ASK_LIMIT), (&answer, ANSWER_LIMIT)];
+    for (talk, limit) in cases {
+        let frame = encode_talk(&group(), &from, talk(0)).unwrap().len();
+        let longest = encode_talk(&group(), &from, talk(limit - frame)).unwrap();
+        assert_eq!(longest.len(), limit);
+        assert_eq!(decode_talk(&longest, &group()), Ok((from.clone(), talk(limit - frame))));
+        let error = encode_talk(&group(), &from, talk(limit - frame + 1)).unwrap_err();
+        assert_eq!(error, TooLong { length: limit + 1, limit });
+        let mut longer = String::from_utf8(longest).unwrap();
+        longer.push(' ');
+        let error = decode_talk(longer.as_bytes(), &group()).unwrap_err();
+        assert_eq!(error.problem, Problem::TooLong(limit + 1, limit));
+    }
 }
 
 #[test]
@@ -84,6 +179,12 @@ fn every_limit_has_its_documented_value() {
         ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
         ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
+        ("ASK_LIMIT", ASK_LIMIT as u64),
+        ("ANSWER_LIMIT", ANSWER_LIMIT as u64),
+        ("DOTTED_LIMIT", DOTTED_LIMIT as u64),
+        ("HOST_LIMIT", HOST_LIMIT as u64),
+        ("DOING_LIMIT", DOING_LIMIT as u64),
+        ("BY_LIMIT", BY_LIMIT as u64),
         ("SLOT_LIMIT", SLOT_LIMIT.into()),
         ("PREFETCH", broker::PREFETCH.into()),
         ("IN_FLIGHT_LIMIT", broker::IN_FLIGHT_LIMIT as u64),
@@ -91,6 +192,8 @@ fn every_limit_has_its_documented_value() {
         ("DEAD_LETTER_LIMIT", broker::DEAD_LETTER_LIMIT.into()),
         ("HELLO_QUEUE_LIMIT", broker::HELLO_QUEUE_LIMIT.into()),
         ("HELLO_EXPIRY", seconds(broker::HELLO_EXPIRY)),
+        ("TALK_QUEUE_LIMIT", broker::TALK_QUEUE_LIMIT.into()),
+        ("TALK_EXPIRY", seconds(broker::TALK_EXPIRY)),
         ("HEARTBEAT", seconds(broker::HEARTBEAT)),
         ("ANSWER_TIMEOUT", seconds(broker::ANSWER_TIMEOUT)),
         ("CONFIRM_TIMEOUT", seconds(broker::CONFIRM_TIMEOUT)),
@@ -121,7 +224,7 @@ fn a_refusal_says_what_is_wrong_and_who_sent_it() {
     let new = example("new");
 
     let error = problem(&vec![b' '; MESSAGE_LIMIT + 1]);
-    assert_eq!(error, DecodeError { from: None, problem: Problem::TooLong(MESSAGE_LIMIT + 1) });
+    assert_eq!(error, DecodeError { from: None, problem: Problem::TooLong(MESSAGE_LIMIT + 1, MESSAGE_LIMIT) });
     assert!(matches!(problem(b"\x80\x04pickle").problem, Problem::NotJson(_)));
     assert!(matches!(problem(b"").problem, Problem::NotJson(_)));
     assert!(matches!(problem(b"[").problem, Problem::NotJson(_)));
@@ -189,6 +292,14 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("hello", "\"journal\":\"00c0ffee\"", "\"journal\":\"c0ffee\""),
         ("hello", "\"reply\":true", "\"reply\":1"),
         ("hello", "\"version\":\"0.1.0\"", "\"version\":\"0.1.0\\n\""),
+        ("hello", "\"host\":\"delta.example.org\"", "\"host\":\"delta \""),
+        ("hello", "\"doing\":\"fetching 2, 41 in line\"", "\"doing\":7"),
+        ("hello", "\"by\":\"root\"", "\"by\":\"\""),
+        ("hello", "\"by\":\"root\"", "\"by\":\"ro\\u001bot\""),
+        ("hello", "\"free\":812000000000", "\"free\":-1"),
+        ("hello", "\"stop\":false}", "\"stop\":false,\"extra\":1}"),
+        ("hello", "\"changed\":1795463900000,", ""),
+        ("hello", "\"name\":\"delta\"}}", "\"name\":\"..\"}}"),
         ("waiting", "\"cause\":\"space\"", "\"cause\":\"boredom\""),
         ("waiting", "3.4 GB free", "3.4 GB\\nfree"),
         ("release", "[\"delta\",\"echo.example.org\"]", "[]"),
@@ -277,9 +388,14 @@ fn what_has_no_limit_inside_is_cut_on_its_way_out() {
     let Words::Hello(mut hello) = words else { panic!("another word") };
     hello.version = format!("\n{}", "é".repeat(100));
     hello.slots = 0;
+    hello.host = "h".repeat(1000);
+    hello.doing = format!("{} {}", "d".repeat(DOING_LIMIT - 1), "d".repeat(1000));
+    hello.paused = Some(Pause::new(hello.now, &format!("\u{7}{}", "é".repeat(100)), from.clone()));
     let message = encode(&group(), &from, Words::Hello(hello)).remove(0);
     let (_, Words::Hello(hello)) = decode(&message, &group()).unwrap() else { panic!("another word") };
     assert_eq!((hello.version, hello.slots), ("é".repeat(VERSION_LIMIT / 2), 1));
+    assert_eq!((hello.host, hello.doing), ("h".repeat(HOST_LIMIT), "d".repeat(DOING_LIMIT - 1)));
+    assert_eq!(hello.paused.map(|pause| pause.by.to_string()), Some("é".repeat(BY_LIMIT / 2)));
 }
 
 /// splitmix64: the same seed gives the same mutations on every machine.
@@ -357,7 +473,8 @@ fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
 #[test]
 fn no_bytes_make_the_decoder_stumble() {
     const MUTATIONS: u64 = 100_000;
-    let messages: Vec<Vec<u8>> = examples().into_iter().map(|(_, text)| text.as_bytes().to_vec()).collect();
+    let all = examples().into_iter().chain(talk_examples());
+    let messages: Vec<Vec<u8>> = all.map(|(_, text)| text.as_bytes().to_vec()).collect();
     let mut accepted = 0;
     for seed in 0..MUTATIONS {
         let bytes = mutate(&mut Random(seed), &messages);
@@ -368,6 +485,13 @@ fn no_bytes_make_the_decoder_stumble() {
             let written = encode(&group(), &from, words.clone());
             assert_eq!(written.len(), 1, "seed {seed}");
             assert_eq!(decode(&written[0], &group()), Ok((from, words)), "seed {seed}");
+        }
+        let decoded = catch_unwind(|| decode_talk(&bytes, &group()))
+            .unwrap_or_else(|_| panic!("seed {seed} panics: {}", String::from_utf8_lossy(&bytes)));
+        if let Ok((from, talk)) = decoded {
+            accepted += 1;
+            let written = encode_talk(&group(), &from, talk.clone()).unwrap();
+            assert_eq!(decode_talk(&written, &group()), Ok((from, talk)), "seed {seed}");
         }
     }
     // Mutations that left nothing readable would prove little.

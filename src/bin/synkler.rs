@@ -13,36 +13,42 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use synkler::machine::Level;
-use synkler::{config, daemon, drivers};
+use synkler::cli::{self, DaemonArguments, DaemonVerb, GateSide};
+use synkler::control::types::{Check, Finding};
+use synkler::machine::{Level, Mode};
+use synkler::setup::{BrokerOrder, InitOrder};
+use synkler::{check, config, daemon, drivers, setup, ssh};
 
 /// A config that cannot be used: EX_CONFIG of sysexits.h, on which systemd does not restart the service.
 const BAD_CONFIG: u8 = 78;
 
-/// Hands files over: upload -> central -> download, proven by MD5 on every hop.
-#[derive(Debug, Parser)]
-#[command(name = "synkler", version, about)]
-struct Arguments {
-    /// Read this config file and no other
-    #[arg(short, long, value_name = "FILE")]
-    config: Option<PathBuf>,
-    /// Accepted from older command lines: what it asked for is logged anyway
-    #[arg(short, long)]
-    verbose: bool,
-    /// Log what only a developer wants to know
-    #[arg(short, long)]
-    debug: bool,
-    /// Print the settings in force and where each came from, then end
-    #[arg(long)]
-    check: bool,
-}
-
 fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let loaded = match config::load(arguments.config.as_deref(), &config::Environment::of_process()) {
+    let arguments = DaemonArguments::parse();
+    // Needs no config: what it allows stands in authorized_keys.
+    if let Some(DaemonVerb::Gate { side, spool, rsync, no_landlock }) = arguments.verb {
+        let side = match side {
+            GateSide::Upload => ssh::Side::Upload,
+            GateSide::Download => ssh::Side::Download,
+        };
+        return ssh::gate(&ssh::Entrance { side, spool, rsync, without_landlock: no_landlock });
+    }
+    // These come before there is a config, or read it as the service will.
+    match arguments.verb {
+        Some(DaemonVerb::Init(told)) => return setup::init(&init_order(*told, arguments.config)),
+        Some(DaemonVerb::BrokerSetup { nodes, id, vhost, apply, password_file }) => {
+            return setup::broker_setup(&BrokerOrder { nodes, id, vhost, apply, password_file });
+        }
+        Some(DaemonVerb::DropIn { also }) => return setup::print_drop_in(arguments.config.as_deref(), &also),
+        _ => {}
+    }
+    let origin = daemon::Origin { explicit: arguments.config, environment: config::Environment::of_process() };
+    let loaded = match origin.load() {
         Ok(loaded) => loaded,
         Err(error) => {
             complain(&error.to_string());
+            if let Some(DaemonVerb::Check) = arguments.verb {
+                print_findings(vec![check::bad_config(&error)]);
+            }
             return ExitCode::from(BAD_CONFIG);
         }
     };
@@ -52,13 +58,21 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{}", loaded.report());
         return ExitCode::SUCCESS;
     }
-    let _logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
+    match arguments.verb {
+        Some(DaemonVerb::Check) => return examine(&loaded),
+        Some(DaemonVerb::Keys { spool }) => return ssh::keys(&loaded, spool.as_deref()),
+        Some(DaemonVerb::Trust { host, port, fingerprint }) => {
+            return ssh::trust_host(&loaded, &host, port, fingerprint.as_deref());
+        }
+        _ => {}
+    }
+    let logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
     // A part that has died would keep its answer for ever; a process that has died is started again.
     std::panic::set_hook(Box::new(|panic| {
         tracing::error!("bug: {panic}");
         std::process::abort();
     }));
-    match daemon::run(loaded.settings, &loaded.notices) {
+    match daemon::run(loaded, origin, logging) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is_config() { BAD_CONFIG } else { 1 };
@@ -71,6 +85,54 @@ fn main() -> ExitCode {
             tracing::error!("{text}");
             ExitCode::from(code)
         }
+    }
+}
+
+fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
+    InitOrder {
+        mode: match told.mode {
+            cli::Mode::Upload => Mode::Upload,
+            cli::Mode::Central => Mode::Central,
+            cli::Mode::Download => Mode::Download,
+        },
+        config,
+        file_dir: told.file_dir,
+        server: told.server,
+        id: told.id,
+        name: told.name,
+        central_host: told.central_host,
+        vhost: told.vhost,
+        username: told.username,
+        password_file: told.password_file,
+        tls: told.tls,
+        ca_file: told.ca_file,
+        cleanup_script: told.cleanup_script,
+        make_dir: told.make_dir,
+        force: told.force,
+    }
+}
+
+/// Examines this node, and prints one JSON document.
+fn examine(loaded: &config::Loaded) -> ExitCode {
+    let mut findings = vec![check::config(loaded, None)];
+    match check::examine_alone(&loaded.settings) {
+        Ok(found) => findings.extend(found),
+        Err(error) => {
+            complain(&format!("the system gives no event loop: {error}"));
+            return ExitCode::FAILURE;
+        }
+    }
+    let failed = check::has_failed(&findings);
+    print_findings(findings);
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+fn print_findings(findings: Vec<Finding>) {
+    use std::io::Write;
+    match serde_json::to_string(&Check { findings }) {
+        // A reader that has gone away has seen enough.
+        Ok(document) => drop(writeln!(std::io::stdout(), "{document}")),
+        Err(error) => complain(&format!("bug: the findings have no JSON form: {error}")),
     }
 }
 

@@ -19,6 +19,8 @@ pub struct Settings {
     pub file_dir: PathBuf,
     /// Where the words go.
     pub broker: Broker,
+    /// How long what is over stays in the journal.
+    pub history: Duration,
     /// Where the journal lies.
     pub state_dir: PathBuf,
     /// Where the control socket is to be, short enough for a socket address.
@@ -47,8 +49,34 @@ pub struct Broker {
     pub vhost: String,
     /// The account's name.
     pub username: String,
-    /// The account's password.
-    pub password: Secret,
+    /// The account's password; `None` means that the client certificate logs in (SASL EXTERNAL), which there is then.
+    pub password: Option<Secret>,
+    /// How the connection is kept private; `None` is plain TCP.
+    pub tls: Option<Tls>,
+}
+
+/// What TLS is to trust and to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The only authorities whose certificate the broker may have, in DER, not empty; `None` are the system's.
+    pub authorities: Option<Vec<Vec<u8>>>,
+    /// What the broker is shown of us.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate and its private key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Our certificate first, then those that lead to its authority, in DER; not empty.
+    pub chain: Vec<Vec<u8>>,
+    /// The private key, in DER; never shown.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} certificates)", self.chain.len())
+    }
 }
 
 /// A text that neither `Debug` nor `Display` shows.
@@ -130,8 +158,8 @@ pub struct Percent {
 
 impl Percent {
     /// From thousandths of a percent; more than all is all.
-    pub fn from_thousandths(thousandths: u32) -> Self {
-        Self { thousandths: thousandths.min(100_000) }
+    pub const fn from_thousandths(thousandths: u32) -> Self {
+        Self { thousandths: if thousandths > 100_000 { 100_000 } else { thousandths } }
     }
 
     /// In thousandths of a percent.
@@ -164,10 +192,17 @@ mod tests {
             port: 1,
             vhost: "/".into(),
             username: "u".into(),
-            password: Secret::new("hunter2"),
+            password: Some(Secret::new("hunter2")),
+            tls: Some(Tls {
+                authorities: None,
+                identity: Some(Identity { chain: vec![vec![1]], key: b"hunter2".to_vec() }),
+            }),
         };
-        assert!(!format!("{broker:?} {:?} {}", broker.password, broker.password).contains("hunter2"));
-        assert_eq!(broker.password.expose(), "hunter2");
+        let secret = broker.password.clone().unwrap();
+        let shown = format!("{broker:?} {secret:?} {secret}");
+        let key = format!("{:?}", b"hunter2").replace(['[', ']'], "");
+        assert!(!shown.contains("hunter2") && !shown.contains(&key), "{shown}");
+        assert_eq!(secret.expose(), "hunter2");
     }
 
     #[test]

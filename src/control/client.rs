@@ -6,15 +6,23 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Map, Value};
+use serde_json::{Value, json};
 
 use super::protocol::{Call, INTERFACE, REPLY_LIMIT, Refusal, Reply, SERVICE, encode};
 use super::socket;
-use super::types::{Info, Status, StatusReply};
+use super::types::{
+    Check, Filter, Finding, GetHistory, GetReceipt, GetStatus, GetTransfer, Info, List, Monitor, Orders, PastFilter,
+    Reload, SetLogLevel, Status,
+};
 
 /// How long one call may take in all.
 const CALL_WAIT: Duration = Duration::from_secs(10);
+/// How long an examination may take.
+const CHECK_WAIT: Duration = Duration::from_secs(120);
+/// Between two replies of a monitor stream: the daemon says something every 20 seconds.
+const MONITOR_WAIT: Duration = Duration::from_secs(45);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
@@ -69,6 +77,8 @@ pub enum ClientError {
 pub struct Client {
     stream: UnixStream,
     path: PathBuf,
+    /// Read already, and behind the last reply.
+    ahead: Vec<u8>,
 }
 
 impl Client {
@@ -82,7 +92,7 @@ impl Client {
                 _ => ClientError::Stuck { path, source },
             }
         })?;
-        Ok(Self { stream, path: path.to_owned() })
+        Ok(Self { stream, path: path.to_owned(), ahead: Vec::new() })
     }
 
     /// Where it is connected to.
@@ -92,62 +102,172 @@ impl Client {
 
     /// Who the daemon is.
     pub fn info(&mut self) -> Result<Info, ClientError> {
-        self.call(SERVICE, "GetInfo", Map::new())
+        self.ask(SERVICE, "GetInfo", json!({}), CALL_WAIT)
     }
 
-    /// The node and at most `limit` of its transfers; the daemon decides how many when there is no limit.
-    pub fn status(&mut self, limit: Option<u64>) -> Result<Status, ClientError> {
-        let parameters = limit.map(|limit| ("limit".to_owned(), Value::from(limit))).into_iter().collect();
-        let reply: StatusReply = self.call(INTERFACE, "GetStatus", parameters)?;
+    /// The group and at most `limit` of its transfers; the daemon decides how many when there is no limit. `here`
+    /// asks for the view of this node alone.
+    pub fn status(&mut self, limit: Option<u64>, here: bool) -> Result<Status, ClientError> {
+        let reply: GetStatus = self.call("GetStatus", json!({ "limit": limit, "here": here }))?;
         Ok(reply.status)
     }
 
-    fn call<R: DeserializeOwned>(
+    /// Unfinished transfers, oldest first.
+    pub fn list(&mut self, filter: &Filter) -> Result<List, ClientError> {
+        self.call("List", filter)
+    }
+
+    /// One transfer's whole way, by its name, its id or the beginning of one.
+    pub fn transfer(&mut self, item: &str, here: bool) -> Result<GetTransfer, ClientError> {
+        self.call("GetTransfer", json!({ "item": item, "here": here }))
+    }
+
+    /// The status as often as it changes, at most once a second, until the connection ends or the iterator is
+    /// dropped; the first is full. It takes the connection for itself.
+    pub fn monitor(mut self, limit: Option<u64>, here: bool) -> Result<Monitoring, ClientError> {
+        self.send(INTERFACE, "Monitor", json!({ "limit": limit, "here": here }), true)?;
+        Ok(Monitoring { client: self, over: false })
+    }
+
+    /// Nothing new starts: on this node, for these items, or in the whole group; with `now`, what runs is stopped too.
+    pub fn pause(&mut self, items: Option<&[String]>, group: bool, now: bool) -> Result<Orders, ClientError> {
+        self.call("Pause", json!({ "items": items, "group": group, "now": now }))
+    }
+
+    /// The end of such an order.
+    pub fn resume(&mut self, items: Option<&[String]>, group: bool) -> Result<Orders, ClientError> {
+        self.call("Resume", json!({ "items": items, "group": group }))
+    }
+
+    /// What waits until its next attempt is tried now.
+    pub fn retry(&mut self, items: &[String]) -> Result<Orders, ClientError> {
+        self.call("Retry", json!({ "items": items }))
+    }
+
+    /// What stands in line is sent next.
+    pub fn bump(&mut self, items: &[String]) -> Result<Orders, ClientError> {
+        self.call("Bump", json!({ "items": items }))
+    }
+
+    /// These transfers are given up.
+    pub fn withdraw(&mut self, items: &[String]) -> Result<Orders, ClientError> {
+        self.call("Withdraw", json!({ "items": items }))
+    }
+
+    /// What is over, the latest first.
+    pub fn history(&mut self, filter: &PastFilter) -> Result<GetHistory, ClientError> {
+        self.call("GetHistory", filter)
+    }
+
+    /// The proof of a transfer, as `md5sum -c` reads it.
+    pub fn receipt(&mut self, item: &str) -> Result<GetReceipt, ClientError> {
+        self.call("GetReceipt", json!({ "item": item }))
+    }
+
+    /// A node that will not come back is no longer part of the group. `mode` is `upload`, `central` or `download`.
+    pub fn forget_node(&mut self, mode: &str, name: &str) -> Result<Orders, ClientError> {
+        self.call("ForgetNode", json!({ "mode": mode, "name": name }))
+    }
+
+    /// Sets what is logged from now on and gives back what it was.
+    pub fn set_log_level(&mut self, level: &str) -> Result<String, ClientError> {
+        let reply: SetLogLevel = self.call("SetLogLevel", json!({ "level": level }))?;
+        Ok(reply.previous)
+    }
+
+    /// Makes the daemon read its config again.
+    pub fn reload(&mut self) -> Result<Reload, ClientError> {
+        self.call("Reload", json!({}))
+    }
+
+    /// Examines the node from end to end; takes up to half a minute, and longer only when the daemon hangs.
+    pub fn check(&mut self) -> Result<Vec<Finding>, ClientError> {
+        let reply: Check = self.ask(INTERFACE, "Check", json!({}), CHECK_WAIT)?;
+        Ok(reply.findings)
+    }
+
+    fn call<R: DeserializeOwned>(&mut self, method: &str, parameters: impl Serialize) -> Result<R, ClientError> {
+        self.ask(INTERFACE, method, parameters, CALL_WAIT)
+    }
+
+    fn ask<R: DeserializeOwned>(
         &mut self,
         interface: &str,
         method: &str,
-        parameters: Map<String, Value>,
+        parameters: impl Serialize,
+        wait: Duration,
     ) -> Result<R, ClientError> {
+        let until = Instant::now() + wait;
+        self.send(interface, method, parameters, false)?;
+        self.answer(until).map(|(reply, _)| reply)
+    }
+
+    fn send(
+        &mut self,
+        interface: &str,
+        method: &str,
+        parameters: impl Serialize,
+        more: bool,
+    ) -> Result<(), ClientError> {
+        let parameters = match serde_json::to_value(parameters) {
+            Ok(Value::Object(mut parameters)) => {
+                // What is not said is left out, so that a daemon that knows fewer parameters understands the others.
+                parameters.retain(|_, value| !value.is_null() && *value != Value::Bool(false));
+                parameters
+            }
+            Ok(_) => serde_json::Map::new(),
+            Err(source) => return Err(self.garbled(source)),
+        };
         let call = Call {
             method: format!("{interface}.{method}"),
             parameters: Some(parameters),
-            more: None,
+            more: more.then_some(true),
             oneway: None,
             upgrade: None,
         };
         let request = encode(&call).map_err(|source| self.garbled(source))?;
-        let until = Instant::now() + CALL_WAIT;
         let sent = self.stream.set_write_timeout(Some(CALL_WAIT)).and_then(|()| self.stream.write_all(&request));
-        // A daemon that has turned us away has said why before it closed: the reply is read all the same.
-        let reply = self.reply(until).map_err(|err| self.incomplete(sent.err().unwrap_or(err)))?;
+        match sent {
+            // A daemon that has turned us away has said why before it closed: the reply is read all the same.
+            Err(err) if matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
+            sent => sent.map_err(|err| self.incomplete(err)),
+        }
+    }
+
+    /// The next reply, and whether more follow.
+    fn answer<R: DeserializeOwned>(&mut self, until: Instant) -> Result<(R, bool), ClientError> {
+        let reply = self.reply(until).map_err(|err| self.incomplete(err))?;
         let reply: Reply = serde_json::from_slice(&reply).map_err(|source| self.garbled(source))?;
-        serde_json::from_value(reply.into_result()?).map_err(|source| self.garbled(source))
+        let continues = reply.continues();
+        let parameters = serde_json::from_value(reply.into_result()?).map_err(|source| self.garbled(source))?;
+        Ok((parameters, continues))
     }
 
     fn reply(&mut self, until: Instant) -> io::Result<Vec<u8>> {
-        let mut reply = Vec::new();
         let mut chunk = vec![0; 64 * 1024];
+        let mut searched = 0;
         loop {
+            let fresh = self.ahead.get(searched..).unwrap_or_default();
+            if let Some(end) = fresh.iter().position(|byte| *byte == 0) {
+                let mut reply: Vec<_> = self.ahead.drain(..=searched + end).collect();
+                reply.pop();
+                return Ok(reply);
+            }
+            searched = self.ahead.len();
+            if searched > REPLY_LIMIT {
+                return Err(io::Error::new(io::ErrorKind::InvalidData, "it has no end"));
+            }
             let left = until.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return Err(io::ErrorKind::TimedOut.into());
             }
             self.stream.set_read_timeout(Some(left))?;
-            let read = match self.stream.read(&mut chunk) {
+            match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok(read) => chunk.get(..read).unwrap_or_default(),
-                Err(err) if err.kind() == io::ErrorKind::Interrupted => continue,
+                Ok(read) => self.ahead.extend_from_slice(chunk.get(..read).unwrap_or_default()),
+                Err(err) if err.kind() == io::ErrorKind::Interrupted => {}
                 Err(err) if err.kind() == io::ErrorKind::WouldBlock => return Err(io::ErrorKind::TimedOut.into()),
                 Err(err) => return Err(err),
-            };
-            // One call is under way at a time, so nothing can follow the NUL.
-            let end = read.iter().position(|byte| *byte == 0);
-            reply.extend_from_slice(read.get(..end.unwrap_or(read.len())).unwrap_or_default());
-            if end.is_some() {
-                return Ok(reply);
-            }
-            if reply.len() > REPLY_LIMIT {
-                return Err(io::Error::new(io::ErrorKind::InvalidData, "it has no end"));
             }
         }
     }
@@ -158,5 +278,38 @@ impl Client {
 
     fn garbled(&self, source: serde_json::Error) -> ClientError {
         ClientError::Garbled { path: self.path.clone(), source }
+    }
+}
+
+/// A monitor stream: each reply as it comes, blocking; nothing any more after the first error.
+#[derive(Debug)]
+pub struct Monitoring {
+    client: Client,
+    over: bool,
+}
+
+impl Monitoring {
+    /// The connection's stream, to wait for it together with other things: it is readable when a reply comes, or
+    /// part of one.
+    pub fn stream(&self) -> &UnixStream {
+        &self.client.stream
+    }
+
+    /// Whether a whole reply has been read already, so that the next one is there without waiting.
+    pub fn is_ready(&self) -> bool {
+        self.client.ahead.contains(&0)
+    }
+}
+
+impl Iterator for Monitoring {
+    type Item = Result<Monitor, ClientError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.over {
+            return None;
+        }
+        let answer = self.client.answer(Instant::now() + MONITOR_WAIT);
+        self.over = !matches!(answer, Ok((_, true)));
+        Some(answer.map(|(reply, _)| reply))
     }
 }

@@ -1,28 +1,43 @@
-//! The control socket: one node tells whoever may open the socket what it does.
+//! The control socket: one node tells whoever may open the socket what its group does, and takes orders.
 //!
 //! The interface is Varlink, `io.synkler.Control`; the file of that name is its documentation and is served
-//! by introspection. [`Control`] is the server and runs inside the daemon, which answers its [`Query`]s.
-//! [`Client`] is the other end: it blocks, and knows only the interface. [`status_text`] is what people see.
+//! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, whose loop
+//! answers the [`Query`]s of its [`Service`]. [`Client`] is the other end: it blocks, and knows only the interface.
 
+mod ask;
+mod caller;
+mod changes;
 mod client;
+mod group;
+mod journey;
+mod merge;
+mod monitor;
+mod orders;
+mod parameters;
 mod paths;
 mod protocol;
+mod query;
+mod receipt;
+#[cfg(test)]
+mod samples;
 mod server;
+mod service;
+mod shown;
 mod socket;
-mod text;
-mod types;
-mod units;
+pub mod types;
+#[cfg(test)]
+mod types_tests;
 
-pub use client::{Client, ClientError};
+pub use ask::AskFailure;
+pub use caller::PeerGroups;
+pub use client::{Client, ClientError, Monitoring};
+pub use parameters::ITEMS_LIMIT;
 pub use paths::{default_socket, socket_candidates};
 pub use protocol::{
-    DESCRIPTION, INTERFACE, REPLY_LIMIT, REQUEST_LIMIT, Refusal, SERVICE, SERVICE_DESCRIPTION, STATUS_DEFAULT,
-    STATUS_LIMIT,
+    DESCRIPTION, INTERFACE, LIST_DEFAULT, LIST_LIMIT, REPLY_LIMIT, REQUEST_LIMIT, Refusal, SERVICE,
+    SERVICE_DESCRIPTION, STATUS_DEFAULT, STATUS_LIMIT,
 };
-pub use server::{Control, Limits, Query};
+pub use query::{PastFound, Query, Span};
+pub use server::{Control, Limits};
+pub use service::{LOG_LEVELS, Service};
 pub use socket::ControlError;
-pub use text::{Look, status_text};
-pub use types::{
-    BrokerStatus, CountStatus, Info, NodeStatus, PeerStatus, ProgressStatus, ReasonStatus, ReceiverStatus, Status,
-    StatusReply, TransferStatus,
-};

@@ -22,6 +22,10 @@ pub const REPLY_LIMIT: usize = 16 * 1024 * 1024;
 pub const STATUS_DEFAULT: u64 = 100;
 /// How many transfers `GetStatus` lists at most.
 pub const STATUS_LIMIT: u64 = 1000;
+/// How many transfers `List`, and how many finished ones `GetHistory`, tells of when it is not told.
+pub const LIST_DEFAULT: u64 = 50;
+/// How many transfers `List`, and how many finished ones `GetHistory`, tells of at most.
+pub const LIST_LIMIT: u64 = 1000;
 
 /// A call as it stands on the wire.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -61,9 +65,16 @@ pub(crate) struct Reply {
     error: Option<String>,
     #[serde(default)]
     parameters: Value,
+    #[serde(default)]
+    continues: Option<bool>,
 }
 
 impl Reply {
+    /// Whether another reply to the same call follows.
+    pub(crate) fn continues(&self) -> bool {
+        self.continues == Some(true) && self.error.is_none()
+    }
+
     /// What was asked for, or the refusal.
     pub(crate) fn into_result(self) -> Result<Value, Refusal> {
         match self.error {
@@ -73,13 +84,15 @@ impl Reply {
     }
 }
 
-/// A good reply's bytes, with the NUL.
-pub(crate) fn encode_reply<T: Serialize>(parameters: &T) -> Result<Vec<u8>, serde_json::Error> {
+/// A good reply's bytes, with the NUL; `continues` says that another one follows.
+pub(crate) fn encode_reply<T: Serialize>(parameters: &T, continues: bool) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct Good<'a, T> {
         parameters: &'a T,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        continues: Option<bool>,
     }
-    encode(&Good { parameters })
+    encode(&Good { parameters, continues: continues.then_some(true) })
 }
 
 /// A refusal's bytes, with the NUL.
@@ -115,6 +128,20 @@ pub enum Refusal {
     /// The method streams and the call did not ask for it.
     #[error("the method needs a call with the flag \"more\"")]
     ExpectedMore,
+    /// No item or transfer of that name.
+    #[error("there is no item or transfer {0:?}")]
+    NotFound(String),
+    /// More than one begins like this.
+    #[error("{item:?} is not the beginning of one item or transfer alone, but of {}", shown(.matches))]
+    Ambiguous {
+        /// What was given.
+        item: String,
+        /// What it may stand for: some of them, printable.
+        matches: Vec<String>,
+    },
+    /// It cannot be done, for this reason.
+    #[error("{0}")]
+    Refused(String),
     /// The daemon did not answer in time.
     #[error("the daemon is busy and did not answer in time: try again")]
     Busy,
@@ -142,6 +169,9 @@ impl Refusal {
             Self::InvalidParameter(_) => "org.varlink.service.InvalidParameter",
             Self::PermissionDenied => "org.varlink.service.PermissionDenied",
             Self::ExpectedMore => "org.varlink.service.ExpectedMore",
+            Self::NotFound(_) => "io.synkler.Control.NotFound",
+            Self::Ambiguous { .. } => "io.synkler.Control.Ambiguous",
+            Self::Refused(_) => "io.synkler.Control.Refused",
             Self::Busy => "io.synkler.Control.Busy",
             Self::TooManyClients(_) => "io.synkler.Control.TooManyClients",
             Self::RequestTooLarge(_) => "io.synkler.Control.RequestTooLarge",
@@ -150,18 +180,22 @@ impl Refusal {
         }
     }
 
-    fn parameters(&self) -> Value {
+    /// Its parameters, an object.
+    pub fn parameters(&self) -> Value {
         match self {
             Self::InterfaceNotFound(interface) => json!({ "interface": interface }),
             Self::MethodNotFound(method) | Self::MethodNotImplemented(method) => json!({ "method": method }),
             Self::InvalidParameter(parameter) => json!({ "parameter": parameter }),
             Self::TooManyClients(limit) | Self::RequestTooLarge(limit) => json!({ "limit": limit }),
-            Self::InvalidRequest(reason) => json!({ "reason": reason }),
+            Self::NotFound(item) => json!({ "item": item }),
+            Self::Ambiguous { item, matches } => json!({ "item": item, "matches": matches }),
+            Self::Refused(reason) | Self::InvalidRequest(reason) => json!({ "reason": reason }),
             Self::PermissionDenied | Self::ExpectedMore | Self::Busy | Self::Other(_) => json!({}),
         }
     }
 
-    fn read(name: &str, parameters: &Value) -> Self {
+    /// What an error of that full name, with these parameters, is.
+    pub fn read(name: &str, parameters: &Value) -> Self {
         let text = |key| parameters.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |key| parameters.get(key).and_then(Value::as_u64).unwrap_or_default();
         match name {
@@ -171,6 +205,14 @@ impl Refusal {
             "org.varlink.service.InvalidParameter" => Self::InvalidParameter(text("parameter")),
             "org.varlink.service.PermissionDenied" => Self::PermissionDenied,
             "org.varlink.service.ExpectedMore" => Self::ExpectedMore,
+            "io.synkler.Control.NotFound" => Self::NotFound(text("item")),
+            "io.synkler.Control.Ambiguous" => {
+                let matches =
+                    parameters.get("matches").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
+                let matches = matches.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+                Self::Ambiguous { item: text("item"), matches }
+            }
+            "io.synkler.Control.Refused" => Self::Refused(text("reason")),
             "io.synkler.Control.Busy" => Self::Busy,
             "io.synkler.Control.TooManyClients" => Self::TooManyClients(number("limit")),
             "io.synkler.Control.RequestTooLarge" => Self::RequestTooLarge(number("limit")),
@@ -178,6 +220,10 @@ impl Refusal {
             _ => Self::Other(name.to_owned()),
         }
     }
+}
+
+fn shown(matches: &[String]) -> String {
+    matches.iter().map(|text| format!("{text:?}")).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -194,6 +240,9 @@ mod tests {
             Refusal::InvalidParameter(own()),
             Refusal::PermissionDenied,
             Refusal::ExpectedMore,
+            Refusal::NotFound(own()),
+            Refusal::Ambiguous { item: own(), matches: vec![own(), own()] },
+            Refusal::Refused(own()),
             Refusal::Busy,
             Refusal::TooManyClients(64),
             Refusal::RequestTooLarge(65536),
@@ -208,8 +257,9 @@ mod tests {
             let (interface, error) = refusal.name().rsplit_once('.').unwrap();
             let file = if interface == INTERFACE { DESCRIPTION } else { SERVICE_DESCRIPTION };
             let declared = file.lines().find(|line| line.starts_with(&format!("error {error} ("))).unwrap();
-            let key = declared.split(['(', ':']).nth(1).unwrap().trim_end_matches(')');
-            assert_eq!(keys.join(","), key, "{declared}");
+            let (_, declared) = declared.trim_end_matches(')').split_once('(').unwrap();
+            let declared = declared.split(", ").map(|field| field.split(':').next().unwrap()).collect::<Vec<_>>();
+            assert_eq!(keys.join(","), declared.join(","), "{}", refusal.name());
             assert_eq!(reply.into_result(), Err(refusal));
         }
     }

@@ -1,39 +1,23 @@
-//! The server: one task a connection, so that a stuck client holds up nobody; every wait and size is limited.
-//! What there is to tell comes from the daemon's loop, which answers [`Query`]s.
+//! The server: one task a connection, so that a stuck client holds up nobody; every wait and size is limited. What is
+//! answered is for [`Service`] to say.
 
 use std::io;
-use std::path::Path;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
-use serde::Serialize;
-use serde_json::{Map, Value};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
-use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout, timeout_at};
 use tokio_util::bytes::{Bytes, BytesMut};
 use tokio_util::codec::{AnyDelimiterCodec, Decoder};
 
-use super::protocol::{
-    Call, DESCRIPTION, INTERFACE, REQUEST_LIMIT, Refusal, SERVICE, SERVICE_DESCRIPTION, STATUS_DEFAULT, STATUS_LIMIT,
-    encode_refusal, encode_reply,
-};
+use super::caller::{Authority, PeerGroups};
+use super::parameters::Parameters;
+use super::protocol::{Call, INTERFACE, REQUEST_LIMIT, Refusal, encode_refusal, encode_reply};
+use super::service::{Caller, Service};
 use super::socket::{self, ControlError, Entry};
-use super::types::{Info, Status, StatusReply};
-use crate::machine::{GroupId, Snapshot};
-
-/// What the server asks the daemon's loop. Dropping `reply` unanswered counts as busy.
-#[derive(Debug)]
-pub enum Query {
-    /// What the machine shows now.
-    Status {
-        /// The most transfers to list.
-        limit: usize,
-        /// Where the answer goes.
-        reply: oneshot::Sender<Snapshot>,
-    },
-}
 
 /// How much the server bears. The defaults are what the interface file promises.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,34 +47,54 @@ impl Default for Limits {
 }
 
 /// The control socket, bound. Dropping it, or the future of [`Control::serve`], ends every connection and removes
-/// the socket if it still is this one.
+/// the socket if it is one of our making and still there.
 #[derive(Debug)]
 pub struct Control {
     listener: std::os::unix::net::UnixListener,
-    entry: Entry,
-    limits: Limits,
+    entry: Option<Entry>,
+    path: PathBuf,
+    authority: Authority,
 }
 
 impl Control {
-    /// Binds the socket with mode 0660, in a directory that is made with mode 0750 where it is missing. A stale
-    /// socket is replaced, a live one never. Blocks for at most a few seconds; needs no runtime.
-    pub fn bind(path: &Path) -> Result<Self, ControlError> {
+    /// Binds the socket with mode 0660, in a directory that is made with mode 0750 where it is missing. It belongs to
+    /// the group `synkler` where there is one that we may give it to. A stale socket is replaced, a live one never.
+    /// Blocks for at most a few seconds; needs no runtime.
+    ///
+    /// # Errors
+    /// See [`ControlError`].
+    pub fn bind(path: &Path, peer_groups: PeerGroups) -> Result<Self, ControlError> {
         let (listener, entry) = socket::bind(path)?;
-        Ok(Self { listener, entry, limits: Limits::default() })
+        let gid = entry.gid();
+        Ok(Self { listener, entry: Some(entry), path: path.to_owned(), authority: authority(gid, peer_groups) })
     }
 
-    /// The same with other limits.
-    pub fn with_limits(mut self, limits: Limits) -> Self {
-        self.limits = limits;
-        self
+    /// Takes a socket that the service manager has set up and listens on; it stays when this is dropped.
+    ///
+    /// # Errors
+    /// `Passed` when it has no place in the file system, or cannot be used.
+    pub fn passed(listener: std::os::unix::net::UnixListener, peer_groups: PeerGroups) -> Result<Self, ControlError> {
+        let address = listener.local_addr().map_err(ControlError::Passed)?;
+        let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable.into()).map_err(ControlError::Passed)?;
+        let gid = std::fs::metadata(path).map_err(ControlError::Passed)?.gid();
+        listener.set_nonblocking(true).map_err(ControlError::Passed)?;
+        let path = path.to_owned();
+        Ok(Self { listener, entry: None, path, authority: authority(gid, peer_groups) })
+    }
+
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Serves until it is dropped, in a tokio runtime; returns early only when the socket cannot be used at all.
-    pub async fn serve(self, group: GroupId, queries: mpsc::Sender<Query>) -> Result<(), ControlError> {
-        let Self { listener, entry, limits } = self;
-        let listener = UnixListener::from_std(listener)
-            .map_err(|source| ControlError::Socket { path: entry.path().to_owned(), source })?;
-        let service = Service { group, queries, limits };
+    ///
+    /// # Errors
+    /// `Socket`.
+    pub async fn serve(self, service: Service) -> Result<(), ControlError> {
+        let Self { listener, entry: _entry, path, authority } = self;
+        let limits = service.limits;
+        let listener = UnixListener::from_std(listener).map_err(|source| ControlError::Socket { path, source })?;
         let mut clients = JoinSet::new();
         loop {
             tokio::select! {
@@ -98,7 +102,7 @@ impl Control {
                     Ok((stream, _)) => {
                         while clients.try_join_next().is_some() {}
                         if clients.len() < limits.clients {
-                            clients.spawn(service.clone().attend(stream));
+                            clients.spawn(attend(service.clone(), stream, authority));
                         } else {
                             turn_away(&stream, limits.clients);
                         }
@@ -115,6 +119,10 @@ impl Control {
     }
 }
 
+fn authority(gid: u32, peer_groups: PeerGroups) -> Authority {
+    Authority { uid: rustix::process::geteuid().as_raw(), gid, peer_groups }
+}
+
 /// The socket's buffer is empty, so the few bytes go out at once or, with a client that has left, not at all.
 fn turn_away(stream: &UnixStream, clients: usize) {
     tracing::debug!("a control client was turned away: {clients} are connected");
@@ -125,11 +133,13 @@ fn turn_away(stream: &UnixStream, clients: usize) {
 
 /// Why a connection ended before its client closed it.
 #[derive(Debug, thiserror::Error)]
-enum Dropped {
+pub(super) enum Dropped {
     #[error("it began a request and did not finish it")]
     HalfSent,
     #[error("it asked for nothing for a long time")]
     Idle,
+    #[error("it sent more than it may while it was answered")]
+    Flood,
     #[error("it did not take its reply")]
     SlowReader,
     #[error("it was refused: {0}")]
@@ -140,144 +150,46 @@ enum Dropped {
     Encode(#[from] serde_json::Error),
 }
 
-/// What one call gives back.
-#[derive(Debug, Serialize)]
-#[serde(untagged)]
-enum Answer {
-    Info(Info),
-    Description { description: &'static str },
-    Status(Box<StatusReply>),
+async fn attend(service: Service, stream: UnixStream, authority: Authority) {
+    let mut connection = Connection {
+        stream,
+        codec: AnyDelimiterCodec::new_with_max_length(b"\0".to_vec(), b"\0".to_vec(), REQUEST_LIMIT),
+        buffer: BytesMut::new(),
+        limits: service.limits,
+    };
+    if let Err(dropped) = converse(&service, &mut connection, authority).await {
+        tracing::debug!("a control client was dropped: {dropped}");
+    }
 }
 
-#[derive(Debug, Clone)]
-struct Service {
-    group: GroupId,
-    queries: mpsc::Sender<Query>,
-    limits: Limits,
-}
-
-impl Service {
-    async fn attend(self, stream: UnixStream) {
-        let mut connection = Connection {
-            stream,
-            codec: AnyDelimiterCodec::new_with_max_length(b"\0".to_vec(), b"\0".to_vec(), REQUEST_LIMIT),
-            buffer: BytesMut::new(),
-            limits: self.limits,
+async fn converse(service: &Service, connection: &mut Connection, authority: Authority) -> Result<(), Dropped> {
+    while let Some(request) = connection.request().await? {
+        // After bytes that are no call, nothing tells where the next call begins.
+        let call = match Call::decode(&request) {
+            Ok(call) => call,
+            Err(refusal) => return connection.refuse(refusal).await,
         };
-        if let Err(dropped) = self.converse(&mut connection).await {
-            tracing::debug!("a control client was dropped: {dropped}");
+        let silent = call.oneway == Some(true);
+        if call.target() == (INTERFACE, "Monitor") && call.more == Some(true) && !silent {
+            service.monitor(Parameters::new(call.parameters.unwrap_or_default()), connection).await?;
+            continue;
         }
-    }
-
-    async fn converse(&self, connection: &mut Connection) -> Result<(), Dropped> {
-        while let Some(request) = connection.request().await? {
-            // After bytes that are no call, nothing tells where the next call begins.
-            let call = match Call::decode(&request) {
-                Ok(call) => call,
-                Err(refusal) => return connection.refuse(refusal).await,
-            };
-            let answer = self.answer(&call).await;
-            if call.oneway == Some(true) {
-                continue;
-            }
-            let reply = match &answer {
-                Ok(answer) => encode_reply(answer)?,
-                Err(refusal) => encode_refusal(refusal)?,
-            };
-            connection.send(&reply).await?;
+        let answer = service.answer(&call, Caller::Client(&connection.stream, authority)).await;
+        if silent {
+            continue;
         }
-        Ok(())
-    }
-
-    async fn answer(&self, call: &Call) -> Result<Answer, Refusal> {
-        if call.upgrade == Some(true) {
-            return Err(Refusal::InvalidParameter("upgrade".to_owned()));
-        }
-        let mut parameters = Parameters(call.parameters.clone().unwrap_or_default());
-        match call.target() {
-            (SERVICE, "GetInfo") => {
-                parameters.end()?;
-                Ok(Answer::Info(info()))
-            }
-            (SERVICE, "GetInterfaceDescription") => {
-                let interface = parameters.text("interface")?;
-                parameters.end()?;
-                match interface.as_str() {
-                    INTERFACE => Ok(Answer::Description { description: DESCRIPTION }),
-                    SERVICE => Ok(Answer::Description { description: SERVICE_DESCRIPTION }),
-                    _ => Err(Refusal::InterfaceNotFound(interface)),
-                }
-            }
-            (INTERFACE, "GetStatus") => {
-                let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
-                parameters.end()?;
-                self.status(limit).await
-            }
-            (SERVICE | INTERFACE, _) => Err(Refusal::MethodNotFound(call.method.clone())),
-            (interface, _) => Err(Refusal::InterfaceNotFound(interface.to_owned())),
-        }
-    }
-
-    async fn status(&self, limit: u64) -> Result<Answer, Refusal> {
-        let (reply, answer) = oneshot::channel();
-        let query = Query::Status { limit: usize::try_from(limit).unwrap_or(usize::MAX), reply };
-        let asked = async {
-            self.queries.send(query).await.ok()?;
-            answer.await.ok()
+        let reply = match &answer {
+            Ok(answer) => encode_reply(answer, false)?,
+            Err(refusal) => encode_refusal(refusal)?,
         };
-        let Ok(Some(snapshot)) = timeout(self.limits.answer_wait, asked).await else {
-            return Err(Refusal::Busy);
-        };
-        #[expect(clippy::disallowed_methods, reason = "the client's own clock may differ: it shows ages by ours")]
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_millis();
-        let status = Status::new(&snapshot, &self.group, u64::try_from(now).unwrap_or(u64::MAX));
-        Ok(Answer::Status(Box::new(StatusReply { status })))
+        connection.send(&reply).await?;
     }
+    Ok(())
 }
 
-fn info() -> Info {
-    Info {
-        vendor: "synkler".to_owned(),
-        product: "synkler".to_owned(),
-        version: env!("CARGO_PKG_VERSION").to_owned(),
-        url: env!("CARGO_PKG_REPOSITORY").to_owned(),
-        interfaces: vec![SERVICE.to_owned(), INTERFACE.to_owned()],
-    }
-}
-
-/// A call's parameters, taken out one by one; null counts as missing.
-struct Parameters(Map<String, Value>);
-
-impl Parameters {
-    fn text(&mut self, name: &str) -> Result<String, Refusal> {
-        match self.0.remove(name) {
-            Some(Value::String(text)) => Ok(text),
-            _ => Err(Refusal::InvalidParameter(name.to_owned())),
-        }
-    }
-
-    fn count(&mut self, name: &str, limit: u64) -> Result<Option<u64>, Refusal> {
-        let value = match self.0.remove(name) {
-            None | Some(Value::Null) => return Ok(None),
-            Some(value) => value,
-        };
-        match value.as_u64() {
-            Some(count) if count <= limit => Ok(Some(count)),
-            _ => Err(Refusal::InvalidParameter(name.to_owned())),
-        }
-    }
-
-    /// Whatever is left is not known here.
-    fn end(self) -> Result<(), Refusal> {
-        match self.0.into_iter().next() {
-            Some((name, _)) => Err(Refusal::InvalidParameter(name)),
-            None => Ok(()),
-        }
-    }
-}
-
+/// A client's connection.
 #[derive(Debug)]
-struct Connection {
+pub(super) struct Connection {
     stream: UnixStream,
     codec: AnyDelimiterCodec,
     buffer: BytesMut,
@@ -308,8 +220,20 @@ impl Connection {
         }
     }
 
-    async fn send(&mut self, reply: &[u8]) -> Result<(), Dropped> {
+    pub(super) async fn send(&mut self, reply: &[u8]) -> Result<(), Dropped> {
         Ok(timeout(self.limits.reply_wait, self.stream.write_all(reply)).await.map_err(|_| Dropped::SlowReader)??)
+    }
+
+    /// Waits until the client has gone. What it sends in the meantime is kept, to be answered later.
+    pub(super) async fn left(&mut self) -> Result<(), Dropped> {
+        loop {
+            if self.stream.read_buf(&mut self.buffer).await? == 0 {
+                return Ok(());
+            }
+            if self.buffer.len() > REQUEST_LIMIT {
+                return Err(Dropped::Flood);
+            }
+        }
     }
 
     /// Says why, and ends the connection.

@@ -3,13 +3,17 @@
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt};
+use std::os::unix::fs::{DirBuilderExt, FileTypeExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::mpsc;
 use std::thread;
 use std::time::{Duration, Instant};
 
+use super::caller::group_named;
+
+/// The group of those who may use the socket, where it exists.
+const GROUP: &str = "synkler";
 /// The longest path the kernel takes, without the NUL at its end.
 const PATH_LIMIT: usize = 107;
 /// How long a connect may take before the other side counts as stuck.
@@ -49,6 +53,11 @@ pub enum ControlError {
     /// What stands there is no socket, and is left alone.
     #[error("{0:?} is no socket: move it away, or set control_socket to another path")]
     Occupied(PathBuf),
+    /// What the service manager has passed cannot be used.
+    #[error(
+        "the socket that the service manager has passed cannot be used: it must be one Unix stream socket in the file system"
+    )]
+    Passed(#[source] io::Error),
     /// The socket cannot be set up for another reason.
     #[error("cannot set up the control socket {path:?}: check control_socket and the rights on its directory")]
     Socket {
@@ -62,7 +71,7 @@ pub enum ControlError {
 impl ControlError {
     /// Whether only a person can mend it: no later start can do without.
     pub fn is_lasting(&self) -> bool {
-        matches!(self, Self::TooLong(_) | Self::Directory { .. } | Self::Occupied(_))
+        matches!(self, Self::TooLong(_) | Self::Directory { .. } | Self::Occupied(_) | Self::Passed(_))
     }
 }
 
@@ -71,11 +80,13 @@ impl ControlError {
 pub(crate) struct Entry {
     path: PathBuf,
     identity: (u64, u64),
+    gid: u32,
 }
 
 impl Entry {
-    pub(crate) fn path(&self) -> &Path {
-        &self.path
+    /// The group that owns it.
+    pub(crate) fn gid(&self) -> u32 {
+        self.gid
     }
 }
 
@@ -112,7 +123,12 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Entry), ControlError> {
     remove_stale(path)?;
     let failed = |source| ControlError::Socket { path: path.to_owned(), source };
     let listener = UnixListener::bind(path).map_err(failed)?;
-    let entry = Entry { path: path.to_owned(), identity: identity(path).map_err(failed)? };
+    let mut entry = Entry { path: path.to_owned(), identity: identity(path).map_err(failed)?, gid: 0 };
+    if let Some(gid) = group_named(GROUP) {
+        // Only root and members may; the daemon's own group has to do otherwise.
+        let _ = chown(path, None, Some(gid));
+    }
+    entry.gid = fs::symlink_metadata(path).map_err(failed)?.gid();
     fs::set_permissions(path, Permissions::from_mode(0o660)).map_err(failed)?;
     listener.set_nonblocking(true).map_err(failed)?;
     Ok((listener, entry))

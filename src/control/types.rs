@@ -1,264 +1,424 @@
 //! What goes over the control socket, shared by server and client. The shapes are those of
-//! `io.synkler.Control.varlink`, field by field; the core's own types stay without serde.
+//! `io.synkler.Control.varlink`, by the same names and field by field; the core's own types stay without serde.
+//! Moments are milliseconds since 1970-01-01 UTC, sizes are bytes, and nodes are written as mode and name.
 
 use serde::{Deserialize, Serialize};
 
-use crate::machine::{BrokerState, GroupId, PeerView, Reason, Snapshot, Time, TransferView};
+macro_rules! shapes {
+    ($($(#[$doc:meta])* $name:ident { $($(#[$field_doc:meta])* $field:ident: $kind:ty,)* })*) => {
+        $(
+            $(#[$doc])*
+            #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+            pub struct $name {
+                $($(#[$field_doc])* pub $field: $kind,)*
+            }
+        )*
 
-/// Answer to `org.varlink.service.GetInfo`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Info {
-    /// Who makes it.
-    pub vendor: String,
-    /// What it is.
-    pub product: String,
-    /// The daemon's version.
-    pub version: String,
-    /// Where to read more.
-    pub url: String,
-    /// What it serves.
-    pub interfaces: Vec<String>,
+        /// Each shape's name, and its fields with their types as they are written above.
+        #[cfg(test)]
+        pub(super) const SHAPES: &[(&str, &[(&str, &str)])] =
+            &[$((stringify!($name), &[$((stringify!($field), stringify!($kind)),)*]),)*];
+    };
 }
 
-/// Answer to `GetStatus`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StatusReply {
-    /// The node.
-    pub status: Status,
-}
+shapes! {
+    /// Answer to `org.varlink.service.GetInfo`.
+    Info {
+        /// Who makes it.
+        vendor: String,
+        /// What it is.
+        product: String,
+        /// The daemon's version.
+        version: String,
+        /// Where to read more.
+        url: String,
+        /// What it serves.
+        interfaces: Vec<String>,
+    }
 
-/// A node at one moment. Moments are milliseconds since 1970-01-01 UTC.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Status {
-    /// When this was so, by the node's clock.
-    pub now: u64,
     /// The daemon that answers.
-    pub node: NodeStatus,
-    /// Its session with the broker.
-    pub broker: BrokerStatus,
-    /// Whether an operator has paused it.
-    pub paused: bool,
-    /// How many transfers are unfinished.
-    pub total: u64,
-    /// The same by stage.
-    pub counts: Vec<CountStatus>,
-    /// The first of them, most in need of attention first.
-    pub transfers: Vec<TransferStatus>,
-    /// The other nodes it has heard of.
-    pub peers: Vec<PeerStatus>,
-}
+    Node {
+        /// `upload`, `central` or `download`.
+        mode: String,
+        /// What it is called.
+        name: String,
+        /// The group it belongs to.
+        group: String,
+        /// The directory it watches, keeps copies in or delivers to.
+        file_dir: String,
+        /// The version of its program.
+        version: String,
+        /// Its process id.
+        pid: u32,
+        /// When it started.
+        started: u64,
+    }
 
-/// The daemon that answers.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct NodeStatus {
-    /// `upload`, `central` or `download`.
-    pub mode: String,
-    /// What it is called.
-    pub name: String,
-    /// The group it belongs to.
-    pub group: String,
-    /// The version of its program.
-    pub version: String,
-    /// Its process id.
-    pub pid: u32,
-    /// When it started.
-    pub started: u64,
-}
+    /// The session with the broker.
+    Broker {
+        /// Whether it is up.
+        connected: bool,
+        /// Since when it is up or down.
+        since: u64,
+        /// Why it is down.
+        reason: Option<Reason>,
+    }
 
-/// The session with the broker.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct BrokerStatus {
-    /// Whether it is up.
-    pub connected: bool,
-    /// Since when it is up or down.
-    pub since: u64,
-    /// Why it is down.
-    pub reason: Option<ReasonStatus>,
-}
+    /// Whose view of the group an answer is.
+    View {
+        /// Whether it is central's, with the word of every node that is alive.
+        whole: bool,
+        /// Whose view it is.
+        from: String,
+        /// Why it is not whole.
+        why: Option<String>,
+        /// Nodes that are alive and did not answer in time.
+        silent: Vec<String>,
+    }
 
-/// Why something waits.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReasonStatus {
-    /// The stable word.
-    pub code: String,
-    /// One line for people.
-    pub text: String,
-}
+    /// Why something waits, or what it does.
+    Reason {
+        /// The stable word.
+        code: String,
+        /// One line for people.
+        text: String,
+    }
 
-/// How many transfers are in one stage.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CountStatus {
-    /// The stage's stable word.
-    pub stage: String,
-    /// How many.
-    pub count: u64,
-}
+    /// An operator's order that nothing new is to start.
+    Paused {
+        /// When it was given.
+        since: u64,
+        /// Who gave it.
+        by: String,
+        /// On which node.
+        node: String,
+    }
 
-/// One unfinished transfer, or an item that is to become one.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct TransferStatus {
-    /// Its id, once it has one.
-    pub id: Option<String>,
-    /// The item's name, printable.
-    pub item: String,
-    /// The item's name without loss; [`crate::machine::ItemName::decode`] reads it.
-    pub item_encoded: String,
-    /// The upload it comes from.
-    pub upload: String,
-    /// Bytes.
-    pub size: u64,
-    /// 32 hex digits, once known.
-    pub md5: Option<String>,
-    /// The stage's stable word.
-    pub stage: String,
-    /// Why it waits, or what it does.
-    pub reason: ReasonStatus,
-    /// Since when it has been in this stage.
-    pub since: u64,
-    /// When something is tried next, where that is by the clock.
-    pub next: Option<u64>,
-    /// Failed attempts in a row.
-    pub attempts: u32,
-    /// The rsync run that moves it, when one does.
-    pub progress: Option<ProgressStatus>,
-    /// Central: who must give a receipt.
-    pub receivers: Vec<ReceiverStatus>,
-}
+    /// How many transfers are in one stage.
+    Count {
+        /// The stage's stable word.
+        stage: String,
+        /// How many.
+        count: u64,
+    }
 
-/// How far the rsync run that carries a transfer is.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ProgressStatus {
-    /// Bytes moved so far.
-    pub bytes: u64,
-    /// Bytes of all items in the run.
-    pub total: u64,
-    /// Bytes a second.
-    pub rate: u64,
-    /// How many transfers the run carries.
-    pub transfers: u64,
-}
+    /// How far the rsync run that carries a transfer is.
+    Progress {
+        /// The node that runs it.
+        node: String,
+        /// Bytes moved so far.
+        bytes: u64,
+        /// Bytes of all items in the run.
+        total: u64,
+        /// Bytes a second.
+        rate: u64,
+        /// How many transfers the run carries.
+        transfers: u64,
+    }
 
-/// Who must give a receipt.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReceiverStatus {
-    /// The download's name.
-    pub name: String,
-    /// When its receipt came.
-    pub received: Option<u64>,
-}
+    /// Who must give a receipt.
+    Receiver {
+        /// The download's name.
+        name: String,
+        /// When its receipt came.
+        received: Option<u64>,
+    }
 
-/// Another node of the group.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct PeerStatus {
-    /// `upload`, `central` or `download`.
-    pub mode: String,
-    /// What it is called.
-    pub name: String,
-    /// The version of its program.
-    pub version: String,
-    /// When it was last heard.
-    pub heard: u64,
-    /// Whether that was within the last few minutes.
-    pub alive: bool,
-}
+    /// One unfinished transfer, or an item that is to become one.
+    Transfer {
+        /// Its id, once it has one.
+        id: Option<String>,
+        /// The item's name, printable.
+        item: String,
+        /// The item's name without loss; [`crate::machine::ItemName::decode`] reads it.
+        item_encoded: String,
+        /// The upload it comes from.
+        upload: String,
+        /// `file`, `directory` or `symlink`, once known.
+        kind: Option<String>,
+        /// How many files, directories and links, once known.
+        entries: Option<u64>,
+        /// Bytes.
+        size: u64,
+        /// 32 hex digits, once known.
+        md5: Option<String>,
+        /// Whose word on it this is.
+        node: String,
+        /// The stage's stable word.
+        stage: String,
+        /// Why it waits, or what it does.
+        reason: Reason,
+        /// Since when it has been in this stage.
+        since: u64,
+        /// When something is tried next, where that is by the clock.
+        next: Option<u64>,
+        /// Failed attempts in a row.
+        attempts: u32,
+        /// The order that holds it alone.
+        paused: Option<Paused>,
+        /// The rsync run that moves it, when one does.
+        progress: Option<Progress>,
+        /// Central: who must give a receipt.
+        receivers: Vec<Receiver>,
+    }
 
-/// Varlink's integers are signed, so what a peer claims beyond them is cut.
-fn int(value: u64) -> u64 {
-    value.min(i64::MAX.unsigned_abs())
-}
+    /// Where a transfer stands on one node.
+    Step {
+        /// The node.
+        node: String,
+        /// The stage's stable word.
+        stage: String,
+        /// Why it waits, or what it does; nothing when it is over.
+        reason: Option<Reason>,
+        /// Since when it has been in this stage.
+        since: u64,
+        /// When something is tried next, where that is by the clock.
+        next: Option<u64>,
+        /// Failed attempts in a row.
+        attempts: u32,
+        /// What this node found its own copy to be, once proven there.
+        md5: Option<String>,
+        /// When this node first knew of it.
+        created: u64,
+        /// When the bytes began to move.
+        began: Option<u64>,
+        /// When they had moved and were proven.
+        arrived: Option<u64>,
+        /// When it was over on this node.
+        finished: Option<u64>,
+        /// The order that holds it there.
+        paused: Option<Paused>,
+        /// The rsync run that moves it, when one does.
+        progress: Option<Progress>,
+    }
 
-fn moment(time: Time) -> u64 {
-    int(time.as_millis())
-}
+    /// A transfer's whole way, hop by hop.
+    Journey {
+        /// The transfer as the group sees it; of a finished one, as it ended.
+        transfer: Transfer,
+        /// Where it stands: upload, central, then the downloads.
+        steps: Vec<Step>,
+    }
 
-impl Status {
-    /// What the machine shows, as it is told to clients. `now` is when the snapshot was taken, in milliseconds
-    /// since 1970-01-01 UTC.
-    pub fn new(snapshot: &Snapshot, group: &GroupId, now: u64) -> Self {
-        Self {
-            now: int(now),
-            node: NodeStatus {
-                mode: snapshot.node.mode.to_string(),
-                name: snapshot.node.name.to_string(),
-                group: group.to_string(),
-                version: env!("CARGO_PKG_VERSION").to_owned(),
-                pid: std::process::id(),
-                started: moment(snapshot.started),
-            },
-            broker: BrokerStatus::from(&snapshot.broker),
-            paused: snapshot.paused,
-            total: snapshot.counts.iter().fold(0, |sum, (_, count)| int(sum + int(*count))),
-            counts: snapshot
-                .counts
-                .iter()
-                .map(|(stage, count)| CountStatus { stage: (*stage).to_owned(), count: int(*count) })
-                .collect(),
-            transfers: snapshot.transfers.iter().map(TransferStatus::from).collect(),
-            peers: snapshot.peers.iter().map(PeerStatus::from).collect(),
-        }
+    /// A node of the group.
+    Member {
+        /// `upload`, `central` or `download`.
+        mode: String,
+        /// What it is called.
+        name: String,
+        /// The version of its program.
+        version: String,
+        /// The host it runs on; empty where it does not tell.
+        host: String,
+        /// When it was first heard.
+        first_heard: u64,
+        /// When it was last heard.
+        heard: u64,
+        /// Whether that was within the last few minutes.
+        alive: bool,
+        /// The order that holds the whole node.
+        paused: Option<Paused>,
+        /// Bytes free on the file system of its directory, once known.
+        free: Option<u64>,
+        /// What it does, in one line.
+        doing: String,
+        /// By how many milliseconds its clock is ahead, once known.
+        clock_ahead: Option<i64>,
+    }
+
+    /// The group at one moment, as one node tells it.
+    Status {
+        /// When this was so, by the answering node's clock.
+        now: u64,
+        /// The daemon that answers.
+        node: Node,
+        /// Its session with the broker.
+        broker: Broker,
+        /// Whose view of the group the rest is.
+        view: View,
+        /// The order that holds the whole group.
+        group_paused: Option<Paused>,
+        /// The nodes of the group, the answering one among them: uploads, centrals, downloads.
+        members: Vec<Member>,
+        /// How many transfers are unfinished.
+        total: u64,
+        /// The same by stage.
+        counts: Vec<Count>,
+        /// The first of them, most in need of attention first.
+        transfers: Vec<Transfer>,
+    }
+
+    /// A transfer that is over, as one node's journal has it.
+    Past {
+        /// Its id.
+        id: String,
+        /// The item's name, printable.
+        item: String,
+        /// The item's name without loss.
+        item_encoded: String,
+        /// The upload it came from.
+        upload: String,
+        /// `file`, `directory` or `symlink`.
+        kind: String,
+        /// How many files, directories and links.
+        entries: u64,
+        /// Bytes.
+        size: u64,
+        /// 32 hex digits.
+        md5: String,
+        /// `closed` or `withdrawn`.
+        stage: String,
+        /// When this node first knew of it.
+        created: u64,
+        /// When its bytes began to move here, if they did.
+        began: Option<u64>,
+        /// When they had moved and were proven, if they were.
+        arrived: Option<u64>,
+        /// When it was over.
+        finished: u64,
+        /// Bytes a second between the two, where that can be said.
+        rate: Option<u64>,
+        /// Central: who gave a receipt, and when.
+        receivers: Vec<Receiver>,
+    }
+
+    /// What one node did about an order.
+    Deed {
+        /// The node.
+        node: String,
+        /// The item it was about, printable; nothing when it was about the node or the group.
+        item: Option<String>,
+        /// Whether it was done.
+        done: bool,
+        /// What was done, or why not, in one line.
+        text: String,
+    }
+
+    /// One thing that was examined.
+    Finding {
+        /// What was examined, a stable word.
+        check: String,
+        /// `ok`, `warning`, `failed` or `skipped`.
+        result: String,
+        /// What was found, in one line.
+        text: String,
+        /// What to do about it, where something needs to be done.
+        cure: Option<String>,
+    }
+
+    /// Answer to `GetStatus`.
+    GetStatus {
+        /// The group.
+        status: Status,
+    }
+
+    /// Answer to `List`.
+    List {
+        /// Whose view it is.
+        view: View,
+        /// At most as many as were asked for, oldest first.
+        transfers: Vec<Transfer>,
+        /// How many match in all.
+        total: u64,
+        /// Whether some follow.
+        more: bool,
+    }
+
+    /// Answer to `GetTransfer`.
+    GetTransfer {
+        /// Whose view it is.
+        view: View,
+        /// Its whole way.
+        journey: Journey,
+    }
+
+    /// One of the answers to `Monitor`.
+    Monitor {
+        /// Whether this is everything, not what has changed.
+        full: bool,
+        /// The group; its transfers are those that are new or have changed.
+        status: Status,
+        /// What is no longer in the list: ids, or upload, slash and encoded name.
+        gone: Vec<String>,
+    }
+
+    /// Answer to `Pause`, `Resume`, `Retry`, `Bump`, `Withdraw` and `ForgetNode`.
+    Orders {
+        /// What each node did.
+        deeds: Vec<Deed>,
+        /// Nodes that are alive and did not answer in time.
+        silent: Vec<String>,
+    }
+
+    /// Answer to `GetHistory`.
+    GetHistory {
+        /// The latest first.
+        entries: Vec<Past>,
+        /// Whether older ones follow.
+        more: bool,
+    }
+
+    /// Answer to `GetReceipt`.
+    GetReceipt {
+        /// The transfer's id.
+        id: String,
+        /// The item's name, printable.
+        item: String,
+        /// What `md5sum -c` reads; [`GetReceipt::bytes`] undoes the encoding.
+        lines: String,
+        /// Whether names in it hold bytes that are no UTF-8, so that it is encoded.
+        encoded: bool,
+    }
+
+    /// Answer to `SetLogLevel`.
+    SetLogLevel {
+        /// What it was.
+        previous: String,
+    }
+
+    /// Answer to `Reload`.
+    Reload {
+        /// Keys with another value from now on.
+        changed: Vec<String>,
+        /// Keys with another value after a restart only.
+        restart: Vec<String>,
+    }
+
+    /// Answer to `Check`.
+    Check {
+        /// In the order in which they were examined.
+        findings: Vec<Finding>,
     }
 }
 
-impl From<&BrokerState> for BrokerStatus {
-    fn from(state: &BrokerState) -> Self {
-        match state {
-            BrokerState::Connected(since) => Self { connected: true, since: moment(*since), reason: None },
-            BrokerState::Disconnected(since, reason) => Self {
-                connected: false,
-                since: moment(*since),
-                // The causes are worded for transfers: of the broker, the detail alone speaks.
-                reason: reason.as_ref().map(|reason| ReasonStatus {
-                    code: reason.cause().code().to_owned(),
-                    text: if reason.detail().is_empty() { reason.to_string() } else { reason.detail().to_owned() },
-                }),
-            },
-        }
-    }
+/// Which transfers `List` is to tell of; what is not set does not narrow it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Filter {
+    /// In this stage.
+    pub stage: Option<String>,
+    /// From this upload.
+    pub upload: Option<String>,
+    /// Only those that fail or are held.
+    pub failed: Option<bool>,
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// Those behind the transfer with this id.
+    pub after: Option<String>,
+    /// As this node alone knows them.
+    pub here: Option<bool>,
 }
 
-impl From<&Reason> for ReasonStatus {
-    fn from(reason: &Reason) -> Self {
-        Self { code: reason.cause().code().to_owned(), text: reason.to_string() }
-    }
-}
-
-impl From<&TransferView> for TransferStatus {
-    fn from(view: &TransferView) -> Self {
-        Self {
-            id: view.transfer.map(|id| id.to_string()),
-            item: view.name.to_string(),
-            item_encoded: view.name.encoded(),
-            upload: view.upload.to_string(),
-            size: int(view.size),
-            md5: view.fingerprint.map(|fingerprint| fingerprint.digest.to_string()),
-            stage: view.stage.to_owned(),
-            reason: ReasonStatus::from(&view.reason),
-            since: moment(view.since),
-            next: view.next.map(moment),
-            attempts: view.attempts,
-            progress: view.progress.map(|progress| ProgressStatus {
-                bytes: int(progress.bytes),
-                total: int(progress.total),
-                rate: int(progress.rate),
-                transfers: int(progress.transfers),
-            }),
-            receivers: view
-                .receivers
-                .iter()
-                .map(|(name, received)| ReceiverStatus { name: name.to_string(), received: received.map(moment) })
-                .collect(),
-        }
-    }
-}
-
-impl From<&PeerView> for PeerStatus {
-    fn from(view: &PeerView) -> Self {
-        Self {
-            mode: view.node.mode.to_string(),
-            name: view.node.name.to_string(),
-            version: view.version.clone(),
-            heard: moment(view.last_heard),
-            alive: view.alive,
-        }
-    }
+/// Which finished transfers `GetHistory` is to tell of; what is not set does not narrow it.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct PastFilter {
+    /// Over since that moment.
+    pub since: Option<u64>,
+    /// Of items of that name.
+    pub item: Option<String>,
+    /// At most so many.
+    pub limit: Option<u64>,
+    /// Over before that moment.
+    pub before: Option<u64>,
+    /// With `before`: also over just then, with a smaller id than this.
+    pub behind: Option<String>,
 }

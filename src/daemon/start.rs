@@ -6,24 +6,29 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
+use super::asks::Asks;
 use super::drivers::Drivers;
+use super::reload::{Origin, cleanup_of};
 use super::{Daemon, DaemonError, Signals, status};
-use crate::config::{Role, Settings};
-use crate::control::{Control, ControlError};
-use crate::drivers::broker::{Broker, BrokerSettings};
+use crate::check::broker_settings;
+use crate::config::{Loaded, Role, Settings};
+use crate::control::{Control, ControlError, Service};
+use crate::drivers::broker::Broker;
 use crate::drivers::clock::Clock;
 use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
+use crate::drivers::logging::Logging;
 use crate::drivers::manifest::{Site, SurveyError};
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
-use crate::drivers::{cleanup, systemd};
+use crate::drivers::{cleanup, sys, systemd};
 use crate::machine::{
     BadRow, CentralSettings, DownloadSettings, Input, InvalidLocation, ItemName, Location, Machine, Mode, Restored,
-    UploadSettings,
+    RoleSettings, UploadSettings,
 };
+use crate::ssh;
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
 const INPUTS: usize = 1024;
@@ -79,19 +84,20 @@ impl StartError {
     }
 }
 
-/// Runs one node until SIGTERM or SIGINT; the process is to end when this returns. READY is told when journal and
+/// Runs one node until SIGTERM or SIGINT; the process is to end when this returns. `origin` is where the config came
+/// from, to be read again when asked for, `logging` the log whose level can be set then. READY is told when journal and
 /// control socket are up; the broker may come later.
 ///
 /// # Errors
 ///
 /// See [`StartError`]; each names the file, key or host and what to do.
-pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
+pub fn run(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .max_blocking_threads(32)
         .build()
         .map_err(StartError::System)?;
-    let ended = runtime.block_on(serve(settings, notices));
+    let ended = runtime.block_on(serve(loaded, origin, logging));
     // A digest or a look at a large directory may still be going on, and nobody waits for its answer. The AMQP
     // library has threads of its own that look at this runtime's clock until the process is gone, and panic if it
     // stops before them.
@@ -99,7 +105,8 @@ pub fn run(settings: Settings, notices: &[String]) -> Result<(), StartError> {
     ended
 }
 
-async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError> {
+async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), StartError> {
+    let Loaded { settings, notices, .. } = loaded;
     let mut signals = Signals::new()?;
     let clock = Clock::start();
     let layout = layout(&settings);
@@ -107,22 +114,23 @@ async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError>
     let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
     let (journal, restored) = Journal::open(&settings.state_dir, &owner)?;
     let journal = Arc::new(journal);
-    let control = Control::bind(&settings.control_socket)?;
+    let control = match systemd::passed_socket().map_err(ControlError::Passed)? {
+        Some(listener) => Control::passed(listener, sys::peer_groups)?,
+        None => Control::bind(&settings.control_socket, sys::peer_groups)?,
+    };
     let (inputs, input_queue) = mpsc::channel(INPUTS);
     let (words, word_queue) = mpsc::channel(WORDS);
     let (queries, query_queue) = mpsc::channel(QUERIES);
+    let (reads, configs) = mpsc::channel(1);
     let unfinished = restored.rows.len();
     let machine = machine(&settings, restored, &clock)?;
     let rsync = rsync(&settings, &layout, &inputs).await?;
     let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
     let watch = (settings.mode() == Mode::Upload).then(|| watch(&settings.file_dir, inputs.clone()));
     let broker = Broker::start(broker_settings(&settings), words);
-    let script = match &settings.role {
-        Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),
-        Role::Central { .. } => None,
-    };
-    let cleanup = script
+    let cleanup = cleanup_of(&settings)
         .map(|script| (script, cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), inputs.clone())));
+    let asks = Asks::new(broker.line(), clock.now());
     let drivers = Drivers {
         mode: settings.mode(),
         file_dir: settings.file_dir.clone(),
@@ -133,24 +141,34 @@ async fn serve(settings: Settings, notices: &[String]) -> Result<(), StartError>
         _watch: watch,
         inputs,
     };
-    let serving = tokio::spawn(control.serve(settings.group.clone(), queries));
+    let socket = control.path().to_owned();
+    let service = Service::new(settings.group.clone(), settings.file_dir.clone(), queries);
+    let serving = tokio::spawn(control.serve(service.clone()));
     tracing::info!(
         "synkler {VERSION} is {} of group {}, with {unfinished} unfinished transfers; directory {}, journal in {}, control socket {}",
         settings.node,
         settings.group,
         settings.file_dir.display(),
         settings.state_dir.display(),
-        settings.control_socket.display(),
+        socket.display(),
     );
     notices.iter().for_each(|notice| tracing::info!("{notice}"));
     let mut daemon = Daemon {
         machine,
+        settings,
+        origin,
+        logging,
         clock,
         journal,
         drivers,
+        service,
+        asks,
+        examining: Arc::new(Semaphore::new(1)),
+        reads,
         inputs: input_queue,
         words: word_queue,
         queries: query_queue,
+        configs,
         status: status::Reporter::new(),
     };
     systemd::ready();
@@ -202,11 +220,14 @@ async fn rsync(
         Layout::Download(staging) => staging.staging_dir(),
         Layout::Upload(source) => source.file_dir().to_owned(),
     };
+    let runtime_dir = ssh::first_of("RUNTIME_DIRECTORY").unwrap_or_else(|| settings.state_dir.clone());
+    let ssh = rsync::Ssh { sockets: Some(runtime_dir.join("ssh-sockets")), ..ssh::of_service(settings) };
     let settings = rsync::Settings {
         program: settings.rsync.program.clone(),
         options: settings.rsync.options.clone(),
         file_dir: settings.file_dir.clone(),
         staging_dir,
+        ssh,
     };
     let rsync = Rsync::new(settings, inputs.clone());
     let version = rsync.check_version().await?;
@@ -230,42 +251,42 @@ fn watch(file_dir: &Path, inputs: mpsc::Sender<Input>) -> Watch {
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {
     // The standard library's hash keys are the process's own random numbers.
     let seed = RandomState::new().build_hasher().finish();
-    let (me, version, now) = (settings.node.name.clone(), VERSION.to_owned(), clock.now());
-    let machine = match &settings.role {
-        Role::Upload { settle, slots, cleanup } => {
-            let role = UploadSettings { me, version, settle: *settle, slots: *slots, cleanup: cleanup.is_some() };
-            Machine::upload(role, restored, seed, now)?
-        }
-        Role::Central { host, receivers, keep, free } => {
+    let now = clock.now();
+    Ok(match role_settings(settings)? {
+        RoleSettings::Upload(role) => Machine::upload(role, restored, seed, now)?,
+        RoleSettings::Central(role) => Machine::central(role, restored, seed, now)?,
+        RoleSettings::Download(role) => Machine::download(role, restored, seed, now)?,
+    })
+}
+
+/// What the machine is to know of the settings.
+pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartError> {
+    let (me, version) = (settings.node.name.clone(), VERSION.to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(match &settings.role {
+        Role::Upload { settle, slots, cleanup } => RoleSettings::Upload(UploadSettings {
+            me,
+            version,
+            host,
+            settle: *settle,
+            slots: *slots,
+            cleanup: cleanup.is_some(),
+        }),
+        Role::Central { host: reached_at, receivers, keep, free } => {
             let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
-            let spool = Location::new(host, &path)?;
-            let role = CentralSettings {
+            let spool = Location::new(reached_at, &path)?;
+            RoleSettings::Central(CentralSettings {
                 me,
                 version,
+                host,
                 receivers: receivers.clone(),
                 keep: *keep,
                 free_millipercent: free.thousandths(),
                 spool,
-            };
-            Machine::central(role, restored, seed, now)?
+            })
         }
         Role::Download { slots, cleanup } => {
-            let role = DownloadSettings { me, version, slots: *slots, cleanup: cleanup.is_some() };
-            Machine::download(role, restored, seed, now)?
+            RoleSettings::Download(DownloadSettings { me, version, host, slots: *slots, cleanup: cleanup.is_some() })
         }
-    };
-    Ok(machine)
-}
-
-fn broker_settings(settings: &Settings) -> BrokerSettings {
-    let broker = &settings.broker;
-    BrokerSettings {
-        host: broker.host.clone(),
-        port: broker.port,
-        vhost: broker.vhost.clone(),
-        username: broker.username.clone(),
-        password: broker.password.expose().to_owned(),
-        group: settings.group.clone(),
-        me: settings.node.clone(),
-    }
+    })
 }

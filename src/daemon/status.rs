@@ -4,7 +4,7 @@ use tokio::time::Instant;
 
 use super::STATUS_EVERY;
 use crate::drivers::systemd;
-use crate::machine::{BrokerState, Machine, Snapshot};
+use crate::machine::{BrokerState, Machine, Selection, Snapshot};
 
 #[derive(Debug)]
 pub(super) struct Reporter {
@@ -30,7 +30,7 @@ impl Reporter {
             return;
         }
         self.stale = false;
-        let text = line(&machine.snapshot(0));
+        let text = line(&machine.snapshot(&Selection::default()));
         if text != self.last {
             systemd::status(&text);
             self.last = text;
@@ -45,7 +45,8 @@ fn line(snapshot: &Snapshot) -> String {
         BrokerState::Disconnected(_, None) => "connecting to the broker".to_owned(),
         BrokerState::Disconnected(_, Some(why)) => format!("no broker: {why}"),
     };
-    let paused = if snapshot.paused { ", paused" } else { "" };
+    let is_paused = snapshot.paused.is_some() || snapshot.group_paused.is_some();
+    let paused = if is_paused { ", paused" } else { "" };
     let total: u64 = snapshot.counts.iter().map(|(_, count)| count).sum();
     let stages: Vec<_> = snapshot.counts.iter().map(|(stage, count)| format!("{count} {stage}")).collect();
     let items = if total == 0 { "nothing to do".to_owned() } else { stages.join(", ") };

@@ -22,15 +22,26 @@ pub struct Clock {
 impl Clock {
     /// Reads the wall clock, for the only time.
     pub fn start() -> Self {
-        #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
-        let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Self { started: Time::default().after(wall), counted: boot_time() }
+        Self { started: Time::default().after(wall_time()), counted: boot_time() }
     }
 
     /// What time it is.
     pub fn now(&self) -> Time {
         self.started.after(boot_time().saturating_sub(self.counted))
     }
+
+    /// By how many milliseconds it is ahead of the host's wall clock, which may have been set since the start.
+    pub fn ahead(&self) -> i64 {
+        let wall = wall_time();
+        let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
+        let now = Duration::from_millis(self.now().as_millis());
+        millis(now.saturating_sub(wall)) - millis(wall.saturating_sub(now))
+    }
+}
+
+fn wall_time() -> Duration {
+    #[expect(clippy::disallowed_methods, reason = "this is where time comes from")]
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
 }
 
 fn boot_time() -> Duration {

@@ -1,9 +1,10 @@
 //! What a file system has left, and how it says no.
 
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{CWD, Mode, OFlags, fstatvfs, openat};
-use rustix::io::Errno;
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatvfs, fsync, openat, renameat, unlinkat};
+use rustix::io::{Errno, write};
 
 use crate::machine::{Cause, Reason, escaped};
 
@@ -25,6 +26,31 @@ pub fn space(dir: &Path) -> Result<Space, Refusal> {
     let dir = openat(CWD, dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
     let stat = fstatvfs(&dir).map_err(refused)?;
     Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), total: stat.f_blocks.saturating_mul(stat.f_frsize) })
+}
+
+/// Makes a file in `dir`, writes to it, gives it another name and removes it: what every hand-over needs. Its names
+/// begin with `.synkler-check`, which no item's does.
+pub fn probe(dir: &Path) -> Result<(), Refusal> {
+    let refused = |doing: &'static str, name: &str| {
+        let path = dir.join(name);
+        move |errno| Refusal::new(doing, &path, errno)
+    };
+    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    let folder = openat(CWD, dir, flags, Mode::empty()).map_err(|errno| Refusal::new("open", dir, errno))?;
+    // Two looks at once must not meet.
+    static LOOKS: AtomicU32 = AtomicU32::new(0);
+    let (process, look) = (std::process::id(), LOOKS.fetch_add(1, Ordering::Relaxed));
+    let [first, second] = ["a", "b"].map(|end| format!(".synkler-check-{process}-{look}-{end}"));
+    let flags = OFlags::CREATE | OFlags::WRONLY | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let file = openat(&folder, &*first, flags, Mode::RUSR | Mode::WUSR).map_err(refused("create", &first))?;
+    let used = write(&file, b"synkler looks whether it can write here\n")
+        .map(drop)
+        .map_err(refused("write", &first))
+        .and_then(|()| fsync(&file).map_err(refused("make durable", &first)))
+        .and_then(|()| renameat(&folder, &*first, &folder, &*second).map_err(refused("rename", &first)));
+    let last = if used.is_ok() { second } else { first };
+    let removed = unlinkat(&folder, &*last, AtFlags::empty()).map_err(refused("remove", &last));
+    used.and(removed)
 }
 
 /// The file system refused something: what, to which path, and why. `Display` is one line with the path

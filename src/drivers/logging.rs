@@ -27,6 +27,15 @@ const IDENTIFIER: &str = "synkler";
 /// Where a line on stderr is cut, in bytes.
 const LINE_LIMIT: usize = 4096;
 
+/// The words for the levels.
+const LEVELS: [(&str, LevelFilter); 5] = [
+    ("error", LevelFilter::ERROR),
+    ("warn", LevelFilter::WARN),
+    ("info", LevelFilter::INFO),
+    ("debug", LevelFilter::DEBUG),
+    ("trace", LevelFilter::TRACE),
+];
+
 /// The log as it was set up; lives as long as the daemon.
 #[derive(Debug, Clone)]
 pub struct Logging {
@@ -34,10 +43,13 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// From now on only events of at least this level are logged.
-    pub fn set_level(&self, level: Level) {
-        // It fails only when the log itself is gone, and then there is nothing to filter.
-        let _ = self.level.reload(filter(level));
+    /// From now on only events of at least this level are logged: `error`, `warn`, `info`, `debug` or `trace`. Gives
+    /// back what it was; `None` when there is no such level, and nothing has changed.
+    pub fn set_level(&self, word: &str) -> Option<&'static str> {
+        let (_, level) = LEVELS.iter().find(|(known, _)| *known == word)?;
+        let before = self.level.clone_current()?;
+        self.level.reload(*level).ok()?;
+        LEVELS.iter().find(|(_, level)| *level == before).map(|(word, _)| *word)
     }
 }
 
@@ -240,9 +252,10 @@ mod tests {
             debug!("one");
             error!(target: "lapin::connection", "two");
             error!(target: "synklerish", "three");
-            logging.set_level(Level::Debug);
+            assert_eq!(logging.set_level("debug"), Some("info"));
             debug!("four");
-            logging.set_level(Level::Error);
+            assert_eq!(logging.set_level("error"), Some("debug"));
+            assert_eq!(logging.set_level("loud"), None);
             warn!("five");
             error!("six");
         });
@@ -264,7 +277,7 @@ mod tests {
         if std::env::var_os(CHILD).is_some() {
             let logging = init(Level::Info);
             note(&sample(Level::Error));
-            logging.set_level(Level::Debug);
+            assert_eq!(logging.set_level("debug"), Some("info"));
             note(&sample(Level::Debug));
             std::process::exit(42);
         }

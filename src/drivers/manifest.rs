@@ -22,6 +22,7 @@ use std::fmt;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use md5::{Digest as _, Md5};
@@ -29,7 +30,9 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, o
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Refusal, shown};
-use crate::machine::{Cause, Digest, Fingerprint, ItemName, Kind, Reason, Signature, encode_bytes};
+use crate::machine::{
+    Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, Reason, Signature, decode_bytes, encode_bytes,
+};
 
 /// The most entries an item may have.
 pub const SURVEY_LIMIT: usize = 2_000_000;
@@ -321,6 +324,18 @@ impl Site {
         Ok(Digest(manifest.finalize().into()))
     }
 
+    /// The same, together with the manifest text of a directory, where that is at most [`MANIFEST_LIMIT`] bytes.
+    pub fn prove_with_manifest(&self, survey: &Survey) -> Result<(Digest, Option<Arc<str>>), SurveyError> {
+        let mut text = (survey.kind() == Some(Kind::Directory)).then(String::new);
+        let digest = self.prove(survey, &mut |line| {
+            text = text.take().filter(|text| text.len() + line.len() <= MANIFEST_LIMIT);
+            if let Some(text) = &mut text {
+                text.push_str(line);
+            }
+        })?;
+        Ok((digest, text.map(Arc::from)))
+    }
+
     fn digest(&self, opener: &mut Opener<'_>, entry: &Entry, buffer: &mut [u8]) -> Result<Digest, SurveyError> {
         let refused = |errno| self.refusal("read", &entry.path, errno);
         let changed = || SurveyError::Changed(shown(&self.path_of(&entry.path)));
@@ -450,6 +465,48 @@ fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir == ITSELF { name.to_vec() } else { [dir, b"/", name].concat() }
+}
+
+/// An item's proof as `md5sum -c` reads it in the directory that holds the item: one line a regular file, so nothing
+/// for a symbolic link. `None` for a directory whose manifest text is not known or is none.
+pub fn md5sums(name: &ItemName, kind: Kind, digest: Digest, manifest: Option<&str>) -> Option<Vec<u8>> {
+    let mut lines = Vec::new();
+    match kind {
+        Kind::File => sum_line(&mut lines, &digest.to_string(), name.as_bytes()),
+        Kind::Symlink => {}
+        Kind::Directory => {
+            for line in manifest?.lines() {
+                let fields: Vec<_> = line.split(' ').collect();
+                match fields.as_slice() {
+                    ["f", _, _, digest, path] => {
+                        let path = decode_bytes(path)?;
+                        sum_line(&mut lines, digest, &[name.as_bytes(), b"/", &path].concat());
+                    }
+                    ["d" | "l", _, _, _, _] => {}
+                    _ => return None,
+                }
+            }
+        }
+    }
+    Some(lines)
+}
+
+/// A backslash before the line says that its path has characters that are written as two.
+fn sum_line(lines: &mut Vec<u8>, digest: &str, path: &[u8]) {
+    if path.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
+        lines.push(b'\\');
+    }
+    lines.extend_from_slice(digest.as_bytes());
+    lines.extend_from_slice(b"  ");
+    for byte in path {
+        match byte {
+            b'\\' => lines.extend_from_slice(b"\\\\"),
+            b'\n' => lines.extend_from_slice(b"\\n"),
+            b'\r' => lines.extend_from_slice(b"\\r"),
+            other => lines.push(*other),
+        }
+    }
+    lines.push(b'\n');
 }
 
 /// What stands under `name` in `dir`, without following a symbolic link.

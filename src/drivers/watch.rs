@@ -75,6 +75,16 @@ impl fmt::Display for Mode {
     }
 }
 
+/// Asks inotify to watch `dir`, and lets it go again. Blocks.
+///
+/// # Errors
+///
+/// What inotify says: `ENOSPC` when this user's watches are used up, `EMFILE` when it is the instances or the
+/// process's open files.
+pub fn probe(dir: &Path) -> io::Result<()> {
+    Subscription::new(dir).map(drop)
+}
+
 /// A watched directory; dropping it ends the watch.
 #[derive(Debug)]
 pub struct Watch {

@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Address, BrokerState, Effect, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Node, NodeName, Note,
-    PeerView, PlaceId, Reason, Record, Time, Timers, TransferId, Words, words::ENTRY_LIMIT,
+    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Node,
+    NodeName, Note, Pause, PlaceId, Reason, Record, Restored, Row, Time, Timers, TransferId, Words, words::ENTRY_LIMIT,
 };
 
 /// How often a node makes itself known.
-const HELLO_EVERY: Duration = Duration::from_secs(60);
+pub(super) const HELLO_EVERY: Duration = Duration::from_secs(60);
 /// A peer that has not been heard for this long is not spoken to until it is heard again: its queue holds
 /// what it needs, and it should not grow while its owner is away.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
@@ -44,6 +44,8 @@ pub(super) enum Timer {
     Host(String),
     /// The retention is over.
     Keep(TransferId),
+    /// Remove what a late run may have left in the spool.
+    Sweep,
 }
 
 impl Timer {
@@ -59,6 +61,7 @@ impl Timer {
             Self::Gather => "gather",
             Self::Host(_) => "host",
             Self::Keep(_) => "keep",
+            Self::Sweep => "sweep",
         }
     }
 }
@@ -84,6 +87,18 @@ pub(super) struct Greeting {
     pub(super) back: bool,
     /// It works from another journal than before: it has forgotten everything.
     pub(super) forgot: bool,
+    /// It told of a younger order about the whole group.
+    pub(super) ordered: bool,
+}
+
+/// A peer, and what it told last that the journal does not keep.
+#[derive(Debug)]
+pub(super) struct Peer {
+    pub(super) known: KnownNode,
+    pub(super) paused: Option<Pause>,
+    pub(super) free: Option<u64>,
+    pub(super) doing: String,
+    pub(super) clock_ahead: Option<i64>,
 }
 
 /// What every role is made from.
@@ -92,6 +107,8 @@ pub(super) struct DeskSettings {
     pub(super) me: Node,
     pub(super) version: String,
     pub(super) slots: u32,
+    pub(super) host: String,
+    pub(super) spool: Option<Location>,
     pub(super) seed: u64,
 }
 
@@ -102,8 +119,13 @@ pub(super) struct Desk {
     pub(super) started: Time,
     pub(super) journal: JournalId,
     pub(super) broker: BrokerState,
-    pub(super) paused: bool,
-    pub(super) peers: BTreeMap<Node, KnownNode>,
+    /// The order that holds this node.
+    pub(super) paused: Option<Pause>,
+    /// The youngest order about the whole group.
+    pub(super) group: GroupPause,
+    /// Bytes free where this node's directory is.
+    pub(super) free: Option<u64>,
+    pub(super) peers: BTreeMap<Node, Peer>,
     pub(super) timers: Timers<Timer>,
     /// Transfers whose row has to be written.
     pub(super) dirty: BTreeSet<TransferId>,
@@ -112,8 +134,12 @@ pub(super) struct Desk {
     /// Inputs that made no sense when they came.
     pub(super) unexpected: u64,
     version: String,
-    slots: u32,
+    pub(super) slots: u32,
+    pub(super) host: String,
+    pub(super) spool: Option<Location>,
     rng: Rng,
+    /// Hellos to be said, and whether they ask for an answer; they tell what this node does when the drain begins.
+    greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
     speech: BTreeMap<Ear, Words>,
@@ -123,28 +149,34 @@ pub(super) struct Desk {
 type Ear = (Address, &'static str, Option<PlaceId>, Option<Location>);
 
 impl Desk {
-    pub(super) fn new(
-        settings: DeskSettings,
-        journal: JournalId,
-        peers: Vec<KnownNode>,
-        paused: bool,
-        now: Time,
-    ) -> Self {
+    pub(super) fn new(settings: DeskSettings, restored: &Restored, now: Time) -> Self {
+        let silent = |known: &KnownNode| Peer {
+            known: known.clone(),
+            paused: None,
+            free: None,
+            doing: String::new(),
+            clock_ahead: None,
+        };
         Self {
             me: settings.me,
             now,
             started: now,
-            journal,
+            journal: restored.journal,
             broker: BrokerState::Disconnected(now, None),
-            paused,
-            peers: peers.into_iter().map(|peer| (peer.node.clone(), peer)).collect(),
+            paused: restored.paused.clone(),
+            group: restored.group.clone(),
+            free: None,
+            peers: restored.nodes.iter().map(|known| (known.node.clone(), silent(known))).collect(),
             timers: Timers::default(),
             dirty: BTreeSet::new(),
             youngest: Time::default(),
             unexpected: 0,
             version: settings.version,
             slots: settings.slots,
+            host: settings.host,
+            spool: settings.spool,
             rng: Rng(settings.seed),
+            greetings: BTreeMap::new(),
             records: VecDeque::new(),
             effects: VecDeque::new(),
             speech: BTreeMap::new(),
@@ -167,63 +199,100 @@ impl Desk {
         };
         self.broker = BrokerState::Disconnected(since, Some(why));
         self.speech.clear();
+        self.greetings.clear();
         self.timers.stop(&Timer::Hello);
     }
 
+    /// Makes this node known, in this drain.
     pub(super) fn hello(&mut self, to: Address, reply: bool) {
-        let hello = Hello {
-            journal: self.journal,
-            started: self.started,
-            version: self.version.clone(),
-            slots: self.slots,
-            reply,
-        };
+        if !self.connected() {
+            return;
+        }
         if to == Address::All {
             self.timers.set(Timer::Hello, self.now.after(HELLO_EVERY));
+            // Tells how much space there is, next time.
+            if self.timers.due(&Timer::Measure).is_none() {
+                self.effect(Effect::Measure);
+            }
         }
-        self.say(to, Words::Hello(hello));
+        *self.greetings.entry(to).or_default() |= reply;
+    }
+
+    /// Whether hellos are to be said, which need to know what this node does.
+    pub(super) fn greets(&self) -> bool {
+        !self.greetings.is_empty()
+    }
+
+    pub(super) fn say_hellos(&mut self, doing: &str) {
+        for (to, reply) in std::mem::take(&mut self.greetings) {
+            let hello = Hello {
+                journal: self.journal,
+                started: self.started,
+                version: self.version.clone(),
+                slots: self.slots,
+                reply,
+                host: self.host.clone(),
+                now: self.now,
+                paused: self.paused.clone(),
+                group: self.group.clone(),
+                free: self.free,
+                doing: doing.to_owned(),
+                spool: self.spool.clone(),
+            };
+            self.say(to, Words::Hello(Box::new(hello)));
+        }
     }
 
     /// Notes that a peer is alive, and what its hello tells of it.
     pub(super) fn on_heard(&mut self, from: &Node, hello: Option<&Hello>) -> Greeting {
         let now = self.now;
-        let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.last_heard) > SILENT_AFTER);
+        let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
         let Some(hello) = hello else {
             if let Some(peer) = self.peers.get_mut(from) {
-                peer.last_heard = now;
+                peer.known.last_heard = now;
             }
-            return Greeting { back: was_silent && self.peers.contains_key(from), forgot: false };
+            return Greeting { back: was_silent && self.peers.contains_key(from), forgot: false, ordered: false };
         };
-        let known = self.peers.get(from);
-        let forgot = known.is_some_and(|peer| peer.journal != hello.journal);
-        let changed = known.is_none_or(|peer| {
-            peer.journal != hello.journal
-                || peer.started != hello.started
-                || peer.slots != hello.slots
-                || peer.version != hello.version
-        });
-        let peer = KnownNode {
+        let before = self.peers.get(from).map(|peer| &peer.known);
+        let forgot = before.is_some_and(|before| before.journal != hello.journal);
+        let known = KnownNode {
             node: from.clone(),
             journal: hello.journal,
             started: hello.started,
             slots: hello.slots,
             version: hello.version.clone(),
-            first_heard: known.map_or(now, |peer| peer.first_heard),
+            host: hello.host.clone(),
+            spool: hello.spool.clone(),
+            first_heard: before.map_or(now, |before| before.first_heard),
             last_heard: now,
         };
+        let changed = before.is_none_or(|before| KnownNode { last_heard: now, ..before.clone() } != known);
         if changed {
-            self.records.push_back(Record::Node(peer.clone()));
+            self.records.push_back(Record::Node(known.clone()));
             self.note(Level::Info, None, None, Some(from), "heard of it");
         }
+        let ahead = i128::from(hello.now.as_millis()) - i128::from(now.as_millis());
+        let peer = Peer {
+            known,
+            paused: hello.paused.clone(),
+            free: hello.free,
+            doing: hello.doing.clone(),
+            clock_ahead: i64::try_from(ahead).ok(),
+        };
         self.peers.insert(from.clone(), peer);
-        if hello.reply {
+        let ordered = hello.group > self.group;
+        if ordered {
+            self.take_group_order(hello.group.clone());
+        }
+        // Who has not heard of the youngest order yet is told it.
+        if hello.reply || hello.group < self.group {
             self.hello(Address::Node(from.clone()), false);
         }
-        Greeting { back: changed || was_silent, forgot }
+        Greeting { back: changed || was_silent, forgot, ordered }
     }
 
     pub(super) fn alive(&self, node: &Node) -> bool {
-        self.peers.get(node).is_some_and(|peer| self.now.since(peer.last_heard) <= SILENT_AFTER)
+        self.peers.get(node).is_some_and(|peer| self.now.since(peer.known.last_heard) <= SILENT_AFTER)
     }
 
     /// Whether a word that has been said before is worth saying again now.
@@ -340,12 +409,24 @@ impl Desk {
         self.note(Level::Debug, transfer, None, peer, format!("unexpected: {what}"));
     }
 
-    pub(super) fn pause(&mut self, paused: bool) {
-        if self.paused != paused {
-            self.paused = paused;
-            self.persist(Record::Paused(paused));
-            self.note(Level::Info, None, None, None, if paused { "paused" } else { "resumed" });
-        }
+    /// The order that holds the whole node: its own, or the group's.
+    pub(super) fn held_by(&self) -> Option<&Pause> {
+        self.paused.as_ref().or(self.group.pause.as_ref())
+    }
+
+    /// The order that keeps anything new from starting for this transfer.
+    pub(super) fn holds<'a>(&'a self, row: &'a Row) -> Option<&'a Pause> {
+        row.paused.as_ref().or(self.held_by())
+    }
+
+    pub(super) fn take_group_order(&mut self, group: GroupPause) {
+        let text = match &group.pause {
+            Some(pause) => format!("the group is paused {pause}"),
+            None => "the group's pause is over".to_owned(),
+        };
+        self.note(Level::Info, None, None, None, text);
+        self.persist(Record::Group(group.clone()));
+        self.group = group;
     }
 
     /// What is next to be done; records come before everything else of a drain.
@@ -358,15 +439,5 @@ impl Desk {
         }
         let ((to, ..), words) = self.speech.pop_first()?;
         Some(Effect::Say { to, words })
-    }
-
-    pub(super) fn peer_views(&self) -> Vec<PeerView> {
-        let view = |peer: &KnownNode| PeerView {
-            node: peer.node.clone(),
-            version: peer.version.clone(),
-            last_heard: peer.last_heard,
-            alive: self.alive(&peer.node),
-        };
-        self.peers.values().map(view).collect()
     }
 }

@@ -21,6 +21,8 @@ pub(super) const BATCH_ITEMS: usize = ENTRY_LIMIT;
 const ALONE_AFTER: u32 = 3;
 /// A run costs an ssh session, so beside one that is under way the next one waits this long for more to join it.
 pub(super) const GATHER: Duration = Duration::from_millis(250);
+/// Where a line begins to grow at both ends.
+pub(super) const FIRST_ORDER: u64 = 1 << 40;
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_PASSING: Duration = Duration::from_secs(60);
 const RETRY_LASTING: Duration = Duration::from_secs(300);
@@ -41,8 +43,17 @@ struct Running {
     bytes: u64,
     rate: u64,
     host: String,
-    /// Stopped because nobody needs it: its end tells nothing of the host.
+    /// Stopped, because nobody needs it or by an order: its end tells nothing of the host.
     halted: bool,
+}
+
+/// A run that has come to its end.
+#[derive(Debug)]
+pub(super) struct Ended {
+    /// What it carried that still is somebody's.
+    pub(super) transfers: Vec<TransferId>,
+    /// It was stopped, so that a failure is none.
+    pub(super) halted: bool,
 }
 
 #[derive(Debug)]
@@ -58,6 +69,8 @@ pub(super) struct Dispatch {
     slots: usize,
     next_run: u64,
     next_order: u64,
+    /// The order of the one that was put first last.
+    first_order: u64,
     line: BTreeMap<u64, Ready>,
     /// How many in line are for each host.
     hosts: BTreeMap<String, usize>,
@@ -75,7 +88,8 @@ impl Dispatch {
             direction,
             slots: slots.max(1) as usize,
             next_run: 0,
-            next_order: 0,
+            next_order: FIRST_ORDER,
+            first_order: FIRST_ORDER,
             line: BTreeMap::new(),
             hosts: BTreeMap::new(),
             started: None,
@@ -94,6 +108,45 @@ impl Dispatch {
         *self.hosts.entry(ready.location.host().to_owned()).or_default() += 1;
         self.orders.insert(ready.transfer, order);
         self.line.insert(order, ready);
+    }
+
+    /// Puts one that stands in line before all others. Tells whether it stood there.
+    pub(super) fn put_first(&mut self, transfer: TransferId) -> bool {
+        let Some(order) = self.orders.get_mut(&transfer) else { return false };
+        let Some(ready) = self.line.remove(order) else { return false };
+        self.first_order = self.first_order.saturating_sub(1);
+        *order = self.first_order;
+        self.line.insert(self.first_order, ready);
+        true
+    }
+
+    /// Tries the host of one that stands in line now, though it has failed. Tells whether that was what it waited for.
+    pub(super) fn open_gate(&mut self, desk: &mut Desk, transfer: TransferId) -> bool {
+        let ready = self.orders.get(&transfer).and_then(|order| self.line.get(order));
+        let Some(host) = ready.map(|ready| ready.location.host().to_owned()) else { return false };
+        let Some(gate) = self.gates.get_mut(&host).filter(|gate| gate.until > desk.now) else { return false };
+        gate.until = desk.now;
+        desk.timers.stop(&Timer::Host(host));
+        true
+    }
+
+    /// Stops every run that carries one of these, or every run; what they carry goes back into line at their ends.
+    pub(super) fn halt(&mut self, desk: &mut Desk, chosen: impl Fn(TransferId) -> bool) -> u64 {
+        let mut halted = 0;
+        for (id, running) in &mut self.running {
+            if running.transfers.iter().any(|transfer| chosen(*transfer))
+                && !std::mem::replace(&mut running.halted, true)
+            {
+                desk.effect(Effect::Halt(*id));
+                halted += 1;
+            }
+        }
+        halted
+    }
+
+    /// How many runs there may be at once from now on.
+    pub(super) fn set_slots(&mut self, slots: u32) {
+        self.slots = slots.max(1) as usize;
     }
 
     /// Takes a transfer out of the line; a run that carries it goes on.
@@ -132,7 +185,7 @@ impl Dispatch {
     /// Starts what can be started. Returns the transfers that are on their way now.
     pub(super) fn start(&mut self, desk: &mut Desk) -> Vec<TransferId> {
         let mut started = Vec::new();
-        while !desk.paused && self.running.len() < self.slots {
+        while desk.held_by().is_none() && self.running.len() < self.slots {
             let Some(batch) = self.next_batch(desk.now) else { break };
             if let Some(until) = self.gathers(&batch, desk.now) {
                 desk.timers.set(Timer::Gather, until);
@@ -210,13 +263,14 @@ impl Dispatch {
         }
     }
 
-    /// Takes note of a run's end. Returns the transfers it carried that still are somebody's.
-    pub(super) fn on_ran(&mut self, desk: &mut Desk, run: RunId, outcome: &RunOutcome) -> Vec<TransferId> {
+    /// Takes note of a run's end.
+    pub(super) fn on_ran(&mut self, desk: &mut Desk, run: RunId, outcome: &RunOutcome) -> Ended {
         let Some(running) = self.running.remove(&run) else {
             desk.unexpected(None, None, "the end of a run that is not under way");
-            return Vec::new();
+            return Ended { transfers: Vec::new(), halted: false };
         };
-        if running.halted {
+        let halted = running.halted;
+        if halted {
             // How it ended says nothing of its host.
         } else if let RunOutcome::Failed(fault, reason) = outcome {
             self.close_gate(desk, &running.host, *fault, reason);
@@ -232,7 +286,8 @@ impl Dispatch {
             }
             same
         };
-        running.transfers.into_iter().filter(|transfer| mine(transfer)).collect()
+        let transfers = running.transfers.into_iter().filter(|transfer| mine(transfer)).collect();
+        Ended { transfers, halted }
     }
 
     fn close_gate(&mut self, desk: &mut Desk, host: &str, fault: Fault, reason: &Reason) {
@@ -259,10 +314,13 @@ impl Dispatch {
     }
 
     /// Why a transfer in line does not start yet, beyond the line itself, and when it may.
-    pub(super) fn held_up(&self, transfer: TransferId, now: Time) -> Option<(Reason, Time)> {
+    pub(super) fn held_up(&self, transfer: TransferId, now: Time) -> Option<(&Reason, Time)> {
+        if self.gates.is_empty() {
+            return None;
+        }
         let ready = self.line.get(self.orders.get(&transfer)?)?;
         let gate = self.gates.get(ready.location.host()).filter(|gate| gate.until > now)?;
-        Some((gate.reason.clone(), gate.until))
+        Some((&gate.reason, gate.until))
     }
 
     /// Whether anything stands in line.
@@ -324,6 +382,11 @@ impl<K: Ord + Clone> Turnstile<K> {
     /// Gives up its turn while it stands in line.
     pub(super) fn give_up(&mut self, key: &K) {
         self.waiting.remove(key);
+    }
+
+    /// How many stand in line or are inside.
+    pub(super) fn busy(&self) -> u64 {
+        (self.waiting.len() + self.inside.len()) as u64
     }
 
     /// Whether nobody is inside or in line.

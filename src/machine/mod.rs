@@ -12,7 +12,10 @@ mod dispatch;
 pub mod download;
 mod fingerprint;
 mod names;
+mod orders;
+mod pausing;
 mod reason;
+mod record;
 mod snapshot;
 mod stage;
 mod time;
@@ -27,18 +30,32 @@ pub use names::{
     GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName, PlaceId, TransferId,
     decode_bytes, encode_bytes, escaped,
 };
+pub use orders::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
-pub use snapshot::{BrokerState, PeerView, Progress, Snapshot, TransferView};
+pub use record::{Kept, KnownNode, Record, Restored, Row};
+pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TransferView};
 pub use stage::{BadRow, Move};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
 pub use vocabulary::{
-    CopyOutcome, Direction, Effect, Fault, HashOutcome, Input, Kept, KnownNode, Level, Note, PlaceOutcome, Question,
-    Record, Restored, Row, Run, RunId, RunOutcome, Sight, Sighting,
+    CopyOutcome, Direction, Effect, Fault, HashOutcome, Input, Level, MANIFEST_LIMIT, Note, PlaceOutcome, Question,
+    Run, RunId, RunOutcome, Sight, Sighting,
 };
 pub use words::{
-    Address, ENTRY_LIMIT, Forward, Hello, InvalidLocation, Location, Offer, Receipt, Release, Wait, Words,
+    Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Offer, Receipt, Release,
+    Wait, Words,
 };
+
+/// What one of the roles is made from.
+#[derive(Debug, Clone)]
+pub enum RoleSettings {
+    /// An upload.
+    Upload(UploadSettings),
+    /// A central.
+    Central(CentralSettings),
+    /// A download.
+    Download(DownloadSettings),
+}
 
 /// One node's decisions.
 #[derive(Debug)]
@@ -93,12 +110,59 @@ impl Machine {
         self.desk().timers.next().map(|(when, timer)| (when, timer.why()))
     }
 
-    /// What a status shows, with at most `limit` transfers.
-    pub fn snapshot(&self, limit: usize) -> Snapshot {
+    /// Carries out an operator's order as far as it is this node's, and tells what was done; what this node knows
+    /// nothing of gives no deed. Drain the effects afterwards, as after an input: the order stands once its records
+    /// are committed. `by` is who gave it.
+    pub fn order(&mut self, now: Time, by: &str, order: Order) -> Vec<Deed> {
+        let desk = self.desk_mut();
+        desk.now = desk.now.max(now);
         match self {
-            Self::Upload(role) => role.snapshot(limit),
-            Self::Central(role) => role.snapshot(limit),
-            Self::Download(role) => role.snapshot(limit),
+            Self::Upload(role) => role.order(by, order),
+            Self::Central(role) => role.order(by, order),
+            Self::Download(role) => role.order(by, order),
+        }
+    }
+
+    /// What a text stands for among all that is unfinished here: an item's name, as shown or encoded; a transfer's
+    /// id; or the beginning of one that nothing else has.
+    pub fn find(&self, text: &str) -> Found {
+        match self {
+            Self::Upload(role) => orders::find(&**role, text),
+            Self::Central(role) => orders::find(&**role, text),
+            Self::Download(role) => orders::find(&**role, text),
+        }
+    }
+
+    /// What is shown of one transfer, or of the youngest one of a name; `None` when none is unfinished here.
+    pub fn view(&self, handle: &Handle) -> Option<TransferView> {
+        match self {
+            Self::Upload(role) => role.view(handle),
+            Self::Central(role) => role.view(handle),
+            Self::Download(role) => role.view(handle),
+        }
+    }
+
+    /// What a status shows.
+    pub fn snapshot(&self, selection: &Selection) -> Snapshot {
+        match self {
+            Self::Upload(role) => role.snapshot(selection),
+            Self::Central(role) => role.snapshot(selection),
+            Self::Download(role) => role.snapshot(selection),
+        }
+    }
+
+    /// Takes up settings that were read again. Name, version, host and spool stay what they were at the start.
+    /// Settings of another role change nothing and are noted as a bug. Drain the effects afterwards.
+    pub fn reconfigure(&mut self, now: Time, settings: RoleSettings) {
+        let desk = self.desk_mut();
+        desk.now = desk.now.max(now);
+        match (self, settings) {
+            (Self::Upload(role), RoleSettings::Upload(settings)) => role.reconfigure(settings),
+            (Self::Central(role), RoleSettings::Central(settings)) => role.reconfigure(settings),
+            (Self::Download(role), RoleSettings::Download(settings)) => role.reconfigure(settings),
+            (machine, _) => {
+                machine.desk_mut().note(Level::Error, None, None, None, "bug: settings of another role");
+            }
         }
     }
 

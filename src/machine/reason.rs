@@ -80,6 +80,8 @@ reason_codes! {
     Keeping = "keeping", "kept for keep_minutes after the last receipt";
     /// An operator said so.
     Paused = "paused", "paused by an operator";
+    /// An operator gave it up.
+    Withdrawn = "withdrawn", "given up by an operator";
 }
 
 impl fmt::Display for Cause {
@@ -149,13 +151,14 @@ impl From<Cause> for Reason {
 /// Any text as one printable line of at most [`DETAIL_LIMIT`] bytes.
 pub fn one_line(text: &str) -> String {
     let mut line = String::new();
-    for c in text.trim().chars() {
-        let c = if c.is_control() { ' ' } else { c };
+    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }).skip_while(|c| c.is_whitespace()) {
         if line.len() + c.len_utf8() > DETAIL_LIMIT {
             break;
         }
         line.push(c);
     }
+    // The cut, too, may have left a space at the end.
+    line.truncate(line.trim_end().len());
     line
 }
 
@@ -177,5 +180,15 @@ mod tests {
         assert!(reason.detail().len() <= DETAIL_LIMIT);
         assert!(!reason.detail().chars().any(char::is_control));
         assert_eq!(Reason::with(Cause::Space, "short").to_string(), "not enough free space: short");
+    }
+
+    #[test]
+    fn one_line_of_one_line_is_the_same() {
+        let cut_at_a_space = format!("{} b", "a".repeat(DETAIL_LIMIT - 1));
+        for text in [&*cut_at_a_space, "a\u{7}", "\u{7} a", " \n ", "a\u{2003}", &"é".repeat(400)] {
+            let line = one_line(text);
+            assert_eq!(one_line(&line), line, "{text:?}");
+            assert!(line.len() <= DETAIL_LIMIT && line.trim() == line, "{line:?}");
+        }
     }
 }

@@ -1,6 +1,36 @@
 //! What a machine shows of itself: the stuff of `synklerctl status`.
 
-use super::{Fingerprint, ItemName, Node, NodeName, Reason, Time, TransferId};
+use super::{Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Reason, Time, TransferId};
+
+/// What is asked of a snapshot.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Selection {
+    /// Only what is in the stage of this word.
+    pub stage: Option<String>,
+    /// Only what comes from this upload.
+    pub upload: Option<NodeName>,
+    /// Only what fails or is held.
+    pub failed: bool,
+    /// Oldest first, by transfer id, and items that are no transfers yet at the end; otherwise the most urgent
+    /// first.
+    pub by_age: bool,
+    /// Only what comes behind this transfer; means something with `by_age` only.
+    pub after: Option<TransferId>,
+    /// The most transfers to show.
+    pub limit: usize,
+}
+
+impl Selection {
+    /// Everything, the most urgent first, at most `limit`.
+    pub fn urgent(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Nothing is to be shown but the counts of everything.
+    pub(super) fn is_counts_only(&self) -> bool {
+        self.limit == 0 && self.stage.is_none() && self.upload.is_none() && !self.failed
+    }
+}
 
 /// A node at one moment. Holds counts of everything and a bounded list of transfers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -9,14 +39,28 @@ pub struct Snapshot {
     pub node: Node,
     /// When the daemon started.
     pub started: Time,
-    /// Whether an operator has paused it.
-    pub paused: bool,
+    /// The host it runs on; may be empty.
+    pub host: String,
+    /// The order that holds this node.
+    pub paused: Option<Pause>,
+    /// The order that holds the whole group.
+    pub group_paused: Option<Pause>,
+    /// Bytes free on the file system of its directory; `None` until known.
+    pub free: Option<u64>,
+    /// What it does, in one line.
+    pub doing: String,
+    /// Central: where its `in/` and `held/` are.
+    pub spool: Option<Location>,
     /// Since when the broker session is up, or down and why.
     pub broker: BrokerState,
     /// How many unfinished transfers and unsent items are in each stage, by its stable word.
     pub counts: Vec<(&'static str, u64)>,
-    /// Transfers and unsent items, those that need attention first, then those at work, then the rest,
-    /// oldest first; at most as many as were asked for.
+    /// How many transfers and unsent items are what was asked for, before the limit.
+    pub matching: u64,
+    /// Whether more of them follow than are shown.
+    pub more: bool,
+    /// Transfers and unsent items: those that need attention first, then those at work, then the rest, oldest
+    /// first; or by age. At most as many as were asked for.
     pub transfers: Vec<TransferView>,
     /// The peers heard of.
     pub peers: Vec<PeerView>,
@@ -40,6 +84,10 @@ pub struct TransferView {
     pub name: ItemName,
     /// The upload it comes from.
     pub upload: NodeName,
+    /// What it is, once that is known.
+    pub kind: Option<Kind>,
+    /// How many files, directories and links, once that is known.
+    pub entries: Option<u64>,
     /// Its size in bytes.
     pub size: u64,
     /// Its proof, once it has one.
@@ -48,6 +96,14 @@ pub struct TransferView {
     pub stage: &'static str,
     /// Why it waits or what it does; never empty for what is unfinished.
     pub reason: Reason,
+    /// When this node first knew of it.
+    pub created: Time,
+    /// When its bytes began to move from or to here, or were asked for; `None` before.
+    pub began: Option<Time>,
+    /// When they had moved and were proven; `None` before.
+    pub arrived: Option<Time>,
+    /// The order that holds it alone.
+    pub paused: Option<Pause>,
     /// Since when it has been in this stage.
     pub since: Time,
     /// When something is tried next, where that is by the clock.
@@ -80,8 +136,23 @@ pub struct PeerView {
     pub node: Node,
     /// Its program's version.
     pub version: String,
+    /// The host it runs on; empty where it does not tell.
+    pub host: String,
+    /// When it was first heard.
+    pub first_heard: Time,
     /// When it was last heard.
     pub last_heard: Time,
     /// Whether it has been heard within the last few minutes.
     pub alive: bool,
+    /// The order that holds it, as it last told.
+    pub paused: Option<Pause>,
+    /// Bytes free on the file system of its directory, as it last told; `None` until known.
+    pub free: Option<u64>,
+    /// What it does, in one line, as it last told; may be empty.
+    pub doing: String,
+    /// By how many milliseconds its clock is ahead of ours, as far as its last hello's way allows to tell; `None`
+    /// until known.
+    pub clock_ahead: Option<i64>,
+    /// Central: where its `in/` and `held/` are.
+    pub spool: Option<Location>,
 }

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use super::desk::Desk;
-use super::{Cause, Reason, Row, Snapshot, TransferView};
+use super::desk::{Desk, Peer};
+use super::{
+    Cause, ItemName, NodeName, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId, TransferView,
+};
 
 /// From, to, and what makes it happen.
 pub type Move<S> = (S, S, &'static str);
@@ -53,55 +55,196 @@ impl BadRow {
     }
 }
 
-/// Counts all views by stage and keeps the `limit` most urgent: what needs attention first, then what is at
-/// work, then the rest, oldest first.
-pub(super) fn most_urgent(
-    views: impl Iterator<Item = TransferView>,
-    counts: &mut BTreeMap<&'static str, u64>,
-    limit: usize,
-) -> Vec<TransferView> {
-    let mut chosen: BTreeMap<(u8, super::Time, super::ItemName, Option<super::TransferId>), TransferView> =
-        BTreeMap::new();
-    for view in views {
-        *counts.entry(view.stage).or_default() += 1;
-        let urgency = match view.reason.cause() {
+/// How many transfers are in each stage, kept as they move.
+#[derive(Debug)]
+pub(super) struct Counts<S>(BTreeMap<S, u64>);
+
+impl<S: Ord + Copy> Counts<S> {
+    pub(super) fn new() -> Self {
+        Self(BTreeMap::new())
+    }
+
+    pub(super) fn enter(&mut self, stage: S) {
+        *self.0.entry(stage).or_default() += 1;
+    }
+
+    pub(super) fn leave(&mut self, stage: S) {
+        if let Some(count) = self.0.get_mut(&stage) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    pub(super) fn of(&self, stages: &[S]) -> u64 {
+        stages.iter().filter_map(|stage| self.0.get(stage)).sum()
+    }
+
+    /// Those there are, by the words of their stages.
+    pub(super) fn words(&self, word: fn(S) -> &'static str) -> BTreeMap<&'static str, u64> {
+        self.0.iter().filter(|(_, count)| **count > 0).map(|(stage, count)| (word(*stage), *count)).collect()
+    }
+}
+
+/// What a node does, in one line: how many of what.
+pub(super) fn doing(parts: &[(u64, &str)]) -> String {
+    let parts: Vec<_> = parts
+        .iter()
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, what)| what.replace('#', &count.to_string()))
+        .collect();
+    if parts.is_empty() { "idle".to_owned() } else { parts.join(", ") }
+}
+
+/// Why something waits, without a copy of it.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Why<'a> {
+    Said(&'a Reason),
+    Paused(&'a Pause),
+    Plain(Cause),
+}
+
+impl Why<'_> {
+    pub(super) fn cause(self) -> Cause {
+        match self {
+            Self::Said(reason) => reason.cause(),
+            Self::Paused(_) => Cause::Paused,
+            Self::Plain(cause) => cause,
+        }
+    }
+
+    pub(super) fn reason(self) -> Reason {
+        match self {
+            Self::Said(reason) => reason.clone(),
+            Self::Paused(pause) => Reason::with(Cause::Paused, &pause.to_string()),
+            Self::Plain(cause) => Reason::new(cause),
+        }
+    }
+}
+
+/// What decides whether and where something is shown. It is made of everything there is, so that views, which cost
+/// more, are made of those shown only.
+pub(super) struct Candidate<'a> {
+    pub(super) transfer: Option<TransferId>,
+    pub(super) name: &'a ItemName,
+    pub(super) upload: &'a NodeName,
+    pub(super) stage: &'static str,
+    pub(super) since: Time,
+    pub(super) attempts: u32,
+    pub(super) cause: Cause,
+}
+
+impl Candidate<'_> {
+    /// What needs attention first, then what is at work, then the rest.
+    fn urgency(&self) -> u8 {
+        match self.cause {
             Cause::Running => 1,
-            _ if view.attempts > 0 => 0,
+            _ if self.attempts > 0 => 0,
             Cause::Disputed | Cause::NameTaken | Cause::Special | Cause::Unreadable | Cause::Space => 0,
             Cause::Keeping => 3,
             _ => 2,
-        };
-        let key = (urgency, view.since, view.name.clone(), view.transfer);
-        if chosen.len() >= limit && chosen.last_key_value().is_none_or(|(last, _)| key > *last) {
-            continue;
-        }
-        chosen.insert(key, view);
-        if chosen.len() > limit {
-            chosen.pop_last();
         }
     }
-    chosen.into_values().collect()
+
+    fn is_selected(&self, selection: &Selection) -> bool {
+        selection.stage.as_deref().is_none_or(|stage| stage == self.stage)
+            && selection.upload.as_ref().is_none_or(|upload| upload == self.upload)
+            && (!selection.failed || self.urgency() == 0)
+    }
+}
+
+/// What is shown, of how many.
+pub(super) struct Choice<'a> {
+    pub(super) shown: Vec<(Option<TransferId>, &'a ItemName)>,
+    pub(super) matching: u64,
+    pub(super) more: bool,
+}
+
+/// Chooses what is shown, and in which order.
+pub(super) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>, selection: &Selection) -> Choice<'a> {
+    let mut chosen = Vec::new();
+    let mut matching = 0;
+    for candidate in candidates.filter(|candidate| candidate.is_selected(selection)) {
+        matching += 1;
+        let Candidate { transfer, name, since, .. } = candidate;
+        if !selection.by_age {
+            chosen.push((candidate.urgency(), since, None, name, transfer));
+        } else if selection.after.is_none() || transfer.is_none() || transfer > selection.after {
+            chosen.push((u8::from(transfer.is_none()), Time::default(), transfer, name, transfer));
+        }
+    }
+    let more = chosen.len() > selection.limit;
+    if more {
+        chosen.select_nth_unstable(selection.limit);
+        chosen.truncate(selection.limit);
+    }
+    chosen.sort_unstable();
+    Choice { shown: chosen.into_iter().map(|(_, _, _, name, transfer)| (transfer, name)).collect(), matching, more }
+}
+
+impl TransferView {
+    /// What is the same for every role.
+    pub(super) fn of(row: &Row, stage: &'static str, reason: Reason) -> Self {
+        Self {
+            transfer: Some(row.transfer),
+            name: row.name.clone(),
+            upload: row.upload.clone(),
+            kind: Some(row.kind),
+            entries: Some(row.entries),
+            size: row.fingerprint.size,
+            fingerprint: Some(row.fingerprint),
+            stage,
+            reason,
+            created: row.created,
+            began: row.began,
+            arrived: row.arrived,
+            paused: row.paused.clone(),
+            since: row.since,
+            next: None,
+            attempts: row.attempts,
+            progress: None,
+            receivers: row.receivers.clone(),
+        }
+    }
 }
 
 impl Desk {
-    /// The reason given, or that this node is paused or without the broker, where that is what holds things up.
-    pub(super) fn reason_or_pause(&self, cause: Cause) -> Reason {
-        Reason::new(match cause {
-            Cause::Queued | Cause::Receivers | Cause::Space if self.paused => Cause::Paused,
-            Cause::Central | Cause::Acknowledgement if !self.connected() => Cause::Broker,
-            other => other,
-        })
+    /// The cause given, or that the broker is away, or an order, where that is what holds things up.
+    pub(super) fn why<'a>(&'a self, row: &'a Row, cause: Cause) -> Why<'a> {
+        match (cause, self.holds(row)) {
+            (Cause::Queued | Cause::Receivers | Cause::Space, Some(pause)) => Why::Paused(pause),
+            (Cause::Central | Cause::Acknowledgement, _) if !self.connected() => Why::Plain(Cause::Broker),
+            _ => Why::Plain(cause),
+        }
     }
 
-    pub(super) fn snapshot(&self, counts: BTreeMap<&'static str, u64>, transfers: Vec<TransferView>) -> Snapshot {
+    pub(super) fn snapshot(&self, counts: BTreeMap<&'static str, u64>, doing: String) -> Snapshot {
+        let view = |peer: &Peer| PeerView {
+            node: peer.known.node.clone(),
+            version: peer.known.version.clone(),
+            host: peer.known.host.clone(),
+            first_heard: peer.known.first_heard,
+            last_heard: peer.known.last_heard,
+            alive: self.alive(&peer.known.node),
+            paused: peer.paused.clone(),
+            free: peer.free,
+            doing: peer.doing.clone(),
+            clock_ahead: peer.clock_ahead,
+            spool: peer.known.spool.clone(),
+        };
         Snapshot {
             node: self.me.clone(),
             started: self.started,
-            paused: self.paused,
+            host: self.host.clone(),
+            paused: self.paused.clone(),
+            group_paused: self.group.pause.clone(),
+            free: self.free,
+            doing,
+            spool: self.spool.clone(),
             broker: self.broker.clone(),
+            matching: counts.values().sum(),
             counts: counts.into_iter().collect(),
-            transfers,
-            peers: self.peer_views(),
+            more: false,
+            transfers: Vec::new(),
+            peers: self.peers.values().map(view).collect(),
         }
     }
 }

@@ -19,10 +19,10 @@
 //! | `Persist`, `Say`, `DropPlace`, `Sweep`, `Note` | none |
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use super::{
-    Address, Fingerprint, ItemName, JournalId, Kind, Location, Node, NodeName, PlaceId, Reason, Signature, Time,
-    TransferId, Words,
+    Address, Fingerprint, ItemName, Kind, Location, Node, PlaceId, Reason, Record, Row, Signature, TransferId, Words,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -130,8 +130,6 @@ pub enum Input {
         /// The finished transfer that answers it, newest first where there are several.
         row: Option<Box<Row>>,
     },
-    /// An operator pauses or resumes this node: while paused, nothing new starts.
-    Pause(bool),
 }
 
 /// What a machine wants done.
@@ -224,6 +222,9 @@ pub enum Effect {
     Note(Note),
 }
 
+/// The longest manifest text that is kept, in bytes.
+pub const MANIFEST_LIMIT: usize = 8 << 20;
+
 /// What the watch saw.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Sighting {
@@ -259,6 +260,8 @@ pub enum HashOutcome {
         entries: u64,
         /// Its proof.
         fingerprint: Fingerprint,
+        /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
+        manifest: Option<Arc<str>>,
     },
     /// It is not what the watch saw; this is what it is now.
     Changed(Sighting),
@@ -319,6 +322,8 @@ pub enum CopyOutcome {
         fingerprint: Fingerprint,
         /// Its top entry.
         inode: u64,
+        /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
+        manifest: Option<Arc<str>>,
     },
     /// It is not there.
     Missing,
@@ -353,98 +358,6 @@ pub enum Question {
     },
 }
 
-/// One journal entry; each replaces the earlier one of the same key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Record {
-    /// A transfer, by its id.
-    Transfer(Box<Row>),
-    /// A peer, by its mode and name.
-    Node(KnownNode),
-    /// Upload: an item that stays at its source and is not sent again, by its name.
-    Kept(Kept),
-    /// Upload: such an item is gone for good.
-    Unkept(ItemName),
-    /// Central: the number of the next place.
-    NextPlace(u64),
-    /// Whether an operator has paused this node.
-    Paused(bool),
-}
-
-/// One transfer as a node's journal holds it: the same columns for every role, each using what it needs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Row {
-    /// The transfer.
-    pub transfer: TransferId,
-    /// Its item.
-    pub name: ItemName,
-    /// The upload it comes from.
-    pub upload: NodeName,
-    /// What the item is.
-    pub kind: Kind,
-    /// How many files, directories and links.
-    pub entries: u64,
-    /// Its proof.
-    pub fingerprint: Fingerprint,
-    /// The role's stage, by its stable word.
-    pub stage: String,
-    /// When this node first knew of it.
-    pub created: Time,
-    /// Since when it has been in this stage.
-    pub since: Time,
-    /// Why it waits.
-    pub reason: Option<Reason>,
-    /// Failed attempts in a row.
-    pub attempts: u32,
-    /// Upload: the central that took it.
-    pub central: Option<NodeName>,
-    /// Upload, central: the place it was or is to be sent to.
-    pub place: Option<PlaceId>,
-    /// Upload: where that is. Download: where to fetch it.
-    pub location: Option<Location>,
-    /// Upload: the source as fingerprinted. Download: the item as placed.
-    pub signature: Option<Signature>,
-    /// Download: the top entry of what was verified.
-    pub inode: Option<u64>,
-    /// Central: who must give a receipt, and when they did.
-    pub receivers: Vec<(NodeName, Option<Time>)>,
-    /// Central: the source is free. Download: the receipt is noted.
-    pub acknowledged: bool,
-    /// Upload, download: the cleanup script has been started. Central: the copy has been removed.
-    pub cleaned: bool,
-    /// When it was over; a finished row is history and is not loaded at start.
-    pub finished: Option<Time>,
-}
-
-/// A peer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KnownNode {
-    /// Who.
-    pub node: Node,
-    /// The journal it showed last.
-    pub journal: JournalId,
-    /// When its daemon started.
-    pub started: Time,
-    /// How many rsync runs it allows at once.
-    pub slots: u32,
-    /// Its program's version.
-    pub version: String,
-    /// When it was first heard.
-    pub first_heard: Time,
-    /// When it was last heard; the journal may lag behind.
-    pub last_heard: Time,
-}
-
-/// An item that stays at its source though delivered.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Kept {
-    /// Its name.
-    pub name: ItemName,
-    /// As it was when it was delivered.
-    pub signature: Signature,
-    /// What was delivered.
-    pub fingerprint: Fingerprint,
-}
-
 /// How much a note matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -471,21 +384,4 @@ pub struct Note {
     pub peer: Option<Node>,
     /// What happened, lower case, no full stop, one line.
     pub text: String,
-}
-
-/// What the journal holds at start.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Restored {
-    /// The journal's identity.
-    pub journal: JournalId,
-    /// Unfinished transfers, oldest first.
-    pub rows: Vec<Row>,
-    /// Peers.
-    pub nodes: Vec<KnownNode>,
-    /// Items that stay at their source.
-    pub kept: Vec<Kept>,
-    /// The number of the next place.
-    pub next_place: u64,
-    /// Whether an operator has paused this node.
-    pub paused: bool,
 }

@@ -2,10 +2,17 @@
 
 use std::sync::Arc;
 
-use super::{Fingerprint, ItemName, JournalId, Kind, Node, NodeName, PlaceId, Reason, Time, TransferId};
+use super::{
+    Fingerprint, GroupPause, ItemName, JournalId, Kind, Node, NodeName, Pause, PlaceId, Reason, Time, TransferId,
+};
 
 /// The most entries one message carries.
 pub const ENTRY_LIMIT: usize = 500;
+
+/// The longest name of a host in a hello, in bytes.
+pub const HOST_LIMIT: usize = 255;
+/// The longest line about what a node does, in bytes.
+pub const DOING_LIMIT: usize = 200;
 
 /// Who a message is for.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -31,6 +38,20 @@ pub struct Hello {
     pub slots: u32,
     /// Whether it wants to hear the others' hello now.
     pub reply: bool,
+    /// The host it runs on, one printable line of at most [`HOST_LIMIT`] bytes; may be empty.
+    pub host: String,
+    /// What its clock shows.
+    pub now: Time,
+    /// The order that holds the whole node.
+    pub paused: Option<Pause>,
+    /// The youngest order about the whole group that it knows of.
+    pub group: GroupPause,
+    /// Bytes free on the file system of its directory; `None` until known.
+    pub free: Option<u64>,
+    /// What it does, one printable line of at most [`DOING_LIMIT`] bytes.
+    pub doing: String,
+    /// Central: where its `in/` and `held/` are.
+    pub spool: Option<Location>,
 }
 
 /// An item on offer.
@@ -150,11 +171,13 @@ pub struct Wait {
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Words {
     /// Everyone to all: I am here.
-    Hello(Hello),
+    Hello(Box<Hello>),
     /// Upload to central: these items have settled.
     New(Vec<Offer>),
     /// Upload to central, central to download: these transfers are given up.
     Withdraw(Vec<TransferId>),
+    /// Upload to central: an operator has given these up, whether or not central holds them.
+    Cancel(Vec<TransferId>),
     /// Central to upload: send these transfers to this place.
     Upload {
         /// The spool directory's identity.
@@ -203,6 +226,7 @@ impl Words {
             Self::Hello(_) => "hello",
             Self::New(_) => "new",
             Self::Withdraw(_) => "withdraw",
+            Self::Cancel(_) => "cancel",
             Self::Upload { .. } => "upload",
             Self::Sent { .. } => "sent",
             Self::Received(_) => "received",
@@ -228,6 +252,7 @@ impl Words {
             Self::Release(list) => list.len(),
             Self::Waiting(list) => list.len(),
             Self::Withdraw(list)
+            | Self::Cancel(list)
             | Self::Received(list)
             | Self::Noted(list)
             | Self::Freed(list)
@@ -246,12 +271,14 @@ impl Words {
         match (self, other) {
             (Self::Hello(mine), Self::Hello(theirs)) => {
                 let reply = mine.reply || theirs.reply;
-                *mine = Hello { reply, ..theirs };
+                *mine = theirs;
+                mine.reply = reply;
             }
             (Self::New(mine), Self::New(theirs)) => mine.extend(theirs),
             (Self::Upload { transfers: mine, .. }, Self::Upload { transfers: theirs, .. })
             | (Self::Sent { transfers: mine, .. }, Self::Sent { transfers: theirs, .. })
             | (Self::Withdraw(mine), Self::Withdraw(theirs))
+            | (Self::Cancel(mine), Self::Cancel(theirs))
             | (Self::Received(mine), Self::Received(theirs))
             | (Self::Noted(mine), Self::Noted(theirs))
             | (Self::Freed(mine), Self::Freed(theirs))

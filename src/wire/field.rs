@@ -7,9 +7,9 @@ use std::str::FromStr;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
+use crate::machine::{BY_LIMIT, DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
 
-use super::{SLOT_LIMIT, VERSION_LIMIT};
+use super::{DOTTED_LIMIT, SLOT_LIMIT};
 
 /// A value that stands in messages as the text it prints and parses.
 #[derive(Debug, Clone)]
@@ -85,16 +85,16 @@ impl<'de, T: Deserialize<'de>, const LIMIT: usize> Deserialize<'de> for List<T, 
     }
 }
 
-/// A program's version: one printable line of at most [`VERSION_LIMIT`] bytes.
+/// One printable line of at most `LIMIT` bytes, for people to read; may be empty.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String")]
-pub(super) struct Version(String);
+pub(super) struct Line<const LIMIT: usize>(String);
 
-impl Version {
-    /// What is longer is cut: the version is for people to read.
+impl<const LIMIT: usize> Line<LIMIT> {
+    /// What is longer is cut.
     pub(super) fn cut(text: &str) -> Self {
         let mut line = one_line(text);
-        let mut end = line.len().min(VERSION_LIMIT);
+        let mut end = line.len().min(LIMIT);
         while !line.is_char_boundary(end) {
             end -= 1;
         }
@@ -107,13 +107,24 @@ impl Version {
     }
 }
 
-impl TryFrom<String> for Version {
+impl<const LIMIT: usize> TryFrom<String> for Line<LIMIT> {
     type Error = String;
     fn try_from(text: String) -> Result<Self, String> {
-        if Self::cut(&text).0 == text {
-            Ok(Self(text))
-        } else {
-            Err(format!("a version is one line of at most {VERSION_LIMIT} bytes"))
+        if Self::cut(&text).0 == text { Ok(Self(text)) } else { Err(format!("one line of at most {LIMIT} bytes")) }
+    }
+}
+
+/// Who gave an order: one printable line of 1 to [`BY_LIMIT`] bytes.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Giver(pub(super) String);
+
+impl TryFrom<String> for Giver {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        match Line::<BY_LIMIT>::try_from(text) {
+            Ok(Line(text)) if !text.is_empty() => Ok(Self(text)),
+            _ => Err(format!("who gave an order is one line of 1 to {BY_LIMIT} bytes")),
         }
     }
 }
@@ -158,6 +169,23 @@ impl TryFrom<u32> for Slots {
             Ok(Self(count))
         } else {
             Err(format!("slots are 1 to {SLOT_LIMIT}, not {count}"))
+        }
+    }
+}
+
+/// The full name of a method or an error: 1 to [`DOTTED_LIMIT`] bytes of letters, digits and dots.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Dotted(pub(super) String);
+
+impl TryFrom<String> for Dotted {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        let fits = (1..=DOTTED_LIMIT).contains(&text.len());
+        if fits && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'.') {
+            Ok(Self(text))
+        } else {
+            Err(format!("the name of a method or an error is 1 to {DOTTED_LIMIT} letters, digits and dots"))
         }
     }
 }

@@ -5,15 +5,18 @@
 //! digests and places have been through their constructors, lists are within their limits, unknown keys are
 //! errors, and the sender's mode is one that may say such a thing.
 
-use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Mode, Node, Words, escaped};
 
 mod field;
 mod shape;
+mod talk;
 
 use shape::{Envelope, Said, Sender};
+pub use talk::{ANSWER_LIMIT, ASK_LIMIT, Failure, Talk, TooLong, decode_talk, encode_talk};
 
 /// The version of the protocol spoken here. A message of another one is refused.
 pub const PROTOCOL_VERSION: u64 = 1;
@@ -25,6 +28,8 @@ pub const RECEIVER_LIMIT: usize = 900;
 pub const VERSION_LIMIT: usize = 64;
 /// The most rsync runs at once that a hello may tell of.
 pub const SLOT_LIMIT: u32 = 1000;
+/// The longest the full name of a method or an error may be, in bytes.
+pub const DOTTED_LIMIT: usize = 128;
 
 /// Why bytes are no message for us, and who sent them as far as that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -39,9 +44,9 @@ pub struct DecodeError {
 /// What is wrong with a message. Texts that come from the message are escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// It is longer than [`MESSAGE_LIMIT`].
-    #[error("{0} bytes where at most {MESSAGE_LIMIT} are allowed")]
-    TooLong(usize),
+    /// It is longer than is allowed.
+    #[error("{0} bytes where at most {1} are allowed")]
+    TooLong(usize, usize),
     /// It is not JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
@@ -73,7 +78,7 @@ pub enum Problem {
 pub fn may_say(mode: Mode, words: &Words) -> bool {
     match words {
         Words::Hello(_) | Words::Waiting(_) => true,
-        Words::New(_) | Words::Sent { .. } | Words::Freed(_) => mode == Mode::Upload,
+        Words::New(_) | Words::Cancel(_) | Words::Sent { .. } | Words::Freed(_) => mode == Mode::Upload,
         Words::Withdraw(_) => mode == Mode::Upload || mode == Mode::Central,
         Words::Done(_) => mode == Mode::Download,
         Words::Upload { .. }
@@ -101,7 +106,7 @@ pub fn encode(group: &GroupId, from: &Node, words: Words) -> Vec<Vec<u8>> {
             pending.extend([rest, said]);
             continue;
         }
-        let message = serialised(group, from, &said);
+        let message = serialised(group, from, said.clone());
         match entries {
             Some(entries) if entries > 1 && message.len() > MESSAGE_LIMIT => {
                 let rest = said.split_off(entries / 2);
@@ -114,13 +119,9 @@ pub fn encode(group: &GroupId, from: &Node, words: Words) -> Vec<Vec<u8>> {
 }
 
 #[expect(clippy::expect_used, reason = "text, numbers and lists always have a JSON form")]
-fn serialised(group: &GroupId, from: &Node, said: &Said) -> Vec<u8> {
-    let envelope = Envelope {
-        v: PROTOCOL_VERSION,
-        group: field::Spelled(group.clone()),
-        from: Sender::from(from.clone()),
-        words: said.clone(),
-    };
+fn serialised<W: Serialize>(group: &GroupId, from: &Node, words: W) -> Vec<u8> {
+    let envelope =
+        Envelope { v: PROTOCOL_VERSION, group: field::Spelled(group.clone()), from: Sender::from(from.clone()), words };
     serde_json::to_vec(&envelope).expect("a message has a JSON form")
 }
 
@@ -129,9 +130,20 @@ fn serialised(group: &GroupId, from: &Node, said: &Said) -> Vec<u8> {
 /// # Errors
 /// Whatever keeps it from being one, with the sender where that can be read.
 pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Words), DecodeError> {
+    let (sender, said) = opened::<Said>(bytes, group, MESSAGE_LIMIT)?;
+    let words = Words::from(said);
+    if !may_say(sender.mode, &words) {
+        let problem = Problem::OutOfRole { mode: sender.mode, kind: words.kind() };
+        return Err(DecodeError { from: Some(sender), problem });
+    }
+    Ok((sender, words))
+}
+
+/// Reads the envelope and what is in it.
+fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> Result<(Node, W), DecodeError> {
     let refuse = |from: Option<Node>, problem| Err(DecodeError { from, problem });
-    if bytes.len() > MESSAGE_LIMIT {
-        return refuse(None, Problem::TooLong(bytes.len()));
+    if bytes.len() > limit {
+        return refuse(None, Problem::TooLong(bytes.len(), limit));
     }
     let header: Header = match serde_json::from_slice(bytes) {
         Ok(header) => header,
@@ -142,18 +154,14 @@ pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Words), DecodeErro
     if header.v != PROTOCOL_VERSION {
         return refuse(from, Problem::Version(printable(&header.v.to_string())));
     }
-    let envelope: Envelope = match serde_json::from_slice(bytes) {
+    let envelope: Envelope<W> = match serde_json::from_slice(bytes) {
         Ok(envelope) => envelope,
         Err(error) => return refuse(from, Problem::Invalid(printable(&error.to_string()))),
     };
     if envelope.group.0 != *group {
         return refuse(from, Problem::Group { found: envelope.group.0, expected: group.clone() });
     }
-    let (sender, words) = (Node::from(envelope.from), Words::from(envelope.words));
-    if !may_say(sender.mode, &words) {
-        return refuse(from, Problem::OutOfRole { mode: sender.mode, kind: words.kind() });
-    }
-    Ok((sender, words))
+    Ok((Node::from(envelope.from), envelope.words))
 }
 
 /// What every version of a message has: enough to say who sent what we cannot read.

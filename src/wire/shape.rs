@@ -3,21 +3,22 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{
-    Cause, Digest, Fingerprint, Forward, GroupId, Hello, InvalidLocation, JournalId, Kind, Location, Mode, Node,
-    NodeName, Offer, PlaceId, Reason, Receipt, Release, Time, TransferId, Wait, Words,
+    Cause, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello, InvalidLocation,
+    JournalId, Kind, Location, Mode, Node, NodeName, Offer, Pause, PlaceId, Reason, Receipt, Release, Time, TransferId,
+    Wait, Words,
 };
 
-use super::RECEIVER_LIMIT;
-use super::field::{Detail, EncodedName, List, Slots, Spelled, Version};
+use super::field::{Detail, EncodedName, Giver, Line, List, Slots, Spelled};
+use super::{RECEIVER_LIMIT, VERSION_LIMIT};
 
 /// A whole message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub(super) struct Envelope {
+pub(super) struct Envelope<W> {
     pub(super) v: u64,
     pub(super) group: Spelled<GroupId>,
     pub(super) from: Sender,
-    pub(super) words: Said,
+    pub(super) words: W,
 }
 
 /// Who says it.
@@ -46,9 +47,10 @@ type Transfers = List<Spelled<TransferId>>;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase", deny_unknown_fields)]
 pub(super) enum Said {
-    Hello { journal: Spelled<JournalId>, started: u64, version: Version, slots: Slots, reply: bool },
+    Hello(Box<Greeting>),
     New { offers: List<Offered> },
     Withdraw { transfers: Transfers },
+    Cancel { transfers: Transfers },
     Upload { place: Spelled<PlaceId>, location: Directory, transfers: Transfers },
     Sent { place: Spelled<PlaceId>, transfers: Transfers },
     Received { transfers: Transfers },
@@ -60,6 +62,103 @@ pub(super) enum Said {
     Closed { transfers: Transfers },
     Waiting { waits: List<Held> },
     Unknown { transfers: Transfers },
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Greeting {
+    journal: Spelled<JournalId>,
+    started: u64,
+    version: Line<VERSION_LIMIT>,
+    slots: Slots,
+    reply: bool,
+    host: Line<HOST_LIMIT>,
+    now: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused: Option<Order>,
+    group: GroupOrder,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    free: Option<u64>,
+    doing: Line<DOING_LIMIT>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    spool: Option<Directory>,
+}
+
+/// An order that something is paused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Order {
+    since: u64,
+    by: Giver,
+    node: Sender,
+}
+
+/// The youngest order about the whole group; without `paused` it is not paused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct GroupOrder {
+    changed: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    paused: Option<Order>,
+    stop: bool,
+}
+
+impl From<Pause> for Order {
+    fn from(pause: Pause) -> Self {
+        Self { since: pause.since.as_millis(), by: Giver(pause.by.into()), node: pause.node.into() }
+    }
+}
+
+impl From<Order> for Pause {
+    fn from(order: Order) -> Self {
+        Self::new(Time::from_millis(order.since), &order.by.0, order.node.into())
+    }
+}
+
+impl From<Hello> for Greeting {
+    fn from(hello: Hello) -> Self {
+        Self {
+            journal: Spelled(hello.journal),
+            started: hello.started.as_millis(),
+            version: Line::cut(&hello.version),
+            slots: Slots::clamped(hello.slots),
+            reply: hello.reply,
+            host: Line::cut(&hello.host),
+            now: hello.now.as_millis(),
+            paused: hello.paused.map(Order::from),
+            group: GroupOrder {
+                changed: hello.group.changed.as_millis(),
+                paused: hello.group.pause.map(Order::from),
+                stop: hello.group.stop,
+            },
+            free: hello.free,
+            doing: Line::cut(&hello.doing),
+            spool: hello.spool.map(Directory),
+        }
+    }
+}
+
+impl From<Greeting> for Hello {
+    fn from(greeting: Greeting) -> Self {
+        Self {
+            journal: greeting.journal.0,
+            started: Time::from_millis(greeting.started),
+            version: greeting.version.into_text(),
+            slots: greeting.slots.0,
+            reply: greeting.reply,
+            host: greeting.host.into_text(),
+            now: Time::from_millis(greeting.now),
+            paused: greeting.paused.map(Pause::from),
+            group: GroupPause {
+                changed: Time::from_millis(greeting.group.changed),
+                pause: greeting.group.paused.map(Pause::from),
+                stop: greeting.group.stop,
+            },
+            free: greeting.free,
+            doing: greeting.doing.into_text(),
+            spool: greeting.spool.map(|spool| spool.0),
+        }
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -143,13 +242,14 @@ impl Said {
     /// How many entries it carries; `None` for what is no list.
     pub(super) fn entries(&self) -> Option<usize> {
         match self {
-            Self::Hello { .. } => None,
+            Self::Hello(_) => None,
             Self::New { offers } => Some(offers.0.len()),
             Self::Download { items, .. } => Some(items.0.len()),
             Self::Done { receipts } => Some(receipts.0.len()),
             Self::Release { releases } => Some(releases.0.len()),
             Self::Waiting { waits } => Some(waits.0.len()),
             Self::Withdraw { transfers }
+            | Self::Cancel { transfers }
             | Self::Upload { transfers, .. }
             | Self::Sent { transfers, .. }
             | Self::Received { transfers }
@@ -163,9 +263,10 @@ impl Said {
     /// Keeps the first `at` entries and gives back the same word with the others.
     pub(super) fn split_off(&mut self, at: usize) -> Self {
         match self {
-            Self::Hello { .. } => self.clone(),
+            Self::Hello(_) => self.clone(),
             Self::New { offers } => Self::New { offers: offers.split_off(at) },
             Self::Withdraw { transfers } => Self::Withdraw { transfers: transfers.split_off(at) },
+            Self::Cancel { transfers } => Self::Cancel { transfers: transfers.split_off(at) },
             Self::Upload { place, location, transfers } => {
                 Self::Upload { place: place.clone(), location: location.clone(), transfers: transfers.split_off(at) }
             }
@@ -188,15 +289,10 @@ impl Said {
 impl From<Words> for Said {
     fn from(words: Words) -> Self {
         match words {
-            Words::Hello(hello) => Self::Hello {
-                journal: Spelled(hello.journal),
-                started: hello.started.as_millis(),
-                version: Version::cut(&hello.version),
-                slots: Slots::clamped(hello.slots),
-                reply: hello.reply,
-            },
+            Words::Hello(hello) => Self::Hello(Box::new((*hello).into())),
             Words::New(offers) => Self::New { offers: list(offers) },
             Words::Withdraw(transfers) => Self::Withdraw { transfers: list(transfers) },
+            Words::Cancel(transfers) => Self::Cancel { transfers: list(transfers) },
             Words::Upload { place, location, transfers } => {
                 Self::Upload { place: Spelled(place), location: Directory(location), transfers: list(transfers) }
             }
@@ -217,15 +313,10 @@ impl From<Words> for Said {
 impl From<Said> for Words {
     fn from(said: Said) -> Self {
         match said {
-            Said::Hello { journal, started, version, slots, reply } => Self::Hello(Hello {
-                journal: journal.0,
-                started: Time::from_millis(started),
-                version: version.into_text(),
-                slots: slots.0,
-                reply,
-            }),
+            Said::Hello(greeting) => Self::Hello(Box::new((*greeting).into())),
             Said::New { offers } => Self::New(offers.into_entries()),
             Said::Withdraw { transfers } => Self::Withdraw(transfers.into_entries()),
+            Said::Cancel { transfers } => Self::Cancel(transfers.into_entries()),
             Said::Upload { place, location, transfers } => {
                 Self::Upload { place: place.0, location: location.0, transfers: transfers.into_entries() }
             }

@@ -169,9 +169,9 @@ impl Node {
         command
     }
 
-    /// The answer of `synklerctl status --json`.
+    /// The answer of `synklerctl status --here --json`: what this node alone tells.
     pub fn status(&self, limit: usize) -> serde_json::Value {
-        let output = self.ctl().args(["status", "--json", "--limit", &limit.to_string()]).output().unwrap();
+        let output = self.ctl().args(["status", "--here", "--json", "--limit", &limit.to_string()]).output().unwrap();
         let text = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
             output.status.success(),

@@ -89,14 +89,14 @@ fn proof<W: World>(world: &mut W, version: u64) -> Fingerprint {
     world.write(&Spot::Source(item()), version);
     let now = signature(world, Mode::Upload);
     match hash(world, now) {
-        HashOutcome::Proven { kind: Kind::File, entries: 1, fingerprint } => fingerprint,
+        HashOutcome::Proven { kind: Kind::File, entries: 1, fingerprint, manifest: None } => fingerprint,
         other => panic!("{other:?}"),
     }
 }
 
 fn copy(outcome: CopyOutcome) -> Option<(Fingerprint, u64)> {
     match outcome {
-        CopyOutcome::Found { fingerprint, inode } => Some((fingerprint, inode)),
+        CopyOutcome::Found { fingerprint, inode, .. } => Some((fingerprint, inode)),
         CopyOutcome::Missing => None,
         CopyOutcome::Failed(reason) => panic!("{reason}"),
     }

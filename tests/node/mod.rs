@@ -6,10 +6,12 @@
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
-use synkler::control::{Control, Limits, Query, Status};
+use synkler::control::types::{GetStatus, Reload, Status, View};
+use synkler::control::{AskFailure, Control, Limits, PastFound, Query, Service};
+use synkler::drivers::sys::peer_groups;
 use synkler::machine::{
-    BrokerState, Cause, Digest, Fingerprint, ItemName, Mode, Node, NodeName, PeerView, Progress, Reason, Snapshot,
-    Time, TransferId, TransferView,
+    BrokerState, Cause, Deed, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Order, Pause,
+    PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -27,13 +29,11 @@ pub(crate) struct Daemon {
 }
 
 impl Daemon {
-    /// Answers every query from the snapshot, with as many transfers as it asks for.
+    /// Answers every query from the snapshot, with as many transfers as it asks for; central tells the same.
     pub(crate) fn start(snapshot: Snapshot, limits: Limits) -> Self {
         Self::with_loop(limits, |mut queries| async move {
-            while let Some(Query::Status { limit, reply }) = queries.recv().await {
-                let transfers = snapshot.transfers.iter().take(limit).cloned().collect();
-                // A client may have gone by now.
-                let _ = reply.send(Snapshot { transfers, ..head(&snapshot) });
+            while let Some(query) = queries.recv().await {
+                answer(&snapshot, query);
             }
         })
     }
@@ -45,14 +45,14 @@ impl Daemon {
     {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("control.sock");
-        let control = Control::bind(&path).unwrap().with_limits(limits);
+        let control = Control::bind(&path, peer_groups).unwrap();
         let (stop, stopped) = oneshot::channel();
         let thread = thread::spawn(move || {
             let runtime = runtime::Builder::new_current_thread().enable_all().build().unwrap();
             let (sender, receiver) = mpsc::channel(16);
             runtime.block_on(async {
                 tokio::select! {
-                    result = control.serve("default".parse().unwrap(), sender) => result.unwrap(),
+                    result = control.serve(service(sender).with_limits(limits)) => result.unwrap(),
                     () = async { answer(receiver).await; std::future::pending().await } => {}
                     _ = stopped => {}
                 }
@@ -76,15 +76,104 @@ impl Drop for Daemon {
     }
 }
 
+/// The service of a node in the group `default`.
+pub(crate) fn service(queries: mpsc::Sender<Query>) -> Service {
+    Service::new("default".parse().unwrap(), "/srv/synkler".into(), queries)
+}
+
+/// What a loop would answer that has nothing but this snapshot. A client may have gone by now.
+pub(crate) fn answer(snapshot: &Snapshot, query: Query) {
+    match query {
+        Query::Snapshot { selection: Selection { stage, limit, .. }, reply } => {
+            let in_stage = |view: &&TransferView| stage.as_deref().is_none_or(|stage| view.stage == stage);
+            let transfers: Vec<_> = snapshot.transfers.iter().filter(in_stage).cloned().collect();
+            let (matching, more) = (transfers.len() as u64, transfers.len() > limit);
+            let transfers = transfers.into_iter().take(limit).collect();
+            let told = Snapshot { matching, more, transfers, ..head(snapshot) };
+            drop(reply.send((told, Time::from_millis(NOW))));
+        }
+        Query::Find { text, reply } => {
+            let is_it = |view: &&TransferView| view.name.encoded() == text || view.name.to_string() == text;
+            drop(reply.send(match snapshot.transfers.iter().find(is_it) {
+                Some(view) => (Found::One(Handle::Item(view.name.clone())), Some(view.clone())),
+                None => (Found::Nothing, None),
+            }));
+        }
+        Query::Views { transfers, reply } => {
+            let wanted = |view: &&TransferView| view.transfer.is_some_and(|id| transfers.contains(&id));
+            drop(reply.send(snapshot.transfers.iter().filter(wanted).cloned().collect()));
+        }
+        Query::Past { reply, .. } => drop(reply.send(Ok(PastFound::Nothing))),
+        Query::Ask { to, method, parameters, reply } => {
+            let told = (to.mode == Mode::Central && method == "io.synkler.Control.GetStatus").then(|| {
+                let limit = parameters["limit"].as_u64().unwrap().try_into().unwrap();
+                let transfers = snapshot.transfers.iter().take(limit).cloned().collect();
+                let mut status = status(&Snapshot { transfers, ..head(snapshot) });
+                status.view.from = to.to_string();
+                serde_json::to_value(GetStatus { status }).unwrap()
+            });
+            drop(reply.send(told.ok_or_else(|| AskFailure::Silent(format!("{to} has no session with the broker")))));
+        }
+        Query::Order { by, order: Order::Pause { scope: Scope::Node, .. }, reply } => {
+            let text = format!("paused by {by}: nothing new starts here");
+            drop(reply.send(vec![Deed { item: None, done: true, text }]));
+        }
+        Query::History { span, reply } => drop(reply.send(Ok((vec![past(); span.limit as usize], true)))),
+        Query::LogLevel { reply, .. } => drop(reply.send("info".to_owned())),
+        Query::Reload { reply } => {
+            let (changed, restart) = (vec!["settle_seconds".to_owned()], vec!["port".to_owned()]);
+            drop(reply.send(Ok(Reload { changed, restart })));
+        }
+        other => panic!("this loop has no answer to {other:?}"),
+    }
+}
+
 fn head(snapshot: &Snapshot) -> Snapshot {
     Snapshot {
         node: snapshot.node.clone(),
         started: snapshot.started,
-        paused: snapshot.paused,
+        host: snapshot.host.clone(),
+        paused: snapshot.paused.clone(),
+        group_paused: snapshot.group_paused.clone(),
+        free: snapshot.free,
+        doing: snapshot.doing.clone(),
+        spool: snapshot.spool.clone(),
+        matching: snapshot.matching,
+        more: snapshot.more,
         broker: snapshot.broker.clone(),
         counts: snapshot.counts.clone(),
         transfers: Vec::new(),
         peers: snapshot.peers.clone(),
+    }
+}
+
+/// A transfer that is over.
+fn past() -> Row {
+    let view = transfer(2, b"done.tar", "closed", Cause::Acknowledgement.into());
+    Row {
+        transfer: view.transfer.unwrap(),
+        name: view.name,
+        upload: view.upload,
+        kind: Kind::File,
+        entries: 1,
+        fingerprint: view.fingerprint.unwrap(),
+        stage: view.stage.to_owned(),
+        created: ago(60),
+        since: ago(10),
+        reason: None,
+        attempts: 0,
+        central: Some(name("hub")),
+        place: None,
+        location: None,
+        signature: None,
+        inode: None,
+        receivers: Vec::new(),
+        acknowledged: true,
+        cleaned: true,
+        began: Some(ago(30)),
+        arrived: Some(ago(20)),
+        paused: None,
+        finished: Some(ago(10)),
     }
 }
 
@@ -101,8 +190,15 @@ fn peer(mode: Mode, text: &str, seconds: u64) -> PeerView {
     PeerView {
         node: Node::new(mode, name(text)),
         version: "1.2.3".to_owned(),
+        host: format!("{text}.example.org"),
+        first_heard: ago(seconds + 86_400),
         last_heard: ago(seconds),
         alive: seconds < 150,
+        paused: None,
+        free: None,
+        doing: String::new(),
+        clock_ahead: None,
+        spool: None,
     }
 }
 
@@ -113,6 +209,8 @@ pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Re
         transfer: Some(TransferId::mint(NOW - 60_000, [a, b, 1, 2, 3, 4, 5, 6, 7, 8])),
         name: ItemName::new(item).unwrap(),
         upload: name("alpha"),
+        kind: Some(Kind::File),
+        entries: Some(1),
         size: 12_345,
         fingerprint: Some(Fingerprint {
             size: 12_345,
@@ -120,6 +218,10 @@ pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Re
         }),
         stage,
         reason,
+        created: ago(61),
+        began: None,
+        arrived: None,
+        paused: None,
         since: ago(60),
         next: None,
         attempts: 0,
@@ -133,7 +235,14 @@ pub(crate) fn idle() -> Snapshot {
     Snapshot {
         node: Node::new(Mode::Upload, name("alpha")),
         started: ago(4260),
-        paused: false,
+        host: "alpha.example.org".to_owned(),
+        paused: None,
+        group_paused: None,
+        free: Some(5_000_000_000),
+        doing: "idle".to_owned(),
+        spool: None,
+        matching: 0,
+        more: false,
         broker: BrokerState::Connected(ago(4259)),
         counts: vec![("announced", 0), ("sending", 0)],
         transfers: Vec::new(),
@@ -229,7 +338,14 @@ pub(crate) fn troubled() -> Snapshot {
     Snapshot {
         node: Node::new(Mode::Central, name("hub")),
         started: ago(200_000),
-        paused: true,
+        host: "hub.example.org".to_owned(),
+        paused: Some(Pause::new(ago(500), "root", Node::new(Mode::Central, name("hub")))),
+        group_paused: None,
+        free: Some(300_000_000),
+        doing: "receiving 4, 4101 in line".to_owned(),
+        spool: None,
+        matching: 4107,
+        more: true,
         broker: BrokerState::Disconnected(
             ago(303),
             Some(Reason::with(
@@ -247,10 +363,12 @@ pub(crate) fn troubled() -> Snapshot {
     }
 }
 
-/// What a client gets of a snapshot, with what differs from run to run made the same.
+/// What a client gets of a snapshot when central tells the same, with what differs from run to run made the same.
 pub(crate) fn status(snapshot: &Snapshot) -> Status {
-    let mut status = Status::new(snapshot, &"default".parse().unwrap(), NOW);
+    let directory = "/srv/synkler".as_ref();
+    let mut status = Status::new(snapshot, &"default".parse().unwrap(), directory, Time::from_millis(NOW));
     status.node.pid = 4711;
     status.node.version = "1.2.3".to_owned();
+    status.view = View { whole: true, from: snapshot.node.to_string(), why: None, silent: Vec::new() };
     status
 }

@@ -2,10 +2,15 @@
 
 #[path = "../bed/mod.rs"]
 mod bed;
+#[path = "../support/screen.rs"]
+mod screen;
 
+mod accounts;
 mod crash;
+mod ctl;
 mod faults;
 mod group;
 mod handover;
 mod scale;
 mod service;
+mod view;

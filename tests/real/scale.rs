@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use synkler::drivers::broker::{Broker, BrokerEvent};
 use synkler::machine::{
-    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, Hello, ItemName, JournalId, Kind, Location, Mode, Node as Peer,
-    Offer, Time, TransferId, Words,
+    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupPause, Hello, ItemName, JournalId, Kind, Location, Mode,
+    Node as Peer, Offer, Time, TransferId, Words,
 };
 use tokio::sync::mpsc;
 
@@ -82,11 +82,25 @@ async fn offer_all(bed: &Bed) {
         match heard.recv().await.expect("the session lasts") {
             BrokerEvent::Connected => {
                 let journal: JournalId = "00c0ffee".parse().unwrap();
-                let hello =
-                    Hello { journal, started: Time::from_millis(1), version: "0".into(), slots: 1, reply: true };
-                broker.publish(Address::All, Words::Hello(hello));
+                let hello = Hello {
+                    journal,
+                    started: Time::from_millis(1),
+                    version: "0".into(),
+                    slots: 1,
+                    reply: true,
+                    host: String::new(),
+                    now: Time::from_millis(1),
+                    paused: None,
+                    group: GroupPause::default(),
+                    free: None,
+                    doing: String::new(),
+                    spool: None,
+                };
+                broker.publish(Address::All, Words::Hello(Box::new(hello)));
             }
             BrokerEvent::Disconnected(why) => panic!("the broker: {why}"),
+            // Nobody waits for an answer longer than a second.
+            BrokerEvent::Asked { .. } | BrokerEvent::Answered { .. } | BrokerEvent::Unheard { .. } => {}
             BrokerEvent::Delivery { words, tag, .. } => {
                 broker.acknowledge(vec![tag]);
                 if let Words::Waiting(waits) = words {

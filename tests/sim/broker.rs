@@ -57,6 +57,7 @@ fn entries(words: &Words) -> usize {
         Words::Release(list) => list.len(),
         Words::Waiting(list) => list.len(),
         Words::Withdraw(ids)
+        | Words::Cancel(ids)
         | Words::Received(ids)
         | Words::Noted(ids)
         | Words::Freed(ids)

@@ -2,9 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use synkler::machine::{Address, ItemName, Mode, NodeName, Record, Row, TransferId, Words};
+use synkler::machine::{
+    Address, Cause, ItemName, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
+};
 
 use crate::daemon::Role;
+use crate::drivers::Op;
 use crate::journal::Journal;
 use crate::sim::Sim;
 use crate::tally::Deed;
@@ -26,6 +29,8 @@ pub(crate) enum Promise {
     Twice,
     /// Words are true when they are said, and journalled before.
     Word,
+    /// While an order holds a node or a transfer, nothing new starts.
+    Paused,
     /// Content that could be delivered was not.
     Lost,
     /// The contract of the vocabulary.
@@ -67,6 +72,8 @@ pub(crate) struct Fate {
     /// Its copy on central was spoilt from outside.
     rotted: bool,
     withdrawn: bool,
+    /// An operator has given it up.
+    cancelled: bool,
     /// Where a cleanup script has been started for it: after that, nobody can tell what the script itself
     /// has changed.
     scripted: BTreeSet<usize>,
@@ -81,6 +88,11 @@ impl Fate {
         let everywhere = |required: &Vec<usize>| required.iter().all(|download| self.placed.contains_key(download));
         self.released || self.required.as_ref().is_some_and(everywhere)
     }
+
+    /// Nothing more has to come of it.
+    fn is_settled(&self) -> bool {
+        self.cancelled || self.is_delivered()
+    }
 }
 
 /// What has happened so far.
@@ -93,6 +105,8 @@ pub(crate) struct Checker {
     pub(crate) unswept: BTreeSet<TransferId>,
     /// Nodes that have lost their journal.
     forgetful: BTreeSet<usize>,
+    /// Downloads that an operator has had forgotten.
+    forgotten: BTreeSet<usize>,
     looked: u32,
 }
 
@@ -131,6 +145,7 @@ pub(crate) enum Left {
     Letters,
     Row(TransferId),
     Copy(TransferId),
+    Place(PlaceId),
     Source(usize),
 }
 
@@ -162,8 +177,23 @@ impl Sim {
             return self.violate(Promise::Word, node, || format!("finished, and begun again: {}", show_row(row)));
         }
         match self.nodes[node].role {
-            Role::Upload(upload) => self.check_upload_row(node, upload, row),
-            Role::Central => self.check_central_row(node, row),
+            Role::Upload(upload) => {
+                self.check_upload_row(node, upload, row);
+                let ordered = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn);
+                if let Some(fate) = self.checker.fates.get_mut(&row.transfer).filter(|_| ordered) {
+                    fate.withdrawn = true;
+                    if !std::mem::replace(&mut fate.cancelled, true) {
+                        self.tally.count(Deed::Cancelled);
+                    }
+                }
+            }
+            Role::Central => {
+                let before = self.nodes[node].journal.rows.get(&row.transfer);
+                if row.stage == "granted" && before.is_some_and(|before| before.stage == "waiting") {
+                    self.check_started(node, row, "central asks for something");
+                }
+                self.check_central_row(node, row);
+            }
             Role::Download(_) => {
                 if !self.checker.fates.contains_key(&row.transfer) {
                     self.violate(Promise::Word, node, || format!("from nowhere: {}", show_row(row)));
@@ -198,6 +228,7 @@ impl Sim {
             released: false,
             rotted: false,
             withdrawn: false,
+            cancelled: false,
             scripted: BTreeSet::new(),
         });
         fate.stamps.push(stamp);
@@ -208,6 +239,13 @@ impl Sim {
             return self.violate(Promise::Word, node, || format!("said before it was journalled: {}", show_row(row)));
         };
         if row.receivers.is_empty() {
+            // All that had to have it are forgotten: it waits for others.
+            let gone = |required: &Vec<usize>| required.iter().all(|number| self.checker.forgotten.contains(number));
+            if fate.required.as_ref().is_some_and(gone)
+                && let Some(fate) = self.checker.fates.get_mut(&row.transfer)
+            {
+                fate.required = None;
+            }
             return;
         }
         let numbers: Option<Vec<usize>> = row.receivers.iter().map(|(name, _)| self.download_number(name)).collect();
@@ -221,19 +259,28 @@ impl Sim {
         if early.is_some() {
             return self.violate(Promise::Word, node, || format!("a receipt from nowhere: {}", show_row(row)));
         }
+        let forgotten = |number: &usize| self.checker.forgotten.contains(number);
+        let fewer = |required: &Vec<usize>| {
+            numbers.iter().all(|number| required.contains(number))
+                && required.iter().all(|number| numbers.contains(number) || forgotten(number))
+        };
+        // Where nobody was left, others take their place.
+        let replaced = |required: &Vec<usize>| required.iter().all(forgotten);
         match &fate.required {
+            Some(required) if fewer(required) || replaced(required) => {
+                if let Some(fate) = self.checker.fates.get_mut(&row.transfer) {
+                    fate.required = Some(numbers);
+                }
+            }
             Some(required) if *required != numbers => {
                 self.violate(Promise::Word, node, || format!("other receivers than before: {}", show_row(row)));
             }
             Some(_) => {}
             None => {
                 let known = &self.nodes[node].journal.nodes;
-                let all = if self.plan.receivers {
-                    self.plan.downloads
-                } else {
-                    known.keys().filter(|node| node.mode == Mode::Download).count()
-                };
-                if numbers.len() < all {
+                let is_known = |number: &usize| known.contains_key(&self.nodes[1 + self.plan.uploads + number].node);
+                let mut all = (0..self.plan.downloads).filter(|number| self.plan.receivers || is_known(number));
+                if all.any(|number| !numbers.contains(&number) && !forgotten(&number)) {
                     return self.violate(Promise::Word, node, || format!("receivers left out: {}", show_row(row)));
                 }
                 if let Some(fate) = self.checker.fates.get_mut(&row.transfer) {
@@ -249,6 +296,11 @@ impl Sim {
             Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
             Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
             Words::Freed(ids) => ids.iter().for_each(|id| self.check_release(node, *id)),
+            Words::Download { items, .. } => {
+                for item in items {
+                    self.check_held(node, item.offer.transfer, "central offers something");
+                }
+            }
             Words::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.note_withdrawn(node, *id)),
             Words::Done(list) => {
                 for receipt in list {
@@ -313,6 +365,8 @@ impl Sim {
                     self.violate(Promise::Source, node, || format!("a cleanup for {id} of something newer"));
                 } else if !fate.is_delivered() {
                     self.violate(Promise::Source, node, || format!("a cleanup for {id} before it is delivered"));
+                } else if fate.cancelled {
+                    self.violate(Promise::Source, node, || format!("a cleanup for {id}, which was given up"));
                 }
             }
             Role::Download(download) => {
@@ -339,8 +393,11 @@ impl Sim {
             (Some(before), Some(new)) => before.upload == new.upload && before.stamp() <= new.stamp() && !old.touched,
             _ => false,
         };
-        // A receiver that has lost its journal does not know what came first.
-        if !lawful && (old.touched || !self.checker.forgetful.contains(&node)) {
+        // A receiver that has lost its journal does not know what came first; nor does one that was forgotten, where
+        // old offers overtake new ones.
+        let number = node.checked_sub(1 + self.plan.uploads);
+        let forgotten = number.is_some_and(|number| self.checker.forgotten.contains(&number));
+        if !lawful && (old.touched || !(forgotten || self.checker.forgetful.contains(&node))) {
             self.violate(Promise::Overwritten, node, || format!("{id} takes the place of {old:?}"));
         }
     }
@@ -373,7 +430,9 @@ impl Sim {
         if held != Some(Bytes::Whole(fate.version)) || fate.withdrawn || self.checker.forgetful.contains(&node) {
             return;
         }
-        let last = fate.placed.values().max().copied().unwrap_or_default();
+        // Who was forgotten and comes back counts no more.
+        let required = fate.required.iter().flatten();
+        let last = required.filter_map(|number| fate.placed.get(number)).max().copied().unwrap_or_default();
         if !fate.is_delivered() {
             self.violate(Promise::Copy, node, || format!("the copy of {id} is dropped before it is delivered"));
         } else if self.now < last + self.plan.keep_ms {
@@ -394,7 +453,7 @@ impl Sim {
         if !self.checker.looked.is_multiple_of(16) {
             return;
         }
-        let snapshot = machine.snapshot(1000);
+        let snapshot = machine.snapshot(&Selection::urgent(1000));
         let shown: BTreeSet<TransferId> = snapshot.transfers.iter().filter_map(|view| view.transfer).collect();
         let missing = daemon.journal.unfinished().find(|row| !shown.contains(&row.transfer)).map(|row| row.transfer);
         if let Some(id) = missing {
@@ -410,6 +469,7 @@ impl Sim {
             Left::Letters => "letters are on their way".to_owned(),
             Left::Row(id) => self.nodes[node].journal.rows.get(id).map(show_row).unwrap_or_default(),
             Left::Copy(id) => format!("{id} still lies there"),
+            Left::Place(place) => format!("something still lies at place {place}"),
             Left::Source(name) => format!("{:?} is not delivered", self.world.names[*name]),
         }
     }
@@ -440,6 +500,11 @@ impl Sim {
             if let Some(id) = copy {
                 return Some((node, Left::Copy(*id)));
             }
+            if node == 0
+                && let Some(((place, _), _)) = self.world.spool.incoming.first_key_value()
+            {
+                return Some((node, Left::Place(*place)));
+            }
         }
         if self.broker.is_busy() {
             return Some((0, Left::Letters));
@@ -463,7 +528,57 @@ impl Sim {
             let same = fate.upload == instance.upload && fate.name == instance.name && fate.version == instance.version;
             fate.stamps.contains(&stamp) || is_kept && same
         };
-        self.checker.fates.values().any(|fate| carries(fate) && fate.is_delivered())
+        self.checker.fates.values().any(|fate| carries(fate) && fate.is_settled())
+    }
+
+    /// A run is about to start.
+    pub(crate) fn check_run(&mut self, node: usize, run: &Run) {
+        for (transfer, _) in &run.batch {
+            self.check_held(node, *transfer, "a run starts");
+        }
+    }
+
+    /// Something is about to start for a transfer: no order may hold it, nor the whole node. An order that came
+    /// in the same drain may find it on its way.
+    pub(crate) fn check_held(&mut self, node: usize, transfer: TransferId, what: &str) {
+        if let Some(row) = self.nodes[node].journal.rows.get(&transfer).cloned() {
+            self.check_started(node, &row, what);
+        }
+    }
+
+    fn check_started(&mut self, node: usize, row: &Row, what: &str) {
+        let daemon = &self.nodes[node];
+        let orders = daemon.journal.orders();
+        let throughout = orders.iter().zip(&daemon.was_held).any(|(now, before)| now.is_some() && now == before);
+        if row.paused.is_some() || throughout {
+            self.violate(Promise::Paused, node, || format!("{what} though it is paused: {}", row.transfer));
+        }
+    }
+
+    /// An order to stop what runs has been carried out.
+    pub(crate) fn check_stopped(&mut self, node: usize) {
+        let runs = self.nodes[node].ops.values();
+        let going = runs.filter(|op| matches!(op, Op::Run(running) if !running.halted)).count();
+        if going > 0 {
+            self.violate(Promise::Paused, node, || format!("{going} runs go on though they were to be stopped"));
+        } else if self.nodes[node].ops.values().any(|op| matches!(op, Op::Run(_))) {
+            self.tally.count(Deed::Stopped);
+        }
+    }
+
+    /// An operator has had a node forgotten.
+    pub(crate) fn checker_forgets(&mut self, gone: &Node) {
+        if let Some(number) = self.download_number(&gone.name) {
+            self.checker.forgotten.insert(number);
+        }
+    }
+
+    /// Long after everything is over: all know of the same order about the group.
+    pub(crate) fn check_group(&mut self) {
+        let told = &self.nodes[0].journal.group;
+        if let Some(node) = (0..self.nodes.len()).find(|node| self.nodes[*node].journal.group != *told) {
+            self.violate(Promise::Paused, node, || "it knows of another order about the group".to_owned());
+        }
     }
 
     /// Everything is over: whatever central once held has arrived, unless it was spoilt from outside and its

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use synkler::machine::{
     BadRow, CentralSettings, DownloadSettings, Effect, Input, JournalId, Location, Machine, Mode, Node, NodeName,
-    UploadSettings,
+    Order, Pause, Record, Scope, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -58,6 +58,10 @@ pub(crate) struct Daemon {
     pub(crate) scanned: bool,
     /// Drains without time going by.
     busy: (u64, u32),
+    /// Its host is away until then.
+    pub(crate) away: u64,
+    /// The orders that its journal held when the drain began: about itself, and about the group.
+    pub(crate) was_held: [Option<Pause>; 2],
 }
 
 /// More drains at one moment than sound work needs.
@@ -86,6 +90,8 @@ impl Daemon {
             seen: BTreeMap::new(),
             scanned: false,
             busy: (0, 0),
+            away: 0,
+            was_held: [None, None],
         }
     }
 }
@@ -93,7 +99,7 @@ impl Daemon {
 impl Sim {
     /// The daemon starts from its journal.
     pub(crate) fn start(&mut self, node: usize) {
-        if self.nodes[node].machine.is_some() {
+        if self.nodes[node].machine.is_some() || self.now < self.nodes[node].away {
             return;
         }
         trace!(self, Some(node), "== starts");
@@ -146,16 +152,25 @@ impl Sim {
                     free_millipercent: plan.free_permille * 100,
                     spool: Location::new("c", SPOOL).unwrap(),
                     version,
+                    host: String::new(),
                 };
                 Machine::central(settings, restored, seed, now)
             }
             Role::Upload(_) => {
                 let settle = Duration::from_millis(plan.settle_ms);
-                Machine::upload(UploadSettings { me, settle, slots: plan.slots, cleanup, version }, restored, seed, now)
+                Machine::upload(
+                    UploadSettings { me, settle, slots: plan.slots, cleanup, version, host: String::new() },
+                    restored,
+                    seed,
+                    now,
+                )
             }
-            Role::Download(_) => {
-                Machine::download(DownloadSettings { me, slots: plan.slots, cleanup, version }, restored, seed, now)
-            }
+            Role::Download(_) => Machine::download(
+                DownloadSettings { me, slots: plan.slots, cleanup, version, host: String::new() },
+                restored,
+                seed,
+                now,
+            ),
         }
     }
 
@@ -192,6 +207,29 @@ impl Sim {
         if !std::mem::replace(&mut daemon.awake, true) {
             self.at(wait, What::Wake { node, epoch });
         }
+    }
+
+    /// An operator orders something on a node; nobody is there to hear it when its daemon is down. Tells whether
+    /// something was done.
+    pub(crate) fn order(&mut self, node: usize, order: Order) -> bool {
+        let now = self.clock(node);
+        let Some(machine) = &mut self.nodes[node].machine else { return false };
+        let deeds = machine.order(now, "root", order.clone());
+        trace!(self, Some(node), "-- {order:?}");
+        for deed in &deeds {
+            trace!(self, Some(node), "   {deed:?}");
+        }
+        let done = deeds.iter().any(|deed| deed.done);
+        if let (Order::Forget(gone), true) = (&order, done) {
+            self.tally.count(Deed::ForgotPeer);
+            self.checker_forgets(gone);
+        }
+        self.sabotage_order(node, &order, done);
+        self.drain(node);
+        if let Order::Pause { scope: Scope::Node | Scope::Group, now: true } = order {
+            self.check_stopped(node);
+        }
+        done
     }
 
     /// The moment has come that a machine asked for, or has been moved.
@@ -231,6 +269,7 @@ impl Sim {
             self.violate(Promise::Restless, node, || "it works without end and time stands still".to_owned());
             return;
         }
+        self.nodes[node].was_held = self.nodes[node].journal.orders();
         let letters = self.feed(node);
         let (records, others) = self.effects(node);
         let dies = self.plan.crash > 0 && self.rng.below(100_000) < self.plan.crash;
@@ -244,11 +283,17 @@ impl Sim {
             self.tally.count(Deed::CrashBeforeCommit);
             return self.crash(node);
         }
-        for record in &records {
+        let mut peers = Vec::new();
+        for record in records {
             trace!(self, Some(node), "{}", trace::effect(&Effect::Persist(record.clone())));
-            self.check_record(node, record);
+            self.check_record(node, &record);
+            match record {
+                // Who was heard of in this drain may have come too late to be reckoned with in it.
+                Record::Node(_) | Record::Forgotten(_) => peers.push(record),
+                other => self.nodes[node].journal.write(other),
+            }
         }
-        records.into_iter().for_each(|record| self.nodes[node].journal.write(record));
+        peers.into_iter().for_each(|record| self.nodes[node].journal.write(record));
         if !alive() {
             trace!(self, Some(node), "   (before any effect)");
             return self.crash(node);
@@ -293,7 +338,7 @@ impl Sim {
         letters
     }
 
-    fn effects(&mut self, node: usize) -> (Vec<synkler::machine::Record>, Vec<Effect>) {
+    fn effects(&mut self, node: usize) -> (Vec<Record>, Vec<Effect>) {
         let mut effects = Vec::new();
         if let Some(machine) = &mut self.nodes[node].machine {
             while let Some(effect) = machine.poll_effect() {

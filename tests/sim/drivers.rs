@@ -40,7 +40,7 @@ pub(crate) struct Running {
     pub(crate) run: Run,
     /// How many items it is through with.
     pub(crate) through: usize,
-    halted: bool,
+    pub(crate) halted: bool,
     /// It fails when it gets to this item.
     fails_at: Option<usize>,
     /// It has left something out, and says so.
@@ -66,7 +66,10 @@ impl Sim {
                 }
                 return;
             }
-            Effect::Run(run) => return self.begin_run(node, run),
+            Effect::Run(run) => {
+                self.check_run(node, &run);
+                return self.begin_run(node, run);
+            }
             Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
             Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
             Effect::Take { transfer, place, name, kind } => (Op::Take { transfer, place, name, kind }, 500, 120_000),
@@ -79,6 +82,7 @@ impl Sim {
                 if self.plan.scripts[node] == Script::None {
                     self.violate(Promise::Protocol, node, || "a cleanup without a script".to_owned());
                 }
+                self.check_held(node, transfer, "a cleanup script starts");
                 self.check_cleanup(node, transfer, &item);
                 (Op::Cleanup { transfer, item }, 200, 60_000)
             }
@@ -177,6 +181,7 @@ impl Sim {
             kind: crate::world::World::kind(source.version),
             entries: crate::world::World::entries(source.version),
             fingerprint: self.world.fingerprint(whole, None),
+            manifest: None,
         }
     }
 

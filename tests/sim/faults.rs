@@ -1,6 +1,6 @@
 //! What befalls the world: users who change their minds, owners who tidy up, links and hosts that die.
 
-use synkler::machine::{Cause, Input, JournalId};
+use synkler::machine::{Cause, Handle, Input, JournalId, Order, Scope, Selection};
 
 use crate::daemon::Role;
 use crate::drivers::Op;
@@ -66,9 +66,46 @@ pub(crate) enum Act {
         node: usize,
         full: bool,
     },
+    /// An operator pauses a node, or resumes it.
     Pause {
         node: usize,
         paused: bool,
+        now: bool,
+    },
+    /// An operator pauses the group, or resumes it, on that node.
+    GroupPause {
+        node: usize,
+        paused: bool,
+        now: bool,
+    },
+    /// An operator pauses whatever has a name, or resumes it: on one node, or on all that can be reached.
+    ItemPause {
+        name: usize,
+        only: Option<usize>,
+        paused: bool,
+        now: bool,
+    },
+    /// An operator has something tried again.
+    Retry {
+        name: usize,
+    },
+    /// An operator has something sent next.
+    Bump {
+        name: usize,
+    },
+    /// An operator gives something up.
+    Withdraw {
+        upload: usize,
+        name: usize,
+    },
+    /// A download's host goes away for long.
+    Leave {
+        download: usize,
+        away: u64,
+    },
+    /// An operator has a download forgotten.
+    Forget {
+        download: usize,
     },
     /// A copy on central rots or disappears.
     Rot {
@@ -86,6 +123,8 @@ impl Sim {
         let (foreign, takes, crashes, sessions) = (counts.foreign, counts.takes, counts.crashes, counts.sessions);
         let (broker, ssh, full, pauses, rot) =
             (counts.broker_down, counts.ssh_down, counts.full, counts.pauses, counts.rot);
+        let (group_pauses, item_pauses, retries) = (counts.group_pauses, counts.item_pauses, counts.retries);
+        let (bumps, withdrawals, forgets) = (counts.bumps, counts.withdrawals, counts.forgets);
         for _ in 0..writes {
             let (upload, name) = (self.rng.index(uploads), self.rng.index(names));
             let when = if self.rng.chance(500) { 0 } else { self.some_time() };
@@ -115,8 +154,28 @@ impl Sim {
         });
         self.spans(pauses, |sim| {
             let node = sim.rng.index(nodes);
-            (Act::Pause { node, paused: true }, Act::Pause { node, paused: false })
+            let now = sim.rng.chance(500);
+            (Act::Pause { node, paused: true, now }, Act::Pause { node, paused: false, now })
         });
+        self.spans(group_pauses, |sim| {
+            let (one, other, now) = (sim.rng.index(nodes), sim.rng.index(nodes), sim.rng.chance(500));
+            (Act::GroupPause { node: one, paused: true, now }, Act::GroupPause { node: other, paused: false, now })
+        });
+        self.spans(item_pauses, |sim| {
+            let (name, now) = (sim.rng.index(names), sim.rng.chance(500));
+            let only = if sim.rng.chance(400) { Some(sim.rng.index(nodes)) } else { None };
+            (Act::ItemPause { name, only, paused: true, now }, Act::ItemPause { name, only, paused: false, now })
+        });
+        self.spread(retries, |sim| Act::Retry { name: sim.rng.index(names) });
+        self.spread(bumps, |sim| Act::Bump { name: sim.rng.index(names) });
+        self.spread(withdrawals, |sim| Act::Withdraw { upload: sim.rng.index(uploads), name: sim.rng.index(names) });
+        for _ in 0..forgets {
+            let (when, download) = (self.some_time(), self.rng.index(downloads));
+            let away = self.rng.between(250_000, 900_000);
+            self.at(when, What::Act(Act::Leave { download, away }));
+            let wait = self.rng.between(170_000, 400_000);
+            self.at(when + wait, What::Act(Act::Forget { download }));
+        }
     }
 
     fn some_time(&mut self) -> u64 {
@@ -202,11 +261,98 @@ impl Sim {
                     Role::Central | Role::Upload(_) => self.world.spool.full = full,
                 }
             }
-            Act::Pause { node, paused } => {
-                self.tally.count(Deed::Paused);
-                self.push(node, Input::Pause(paused), None);
+            Act::Pause { node, paused, now } => {
+                if self.set_paused(node, Scope::Node, paused, now) {
+                    self.tally.count(Deed::Paused);
+                }
+            }
+            Act::GroupPause { node, paused, now } => {
+                if self.set_paused(node, Scope::Group, paused, now) {
+                    self.tally.count(Deed::GroupPaused);
+                }
+            }
+            Act::ItemPause { name, only, paused, now } => {
+                for node in self.reached(only) {
+                    let scope = Scope::Items(vec![self.handle(name)]);
+                    if self.set_paused(node, scope, paused, now) {
+                        self.tally.count(Deed::ItemPaused);
+                    }
+                }
+            }
+            Act::Retry { name } => {
+                for node in self.reached(None) {
+                    let order = Order::Retry(vec![self.handle(name)]);
+                    if self.order(node, order) {
+                        self.tally.count(Deed::Retried);
+                    }
+                }
+            }
+            Act::Bump { name } => {
+                for node in self.reached(None) {
+                    let order = Order::Bump(vec![self.handle(name)]);
+                    if self.order(node, order) {
+                        self.tally.count(Deed::Bumped);
+                    }
+                }
+            }
+            Act::Withdraw { upload, name } => {
+                let order = Order::Withdraw(vec![self.handle(name)]);
+                self.order(1 + upload, order.clone());
+                // It is the upload's to do; the others have to leave it alone.
+                for node in self.reached(None) {
+                    if node == 0 || node > self.plan.uploads {
+                        self.order(node, order.clone());
+                    }
+                }
+            }
+            Act::Leave { download, away } => {
+                let node = 1 + self.plan.uploads + download;
+                self.nodes[node].away = self.now + away;
+                self.crash(node);
+                self.at(away, What::Start(node));
+            }
+            Act::Forget { download } => {
+                let gone = self.nodes[1 + self.plan.uploads + download].node.clone();
+                for node in self.reached(None) {
+                    self.order(node, Order::Forget(gone.clone()));
+                }
             }
             Act::Rot { vanish } => self.rot(vanish),
+        }
+    }
+
+    fn handle(&self, name: usize) -> Handle {
+        Handle::Item(self.world.names[name].clone())
+    }
+
+    /// The nodes that an operator's order gets to.
+    fn reached(&mut self, only: Option<usize>) -> Vec<usize> {
+        let up = |node: &usize| self.nodes[*node].machine.is_some() && only.is_none_or(|only| only == *node);
+        let up: Vec<usize> = (0..self.nodes.len()).filter(up).collect();
+        up.into_iter().filter(|_| only.is_some() || self.rng.chance(900)).collect()
+    }
+
+    fn set_paused(&mut self, node: usize, scope: Scope, paused: bool, now: bool) -> bool {
+        self.order(node, if paused { Order::Pause { scope, now } } else { Order::Resume { scope } }) && paused
+    }
+
+    /// Operators resume whatever is paused, wherever that shows.
+    fn resume_all(&mut self) {
+        for node in 0..self.nodes.len() {
+            let journal = &self.nodes[node].journal;
+            let (paused, group) = (journal.paused.is_some(), journal.group.pause.is_some());
+            let items: Vec<_> =
+                journal.unfinished().filter(|row| row.paused.is_some()).map(|row| row.transfer).collect();
+            if paused {
+                self.order(node, Order::Resume { scope: Scope::Node });
+            }
+            if group {
+                self.order(node, Order::Resume { scope: Scope::Group });
+            }
+            if !items.is_empty() {
+                let items = items.into_iter().map(Handle::Transfer).collect();
+                self.order(node, Order::Resume { scope: Scope::Items(items) });
+            }
         }
     }
 
@@ -318,7 +464,6 @@ impl Sim {
         for node in 0..self.nodes.len() {
             let wait = self.rng.between(1, 60_000);
             self.at(wait, What::Start(node));
-            self.at(70_000, What::Act(Act::Pause { node, paused: false }));
         }
         for upload in 0..self.plan.uploads {
             for name in 0..self.plan.names {
@@ -337,6 +482,7 @@ impl Sim {
     /// Owners take away what is through and what stands in the way; users what is disputed.
     pub(crate) fn tidy(&mut self) {
         self.at(60_000, What::Tidy);
+        self.resume_all();
         for download in 0..self.plan.downloads {
             let node = 1 + self.plan.uploads + download;
             for name in 0..self.plan.names {
@@ -352,7 +498,7 @@ impl Sim {
         for upload in 0..self.plan.uploads {
             let node = 1 + upload;
             let Some(machine) = &self.nodes[node].machine else { continue };
-            let views = machine.snapshot(1000).transfers;
+            let views = machine.snapshot(&Selection::urgent(1000)).transfers;
             for view in views.iter().filter(|view| view.reason.cause() == Cause::Disputed) {
                 let name = self.world.name_index(&view.name);
                 if !self.is_guarded(node, name) {

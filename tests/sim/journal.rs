@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use synkler::machine::{ItemName, JournalId, Kept, KnownNode, Node, Question, Record, Restored, Row, TransferId};
+use synkler::machine::{
+    GroupPause, ItemName, JournalId, Kept, KnownNode, Node, Pause, Question, Record, Restored, Row, TransferId,
+};
 
 /// One node's journal. What is in it survives every crash.
 pub(crate) struct Journal {
@@ -11,12 +13,21 @@ pub(crate) struct Journal {
     pub(crate) nodes: BTreeMap<Node, KnownNode>,
     pub(crate) kept: BTreeMap<ItemName, Kept>,
     next_place: u64,
-    paused: bool,
+    pub(crate) paused: Option<Pause>,
+    pub(crate) group: GroupPause,
 }
 
 impl Journal {
     pub(crate) fn new(id: JournalId) -> Self {
-        Self { id, rows: BTreeMap::new(), nodes: BTreeMap::new(), kept: BTreeMap::new(), next_place: 0, paused: false }
+        Self {
+            id,
+            rows: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            kept: BTreeMap::new(),
+            next_place: 0,
+            paused: None,
+            group: GroupPause::default(),
+        }
     }
 
     pub(crate) fn write(&mut self, record: Record) {
@@ -35,7 +46,17 @@ impl Journal {
             }
             Record::NextPlace(number) => self.next_place = number,
             Record::Paused(paused) => self.paused = paused,
+            Record::Group(group) => self.group = group,
+            Record::Manifest(..) => {}
+            Record::Forgotten(node) => {
+                self.nodes.remove(&node);
+            }
         }
+    }
+
+    /// The orders that hold the whole node: about itself, and about the group.
+    pub(crate) fn orders(&self) -> [Option<Pause>; 2] {
+        [self.paused.clone(), self.group.pause.clone()]
     }
 
     /// What a daemon starts from.
@@ -48,7 +69,8 @@ impl Journal {
             nodes: self.nodes.values().cloned().collect(),
             kept: self.kept.values().cloned().collect(),
             next_place: self.next_place,
-            paused: self.paused,
+            paused: self.paused.clone(),
+            group: self.group.clone(),
         }
     }
 

@@ -214,3 +214,24 @@ fn a_word_that_is_never_said_is_found_out() {
 fn talking_for_ever_is_found_out() {
     found_out(Sabotage::Babble, &[Promise::Restless]);
 }
+
+#[test]
+fn orders_that_are_not_kept_are_found_out() {
+    found_out(Sabotage::PauseIgnored, &[Promise::Paused]);
+    found_out(Sabotage::StopIgnored, &[Promise::Paused]);
+}
+
+#[test]
+fn a_release_for_who_is_forgotten_is_found_out() {
+    found_out(Sabotage::ForgetReleases, &[Promise::Word]);
+}
+
+#[test]
+fn cleaning_up_what_was_given_up_is_found_out() {
+    found_out(Sabotage::CleanupWithdrawn, &[Promise::Source]);
+}
+
+#[test]
+fn leftovers_of_late_runs_are_found_out() {
+    found_out(Sabotage::SweepMissing, &[Promise::Liveness]);
+}

@@ -1,8 +1,12 @@
 //! Machines made worse on purpose, from outside: each way of breaking the Promise has to be found out.
 
-use synkler::machine::{CopyOutcome, Effect, Input, PlaceOutcome, Receipt, Record, Sight, Words};
+use synkler::machine::{
+    Address, Cause, CopyOutcome, Effect, Input, Mode, Node, Order, PlaceOutcome, Receipt, Record, Release, Row, Scope,
+    Sight, Words,
+};
 
 use crate::daemon::Role;
+use crate::plan::Script;
 use crate::sim::Sim;
 use crate::world::signature;
 
@@ -37,6 +41,16 @@ pub(crate) enum Sabotage {
     OccupiedIsPlaced,
     /// Central never says release.
     ReleaseMissing,
+    /// An order that pauses is written down and not kept.
+    PauseIgnored,
+    /// An order to stop what runs lets it run.
+    StopIgnored,
+    /// Who is forgotten counts as having given its receipts.
+    ForgetReleases,
+    /// What an operator gives up is cleaned up.
+    CleanupWithdrawn,
+    /// Central never looks for what late runs have left.
+    SweepMissing,
     /// Upload says again and again that something is free.
     Babble,
 }
@@ -65,6 +79,31 @@ impl Sim {
         }
     }
 
+    /// An order is carried out otherwise.
+    pub(crate) fn sabotage_order(&mut self, node: usize, order: &Order, done: bool) {
+        let now = self.clock(node);
+        match (self.sabotage, order) {
+            (Some(Sabotage::PauseIgnored), Order::Pause { scope: Scope::Node | Scope::Group, .. }) => {
+                for scope in [Scope::Node, Scope::Group] {
+                    if let Some(machine) = &mut self.nodes[node].machine {
+                        machine.order(now, "nobody", Order::Resume { scope });
+                    }
+                }
+            }
+            (Some(Sabotage::ForgetReleases), Order::Forget(gone)) if node == 0 && done => {
+                let rows = self.nodes[node].journal.unfinished().filter(|row| row.stage == "held");
+                let lacks = |row: &&Row| row.receivers.iter().any(|(name, at)| *name == gone.name && at.is_none());
+                let lacking: Vec<Row> = rows.filter(lacks).cloned().collect();
+                for row in lacking {
+                    let (transfer, fingerprint) = (row.transfer, row.fingerprint);
+                    let words = Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new() }]);
+                    self.say(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &words);
+                }
+            }
+            _ => {}
+        }
+    }
+
     /// Something other than what a machine wants is done.
     pub(crate) fn sabotage_effects(&mut self, node: usize, effects: &mut Vec<Effect>) {
         let Some(sabotage) = self.sabotage else { return };
@@ -81,6 +120,12 @@ impl Sim {
         if sabotage == Sabotage::ReleaseMissing {
             effects.retain(|effect| !matches!(effect, Effect::Say { words: Words::Release(_), .. }));
         }
+        effects.retain(|effect| match (sabotage, effect) {
+            (Sabotage::PauseIgnored, Effect::Persist(Record::Paused(pause))) => pause.is_some(),
+            (Sabotage::PauseIgnored, Effect::Persist(Record::Group(group))) => group.pause.is_some(),
+            (Sabotage::StopIgnored, Effect::Halt(_)) | (Sabotage::SweepMissing, Effect::Sweep { .. }) => false,
+            _ => true,
+        });
         let mut more = Vec::new();
         for effect in effects.iter() {
             match (sabotage, effect) {
@@ -99,8 +144,15 @@ impl Sim {
                 (Sabotage::DoneEarly, Effect::Verify { transfer, .. }) => {
                     let Some(row) = self.nodes[node].journal.rows.get(transfer) else { continue };
                     let receipt = Receipt { transfer: *transfer, fingerprint: row.fingerprint };
-                    let to = synkler::machine::Address::Node(self.nodes[0].node.clone());
+                    let to = Address::Node(self.nodes[0].node.clone());
                     more.push(Effect::Say { to, words: Words::Done(vec![receipt]) });
+                }
+                (Sabotage::CleanupWithdrawn, Effect::Persist(Record::Transfer(row))) => {
+                    let ordered = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn);
+                    let held = self.nodes[node].journal.orders().iter().any(Option::is_some) || row.paused.is_some();
+                    if ordered && !held && self.plan.scripts[node] != Script::None && matches!(role, Role::Upload(_)) {
+                        more.push(Effect::Cleanup { transfer: row.transfer, item: row.name.clone() });
+                    }
                 }
                 (Sabotage::Babble, Effect::Say { words: Words::Hello(_), to }) if matches!(role, Role::Upload(_)) => {
                     let known = self.checker.fates.iter().find(|(_, fate)| fate.required.is_some());
@@ -115,5 +167,5 @@ impl Sim {
 }
 
 fn wait(transfer: synkler::machine::TransferId) -> synkler::machine::Wait {
-    synkler::machine::Wait { transfer, reason: synkler::machine::Cause::Queued.into() }
+    synkler::machine::Wait { transfer, reason: Cause::Queued.into() }
 }

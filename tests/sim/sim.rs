@@ -216,6 +216,7 @@ impl Sim {
                 self.at(20_000, What::Look);
                 return true;
             }
+            self.check_group();
             return false;
         }
         match self.left() {

@@ -92,6 +92,7 @@ pub(crate) fn words(words: &Words) -> String {
         Words::Release(releases) => list(releases, |release| release.transfer.to_string()),
         Words::Waiting(waits) => list(waits, |wait| format!("{} {}", wait.transfer, wait.reason)),
         Words::Withdraw(ids)
+        | Words::Cancel(ids)
         | Words::Received(ids)
         | Words::Noted(ids)
         | Words::Freed(ids)

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use synkler::machine::{
-    Cause, Digest, Fingerprint, ItemName, JournalId, Kept, Kind, KnownNode, Location, Mode, Node, PlaceId, Question,
-    Reason, Record, Restored, Row, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Location, Mode, Node, Pause,
+    PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 
 /// A journal under test, driven one step at a time.
@@ -76,6 +76,9 @@ pub(crate) fn row(number: u64) -> Row {
         receivers: Vec::new(),
         acknowledged: false,
         cleaned: false,
+        began: None,
+        arrived: None,
+        paused: None,
         finished: None,
     }
 }
@@ -97,6 +100,9 @@ pub(crate) fn full_row(number: u64) -> Row {
         ],
         acknowledged: true,
         cleaned: true,
+        began: Some(Time::from_millis(1_700_000_004_000)),
+        arrived: Some(Time::from_millis(1_700_000_005_000)),
+        paused: Some(pause(1_700_000_006_000)),
         ..row(number)
     }
 }
@@ -116,6 +122,12 @@ pub(crate) fn finished(row: Row, at: u64) -> Row {
     Row { finished: Some(Time::from_millis(at)), ..row }
 }
 
+/// An order given at that moment.
+pub(crate) fn pause(since: u64) -> Pause {
+    let node = Node::new(Mode::Download, "box".parse().unwrap());
+    Pause::new(Time::from_millis(since), "renée 'root'", node)
+}
+
 fn known(mode: Mode, name: &str) -> KnownNode {
     KnownNode {
         node: Node::new(mode, name.parse().unwrap()),
@@ -123,6 +135,8 @@ fn known(mode: Mode, name: &str) -> KnownNode {
         started: Time::from_millis(1_700_000_000_001),
         slots: 2,
         version: "0.1.0".to_owned(),
+        host: "box.example.com".to_owned(),
+        spool: None,
         first_heard: Time::from_millis(1_700_000_000_002),
         last_heard: Time::from_millis(1_700_000_000_003),
     }
@@ -136,7 +150,7 @@ fn kept(text: &str, byte: u8) -> Kept {
 fn new_is_empty<J: JournalUnderTest>(journal: &mut J) {
     let first = journal.restart();
     assert!(first.rows.is_empty() && first.nodes.is_empty() && first.kept.is_empty());
-    assert!(!first.paused);
+    assert_eq!((first.paused, first.group), (None, GroupPause::default()));
     assert_eq!(journal.restart().journal, first.journal);
 }
 
@@ -221,12 +235,15 @@ fn nodes_come_back<J: JournalUnderTest>(journal: &mut J) {
     journal.commit(vec![Record::Node(upload.clone()), Record::Node(download.clone())]);
     let mut nodes = journal.restart().nodes;
     nodes.sort_by(|a, b| a.node.cmp(&b.node));
-    assert_eq!(nodes, [upload, download.clone()]);
+    assert_eq!(nodes, [upload.clone(), download.clone()]);
+    let upload = upload.node;
     let heard = KnownNode { last_heard: Time::from_millis(1_800_000_000_000), slots: 7, ..download };
     journal.commit(vec![Record::Node(heard.clone())]);
     let nodes = journal.restart().nodes;
     assert_eq!(nodes.len(), 2);
     assert!(nodes.contains(&heard));
+    journal.commit(vec![Record::Forgotten(upload), Record::Forgotten(heard.node.clone()), Record::Node(heard.clone())]);
+    assert_eq!(journal.restart().nodes, [heard]);
 }
 
 fn kept_come_back<J: JournalUnderTest>(journal: &mut J) {
@@ -242,12 +259,15 @@ fn kept_come_back<J: JournalUnderTest>(journal: &mut J) {
 }
 
 fn settings_come_back<J: JournalUnderTest>(journal: &mut J) {
-    journal.commit(vec![Record::NextPlace(41), Record::Paused(true)]);
+    let order = pause(1_700_000_000_007);
+    let group = GroupPause { changed: Time::from_millis(u64::MAX), pause: Some(pause(u64::MAX)), stop: true };
+    journal.commit(vec![Record::NextPlace(41), Record::Paused(Some(order.clone())), Record::Group(group.clone())]);
     let restored = journal.restart();
-    assert_eq!((restored.next_place, restored.paused), (41, true));
-    journal.commit(vec![Record::Paused(false)]);
+    assert_eq!((restored.next_place, restored.paused, restored.group), (41, Some(order), group));
+    let over = GroupPause { changed: Time::from_millis(3), pause: None, stop: false };
+    journal.commit(vec![Record::Paused(None), Record::Group(over.clone())]);
     let restored = journal.restart();
-    assert_eq!((restored.next_place, restored.paused), (41, false));
+    assert_eq!((restored.next_place, restored.paused, restored.group), (41, None, over));
 }
 
 fn extremes_come_back<J: JournalUnderTest>(journal: &mut J) {
@@ -274,6 +294,8 @@ fn extremes_come_back<J: JournalUnderTest>(journal: &mut J) {
         last_heard: end,
         slots: u32::MAX,
         version: "1 \"%'\u{0}é".to_owned(),
+        host: "'\u{0}é".to_owned(),
+        spool: Some(Location::new("syn@[2001:db8::1]", "/srv/synkler/default").unwrap()),
         ..known(Mode::Central, "hub")
     };
     journal.commit(vec![Record::Node(peer.clone()), Record::NextPlace(u64::MAX)]);

@@ -6,7 +6,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use synkler::drivers::broker::{Broker, BrokerEvent, BrokerSettings, DeliveryTag};
-use synkler::machine::{Hello, JournalId, Mode, Node, Reason, Time, TransferId, Words};
+use synkler::machine::{GroupPause, Hello, JournalId, Mode, Node, Reason, Time, TransferId, Words};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -25,7 +25,8 @@ pub(crate) fn settings(rabbit: &Rabbit, vhost: &str, me: &Node) -> BrokerSetting
         port: rabbit.port(),
         vhost: vhost.to_owned(),
         username: Rabbit::USER.to_owned(),
-        password: Rabbit::PASSWORD.to_owned(),
+        password: Some(Rabbit::PASSWORD.to_owned()),
+        tls: None,
         group: "g".parse().unwrap(),
         me: me.clone(),
     }
@@ -77,13 +78,20 @@ pub(crate) fn closed(number: u64) -> Words {
 }
 
 pub(crate) fn hello() -> Words {
-    Words::Hello(Hello {
+    Words::Hello(Box::new(Hello {
         journal: JournalId(1),
         started: Time::from_millis(1),
         version: "0".to_owned(),
         slots: 1,
         reply: false,
-    })
+        host: "host-1".to_owned(),
+        now: Time::from_millis(2),
+        paused: None,
+        group: GroupPause::default(),
+        free: Some(1 << 30),
+        doing: "idle".to_owned(),
+        spool: None,
+    }))
 }
 
 pub(crate) async fn channel(rabbit: &Rabbit, vhost: &str) -> (Connection, lapin::Channel) {

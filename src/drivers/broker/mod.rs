@@ -8,25 +8,39 @@
 //! The contract, which the simulator's broker keeps as well: a word published while connected to a node whose
 //! queue exists arrives there at least once; it may be doubled or overtaken; once acknowledged it does not
 //! come again.
+//!
+//! Beside the words there are questions ([`Line`]), which are worth something for [`TALK_EXPIRY`] only: nobody
+//! acknowledges or repeats them, and whoever asks has a deadline.
 
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::debug;
 
 use crate::machine::{Address, GroupId, Node, Reason, Words};
+use crate::wire::Failure;
 
 mod fault;
+mod line;
 mod link;
 mod outbox;
+mod probe;
 mod receive;
+mod rights;
 mod session;
 mod supervisor;
+mod tls;
 mod topology;
+
+pub use line::{Line, Unsaid};
+pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
+pub use rights::{Rights, role_kinds};
+pub use tls::{Identity, Tls};
 
 /// The most deliveries of one queue that wait for their acknowledgement.
 pub const PREFETCH: u16 = 64;
@@ -40,6 +54,10 @@ pub const DEAD_LETTER_LIMIT: u32 = 10_000;
 pub const HELLO_QUEUE_LIMIT: u32 = 1000;
 /// How long a hello to all stays worth hearing.
 pub const HELLO_EXPIRY: Duration = Duration::from_secs(60);
+/// The most questions and answers that wait for one node; the oldest give way.
+pub const TALK_QUEUE_LIMIT: u32 = 256;
+/// How long a question, and then its answer, stays worth hearing.
+pub const TALK_EXPIRY: Duration = Duration::from_secs(2);
 /// Both sides say something at least twice in this time, or the session is over.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
 /// The longest wait for any single answer of the broker.
@@ -62,8 +80,10 @@ pub struct BrokerSettings {
     pub vhost: String,
     /// The account.
     pub username: String,
-    /// Its password; never printed.
-    pub password: String,
+    /// Its password, never printed; `None` means that the client certificate logs in (SASL EXTERNAL).
+    pub password: Option<String>,
+    /// How the connection is kept private; `None` is plain TCP.
+    pub tls: Option<Tls>,
     /// The group to speak in.
     pub group: GroupId,
     /// The node to speak as.
@@ -78,7 +98,8 @@ impl fmt::Debug for BrokerSettings {
 
 impl fmt::Display for BrokerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
+        let tls = if self.tls.is_some() { " by TLS" } else { "" };
+        write!(f, "{}:{}{tls}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
     }
 }
 
@@ -106,6 +127,31 @@ pub enum BrokerEvent {
         /// For [`Broker::acknowledge`].
         tag: DeliveryTag,
     },
+    /// A peer asks something. It wants an answer by [`Line::answer`] within [`TALK_EXPIRY`].
+    Asked {
+        /// Who.
+        from: Node,
+        /// Its number for the question.
+        ask: u64,
+        /// The method's full name.
+        method: String,
+        /// Its parameters by name.
+        parameters: Map<String, Value>,
+    },
+    /// A peer answers.
+    Answered {
+        /// Who.
+        from: Node,
+        /// Our number for the question.
+        ask: u64,
+        /// The reply's parameters, or why there are none.
+        outcome: Result<Map<String, Value>, Failure>,
+    },
+    /// Nobody has heard a question: the node it is for has no session with the broker.
+    Unheard {
+        /// Our number for the question.
+        ask: u64,
+    },
 }
 
 /// The handle on the task that keeps the session. Dropping it ends the task without ceremony.
@@ -113,6 +159,7 @@ pub enum BrokerEvent {
 pub struct Broker {
     publish: mpsc::Sender<(Address, Words)>,
     acknowledge: mpsc::UnboundedSender<DeliveryTag>,
+    line: Line,
     stop: oneshot::Sender<()>,
     open: Arc<AtomicBool>,
     task: JoinHandle<()>,
@@ -123,6 +170,7 @@ struct Ends {
     publish: mpsc::Receiver<(Address, Words)>,
     /// Holds at most what has been delivered and not acknowledged, which [`PREFETCH`] bounds.
     acknowledge: mpsc::UnboundedReceiver<DeliveryTag>,
+    talk: mpsc::Receiver<line::Said>,
     stop: oneshot::Receiver<()>,
     open: Arc<AtomicBool>,
     events: mpsc::Sender<BrokerEvent>,
@@ -136,15 +184,22 @@ impl Broker {
         let (acknowledge, acknowledge_end) = mpsc::unbounded_channel();
         let (stop, stop_end) = oneshot::channel();
         let open = Arc::new(AtomicBool::new(false));
+        let (line, talk_end) = Line::new(&settings, Arc::clone(&open));
         let ends = Ends {
             publish: publish_end,
             acknowledge: acknowledge_end,
+            talk: talk_end,
             stop: stop_end,
             open: Arc::clone(&open),
             events,
         };
         let task = tokio::spawn(supervisor::run(settings, ends));
-        Self { publish, acknowledge, stop, open, task }
+        Self { publish, acknowledge, line, stop, open, task }
+    }
+
+    /// A handle to ask and to answer with.
+    pub fn line(&self) -> Line {
+        self.line.clone()
     }
 
     /// Says something, without waiting. Dropped while there is no session, when [`PUBLISH_QUEUE_LIMIT`] words

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
@@ -15,8 +16,9 @@ use crate::machine::{Address, Words};
 use crate::wire::encode;
 
 use super::fault::Fault;
-use super::topology::{node_word, routing_key};
-use super::{BrokerSettings, CONFIRM_TIMEOUT, HELLO_EXPIRY, IN_FLIGHT_LIMIT};
+use super::line::Said;
+use super::topology::{node_word, routing_key, talk_key};
+use super::{BrokerSettings, CONFIRM_TIMEOUT, HELLO_EXPIRY, IN_FLIGHT_LIMIT, TALK_EXPIRY};
 
 const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
@@ -40,6 +42,8 @@ pub(super) struct Outbox<'a> {
     prefix: String,
     published: u64,
     answers: VecDeque<(Acker, Answer)>,
+    /// Questions and answers, which go before the words: somebody waits for them at this moment.
+    talk: VecDeque<Message>,
     messages: VecDeque<Message>,
     writing: Option<(Instant, Writing)>,
     confirms: FuturesUnordered<Confirming>,
@@ -55,12 +59,13 @@ type Confirming = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)
 
 enum Written {
     Answer,
-    Message { number: u64, key: String, confirm: PublisherConfirm },
+    Message { number: u64, key: String, ask: Option<u64>, confirm: PublisherConfirm },
 }
 
 struct Message {
     number: u64,
     key: String,
+    ask: Option<u64>,
     properties: BasicProperties,
     body: Vec<u8>,
 }
@@ -68,6 +73,7 @@ struct Message {
 struct Unconfirmed {
     since: Instant,
     key: String,
+    ask: Option<u64>,
 }
 
 impl<'a> Outbox<'a> {
@@ -79,6 +85,7 @@ impl<'a> Outbox<'a> {
             channel,
             published: 0,
             answers: VecDeque::new(),
+            talk: VecDeque::new(),
             messages: VecDeque::new(),
             writing: None,
             confirms: FuturesUnordered::new(),
@@ -91,12 +98,16 @@ impl<'a> Outbox<'a> {
 
     /// Whether another word may be taken in.
     pub(super) fn has_room(&self) -> bool {
-        self.messages.len() + self.unconfirmed.len() < IN_FLIGHT_LIMIT
+        self.talk.len() + self.messages.len() + self.unconfirmed.len() < IN_FLIGHT_LIMIT
     }
 
     /// Whether everything is written and confirmed.
     pub(super) fn is_idle(&self) -> bool {
-        self.answers.is_empty() && self.messages.is_empty() && self.writing.is_none() && self.unconfirmed.is_empty()
+        self.answers.is_empty()
+            && self.talk.is_empty()
+            && self.messages.is_empty()
+            && self.writing.is_none()
+            && self.unconfirmed.is_empty()
     }
 
     /// Whether the broker still does its part; waiting counts from `since` at the earliest.
@@ -129,33 +140,41 @@ impl<'a> Outbox<'a> {
 
     pub(super) fn publish(&mut self, to: &Address, words: Words) {
         let key = routing_key(to, &self.settings.me, words.kind());
-        let passing = *to == Address::All;
+        let expiry = (*to == Address::All).then_some(HELLO_EXPIRY);
         for body in encode(&self.settings.group, &self.settings.me, words) {
             self.published += 1;
-            let properties = self.properties(passing);
-            self.messages.push_back(Message { number: self.published, key: key.clone(), properties, body });
+            let properties = self.properties(expiry);
+            self.messages.push_back(Message { number: self.published, key: key.clone(), ask: None, properties, body });
         }
     }
 
-    fn properties(&self, passing: bool) -> BasicProperties {
+    pub(super) fn say(&mut self, said: Said) {
+        let Said { to, kind, ask, body } = said;
+        self.published += 1;
+        let (key, properties) = (talk_key(&to, &self.settings.me, kind), self.properties(Some(TALK_EXPIRY)));
+        self.talk.push_back(Message { number: self.published, key, ask, properties, body });
+    }
+
+    /// What expires is worth nothing to a broker that has been away either.
+    fn properties(&self, expiry: Option<Duration>) -> BasicProperties {
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_app_id("synkler".into())
             .with_message_id(format!("{}.{}", self.prefix, self.published).into())
-            .with_delivery_mode(if passing { TRANSIENT } else { PERSISTENT });
+            .with_delivery_mode(if expiry.is_some() { TRANSIENT } else { PERSISTENT });
         // The broker refuses a user id that is not the session's own account.
         if let Ok(user) = ShortString::try_new(self.settings.username.as_str()) {
             properties = properties.with_user_id(user);
         }
-        if passing {
-            properties = properties.with_expiration(HELLO_EXPIRY.as_millis().to_string().into());
+        if let Some(expiry) = expiry {
+            properties = properties.with_expiration(expiry.as_millis().to_string().into());
         }
         properties
     }
 
     /// Goes on writing, or waits for a confirm; never ends while there is neither to do. May be dropped at
-    /// any await and called again.
-    pub(super) async fn step(&mut self) -> Result<(), Fault> {
+    /// any await and called again. Gives the number of a question when it turns out that nobody hears it.
+    pub(super) async fn step(&mut self) -> Result<Option<u64>, Fault> {
         if self.writing.is_none() {
             self.writing = self.next_write().map(|writing| (Instant::now(), writing));
         }
@@ -169,19 +188,19 @@ impl<'a> Outbox<'a> {
         tokio::select! {
             written = written => {
                 self.writing = None;
-                if let Written::Message { number, key, confirm } = written.map_err(|error| self.fault(&error))? {
-                    self.unconfirmed.insert(number, Unconfirmed { since: Instant::now(), key });
+                if let Written::Message { number, key, ask, confirm } = written.map_err(|error| self.fault(&error))? {
+                    self.unconfirmed.insert(number, Unconfirmed { since: Instant::now(), key, ask });
                     self.confirms.push(Box::pin(async move { (number, confirm.await) }));
                 }
+                Ok(None)
             }
             Some((number, confirmation)) = confirms.next() => {
                 self.confirmed_last = Instant::now();
                 let message = self.unconfirmed.remove(&number);
                 let confirmation = confirmation.map_err(|error| self.fault(&error))?;
-                self.settle(message.map_or_else(String::new, |message| message.key).as_str(), confirmation);
+                Ok(message.and_then(|message| self.settle(&message, confirmation)))
             }
         }
-        Ok(())
     }
 
     fn fault(&self, error: &lapin::Error) -> Fault {
@@ -198,23 +217,28 @@ impl<'a> Outbox<'a> {
                 Ok(Written::Answer)
             }));
         }
-        let Message { number, key, properties, body } = self.messages.pop_front()?;
+        let Message { number, key, ask, properties, body } =
+            self.talk.pop_front().or_else(|| self.messages.pop_front())?;
         let (channel, exchange) = (self.channel.clone(), ShortString::from(self.exchange));
         Some(Box::pin(async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let confirm = channel.basic_publish(exchange, key.as_str().into(), options, &body, properties).await?;
-            Ok(Written::Message { number, key, confirm })
+            Ok(Written::Message { number, key, ask, confirm })
         }))
     }
 
     /// A message that is returned or refused is dropped: what is owed is said again.
-    fn settle(&mut self, key: &str, confirmation: Confirmation) {
+    fn settle(&mut self, message: &Unconfirmed, confirmation: Confirmation) -> Option<u64> {
+        let Unconfirmed { key, ask, .. } = message;
         let stored = confirmation.is_ack();
         if confirmation.take_message().is_some() {
             debug!(key, "nobody has a queue for this message");
-        } else if !stored && !self.refusal_logged {
+            return *ask;
+        }
+        if !stored && !self.refusal_logged {
             self.refusal_logged = true;
             warn!(key, "the broker refuses to store messages: is a queue of this group full?");
         }
+        None
     }
 }

@@ -11,13 +11,14 @@ use tokio::time::{Instant, MissedTickBehavior, interval, timeout};
 use tracing::{debug, info, warn};
 
 use crate::machine::{Cause, Reason, one_line};
+use crate::wire::Talk;
 
 use super::fault::Fault;
-use super::link::Link;
+use super::link::{Incoming, Link};
 use super::outbox::{Answer, Outbox};
 use super::receive::{self, Heard};
 use super::topology::Names;
-use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, DeliveryTag, Ends};
+use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, DeliveryTag, Ends, TALK_QUEUE_LIMIT};
 
 /// How a session ended that nobody asked to end.
 pub(super) struct Ended {
@@ -43,6 +44,7 @@ pub(super) async fn run(
     info!("connected to the broker ({settings})");
     // Left over from before: the machine says again what is owed once it hears that it can.
     while ends.publish.try_recv().is_ok() {}
+    while ends.talk.try_recv().is_ok() {}
     let began = Instant::now();
     let mut session = Session {
         settings,
@@ -71,7 +73,8 @@ struct Session<'a> {
     outbox: Outbox<'a>,
     /// Deliveries that the daemon has not acknowledged, by their number.
     unanswered: BTreeMap<u64, Acker>,
-    /// What the daemon has still to be told; bounded by the prefetch.
+    /// What the daemon has still to be told; bounded by the prefetch, and for what is not acknowledged by
+    /// [`TALK_QUEUE_LIMIT`].
     news: VecDeque<BrokerEvent>,
     blocked: bool,
     unblocked: Instant,
@@ -94,7 +97,9 @@ impl Session<'_> {
                     }
                     Err(_) => return Ok(()),
                 },
-                step = self.outbox.step() => step?,
+                step = self.outbox.step() => if let Some(ask) = step? {
+                    self.news.push_back(BrokerEvent::Unheard { ask });
+                },
                 tag = ends.acknowledge.recv() => match tag {
                     Some(tag) => self.acknowledge(tag),
                     None => return Ok(()),
@@ -103,8 +108,13 @@ impl Session<'_> {
                     Some((to, words)) => self.outbox.publish(&to, words),
                     None => return Ok(()),
                 },
-                delivery = link.consumers.next() => match delivery {
-                    Some(Ok(delivery)) => self.receive(delivery),
+                said = ends.talk.recv(), if self.outbox.has_room() => match said {
+                    Some(said) => self.outbox.say(said),
+                    None => return Ok(()),
+                },
+                incoming = link.consumers.next() => match incoming {
+                    Some(Ok(Incoming::Words(delivery))) => self.receive(delivery),
+                    Some(Ok(Incoming::Talk(delivery))) => self.receive_talk(delivery),
                     Some(Err(error)) => return Err(Fault::using(&error, &self.settings.me)),
                     None => return Err(Fault::Lost("the broker has cancelled a consumer".to_owned())),
                 },
@@ -149,6 +159,21 @@ impl Session<'_> {
         }
     }
 
+    /// Acknowledged at once: what the daemon does not take in its time is not worth hearing again.
+    fn receive_talk(&mut self, delivery: Delivery) {
+        let heard = receive::read_talk(&delivery, self.names, &self.settings.group);
+        self.outbox.answer(delivery.acker, Answer::Acknowledge);
+        let Some((from, talk)) = heard else { return };
+        if self.news.len() >= TALK_QUEUE_LIMIT as usize {
+            debug!(kind = talk.kind(), "dropped, since the daemon is behind");
+            return;
+        }
+        self.news.push_back(match talk {
+            Talk::Ask { ask, method, parameters } => BrokerEvent::Asked { from, ask, method, parameters },
+            Talk::Answer { ask, outcome } => BrokerEvent::Answered { from, ask, outcome },
+        });
+    }
+
     fn acknowledge(&mut self, tag: DeliveryTag) {
         let acker = if tag.session == self.number { self.unanswered.remove(&tag.number) } else { None };
         match acker {
@@ -168,6 +193,9 @@ impl Session<'_> {
         }
         while let Ok((to, words)) = ends.publish.try_recv() {
             self.outbox.publish(&to, words);
+        }
+        while let Ok(said) = ends.talk.try_recv() {
+            self.outbox.say(said);
         }
         let flushed = async {
             while !self.outbox.is_idle() {

@@ -8,7 +8,7 @@ use crate::machine::{Address, GroupId, Mode, Node};
 
 use super::fault::Fault;
 use super::link::answered;
-use super::{DEAD_LETTER_LIMIT, HELLO_QUEUE_LIMIT};
+use super::{DEAD_LETTER_LIMIT, HELLO_QUEUE_LIMIT, TALK_QUEUE_LIMIT};
 
 /// What a group's things are called at the broker. A name is at most 140 bytes long, well below AMQP's 255.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub(super) struct Names {
     pub(super) own: String,
     /// This node's queue for what is said to all; it lives as long as the session.
     pub(super) all: String,
+    /// This node's queue for questions and answers; it too lives as long as the session.
+    pub(super) now: String,
     /// The queue that all centrals share.
     pub(super) shared: String,
     /// The exchange and the queue of dead letters.
@@ -32,6 +34,7 @@ impl Names {
         let own = format!("{exchange}.{}.{}", me.mode, dotless(me.name.as_str()));
         Self {
             all: format!("{own}.all"),
+            now: format!("{own}.now"),
             shared: format!("{exchange}.central"),
             dead: format!("{exchange}.dead"),
             own,
@@ -40,24 +43,36 @@ impl Names {
         }
     }
 
-    /// Declares and binds everything this node needs. Safe to repeat.
-    ///
-    /// What must survive is durable and a quorum queue. What is said to all are hellos, which are worth
-    /// nothing later: they go to a queue that ends with the session, so that they neither pile up for a node
-    /// that is away nor end up as dead letters when they expire.
-    pub(super) async fn declare(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
+    /// Declares and binds what the whole group shares. Safe to repeat.
+    pub(super) async fn declare_shared(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        let exchange = |name: &str, kind| channel.exchange_declare(name.into(), kind, durable, FieldTable::default());
-        answered("declare the exchange", me, exchange(&self.exchange, ExchangeKind::Topic)).await?;
-        answered("declare the dead-letter exchange", me, exchange(&self.dead, ExchangeKind::Fanout)).await?;
-
+        self.exchanges(channel, me, durable).await?;
         let kept = QueueDeclareOptions { durable: true, ..Default::default() };
         let mut arguments = quorum();
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(DEAD_LETTER_LIMIT));
         let dead = channel.queue_declare(self.dead.as_str().into(), kept, arguments);
         answered("declare the dead-letter queue", me, dead).await?;
-        self.bind(channel, me, &self.dead, &self.dead, "").await?;
+        self.bind(channel, me, &self.dead, &self.dead, "").await
+    }
 
+    /// Looks whether it is there, for an account that may not make it.
+    pub(super) async fn find_shared(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
+        self.exchanges(channel, me, ExchangeDeclareOptions { passive: true, ..Default::default() }).await
+    }
+
+    async fn exchanges(&self, channel: &Channel, me: &Node, options: ExchangeDeclareOptions) -> Result<(), Fault> {
+        let exchange = |name: &str, kind| channel.exchange_declare(name.into(), kind, options, FieldTable::default());
+        answered("declare the exchange", me, exchange(&self.exchange, ExchangeKind::Topic)).await?;
+        answered("declare the dead-letter exchange", me, exchange(&self.dead, ExchangeKind::Fanout)).await
+    }
+
+    /// Declares and binds this node's own queues, and on central the one that all centrals share. Safe to repeat.
+    ///
+    /// What must survive is durable and a quorum queue. What is said to all are hellos, which are worth
+    /// nothing later: they go to a queue that ends with the session, so that they neither pile up for a node
+    /// that is away nor end up as dead letters when they expire. Questions and answers have another such queue,
+    /// where they need not stand behind hellos, and without dead letters, because they are worth even less.
+    pub(super) async fn declare_own(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         let passing = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let mut arguments = self.dead_letters(FieldTable::default());
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(HELLO_QUEUE_LIMIT));
@@ -65,16 +80,27 @@ impl Names {
         answered("declare the queue for hellos", me, all).await?;
         self.bind(channel, me, &self.all, &self.exchange, "v1.all.#").await?;
 
-        let own = channel.queue_declare(self.own.as_str().into(), kept, self.dead_letters(quorum()));
-        answered("declare the queue", me, own).await.map_err(|fault| fault.of_queue(&self.own))?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-max-length".into(), AMQPValue::LongUInt(TALK_QUEUE_LIMIT));
+        let now = channel.queue_declare(self.now.as_str().into(), passing, arguments);
+        answered("declare the queue for questions", me, now).await?;
+        self.bind(channel, me, &self.now, &self.exchange, &format!("v1.now-{}.#", self.me)).await?;
+
+        self.declare_kept(channel, me, &self.own).await?;
         self.bind(channel, me, &self.own, &self.exchange, &format!("v1.{}.#", self.me)).await?;
 
         if me.mode == Mode::Central {
-            let shared = channel.queue_declare(self.shared.as_str().into(), kept, self.dead_letters(quorum()));
-            answered("declare the centrals' queue", me, shared).await.map_err(|fault| fault.of_queue(&self.shared))?;
+            self.declare_kept(channel, me, &self.shared).await?;
             self.bind(channel, me, &self.shared, &self.exchange, "v1.central.#").await?;
         }
         Ok(())
+    }
+
+    /// Declares a queue that outlives the session: this node's own, or the one that all centrals share.
+    pub(super) async fn declare_kept(&self, channel: &Channel, me: &Node, queue: &str) -> Result<(), Fault> {
+        let kept = QueueDeclareOptions { durable: true, ..Default::default() };
+        let declare = channel.queue_declare(queue.into(), kept, self.dead_letters(quorum()));
+        answered("declare the queue", me, declare).await.map(drop).map_err(|fault| fault.of_queue(queue))
     }
 
     async fn bind(&self, channel: &Channel, me: &Node, queue: &str, exchange: &str, key: &str) -> Result<(), Fault> {
@@ -92,6 +118,11 @@ impl Names {
     pub(super) fn is_for_us(&self, word: &str, mode: Mode) -> bool {
         word == self.me || word == "all" || (word == "central" && mode == Mode::Central)
     }
+
+    /// The same for a question or an answer.
+    pub(super) fn is_talk_for_us(&self, word: &str) -> bool {
+        word.strip_prefix("now-") == Some(&self.me)
+    }
 }
 
 /// The routing key of a message: `v1.<to>.<from>.<kind>`, at most 160 bytes.
@@ -102,6 +133,11 @@ pub(super) fn routing_key(to: &Address, from: &Node, kind: &str) -> String {
         Address::All => "all".to_owned(),
     };
     format!("v1.{to}.{}.{kind}", node_word(from))
+}
+
+/// The routing key of a question or an answer: `v1.now-<to>.<from>.<kind>`, at most 164 bytes.
+pub(super) fn talk_key(to: &Node, from: &Node, kind: &str) -> String {
+    format!("v1.now-{}.{}.{kind}", node_word(to), node_word(from))
 }
 
 /// A node as one word of a routing key.
@@ -116,7 +152,7 @@ pub(super) fn read_node_word(word: &str) -> Option<Node> {
 }
 
 /// Dots divide words, and a colon is in no name.
-fn dotless(name: &str) -> String {
+pub(super) fn dotless(name: &str) -> String {
     name.replace('.', ":")
 }
 
@@ -155,7 +191,11 @@ mod tests {
         assert_eq!(read_node_word("central-hub:example-1:net"), Some(from.clone()));
         assert_eq!(routing_key(&Address::AnyCentral, &from, "new"), "v1.central.central-hub:example-1:net.new");
         assert_eq!(routing_key(&Address::All, &from, "hello"), "v1.all.central-hub:example-1:net.hello");
-        for word in ["", "upload", "upload-", "sideways-a", "upload-a b"] {
+        assert_eq!(
+            talk_key(&node(Mode::Upload, "a.b"), &from, "ask"),
+            "v1.now-upload-a:b.central-hub:example-1:net.ask"
+        );
+        for word in ["", "upload", "upload-", "sideways-a", "now-upload-a", "upload-a b"] {
             assert_eq!(read_node_word(word), None, "{word}");
         }
     }
@@ -166,5 +206,6 @@ mod tests {
         let me = node(Mode::Download, &long);
         assert!(Names::new(&long.parse().unwrap(), &me).all.len() < 255);
         assert!(routing_key(&Address::Node(me.clone()), &me, "withdraw").len() <= 160);
+        assert!(talk_key(&me, &me, "refusal").len() <= 164);
     }
 }

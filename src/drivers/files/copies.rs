@@ -1,7 +1,7 @@
 //! What a copy of ours is: central's held one, a download's staged one.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 use rustix::fs::fsync;
@@ -31,34 +31,34 @@ pub(super) fn appraise(site: &Site, kind: Kind, durable: Option<&Folder>) -> Res
         tracing::warn!("{site}: expected a {}, found a {found}", kind.as_str());
         return Ok(CopyOutcome::Missing);
     }
-    let digest = match durable {
+    let (digest, manifest) = match durable {
         Some(dir) => {
-            let digest = prove_and_make_durable(site, &survey)?;
+            let proof = prove_and_make_durable(site, &survey)?;
             dir.sync()?;
-            digest
+            proof
         }
-        None => site.prove(&survey, &mut |_| {})?,
+        None => site.prove_with_manifest(&survey)?,
     };
     if site.survey()?.signature() != survey.signature() {
         return Err(SurveyError::Changed(site.to_string()));
     }
-    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode() })
+    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest })
 }
 
 /// Both at once where there is much to do: one waits for the processor, the other for the disk. A change between the
 /// two shows in the survey that follows, as it would if they came one after the other.
-fn prove_and_make_durable(site: &Site, survey: &Survey) -> Result<Digest, SurveyError> {
+fn prove_and_make_durable(site: &Site, survey: &Survey) -> Result<(Digest, Option<Arc<str>>), SurveyError> {
     thread::scope(|scope| {
         let durable = || make_durable(site, survey);
         let ahead = survey.size() >= SYNC_AHEAD;
         // Where no thread is to be had, one comes after the other.
         let writing = ahead.then(|| thread::Builder::new().spawn_scoped(scope, durable).ok()).flatten();
-        let digest = site.prove(survey, &mut |_| {})?;
+        let proof = site.prove_with_manifest(survey)?;
         match writing.map(thread::ScopedJoinHandle::join) {
             Some(Ok(made)) => made?,
             Some(Err(_)) | None => durable()?,
         }
-        Ok(digest)
+        Ok(proof)
     })
 }
 

@@ -75,7 +75,7 @@ impl Source {
         };
         let proof = match written(&site, &survey) {
             Ok(Some(path)) => Ok(Err(Reason::with(Cause::Busy, &path))),
-            Ok(None) => site.prove(&survey, &mut |_| {}).map(Ok),
+            Ok(None) => site.prove_with_manifest(&survey).map(Ok),
             Err(error) => Err(error),
         };
         // Whatever was found, a source that has changed meanwhile is to settle first.
@@ -84,10 +84,11 @@ impl Source {
             return Ok(changed(item, &again));
         }
         Ok(match proof? {
-            Ok(digest) => HashOutcome::Proven {
+            Ok((digest, manifest)) => HashOutcome::Proven {
                 kind,
                 entries: survey.entries().len() as u64,
                 fingerprint: survey.fingerprint(digest),
+                manifest,
             },
             Err(busy) => HashOutcome::Held(busy),
         })

@@ -5,6 +5,7 @@
 //! `sqlite3` program even while the daemon runs.
 
 mod error;
+mod inspect;
 mod rows;
 mod store;
 
@@ -16,15 +17,43 @@ use std::thread::JoinHandle;
 use tokio::sync::{mpsc, oneshot};
 
 pub use error::JournalError;
+pub use inspect::{Content, Inspected, inspect};
 use store::Store;
 
-use crate::machine::{GroupId, Node, Question, Record, Restored, Row, Time};
+use crate::machine::{GroupId, ItemName, Node, Question, Record, Restored, Row, Time, TransferId};
 
 /// The most requests that wait for the journal's thread; the next one waits for its place. Also the most
 /// commits that become one transaction.
 pub const QUEUE_LIMIT: usize = 64;
 /// The most rows one look into the history gives.
 pub const HISTORY_LIMIT: u32 = 1000;
+
+/// What is asked of the history.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Past {
+    /// Only what finished then or later.
+    pub since: Option<Time>,
+    /// Only what finished earlier than that.
+    pub before: Option<Time>,
+    /// With `before`: also what finished just then, if its transfer's id is smaller than this. With both from the last
+    /// entry of one page, the next page begins where it ended, though many may finish at one moment.
+    pub behind: Option<TransferId>,
+    /// Only items of this name.
+    pub name: Option<ItemName>,
+    /// The most entries; never more than [`HISTORY_LIMIT`].
+    pub limit: u32,
+}
+
+/// What a text was found to stand for in the history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sought {
+    /// Just this.
+    One(Box<Row>),
+    /// Nothing that is over.
+    Nothing,
+    /// All these begin like it: names and ids, at most [`crate::machine::MATCHES_LIMIT`].
+    Several(Vec<String>),
+}
 
 /// Whose journal it is. A journal serves one identity for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,16 +126,37 @@ impl Journal {
         self.ask(move |store| store.recall(&question)).await
     }
 
-    /// The rows that finished last, the newest first: at most `limit` and [`HISTORY_LIMIT`].
+    /// What is over, the newest first, and whether there is more of it.
     ///
     /// # Errors
     ///
     /// `Corrupt`, `Damaged` or `Failed` when a row cannot be read.
-    pub async fn history(&self, limit: u32) -> Result<Vec<Row>, JournalError> {
-        self.ask(move |store| store.history(limit.min(HISTORY_LIMIT))).await
+    pub async fn history(&self, past: Past) -> Result<(Vec<Row>, bool), JournalError> {
+        self.ask(move |store| store.history(&past)).await
     }
 
-    /// Removes at most `limit` rows that finished before `before`, the oldest first, and tells how many; call
+    /// What a text stands for among all that is over: an item's name, as shown or encoded (its last transfer counts);
+    /// a transfer's id; or the beginning of one that nothing else has.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Damaged` or `Failed` when a row cannot be read.
+    pub async fn find(&self, text: String) -> Result<Sought, JournalError> {
+        self.ask(move |store| store.find(&text)).await
+    }
+
+    /// The manifest text of a directory, finished or not; `None` where there is none: it was longer than
+    /// [`crate::machine::MANIFEST_LIMIT`], or it was proven before manifests were kept, or it is no directory.
+    ///
+    /// # Errors
+    ///
+    /// `Corrupt`, `Damaged` or `Failed` when it cannot be read.
+    pub async fn manifest(&self, transfer: TransferId) -> Result<Option<String>, JournalError> {
+        self.ask(move |store| store.manifest(transfer)).await
+    }
+
+    /// Removes at most `limit` rows that finished before `before`, the oldest first, with their
+    /// manifests, and tells how many; call
     /// it again while it is `limit`, so that no commit waits long behind it.
     ///
     /// # Errors

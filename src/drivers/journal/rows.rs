@@ -10,31 +10,33 @@ use rusqlite::{CachedStatement, Connection, ToSql, named_params, params};
 
 use super::JournalError;
 use crate::machine::{
-    Cause, Digest, Fingerprint, ItemName, Kept, KnownNode, Location, Node, NodeName, Reason, Record, Row, Time,
-    escaped, one_line,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, Kept, KnownNode, Location, Node, NodeName, Pause, Reason, Record,
+    Row, Time, escaped, one_line,
 };
 
 /// Every column of `transfers` that is read back.
 pub(super) const TRANSFER_COLUMNS: &str = "id, name, upload, kind, size, entries, digest, stage, created, since, \
      reason, detail, attempts, central, place, location_host, location_path, signature, inode, receivers, \
-     acknowledged, cleaned, finished";
+     acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, finished";
 
 const PUT_TRANSFER: &str = "INSERT INTO transfers (id, name, shown, upload, kind, size, entries, digest, stage, \
      created, since, reason, detail, attempts, central, place, location_host, location_path, signature, inode, \
-     receivers, acknowledged, cleaned, finished) \
+     receivers, acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, finished) \
      VALUES (:id, :name, :shown, :upload, :kind, :size, :entries, :digest, :stage, :created, :since, :reason, \
      :detail, :attempts, :central, :place, :location_host, :location_path, :signature, :inode, :receivers, \
-     :acknowledged, :cleaned, :finished) \
+     :acknowledged, :cleaned, :began, :arrived, :paused_since, :paused_by, :paused_on, :finished) \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, shown = excluded.shown, upload = excluded.upload, \
      kind = excluded.kind, size = excluded.size, entries = excluded.entries, digest = excluded.digest, \
      stage = excluded.stage, created = excluded.created, since = excluded.since, reason = excluded.reason, \
      detail = excluded.detail, attempts = excluded.attempts, central = excluded.central, place = excluded.place, \
      location_host = excluded.location_host, location_path = excluded.location_path, \
      signature = excluded.signature, inode = excluded.inode, receivers = excluded.receivers, \
-     acknowledged = excluded.acknowledged, cleaned = excluded.cleaned, finished = excluded.finished";
+     acknowledged = excluded.acknowledged, cleaned = excluded.cleaned, began = excluded.began, \
+     arrived = excluded.arrived, paused_since = excluded.paused_since, paused_by = excluded.paused_by, \
+     paused_on = excluded.paused_on, finished = excluded.finished";
 
 const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (mode, name, journal, started, slots, version, first_heard, \
-     last_heard) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)";
+     last_heard, host, spool_host, spool_path) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
 const PUT_KEPT: &str = "INSERT OR REPLACE INTO kept (name, shown, signature, size, digest) VALUES (?1, ?2, ?3, ?4, ?5)";
 
@@ -54,6 +56,9 @@ pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<
                 known.version,
                 signed(known.first_heard.as_millis()),
                 signed(known.last_heard.as_millis()),
+                known.host,
+                known.spool.as_ref().map(Location::host),
+                known.spool.as_ref().map(Location::path),
             ],
         ),
         Record::Kept(kept) => put(
@@ -68,14 +73,37 @@ pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<
         ),
         Record::Unkept(name) => put("DELETE FROM kept WHERE name = ?1", params![name.as_bytes()]),
         Record::NextPlace(number) => put("UPDATE meta SET next_place = ?1", params![signed(*number)]),
-        Record::Paused(paused) => put("UPDATE meta SET paused = ?1", params![paused]),
+        Record::Paused(pause) => {
+            let (since, by, on) = order(pause.as_ref());
+            put("UPDATE meta SET paused_since = ?1, paused_by = ?2, paused_on = ?3", params![since, by, on])
+        }
+        Record::Group(group) => {
+            let (since, by, on) = order(group.pause.as_ref());
+            let changed = signed(group.changed.as_millis());
+            let set = "UPDATE meta SET group_changed = ?1, group_stop = ?2, group_since = ?3, group_by = ?4, \
+                 group_on = ?5";
+            put(set, params![changed, group.stop, since, by, on])
+        }
+        Record::Manifest(transfer, text) => {
+            put("INSERT OR REPLACE INTO manifests (id, text) VALUES (?1, ?2)", params![transfer.to_string(), &**text])
+        }
+        Record::Forgotten(node) => {
+            put("DELETE FROM nodes WHERE mode = ?1 AND name = ?2", params![node.mode.as_str(), node.name.as_str()])
+        }
     }
+}
+
+/// An order as its three columns hold it.
+fn order(pause: Option<&Pause>) -> (Option<i64>, Option<&str>, Option<String>) {
+    let Some(pause) = pause else { return (None, None, None) };
+    (Some(signed(pause.since.as_millis())), Some(&pause.by), Some(pause.node.to_string()))
 }
 
 fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Result<()> {
     let receivers: Vec<_> = row.receivers.iter().map(|(name, at)| (name.as_str(), at.map(Time::as_millis))).collect();
     let receivers =
         serde_json::to_string(&receivers).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
+    let (since, by, on) = order(row.paused.as_ref());
     let changed = statement.execute(named_params! {
         ":id": row.transfer.to_string(),
         ":name": row.name.as_bytes(),
@@ -100,6 +128,11 @@ fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Resu
         ":receivers": receivers,
         ":acknowledged": row.acknowledged,
         ":cleaned": row.cleaned,
+        ":began": row.began.map(|at| signed(at.as_millis())),
+        ":arrived": row.arrived.map(|at| signed(at.as_millis())),
+        ":paused_since": since,
+        ":paused_by": by,
+        ":paused_on": on,
         ":finished": row.finished.map(|at| signed(at.as_millis())),
     })?;
     debug_assert_eq!(changed, 1);
@@ -136,12 +169,15 @@ impl Fields<'_> {
             attempts: self.small("attempts")?,
             central: self.parse_optional("central")?,
             place: self.parse_optional("place")?,
-            location: self.location()?,
+            location: self.location(["location_host", "location_path", "location_host and location_path"])?,
             signature: self.parse_optional("signature")?,
             inode: self.optional_number("inode")?,
             receivers: self.receivers()?,
             acknowledged: self.flag("acknowledged")?,
             cleaned: self.flag("cleaned")?,
+            began: self.optional_number("began")?.map(Time::from_millis),
+            arrived: self.optional_number("arrived")?.map(Time::from_millis),
+            paused: self.pause("paused_since", "paused_by", "paused_on")?,
             finished: self.optional_number("finished")?.map(Time::from_millis),
         })
     }
@@ -153,6 +189,8 @@ impl Fields<'_> {
             started: self.time("started")?,
             slots: self.small("slots")?,
             version: self.text("version")?.to_owned(),
+            host: self.text("host")?.to_owned(),
+            spool: self.location(["spool_host", "spool_path", "spool_host and spool_path"])?,
             first_heard: self.time("first_heard")?,
             last_heard: self.time("last_heard")?,
         })
@@ -200,15 +238,35 @@ impl Fields<'_> {
         Ok(cause.map(|cause| Reason::with(cause, detail)))
     }
 
-    fn location(&self) -> Result<Option<Location>, JournalError> {
-        match (self.optional_text("location_host")?, self.optional_text("location_path")?) {
+    fn location(&self, [host, path, both]: [&'static str; 3]) -> Result<Option<Location>, JournalError> {
+        match (self.optional_text(host)?, self.optional_text(path)?) {
             (None, None) => Ok(None),
-            (Some(host), Some(path)) => match Location::new(host, path) {
+            (Some(host_text), Some(path_text)) => match Location::new(host_text, path_text) {
                 Ok(location) => Ok(Some(location)),
-                Err(error) => Err(self.corrupt("location_host and location_path", &error)),
+                Err(error) => Err(self.corrupt(both, &error)),
             },
-            _ => Err(self.corrupt("location_host and location_path", &"one is null and the other is not")),
+            _ => Err(self.corrupt(both, &"one is null and the other is not")),
         }
+    }
+
+    pub(super) fn group(&self) -> Result<GroupPause, JournalError> {
+        let pause = self.pause("group_since", "group_by", "group_on")?;
+        Ok(GroupPause { changed: self.time("group_changed")?, pause, stop: self.flag("group_stop")? })
+    }
+
+    pub(super) fn pause(
+        &self,
+        since: &'static str,
+        by: &'static str,
+        on: &'static str,
+    ) -> Result<Option<Pause>, JournalError> {
+        let Some(when) = self.optional_number(since)? else { return Ok(None) };
+        let node = self
+            .text(on)?
+            .split_once(' ')
+            .and_then(|(mode, name)| Some(Node::new(mode.parse().ok()?, name.parse().ok()?)));
+        let node = node.ok_or_else(|| self.corrupt(on, &"it is no mode and name"))?;
+        Ok(Some(Pause::new(Time::from_millis(when), self.text(by)?, node)))
     }
 
     fn receivers(&self) -> Result<Vec<(NodeName, Option<Time>)>, JournalError> {
@@ -238,7 +296,7 @@ impl Fields<'_> {
         }
     }
 
-    fn text(&self, column: &'static str) -> Result<&str, JournalError> {
+    pub(super) fn text(&self, column: &'static str) -> Result<&str, JournalError> {
         self.optional_text(column)?.ok_or_else(|| self.corrupt(column, &"it is null"))
     }
 

@@ -10,13 +10,13 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior, params};
 
 use super::rows::{self, Fields, TRANSFER_COLUMNS};
-use super::{JournalError, Owner};
-use crate::machine::{GroupId, Node, Question, Record, Restored, Row, Time};
+use super::{HISTORY_LIMIT, JournalError, Owner, Past, Sought};
+use crate::machine::{GroupId, ItemName, MATCHES_LIMIT, Node, Question, Record, Restored, Row, Time, TransferId};
 
 /// What leads from each version to the next; the first one starts from nothing. Never edited, only appended to.
-const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// How long another program may keep the database locked.
-const BUSY_LIMIT: Duration = Duration::from_secs(5);
+pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// SQLite's page cache, in KiB.
 const CACHE_KIB: i64 = 2048;
 /// What the WAL file is cut back to once a bulk of writes has passed, in bytes.
@@ -85,28 +85,102 @@ impl Store {
         Ok(rows?.pop().map(Box::new))
     }
 
-    pub(super) fn history(&self, limit: u32) -> Result<Vec<Row>, JournalError> {
-        self.transfers("WHERE finished IS NOT NULL ORDER BY finished DESC, id DESC LIMIT ?1", params![limit])
+    pub(super) fn history(&self, past: &Past) -> Result<(Vec<Row>, bool), JournalError> {
+        let limit = past.limit.min(HISTORY_LIMIT);
+        let since = past.since.map_or(0, Time::as_millis);
+        let mut rows = match &past.name {
+            // The most a moment can be here: later ones are stored as negative numbers.
+            None => self.transfers(
+                "WHERE finished IS NOT NULL AND finished >= ?1 AND (finished, id) < (?2, ?3) \
+                 ORDER BY finished DESC, id DESC LIMIT ?4",
+                params![rows::signed(since), past.end().0, past.end().1, limit + 1],
+            ),
+            Some(name) => self.transfers(
+                "WHERE shown = ?5 AND finished IS NOT NULL AND finished >= ?1 AND (finished, id) < (?2, ?3) \
+                 ORDER BY finished DESC, id DESC LIMIT ?4",
+                params![rows::signed(since), past.end().0, past.end().1, limit + 1, name.to_string()],
+            ),
+        }?;
+        let more = rows.len() > limit as usize;
+        rows.truncate(limit as usize);
+        Ok((rows, more))
+    }
+
+    pub(super) fn find(&self, text: &str) -> Result<Sought, JournalError> {
+        if text.is_empty() {
+            return Ok(Sought::Nothing);
+        }
+        let one = |mut rows: Vec<Row>| rows.pop().map(|row| Sought::One(Box::new(row)));
+        let decoded = ItemName::decode(text).ok().map(|name| name.to_string());
+        let names: Vec<&str> = std::iter::once(text).chain(decoded.as_deref()).collect();
+        for name in &names {
+            let latest = "WHERE shown = ?1 AND finished IS NOT NULL ORDER BY finished DESC, id DESC LIMIT 1";
+            if let Some(found) = one(self.transfers(latest, params![name])?) {
+                return Ok(found);
+            }
+        }
+        if let Some(found) = one(self.transfers("WHERE id = ?1 AND finished IS NOT NULL", params![text])?) {
+            return Ok(found);
+        }
+        let most = MATCHES_LIMIT as i64;
+        let mut matches = Vec::new();
+        for name in &names {
+            let begins = "SELECT DISTINCT shown FROM transfers \
+                 WHERE finished IS NOT NULL AND shown >= ?1 AND shown < ?2 ORDER BY shown LIMIT ?3";
+            let read = |fields: &Fields<'_>| Ok((fields.text("shown")?.to_owned(), true));
+            matches.extend(self.query("transfers", &["shown"], begins, params![name, after(name), most], read)?);
+        }
+        let begins =
+            "SELECT id FROM transfers WHERE id >= ?1 AND id < ?2 AND finished IS NOT NULL ORDER BY id LIMIT ?3";
+        let read = |fields: &Fields<'_>| Ok((fields.text("id")?.to_owned(), false));
+        matches.extend(self.query("transfers", &["id"], begins, params![text, after(text), most], read)?);
+        matches.sort_unstable();
+        matches.dedup();
+        match matches.as_slice() {
+            [] => Ok(Sought::Nothing),
+            [(name, is_name)] => {
+                let clause = if *is_name {
+                    "WHERE shown = ?1 AND finished IS NOT NULL ORDER BY finished DESC, id DESC LIMIT 1"
+                } else {
+                    "WHERE id = ?1"
+                };
+                Ok(one(self.transfers(clause, params![name])?).unwrap_or(Sought::Nothing))
+            }
+            _ => Ok(Sought::Several(matches.into_iter().map(|(name, _)| name).take(MATCHES_LIMIT).collect())),
+        }
+    }
+
+    pub(super) fn manifest(&self, transfer: TransferId) -> Result<Option<String>, JournalError> {
+        let sql = "SELECT id, text FROM manifests WHERE id = ?1";
+        let read = |fields: &Fields<'_>| Ok(fields.text("text")?.to_owned());
+        Ok(self.query("manifests", &["id"], sql, params![transfer.to_string()], read)?.pop())
     }
 
     pub(super) fn prune(&mut self, before: Time, limit: u32) -> Result<usize, JournalError> {
-        let delete = "DELETE FROM transfers WHERE id IN (SELECT id FROM transfers \
-             WHERE finished IS NOT NULL AND finished < ?1 ORDER BY finished LIMIT ?2)";
-        self.connection
-            .prepare_cached(delete)
-            .and_then(|mut statement| statement.execute(params![rows::signed(before.as_millis()), limit]))
-            .map_err(|error| JournalError::from_sqlite(&self.path, error))
+        let mut delete = || {
+            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+            let old =
+                "(SELECT id FROM transfers WHERE finished IS NOT NULL AND finished < ?1 ORDER BY finished LIMIT ?2)";
+            let values = params![rows::signed(before.as_millis()), limit];
+            transaction.prepare_cached(&format!("DELETE FROM manifests WHERE id IN {old}"))?.execute(values)?;
+            let count =
+                transaction.prepare_cached(&format!("DELETE FROM transfers WHERE id IN {old}"))?.execute(values)?;
+            transaction.commit()?;
+            Ok(count)
+        };
+        delete().map_err(|error| JournalError::from_sqlite(&self.path, error))
     }
 
     fn restore(&self, owner: &Owner) -> Result<Restored, JournalError> {
         // Only the first opening finds no row: the database is new.
-        let begin = "INSERT OR IGNORE INTO meta (one, journal, group_id, mode, name, next_place, paused) \
-             VALUES (1, printf('%08x', random() & 0xffffffff), ?1, ?2, ?3, 1, 0)";
+        let begin = "INSERT OR IGNORE INTO meta (one, journal, group_id, mode, name, next_place) \
+             VALUES (1, printf('%08x', random() & 0xffffffff), ?1, ?2, ?3, 1)";
         self.connection
             .execute(begin, params![owner.group.as_str(), owner.node.mode.as_str(), owner.node.name.as_str()])
             .map_err(|error| JournalError::from_sqlite(&self.path, error))?;
 
-        let meta = "SELECT one, journal, group_id, mode, name, next_place, paused FROM meta";
+        let meta = "SELECT one, journal, group_id, mode, name, next_place, paused_since, paused_by, paused_on, \
+             group_changed, group_stop, group_since, group_by, group_on FROM meta";
         let meta = self.query("meta", &["one"], meta, params![], |fields| {
             let found = Owner {
                 group: fields.parse::<GroupId>("group_id")?,
@@ -116,13 +190,14 @@ impl Store {
                 let (found, wanted) = (found.to_string(), owner.to_string());
                 return Err(JournalError::Foreign { path: self.path.clone(), found, wanted });
             }
-            Ok((fields.parse("journal")?, fields.number("next_place")?, fields.flag("paused")?))
+            let paused = fields.pause("paused_since", "paused_by", "paused_on")?;
+            Ok((fields.parse("journal")?, fields.number("next_place")?, paused, fields.group()?))
         })?;
-        let Some((journal, next_place, paused)) = meta.into_iter().next() else {
+        let Some((journal, next_place, paused, group)) = meta.into_iter().next() else {
             return Err(damaged(&self.path, "table meta is empty"));
         };
-        let nodes = "SELECT mode, name, journal, started, slots, version, first_heard, last_heard \
-             FROM nodes ORDER BY mode, name";
+        let nodes = "SELECT mode, name, journal, started, slots, version, first_heard, last_heard, \
+             host, spool_host, spool_path FROM nodes ORDER BY mode, name";
         let kept = "SELECT name, signature, size, digest FROM kept ORDER BY name";
         Ok(Restored {
             journal,
@@ -131,6 +206,7 @@ impl Store {
             kept: self.query("kept", &["name"], kept, params![], |fields| fields.kept())?,
             next_place,
             paused,
+            group,
         })
     }
 
@@ -155,6 +231,24 @@ impl Store {
             read_so_far.push(read(&Fields { path: &self.path, table, key, row })?);
         }
         Ok(read_so_far)
+    }
+}
+
+/// The least text that no text with this beginning reaches.
+fn after(beginning: &str) -> String {
+    format!("{beginning}{}", char::MAX)
+}
+
+impl Past {
+    /// What finished before this comes: as the columns hold it.
+    fn end(&self) -> (i64, String) {
+        // Ids are hex digits and hyphens: nothing reaches behind them, and nothing comes before nothing.
+        match (self.before, self.behind) {
+            (None, _) => (i64::MAX, "~".to_owned()),
+            (Some(before), behind) => {
+                (rows::signed(before.as_millis()), behind.map(|id| id.to_string()).unwrap_or_default())
+            }
+        }
     }
 }
 
@@ -229,7 +323,7 @@ fn migrate(path: &Path, connection: &mut Connection) -> Result<(), JournalError>
     write().map_err(failed)
 }
 
-fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError> {
+pub(super) fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError> {
     let check = || -> rusqlite::Result<Vec<String>> {
         let mut statement = connection.prepare("PRAGMA quick_check(3)")?;
         statement.query_map([], |row| row.get(0))?.collect()
@@ -238,7 +332,7 @@ fn quick_check(path: &Path, connection: &Connection) -> Result<(), JournalError>
     if found.iter().any(|line| line != "ok") { Err(damaged(path, &found.join("; "))) } else { Ok(()) }
 }
 
-fn damaged(path: &Path, what: &str) -> JournalError {
+pub(super) fn damaged(path: &Path, what: &str) -> JournalError {
     JournalError::Damaged { path: path.to_owned(), what: crate::machine::one_line(what) }
 }
 
@@ -247,7 +341,7 @@ mod tests {
     use rusqlite::types::Value;
 
     use super::*;
-    use crate::machine::{ItemName, Mode, TransferId};
+    use crate::machine::Mode;
 
     fn owner() -> Owner {
         Owner { group: "default".parse().unwrap(), node: Node::new(Mode::Central, "hub".parse().unwrap()) }
@@ -264,7 +358,7 @@ mod tests {
             ("journal_size_limit", Value::Integer(8 << 20)),
             ("wal_autocheckpoint", Value::Integer(1000)),
             ("journal_mode", Value::Text("wal".to_owned())),
-            ("user_version", Value::Integer(1)),
+            ("user_version", Value::Integer(2)),
         ] {
             let found: Value = store.connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
             assert_eq!(found, value, "{pragma}");
@@ -284,6 +378,21 @@ mod tests {
             ("finished IS NULL ORDER BY created, id", "transfers_unfinished"),
             ("finished IS NOT NULL ORDER BY finished DESC, id DESC", "transfers_finished"),
             ("finished IS NOT NULL AND finished < 5 ORDER BY finished", "transfers_finished"),
+            (
+                "finished IS NOT NULL AND finished >= 1 AND (finished, id) < (5, 'x') ORDER BY finished DESC, id DESC",
+                "transfers_finished",
+            ),
+            (
+                "shown = 'a' AND finished IS NOT NULL AND finished >= 1 AND (finished, id) < (5, 'x') \
+                 ORDER BY finished DESC, id DESC",
+                "transfers_past",
+            ),
+            ("shown = 'a' AND finished IS NOT NULL ORDER BY finished DESC, id DESC", "transfers_past"),
+            ("finished IS NOT NULL AND shown >= 'a' AND shown < 'b' ORDER BY shown", "transfers_past"),
+            (
+                "id >= 'a' AND id < 'b' AND finished IS NOT NULL ORDER BY id",
+                "sqlite_autoindex_transfers_1 (id>? AND id<?)",
+            ),
         ] {
             let sql = format!("EXPLAIN QUERY PLAN SELECT {TRANSFER_COLUMNS} FROM transfers WHERE {clause}");
             let mut statement = store.connection.prepare(&sql).unwrap();

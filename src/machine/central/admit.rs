@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Central, Stage};
+use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::{
@@ -81,6 +81,9 @@ impl Central {
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,
+            began: None,
+            arrived: None,
+            paused: None,
             finished: None,
         };
         self.desk.note(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
@@ -108,9 +111,9 @@ impl Central {
 
     fn admit_batch(&mut self, upload: &NodeName) -> bool {
         let peer = Node::new(Mode::Upload, upload.clone());
-        let slots = self.desk.peers.get(&peer).map_or(1, |peer| peer.slots.clamp(1, 64)) as usize;
+        let slots = self.desk.peers.get(&peer).map_or(1, |peer| peer.known.slots.clamp(1, 64)) as usize;
         let (open, big_open) = self.open_places(upload);
-        if self.desk.paused || open > slots || !self.desk.alive(&peer) || self.required().is_none() {
+        if self.desk.held_by().is_some() || open > slots || !self.desk.alive(&peer) || self.required().is_none() {
             return false;
         }
         let Some((free, total)) = self.space else { return false };
@@ -186,8 +189,13 @@ impl Central {
     /// How many places an upload has been asked to fill, and how many of those with one big item.
     fn open_places(&self, upload: &NodeName) -> (usize, usize) {
         let mut counts = (0, 0);
+        // What an operator holds back at its upload keeps no slot from others.
+        let moves = |transfer: &&Transfer| {
+            let row = &transfer.row;
+            row.paused.is_none() && row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Paused)
+        };
         for ids in self.places.values() {
-            let Some(first) = ids.first().and_then(|id| self.transfers.get(id)) else { continue };
+            let Some(first) = ids.iter().filter_map(|id| self.transfers.get(id)).find(moves) else { continue };
             if first.row.upload == *upload {
                 counts.0 += 1;
                 counts.1 += usize::from(first.row.fingerprint.size >= BIG);
@@ -214,7 +222,7 @@ impl Central {
             } else if let Some(short) = short {
                 Reason::with(Cause::Space, &short)
             } else {
-                self.desk.reason_or_pause(Cause::Queued)
+                self.desk.why(&transfer.row, Cause::Queued).reason()
             };
             if transfer.told != Some(reason.cause()) {
                 transfer.told = Some(reason.cause());
@@ -260,6 +268,20 @@ impl Central {
             Stage::Held | Stage::Released => self.answer(id),
             // A look at the copy is under way: if it is what was announced, it goes on; upload asks again.
             _ => {}
+        }
+    }
+
+    /// An operator has given it up at its upload: what receivers have got stays there, the others are told.
+    pub(super) fn on_cancel(&mut self, from: &Node, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
+            self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+            return;
+        };
+        match transfer.stage {
+            // A look at the copy is under way; upload asks again.
+            _ if self.taking.is_inside(&id) => {}
+            Stage::Released => self.answer(id),
+            _ => self.give_up(from, id, "an operator gave it up"),
         }
     }
 
@@ -361,8 +383,11 @@ impl Central {
         let name = transfer.row.name.clone();
         let was_held = transfer.stage == Stage::Held;
         let reason = match outcome {
-            CopyOutcome::Found { fingerprint, .. } if fingerprint == transfer.row.fingerprint => {
+            CopyOutcome::Found { fingerprint, manifest, .. } if fingerprint == transfer.row.fingerprint => {
                 if !was_held {
+                    if let Some(text) = manifest {
+                        self.desk.persist(Record::Manifest(id, text));
+                    }
                     self.hold(id);
                 }
                 return;
@@ -384,6 +409,7 @@ impl Central {
         };
         transfer.row.attempts += 1;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
+        transfer.dropping = true;
         self.move_to(id, Stage::Waiting, Some(reason));
         // It stands in line again when the bad copy is gone, so that the next one cannot be dropped with it.
         self.desk.effect(Effect::Drop(id));

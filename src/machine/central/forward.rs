@@ -52,16 +52,19 @@ impl Central {
             .filter(|(_, transfer)| transfer.stage == Stage::Held && transfer.row.receivers.is_empty())
             .map(|(id, _)| *id)
             .collect();
-        for id in orphans {
-            let required = self.required();
-            let Some(transfer) = self.transfers.get_mut(&id) else { continue };
-            for name in required.into_iter().flatten() {
-                transfer.receivers.insert(name.clone(), Receiver::default());
-                transfer.row.receivers.push((name, None));
-            }
-            self.desk.dirty.insert(id);
-            self.forward(id);
+        let required = self.required();
+        orphans.into_iter().for_each(|id| self.require(id, required.clone()));
+    }
+
+    /// Fixes who must give a receipt for what is held without anybody.
+    pub(super) fn require(&mut self, id: TransferId, required: Option<BTreeSet<NodeName>>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        for name in required.into_iter().flatten() {
+            transfer.receivers.insert(name.clone(), Receiver::default());
+            transfer.row.receivers.push((name, None));
         }
+        self.desk.dirty.insert(id);
+        self.forward(id);
     }
 
     pub(super) fn forward(&mut self, id: TransferId) {
@@ -118,7 +121,7 @@ impl Central {
             return;
         }
         let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
-        if self.desk.paused || !self.desk.may_say(&to, state.says) {
+        if self.desk.holds(&transfer.row).is_some() || !self.desk.may_say(&to, state.says) {
             return;
         }
         state.says += 1;
@@ -143,6 +146,14 @@ impl Central {
             self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
             return;
         };
+        let required = &transfer.row.receivers;
+        if !required.is_empty() && !transfer.pending().any(|name| *name == from.name) {
+            // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
+            // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
+            // old offers. Nobody waits for it.
+            self.desk.say(Address::Node(from.clone()), Words::Withdraw(vec![id]));
+            return;
+        }
         let pending = transfer.stage == Stage::Held && transfer.pending().any(|name| *name == from.name);
         let Some(state) = transfer.receivers.get_mut(&from.name) else { return };
         if pending && state.says > 0 {

@@ -13,9 +13,9 @@ impl Central {
     /// Every required receiver has given its receipt.
     pub(super) fn release(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
-        let (name, upload, order) = (transfer.row.name.clone(), transfer.row.upload.clone(), transfer.order);
+        let (name, upload, turn) = (transfer.row.name.clone(), transfer.row.upload.clone(), transfer.turn);
         if let Some(line) = self.lines.get_mut(&upload) {
-            line.remove(&(order, id));
+            line.remove(&(turn, id));
         }
         self.taking.give_up(&id);
         self.desk.note(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
@@ -36,6 +36,7 @@ impl Central {
     pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
         self.desk.timers.set_at_most(Timer::Measure, self.desk.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.dropping = false;
         let name = transfer.row.name.clone();
         match (transfer.stage, outcome) {
             (Stage::Released, Ok(())) => {

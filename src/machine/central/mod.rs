@@ -10,20 +10,24 @@
 mod admit;
 mod forward;
 mod keep;
+mod ordered;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::desk::{Desk, DeskSettings, Timer};
-use super::dispatch::Turnstile;
-use super::stage::Move;
+use super::dispatch::{FIRST_ORDER, Turnstile};
+use super::stage::{Counts, Move};
 use super::{
     Address, BadRow, Cause, Effect, Input, ItemName, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question,
-    Reason, Record, Release, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
+    Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.
 const TAKES: usize = 32;
+/// How long after a place was dropped the spool is looked through for what a late run has left there.
+const SWEEP_AFTER: Duration = Duration::from_secs(60 * 60);
 
 super::stage::stages! {
     /// Where a transfer stands at central.
@@ -38,7 +42,7 @@ super::stage::stages! {
         Released = "released",
         /// Over: handed over, the copy is gone.
         Closed = "closed",
-        /// Over: given up by its upload.
+        /// Over: given up by its upload or an operator.
         Withdrawn = "withdrawn",
     }
 }
@@ -47,13 +51,22 @@ super::stage::stages! {
 pub const MOVES: &[Move<Stage>] = &[
     (Stage::Waiting, Stage::Granted, "there is space, a receiver and a turn"),
     (Stage::Waiting, Stage::Withdrawn, "upload gives it up, or has freed it already"),
-    (Stage::Waiting, Stage::Released, "the last receipt came in while the copy was to be sent again"),
+    (
+        Stage::Waiting,
+        Stage::Released,
+        "the last receipt came in while the copy was to be sent again, or who lacks it is forgotten",
+    ),
     (Stage::Granted, Stage::Held, "the copy is what was announced"),
     (Stage::Granted, Stage::Waiting, "the copy is not what was announced, or not there"),
     (Stage::Granted, Stage::Withdrawn, "upload gives it up, or has freed it already"),
-    (Stage::Granted, Stage::Released, "the last receipt came in while the copy was to be sent again"),
-    (Stage::Held, Stage::Released, "the last required receipt is in"),
+    (
+        Stage::Granted,
+        Stage::Released,
+        "the last receipt came in while the copy was to be sent again, or who lacks it is forgotten",
+    ),
+    (Stage::Held, Stage::Released, "the last required receipt is in, or who lacks it is forgotten"),
     (Stage::Held, Stage::Waiting, "a receiver doubts the copy, and rightly"),
+    (Stage::Held, Stage::Withdrawn, "an operator gives it up"),
     (Stage::Released, Stage::Closed, "the retention is over, the copy dropped and the source free"),
 ];
 
@@ -72,6 +85,8 @@ pub struct CentralSettings {
     pub free_millipercent: u32,
     /// Where the others reach the directory that holds `in/` and `held/`.
     pub spool: Location,
+    /// The host it runs on, for people to read; may be empty.
+    pub host: String,
 }
 
 /// The central role.
@@ -80,9 +95,10 @@ pub struct Central {
     pub(super) desk: Desk,
     settings: CentralSettings,
     transfers: BTreeMap<TransferId, Transfer>,
+    counts: Counts<Stage>,
     /// Unfinished transfers of one upload's name, in the order in which they came.
     by_name: BTreeMap<(NodeName, ItemName), BTreeSet<(u64, TransferId)>>,
-    /// Per upload, what stands in line to be asked for.
+    /// Per upload, what stands in line to be asked for, by its turn.
     lines: BTreeMap<NodeName, BTreeSet<(u64, TransferId)>>,
     /// What has been asked for and has not been settled, by place.
     places: BTreeMap<PlaceId, BTreeSet<TransferId>>,
@@ -90,6 +106,8 @@ pub struct Central {
     /// Offers that wait for the journal to say whether they have been here before.
     recalling: BTreeMap<TransferId, (NodeName, Offer)>,
     next_order: u64,
+    /// The turn of the one that was put first last.
+    first_turn: u64,
     next_place: u64,
     /// Free and total bytes at the last measure, less what has arrived since.
     space: Option<(u64, u64)>,
@@ -104,10 +122,15 @@ pub struct Central {
 struct Transfer {
     row: Row,
     stage: Stage,
+    /// When it came, among those of its name.
     order: u64,
+    /// Its turn in the line: its order, unless it was put first; a restart forgets that.
+    turn: u64,
     says: u32,
     /// The cause that upload was told last.
     told: Option<Cause>,
+    /// A bad copy is being removed: only then it may be asked for again.
+    dropping: bool,
     /// Says and doubts, by receiver.
     receivers: BTreeMap<NodeName, Receiver>,
 }
@@ -125,17 +148,21 @@ impl Central {
             me: Node::new(Mode::Central, settings.me.clone()),
             version: settings.version.clone(),
             slots: 0,
+            host: settings.host.clone(),
+            spool: Some(settings.spool.clone()),
             seed,
         };
         let mut central = Self {
-            desk: Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now),
+            desk: Desk::new(desk_settings, &restored, now),
             transfers: BTreeMap::new(),
+            counts: Counts::new(),
             by_name: BTreeMap::new(),
             lines: BTreeMap::new(),
             places: BTreeMap::new(),
             taking: Turnstile::new(TAKES),
             recalling: BTreeMap::new(),
-            next_order: 0,
+            next_order: FIRST_ORDER,
+            first_turn: FIRST_ORDER,
             next_place: restored.next_place,
             space: None,
             reserved: 0,
@@ -150,6 +177,8 @@ impl Central {
         let transfers = central.transfers.keys().copied().collect();
         let places = central.places.keys().copied().collect();
         central.desk.effect(Effect::Sweep { transfers, places });
+        // An upload that has not heard of the restart yet may still be sending to a place of before.
+        central.desk.timers.set(Timer::Sweep, now.after(SWEEP_AFTER));
         Ok(central)
     }
 
@@ -182,13 +211,16 @@ impl Central {
         self.next_order += 1;
         let receivers = row.receivers.iter().map(|(name, _)| (name.clone(), Receiver::default())).collect();
         self.by_name.entry((row.upload.clone(), row.name.clone())).or_default().insert((order, id));
-        self.transfers.insert(id, Transfer { row, stage, order, says: 0, told: None, receivers });
+        self.counts.enter(stage);
+        self.transfers
+            .insert(id, Transfer { row, stage, order, turn: order, says: 0, told: None, dropping: false, receivers });
         id
     }
 
     fn line_up(&mut self, id: TransferId) {
-        if let Some(transfer) = self.transfers.get(&id) {
-            self.lines.entry(transfer.row.upload.clone()).or_default().insert((transfer.order, id));
+        // What is paused alone stands in no line; it comes back when that is over.
+        if let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.paused.is_none()) {
+            self.lines.entry(transfer.row.upload.clone()).or_default().insert((transfer.turn, id));
         }
     }
 
@@ -203,12 +235,11 @@ impl Central {
             Input::Heard { from, words } => self.on_heard(&from, words),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
-            Input::Space { free, total } => self.space = Some((free, total)),
-            Input::Recalled { question: Question::Transfer(id), row } => self.on_recalled(id, row),
-            Input::Pause(paused) => {
-                self.desk.pause(paused);
-                self.wake(None);
+            Input::Space { free, total } => {
+                self.desk.free = Some(free);
+                self.space = Some((free, total));
             }
+            Input::Recalled { question: Question::Transfer(id), row } => self.on_recalled(id, row),
             Input::Seen(_)
             | Input::Vanished(_)
             | Input::Scanned
@@ -221,6 +252,11 @@ impl Central {
             | Input::Cleaned { .. }
             | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that central asks nobody for"),
         }
+        self.go_on_with_work();
+    }
+
+    /// What is due, and what can begin.
+    fn go_on_with_work(&mut self) {
         while let Some(timer) = self.desk.timers.expire(self.desk.now) {
             self.on_timer(timer);
         }
@@ -240,6 +276,11 @@ impl Central {
             Timer::SayTo(id, receiver) => self.say_forward(id, &receiver),
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
+            Timer::Sweep => {
+                let transfers = self.transfers.keys().copied().collect();
+                let places = self.places.keys().copied().collect();
+                self.desk.effect(Effect::Sweep { transfers, places });
+            }
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
                 self.desk.unexpected(None, None, "a deadline that central does not have");
             }
@@ -248,14 +289,17 @@ impl Central {
 
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello);
-        if greeting.back {
+        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        if greeting.ordered {
+            self.wake(None);
+        } else if greeting.back {
             self.wake(Some(from));
         }
         match (from.mode, words) {
             (_, Words::Hello(_)) => self.on_receiver_known(from),
             (Mode::Upload, Words::New(offers)) => offers.into_iter().for_each(|offer| self.on_offer(from, offer)),
             (Mode::Upload, Words::Withdraw(list)) => list.into_iter().for_each(|id| self.on_withdraw(from, id)),
+            (Mode::Upload, Words::Cancel(list)) => list.into_iter().for_each(|id| self.on_cancel(from, id)),
             (Mode::Upload, Words::Sent { place, transfers }) => {
                 transfers.into_iter().for_each(|id| self.on_sent(from, id, place));
             }
@@ -324,7 +368,11 @@ impl Central {
         let to = Address::Node(Node::new(Mode::Upload, transfer.row.upload.clone()));
         match transfer.stage {
             Stage::Waiting => {
-                let reason = transfer.row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(Cause::Queued));
+                let row = &transfer.row;
+                let reason = match (&row.reason, self.desk.holds(row)) {
+                    (Some(reason), None) => reason.clone(),
+                    _ => self.desk.why(row, Cause::Queued).reason(),
+                };
                 transfer.told = Some(reason.cause());
                 self.desk.say(to, Words::Waiting(vec![Wait { transfer: id, reason }]));
             }
@@ -345,6 +393,13 @@ impl Central {
         }
         let left_granted = transfer.stage == Stage::Granted && stage != Stage::Granted;
         let (size, place) = (transfer.row.fingerprint.size, transfer.row.place);
+        self.counts.leave(transfer.stage);
+        self.counts.enter(stage);
+        match stage {
+            Stage::Granted if transfer.row.began.is_none() => transfer.row.began = Some(self.desk.now),
+            Stage::Held if transfer.row.arrived.is_none() => transfer.row.arrived = Some(self.desk.now),
+            _ => {}
+        }
         transfer.stage = stage;
         transfer.says = 0;
         transfer.told = None;
@@ -368,11 +423,16 @@ impl Central {
         if left.is_empty() {
             self.places.remove(&place);
             self.desk.effect(Effect::DropPlace(place));
+            // A run that was on its way to it may make it anew.
+            if self.desk.timers.due(&Timer::Sweep).is_none() {
+                self.desk.timers.set(Timer::Sweep, self.desk.now.after(SWEEP_AFTER));
+            }
         }
     }
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        self.counts.leave(transfer.stage);
         let row = &mut transfer.row;
         row.finished = Some(self.desk.now);
         row.stage = transfer.stage.as_str().to_owned();
@@ -387,7 +447,7 @@ impl Central {
         }
         self.taking.give_up(&id);
         if let Some(line) = self.lines.get_mut(&row.upload) {
-            line.remove(&(transfer.order, id));
+            line.remove(&(transfer.turn, id));
         }
         let key = (row.upload.clone(), row.name.clone());
         if let Some(same) = self.by_name.get_mut(&key) {
@@ -407,53 +467,11 @@ impl Central {
                 self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
-        self.desk.poll_effect()
-    }
-
-    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
-        let mut counts = BTreeMap::new();
-        let views = self.transfers.iter().map(|(id, transfer)| self.view(*id, transfer));
-        let transfers = super::stage::most_urgent(views, &mut counts, limit);
-        self.desk.snapshot(counts, transfers)
-    }
-
-    fn view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
-        let row = &transfer.row;
-        let timers = &self.desk.timers;
-        let (cause, next) = match transfer.stage {
-            Stage::Waiting => (Cause::Queued, timers.due(&Timer::Retry(id))),
-            Stage::Granted if self.taking.is_inside(&id) => (Cause::Hashing, None),
-            Stage::Granted => (Cause::Running, timers.due(&Timer::Say(id))),
-            Stage::Held => (Cause::Receipts, None),
-            Stage::Released if row.cleaned => (Cause::Acknowledgement, timers.due(&Timer::Say(id))),
-            _ => (Cause::Keeping, timers.due(&Timer::Keep(id))),
-        };
-        let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));
-        let reason = match (&row.reason, transfer.stage) {
-            (Some(reason), _) => reason.clone(),
-            (None, Stage::Held) => match told() {
-                Some((name, reason)) => Reason::with(reason.cause(), &format!("{name}: {}", reason.detail())),
-                None => Reason::with(
-                    Cause::Receipts,
-                    &transfer.pending().map(NodeName::as_str).collect::<Vec<_>>().join(", "),
-                ),
-            },
-            (None, _) => self.desk.reason_or_pause(cause),
-        };
-        TransferView {
-            transfer: Some(id),
-            name: row.name.clone(),
-            upload: row.upload.clone(),
-            size: row.fingerprint.size,
-            fingerprint: Some(row.fingerprint),
-            stage: transfer.stage.as_str(),
-            reason,
-            since: row.since,
-            next,
-            attempts: row.attempts,
-            progress: None,
-            receivers: row.receivers.clone(),
+        if self.desk.greets() {
+            let doing = self.doing();
+            self.desk.say_hellos(&doing);
         }
+        self.desk.poll_effect()
     }
 }
 

@@ -60,7 +60,7 @@ impl Download {
                 transfer.row.attempts = 0;
                 self.desk.note(Level::Info, Some(id), Some(&name), None, "delivered");
                 self.move_to(id, Stage::Delivered, None);
-                self.cleaning.join(id);
+                self.join_cleanups(id);
                 self.desk.effect(Effect::Drop(id));
             }
             PlaceOutcome::Occupied if transfer.replacing => {
@@ -140,9 +140,23 @@ impl Download {
         self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
     }
 
+    /// Stands in line for its script, unless it is paused alone: then it comes back when that is over.
+    pub(super) fn join_cleanups(&mut self, id: TransferId) {
+        if self.transfers.get(&id).is_some_and(|transfer| transfer.row.paused.is_none()) {
+            self.cleaning.join(id);
+        }
+    }
+
     pub(super) fn start_cleanups(&mut self) {
-        while let Some(id) = self.cleaning.enter() {
-            let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Delivered) else {
+        // An order that holds all leaves the line as it is.
+        while self.desk.held_by().is_none()
+            && let Some(id) = self.cleaning.enter()
+        {
+            let Some(transfer) = self
+                .transfers
+                .get(&id)
+                .filter(|transfer| transfer.stage == Stage::Delivered && transfer.row.paused.is_none())
+            else {
                 self.cleaning.leave(&id);
                 continue;
             };
@@ -165,6 +179,12 @@ impl Download {
             return;
         };
         let row = &transfer.row;
+        if self.desk.holds(row).is_some() {
+            // The order came after the look had begun: there will be another one.
+            self.cleaning.leave(&id);
+            self.join_cleanups(id);
+            return;
+        }
         match sight {
             Sight::Gone => self.cleaned(id),
             // Another transfer has been given the name since, so this one's item is gone.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Download, Offered, RECALLS, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, CopyOutcome, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Row, RunId,
+    Address, Cause, CopyOutcome, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Record, Row, RunId,
     RunOutcome, TransferId, Words,
 };
 
@@ -83,6 +83,9 @@ impl Download {
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,
+            began: None,
+            arrived: None,
+            paused: None,
             finished: None,
         };
         self.desk.note(Level::Info, Some(id), Some(&row.name), None, format!("wanted: {}", row.fingerprint));
@@ -133,6 +136,7 @@ impl Download {
     }
 
     pub(super) fn on_space(&mut self, free: u64) {
+        self.desk.free = Some(free);
         self.space = Some(free);
     }
 
@@ -143,11 +147,16 @@ impl Download {
                 self.desk.effect(Effect::Drop(id));
             }
         }
-        for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
+        let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
+        for id in ended.transfers {
             let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Pulling) else {
                 continue;
             };
             match outcome {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                    self.move_to(id, Stage::Wanted, None);
+                    self.line_up(id);
+                }
                 RunOutcome::Complete | RunOutcome::Partial(_) => {
                     self.move_to(id, Stage::Verifying, None);
                     self.verifying.join(id);
@@ -187,8 +196,12 @@ impl Download {
         let announced = transfer.row.fingerprint;
         let name = transfer.row.name.clone();
         let reason = match outcome {
-            CopyOutcome::Found { fingerprint, inode } if fingerprint == announced => {
+            CopyOutcome::Found { fingerprint, inode, manifest } if fingerprint == announced => {
+                if let Some(text) = manifest {
+                    self.desk.persist(Record::Manifest(id, text));
+                }
                 transfer.row.inode = Some(inode);
+                transfer.row.arrived = Some(self.desk.now);
                 transfer.row.attempts = 0;
                 self.desk.note(Level::Info, Some(id), Some(&name), None, "fetched and proven");
                 self.move_to(id, Stage::Placing, None);
@@ -240,7 +253,7 @@ impl Download {
         match self.transfers.get(&id).map(|transfer| transfer.stage) {
             Some(Stage::Wanted) => self.line_up(id),
             Some(Stage::Placing) => self.placing.join(id),
-            Some(Stage::Delivered) => self.cleaning.join(id),
+            Some(Stage::Delivered) => self.join_cleanups(id),
             _ => {}
         }
     }

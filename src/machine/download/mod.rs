@@ -8,15 +8,17 @@
 
 mod deliver;
 mod fetch;
+mod ordered;
+mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
-use super::stage::Move;
+use super::stage::{Counts, Move, Why};
 use super::{
     Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, Level, Location, Mode, Node, NodeName, Reason,
-    Receipt, Record, Restored, Row, Snapshot, Time, TransferId, TransferView, Wait, Words,
+    Receipt, Record, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 const VERIFIES: usize = 16;
@@ -54,7 +56,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Wanted, Stage::Pulling, "a run starts"),
     (Stage::Wanted, Stage::Withdrawn, "central gives it up or knows nothing of it"),
     (Stage::Pulling, Stage::Verifying, "the run ended"),
-    (Stage::Pulling, Stage::Wanted, "the run failed"),
+    (Stage::Pulling, Stage::Wanted, "the run failed or was stopped"),
     (Stage::Pulling, Stage::Withdrawn, "central gives it up or knows nothing of it"),
     (Stage::Verifying, Stage::Placing, "it is what was announced"),
     (Stage::Verifying, Stage::Wanted, "it is not what was announced, or not there"),
@@ -80,6 +82,8 @@ pub struct DownloadSettings {
     pub slots: u32,
     /// Whether there is a cleanup script.
     pub cleanup: bool,
+    /// The host it runs on, for people to read; may be empty.
+    pub host: String,
 }
 
 /// The download role.
@@ -88,6 +92,7 @@ pub struct Download {
     pub(super) desk: Desk,
     settings: DownloadSettings,
     transfers: BTreeMap<TransferId, Transfer>,
+    counts: Counts<Stage>,
     /// Offers that wait for the journal to say whether they have been here before.
     recalling: BTreeMap<TransferId, Offered>,
     by_name: BTreeMap<ItemName, BTreeSet<TransferId>>,
@@ -116,6 +121,8 @@ struct Transfer {
     replacing: bool,
     /// A bad copy is being removed from staging.
     dropping: bool,
+    /// It goes first wherever it stands in line; a restart forgets that.
+    first: bool,
 }
 
 impl Download {
@@ -125,11 +132,14 @@ impl Download {
             me: Node::new(Mode::Download, settings.me.clone()),
             version: settings.version.clone(),
             slots: settings.slots,
+            host: settings.host.clone(),
+            spool: None,
             seed,
         };
         let mut download = Self {
-            desk: Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now),
+            desk: Desk::new(desk_settings, &restored, now),
             transfers: BTreeMap::new(),
+            counts: Counts::new(),
             recalling: BTreeMap::new(),
             by_name: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Pull, settings.slots),
@@ -170,7 +180,7 @@ impl Download {
         match stage {
             Stage::Wanted => self.line_up(id),
             Stage::Placing => self.placing.join(id),
-            Stage::Delivered => self.cleaning.join(id),
+            Stage::Delivered => self.join_cleanups(id),
             _ => {}
         }
         Ok(())
@@ -178,16 +188,21 @@ impl Download {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
-        self.transfers
-            .insert(row.transfer, Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false });
+        self.counts.enter(stage);
+        let transfer = Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false, first: false };
+        self.transfers.insert(transfer.row.transfer, transfer);
     }
 
     fn line_up(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
-        let Some(location) = row.location.clone() else { return };
+        // What is paused alone stands in no line; it comes back when that is over.
+        let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
         let (name, size) = (row.name.clone(), row.fingerprint.size);
         self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+        if transfer.first {
+            self.dispatch.put_first(id);
+        }
     }
 
     pub(super) fn handle(&mut self, input: Input) {
@@ -209,11 +224,15 @@ impl Download {
             Input::Space { free, .. } => self.on_space(free),
             // What could not be removed from staging is swept at the next start.
             Input::Dropped { transfer, .. } => self.on_dropped(transfer),
-            Input::Pause(paused) => self.desk.pause(paused),
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");
             }
         }
+        self.go_on_with_work();
+    }
+
+    /// What is due, and what can begin.
+    fn go_on_with_work(&mut self) {
         while let Some(timer) = self.desk.timers.expire(self.desk.now) {
             self.on_timer(timer);
         }
@@ -232,7 +251,7 @@ impl Download {
             Timer::Measure => {}
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) | Timer::Gather => {}
-            Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) => {
+            Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.desk.unexpected(None, None, "a deadline that download does not have");
             }
         }
@@ -240,7 +259,10 @@ impl Download {
 
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello);
+        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        if greeting.ordered && self.desk.group.stop {
+            self.dispatch.halt(&mut self.desk, |_| true);
+        }
         if from.mode == Mode::Central && greeting.back {
             self.wake(|row| row.central.as_ref() == Some(&from.name));
         }
@@ -285,7 +307,11 @@ impl Download {
             }
             Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint }])
         } else {
-            let reason = row.reason.clone().unwrap_or_else(|| Reason::new(transfer.stage.cause()));
+            let reason = match (&row.paused, &row.reason) {
+                (Some(pause), _) if transfer.stage == Stage::Wanted => Why::Paused(pause).reason(),
+                (_, Some(reason)) => reason.clone(),
+                (_, None) => Reason::new(transfer.stage.cause()),
+            };
             transfer.told = Some(reason.clone());
             Words::Waiting(vec![Wait { transfer: id, reason }])
         };
@@ -310,6 +336,12 @@ impl Download {
         let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
         let receipt_due = stage.is_delivered() && !transfer.stage.is_delivered();
         let news = !stage.is_delivered() && reason.is_some() && transfer.told != reason;
+        self.counts.leave(transfer.stage);
+        self.counts.enter(stage);
+        if stage == Stage::Pulling && transfer.row.began.is_none() {
+            transfer.row.began = Some(self.desk.now);
+            self.desk.dirty.insert(id);
+        }
         transfer.stage = stage;
         transfer.row.reason = reason;
         if lasting {
@@ -327,6 +359,7 @@ impl Download {
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        self.counts.leave(transfer.stage);
         let row = &mut transfer.row;
         row.finished = Some(self.desk.now);
         row.stage = transfer.stage.stored().to_owned();
@@ -355,38 +388,11 @@ impl Download {
                 self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
-        self.desk.poll_effect()
-    }
-
-    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
-        let mut counts = BTreeMap::new();
-        let views = self.transfers.iter().map(|(id, transfer)| self.view(*id, transfer));
-        let transfers = super::stage::most_urgent(views, &mut counts, limit);
-        self.desk.snapshot(counts, transfers)
-    }
-
-    fn view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
-        let row = &transfer.row;
-        let held_up = self.dispatch.held_up(id, self.desk.now);
-        let own = row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(transfer.stage.cause()));
-        let (reason, gate) = held_up.map_or((own, None), |(reason, until)| (reason, Some(until)));
-        let timers = &self.desk.timers;
-        // Before that, what it says next is an answer, and nothing that it waits for.
-        let receipt = || timers.due(&Timer::Say(id)).filter(|_| transfer.stage.is_delivered());
-        TransferView {
-            transfer: Some(id),
-            name: row.name.clone(),
-            upload: row.upload.clone(),
-            size: row.fingerprint.size,
-            fingerprint: Some(row.fingerprint),
-            stage: transfer.stage.as_str(),
-            reason,
-            since: row.since,
-            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
-            attempts: row.attempts,
-            progress: self.dispatch.progress(id),
-            receivers: Vec::new(),
+        if self.desk.greets() {
+            let doing = self.doing();
+            self.desk.say_hellos(&doing);
         }
+        self.desk.poll_effect()
     }
 }
 

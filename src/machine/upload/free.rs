@@ -35,18 +35,33 @@ impl Upload {
         let (name, from_withdrawn) = (transfer.row.name.clone(), transfer.stage == Stage::Withdrawing);
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
+        if from_withdrawn && transfer.row.is_ordered_away() {
+            // An operator wants the source left alone, and it is kept already.
+            self.move_to(id, Stage::Freed, None);
+            return;
+        }
         if from_withdrawn {
             self.latest.entry(name).or_insert(id);
         }
         self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Releasing, None);
-        self.cleaning.join(id);
+        self.join_cleanups(id);
+    }
+
+    /// Stands in line for the end at its source, unless it is paused alone: then it comes back when that is over.
+    pub(super) fn join_cleanups(&mut self, id: TransferId) {
+        if self.transfers.get(&id).is_some_and(|transfer| transfer.row.paused.is_none()) {
+            self.cleaning.join(id);
+        }
     }
 
     pub(super) fn start_cleanups(&mut self) {
-        while let Some(id) = self.cleaning.enter() {
+        // An order that holds all leaves the line as it is.
+        while self.desk.held_by().is_none()
+            && let Some(id) = self.cleaning.enter()
+        {
             match self.transfers.get(&id) {
-                Some(transfer) if transfer.stage == Stage::Releasing => {
+                Some(transfer) if transfer.stage == Stage::Releasing && transfer.row.paused.is_none() => {
                     self.desk.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
                 }
                 _ => {
@@ -68,6 +83,12 @@ impl Upload {
 
     fn before_script(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if self.desk.holds(&transfer.row).is_some() {
+            // The order came after the look had begun: there will be another one.
+            self.cleaning.leave(&id);
+            self.join_cleanups(id);
+            return;
+        }
         let row = &mut transfer.row;
         match sight {
             Sight::Present(signature) if row.signature == Some(signature) && self.settings.cleanup => {

@@ -1,9 +1,11 @@
 //! From what the watch sees to a transfer on offer: quiet time, digest, announcement.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Item, ItemState, Stage, Transfer, Upload};
+use super::{Item, ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
+use crate::machine::stage::Why;
 use crate::machine::{
     Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Reason, Record, Row, Sighting, Signature,
     TransferId, TransferView,
@@ -14,6 +16,14 @@ const HELD_LAST: Duration = Duration::from_secs(60);
 /// An item that stayed at its source and has gone is remembered this long, because a file system that was
 /// not mounted for a while brings it back.
 const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// What hashing has found.
+struct Proof {
+    kind: Kind,
+    entries: u64,
+    fingerprint: Fingerprint,
+    manifest: Option<Arc<str>>,
+}
 
 impl Upload {
     pub(super) fn on_seen(&mut self, sighting: Sighting) {
@@ -76,11 +86,11 @@ impl Upload {
         let Some(id) = self.latest.get(name).copied() else { return };
         let Some(transfer) = self.transfers.get(&id) else { return };
         if matches!(transfer.stage, Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking) {
-            self.withdraw(id, why);
+            self.give_up(id, why);
         }
     }
 
-    pub(super) fn withdraw(&mut self, id: TransferId, why: &str) {
+    pub(super) fn give_up(&mut self, id: TransferId, why: &str) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
         self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
@@ -142,8 +152,8 @@ impl Upload {
             return;
         }
         match outcome {
-            HashOutcome::Proven { kind, entries, fingerprint } => {
-                self.on_proven(name, asked, kind, entries, fingerprint)
+            HashOutcome::Proven { kind, entries, fingerprint, manifest } => {
+                self.on_proven(name, asked, Proof { kind, entries, fingerprint, manifest });
             }
             HashOutcome::Changed(sighting) => {
                 if sighting.name == *name && sighting.signature != asked {
@@ -175,7 +185,8 @@ impl Upload {
         self.desk.timers.set(Timer::Settle(name.clone()), when);
     }
 
-    fn on_proven(&mut self, name: &ItemName, signature: Signature, kind: Kind, entries: u64, fingerprint: Fingerprint) {
+    fn on_proven(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
+        let Proof { kind, fingerprint, .. } = proof;
         if self.kept.get(name).is_some_and(|kept| kept.fingerprint == fingerprint) {
             self.keep(name, signature, fingerprint);
             return;
@@ -192,10 +203,11 @@ impl Upload {
             self.set_state(name, ItemState::Bound);
             return;
         }
-        self.announce(name, signature, kind, entries, fingerprint);
+        self.announce(name, signature, proof);
     }
 
-    fn announce(&mut self, name: &ItemName, signature: Signature, kind: Kind, entries: u64, fingerprint: Fingerprint) {
+    fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
+        let Proof { kind, entries, fingerprint, manifest } = proof;
         let id = self.desk.mint();
         let now = self.desk.now;
         let created = self.desk.next_age();
@@ -219,11 +231,17 @@ impl Upload {
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,
+            began: None,
+            arrived: None,
+            paused: None,
             finished: None,
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
         self.desk.note(Level::Info, Some(id), Some(name), None, text);
-        self.transfers.insert(id, Transfer { row, stage: Stage::Announced, says: 0, script_done: false });
+        self.insert(row, Stage::Announced);
+        if let Some(text) = manifest {
+            self.desk.persist(Record::Manifest(id, text));
+        }
         self.latest.insert(name.clone(), id);
         self.set_state(name, ItemState::Bound);
         self.desk.dirty.insert(id);
@@ -259,26 +277,39 @@ impl Upload {
 
     /// What a status shows of an item that is no transfer yet.
     pub(super) fn item_view(&self, name: &ItemName, item: &Item) -> Option<TransferView> {
-        let (stage, reason) = match &item.state {
-            ItemState::Settling => ("settling", Reason::new(Cause::Settling)),
-            ItemState::Hashing => ("hashing", Reason::new(Cause::Hashing)),
-            ItemState::Held(reason) => ("held", reason.clone()),
-            ItemState::Behind => ("held", Reason::new(Cause::Predecessor)),
-            ItemState::Bound | ItemState::Kept => return None,
-        };
+        let (stage, why) = item.shown()?;
         Some(TransferView {
             transfer: None,
             name: name.clone(),
             upload: self.settings.me.clone(),
+            kind: None,
+            entries: None,
             size: item.size,
             fingerprint: None,
             stage,
-            reason,
+            reason: why.reason(),
+            created: item.since,
+            began: None,
+            arrived: None,
+            paused: None,
             since: item.since,
             next: self.desk.timers.due(&Timer::Settle(name.clone())),
             attempts: item.attempts,
             progress: None,
             receivers: Vec::new(),
         })
+    }
+}
+
+impl Item {
+    /// The word for what an item does that is no transfer yet, and why; `None` for every other.
+    pub(super) fn shown(&self) -> Option<(&'static str, Why<'_>)> {
+        match &self.state {
+            ItemState::Settling => Some(("settling", Why::Plain(Cause::Settling))),
+            ItemState::Hashing => Some(("hashing", Why::Plain(Cause::Hashing))),
+            ItemState::Held(reason) => Some(("held", Why::Said(reason))),
+            ItemState::Behind => Some(("held", Why::Plain(Cause::Predecessor))),
+            ItemState::Bound | ItemState::Kept => None,
+        }
     }
 }

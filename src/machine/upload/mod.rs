@@ -9,17 +9,19 @@
 
 mod free;
 mod items;
+mod ordered;
 mod send;
+mod shown;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
-use super::stage::Move;
+use super::stage::{Counts, Move, Why};
 use super::{
     Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Node, NodeName, Offer, Reason, Record,
-    Restored, Row, Signature, Snapshot, Time, TransferId, TransferView, Wait, Words,
+    Restored, Row, Signature, Time, TransferId, Wait, Words,
 };
 
 /// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
@@ -62,37 +64,40 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Announced, Stage::Granted, "central asks for it"),
     (Stage::Announced, Stage::Received, "central says that it holds it already"),
     (Stage::Announced, Stage::Releasing, "central says that it is through already"),
-    (Stage::Announced, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Announced, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
     (Stage::Granted, Stage::Sending, "a run starts"),
     (Stage::Granted, Stage::Announced, "central has forgotten it"),
     (Stage::Granted, Stage::Received, "central says that it holds it already"),
     (Stage::Granted, Stage::Releasing, "central says that it is through already"),
-    (Stage::Granted, Stage::Withdrawing, "the source changed or went away"),
-    (Stage::Sending, Stage::Granted, "the run failed, or central asks for it elsewhere"),
+    (Stage::Granted, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
+    (Stage::Sending, Stage::Granted, "the run failed or was stopped, or central asks for it elsewhere"),
     (Stage::Sending, Stage::Checking, "the run ended"),
     (Stage::Sending, Stage::Announced, "central has forgotten it"),
     (Stage::Sending, Stage::Received, "central says that it holds it already"),
     (Stage::Sending, Stage::Releasing, "central says that it is through already"),
-    (Stage::Sending, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Sending, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
     (Stage::Checking, Stage::Sent, "the source is still what was announced"),
     (Stage::Checking, Stage::Granted, "the source cannot be read, or central asks for it elsewhere"),
     (Stage::Checking, Stage::Announced, "central has forgotten it"),
     (Stage::Checking, Stage::Received, "central says that it holds it already"),
     (Stage::Checking, Stage::Releasing, "central says that it is through already"),
-    (Stage::Checking, Stage::Withdrawing, "the source changed or went away"),
+    (Stage::Checking, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
     (Stage::Sent, Stage::Received, "central holds a proven copy"),
     (Stage::Sent, Stage::Granted, "central asks for it again"),
     (Stage::Sent, Stage::Announced, "central has forgotten it"),
     (Stage::Sent, Stage::Releasing, "all receipts are in"),
+    (Stage::Sent, Stage::Withdrawing, "an operator gives it up"),
     (Stage::Received, Stage::Releasing, "all receipts are in"),
     (Stage::Received, Stage::Granted, "central asks for it again"),
     (Stage::Received, Stage::Announced, "central has forgotten it"),
+    (Stage::Received, Stage::Withdrawing, "an operator gives it up"),
     (Stage::Releasing, Stage::Cleaning, "the source is still what was sent: the script starts"),
     (Stage::Releasing, Stage::Freed, "there is no script, or the source changed or went away"),
     (Stage::Cleaning, Stage::Freed, "the script succeeded"),
     (Stage::Cleaning, Stage::Releasing, "the script failed"),
     (Stage::Freed, Stage::Closed, "central has noted it"),
     (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
+    (Stage::Withdrawing, Stage::Freed, "central is through already, and an operator wants the source left alone"),
     (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
 ];
 
@@ -109,6 +114,8 @@ pub struct UploadSettings {
     pub slots: u32,
     /// Whether there is a cleanup script.
     pub cleanup: bool,
+    /// The host it runs on, for people to read; may be empty.
+    pub host: String,
 }
 
 /// The upload role.
@@ -118,6 +125,7 @@ pub struct Upload {
     settings: UploadSettings,
     items: BTreeMap<ItemName, Item>,
     transfers: BTreeMap<TransferId, Transfer>,
+    counts: Counts<Stage>,
     /// The newest unfinished transfer of each name.
     latest: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
@@ -162,6 +170,8 @@ struct Transfer {
     says: u32,
     /// The script has succeeded; the last look is under way.
     script_done: bool,
+    /// It goes first wherever it stands in line; a restart forgets that.
+    first: bool,
 }
 
 impl Upload {
@@ -171,13 +181,16 @@ impl Upload {
             me: Node::new(Mode::Upload, settings.me.clone()),
             version: settings.version.clone(),
             slots: settings.slots,
+            host: settings.host.clone(),
+            spool: None,
             seed,
         };
-        let desk = Desk::new(desk_settings, restored.journal, restored.nodes, restored.paused, now);
+        let desk = Desk::new(desk_settings, &restored, now);
         let mut upload = Self {
             desk,
             items: BTreeMap::new(),
             transfers: BTreeMap::new(),
+            counts: Counts::new(),
             latest: BTreeMap::new(),
             kept: restored.kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect(),
             hashing: Turnstile::new(HASHES),
@@ -212,13 +225,18 @@ impl Upload {
         if stage != Stage::Withdrawing {
             self.latest.insert(row.name.clone(), id);
         }
-        self.transfers.insert(id, Transfer { row, stage, says: 0, script_done: false });
+        self.insert(row, stage);
         match stage {
             Stage::Granted => self.line_up(id),
-            Stage::Releasing => self.cleaning.join(id),
+            Stage::Releasing => self.join_cleanups(id),
             _ => {}
         }
         Ok(())
+    }
+
+    fn insert(&mut self, row: Row, stage: Stage) {
+        self.counts.enter(stage);
+        self.transfers.insert(row.transfer, Transfer { row, stage, says: 0, script_done: false, first: false });
     }
 
     pub(super) fn handle(&mut self, input: Input) {
@@ -238,14 +256,18 @@ impl Upload {
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
             Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
-            Input::Pause(paused) => self.desk.pause(paused),
+            Input::Space { free, .. } => self.desk.free = Some(free),
             Input::Taken { .. }
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Dropped { .. }
-            | Input::Space { .. }
             | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
         }
+        self.go_on_with_work();
+    }
+
+    /// What is due, and what can begin.
+    fn go_on_with_work(&mut self) {
         while let Some(timer) = self.desk.timers.expire(self.desk.now) {
             self.on_timer(timer);
         }
@@ -263,7 +285,7 @@ impl Upload {
             Timer::Retry(id) => self.on_retry(id),
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
-            Timer::Measure | Timer::Gather | Timer::SayTo(..) | Timer::Keep(_) => {
+            Timer::Measure | Timer::Gather | Timer::SayTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.desk.unexpected(None, None, "a deadline that upload does not have");
             }
         }
@@ -271,7 +293,10 @@ impl Upload {
 
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello);
+        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        if greeting.ordered && self.desk.group.stop {
+            self.dispatch.halt(&mut self.desk, |_| true);
+        }
         if from.mode == Mode::Central {
             if let Some(hello) = hello.filter(|_| greeting.back) {
                 // A place tells whose journal granted it, even where that journal's hello was never heard.
@@ -317,9 +342,13 @@ impl Upload {
                 entries: row.entries,
                 fingerprint: row.fingerprint,
             }]),
-            Stage::Granted => match &row.reason {
-                Some(reason) => Words::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
-                None => return,
+            Stage::Granted => match (&row.paused, &row.reason) {
+                (Some(pause), _) => {
+                    let reason = Why::Paused(pause).reason();
+                    Words::Waiting(vec![Wait { transfer: id, reason }])
+                }
+                (None, Some(reason)) => Words::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
+                (None, None) => return,
             },
             Stage::Sent => match row.place {
                 Some(place) => Words::Sent { place, transfers: vec![id] },
@@ -328,6 +357,7 @@ impl Upload {
             Stage::Freed => Words::Freed(vec![id]),
             // Central drops the place when it hears this, and a run would make it anew: not before its end.
             Stage::Withdrawing if self.dispatch.is_moving(id) => return,
+            Stage::Withdrawing if row.is_ordered_away() => Words::Cancel(vec![id]),
             Stage::Withdrawing => Words::Withdraw(vec![id]),
             _ => return,
         };
@@ -349,7 +379,18 @@ impl Upload {
             transfer.row.since = self.desk.now;
         }
         let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
+        self.counts.leave(transfer.stage);
+        self.counts.enter(stage);
         transfer.stage = stage;
+        let now = self.desk.now;
+        match stage {
+            Stage::Sending if transfer.row.began.is_none() => {
+                transfer.row.began = Some(now);
+                self.desk.dirty.insert(id);
+            }
+            Stage::Received | Stage::Releasing if transfer.row.arrived.is_none() => transfer.row.arrived = Some(now),
+            _ => {}
+        }
         transfer.says = 0;
         transfer.row.reason = reason;
         if lasting || stage.is_over() {
@@ -373,6 +414,7 @@ impl Upload {
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
+        self.counts.leave(transfer.stage);
         transfer.row.finished = Some(self.desk.now);
         transfer.row.stage = transfer.stage.stored().to_owned();
         self.desk.dirty.remove(&id);
@@ -385,9 +427,13 @@ impl Upload {
     fn line_up(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
-        let Some(location) = row.location.clone() else { return };
+        // What is paused alone stands in no line; it comes back when that is over.
+        let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
         let (name, size) = (row.name.clone(), row.fingerprint.size);
         self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+        if transfer.first {
+            self.dispatch.put_first(id);
+        }
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
@@ -397,45 +443,18 @@ impl Upload {
                 self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
+        if self.desk.greets() {
+            let doing = self.doing();
+            self.desk.say_hellos(&doing);
+        }
         self.desk.poll_effect()
     }
+}
 
-    pub(super) fn snapshot(&self, limit: usize) -> Snapshot {
-        let mut counts = BTreeMap::new();
-        let items = self.items.iter().filter_map(|(name, item)| self.item_view(name, item));
-        let transfers = self.transfers.iter().map(|(id, transfer)| self.transfer_view(*id, transfer));
-        let transfers = super::stage::most_urgent(items.chain(transfers), &mut counts, limit);
-        self.desk.snapshot(counts, transfers)
-    }
-
-    fn transfer_view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
-        let row = &transfer.row;
-        let held_up = self.dispatch.held_up(id, self.desk.now);
-        let cause = match transfer.stage {
-            Stage::Announced => Cause::Central,
-            Stage::Granted | Stage::Releasing => Cause::Queued,
-            Stage::Sending => Cause::Running,
-            Stage::Cleaning => Cause::Cleaning,
-            Stage::Received => Cause::Receipts,
-            _ => Cause::Acknowledgement,
-        };
-        let own = row.reason.clone().unwrap_or_else(|| self.desk.reason_or_pause(cause));
-        let (reason, gate) = held_up.map_or((own, None), |(reason, until)| (reason, Some(until)));
-        let timers = &self.desk.timers;
-        TransferView {
-            transfer: Some(id),
-            name: row.name.clone(),
-            upload: row.upload.clone(),
-            size: row.fingerprint.size,
-            fingerprint: Some(row.fingerprint),
-            stage: transfer.stage.as_str(),
-            reason,
-            since: row.since,
-            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id))),
-            attempts: row.attempts,
-            progress: self.dispatch.progress(id),
-            receivers: Vec::new(),
-        }
+impl Row {
+    /// Whether an operator has given it up, and not its source.
+    fn is_ordered_away(&self) -> bool {
+        self.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn)
     }
 }
 

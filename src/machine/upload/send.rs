@@ -112,12 +112,17 @@ impl Upload {
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
         let load = self.dispatch.load(run);
-        for id in self.dispatch.on_ran(&mut self.desk, run, outcome) {
+        let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
+        for id in ended.transfers {
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             if transfer.stage != Stage::Sending {
                 continue;
             }
             match outcome {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                    self.move_to(id, Stage::Granted, None);
+                    self.line_up(id);
+                }
                 RunOutcome::Complete | RunOutcome::Partial(_) => {
                     let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
                     let item = transfer.row.name.clone();
@@ -152,11 +157,11 @@ impl Upload {
             Sight::Present(signature) => {
                 let name = transfer.row.name.clone();
                 let size = transfer.row.fingerprint.size;
-                self.withdraw(id, "the source changed");
+                self.give_up(id, "the source changed");
                 self.on_seen(Sighting { name, signature, size, complete: false });
             }
             Sight::Gone => {
-                self.withdraw(id, "the source went away");
+                self.give_up(id, "the source went away");
             }
             Sight::Unreadable(reason) => {
                 transfer.row.attempts += 1;
@@ -170,7 +175,7 @@ impl Upload {
     pub(super) fn on_retry(&mut self, id: TransferId) {
         match self.transfers.get(&id).map(|transfer| transfer.stage) {
             Some(Stage::Granted) => self.line_up(id),
-            Some(Stage::Releasing) => self.cleaning.join(id),
+            Some(Stage::Releasing) => self.join_cleanups(id),
             _ => {}
         }
     }
@@ -187,6 +192,8 @@ impl Upload {
                 self.dispatch.disown(&mut self.desk, id);
                 self.move_to(id, Stage::Received, None);
             }
+            // What an operator gave up, central gives up as well when it hears of it.
+            Stage::Withdrawing if transfer.row.is_ordered_away() => {}
             // This may be an old word, so it goes on asking: central closes it, or says when it may go.
             Stage::Withdrawing => {
                 let reason = Reason::with(Cause::Receipts, "central holds it already");

@@ -1,28 +1,24 @@
 //! Sizes, spans, moments and widths as people read them.
 
-/// How wide a character is on a terminal. Characters without width never get here: they are escaped.
+use unicode_width::UnicodeWidthChar;
+
 fn cells(c: char) -> usize {
-    let wide = matches!(u32::from(c),
-        0x1100..=0x115f | 0x231a..=0x231b | 0x23e9..=0x23f3 | 0x25fd..=0x25fe | 0x2614..=0x2615 | 0x2648..=0x2653
-        | 0x26a1 | 0x26ce | 0x2705 | 0x270a..=0x270b | 0x2728 | 0x274c | 0x2753..=0x2757 | 0x2795..=0x2797
-        | 0x2b1b..=0x2b1c | 0x2b50 | 0x2b55 | 0x2e80..=0x303e | 0x3041..=0xa4cf | 0xa960..=0xa97f
-        | 0xac00..=0xd7a3 | 0xf900..=0xfaff | 0xfe10..=0xfe19 | 0xfe30..=0xfe6f | 0xff00..=0xff60
-        | 0xffe0..=0xffe6 | 0x16fe0..=0x18dff | 0x1b000..=0x1b2ff | 0x1f000..=0x1faff | 0x20000..=0x3fffd);
-    if wide { 2 } else { 1 }
+    c.width().unwrap_or(0)
 }
 
 /// How many terminal cells a printable text takes.
-pub(crate) fn width(text: &str) -> usize {
+pub(super) fn width(text: &str) -> usize {
     text.chars().map(cells).sum()
 }
 
-/// A text that cannot move a cursor, whoever wrote it: what is not printable is escaped. Backslashes stay as they
-/// are, because item names arrive escaped already.
-pub(crate) fn printable(text: &str) -> String {
+/// A text that cannot move a cursor nor turn the text around it, whoever wrote it: what is not printable, or takes no
+/// cell of its own, is escaped. Backslashes stay as they are, because item names arrive escaped already.
+pub(super) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
         match c {
             '\\' | '"' | '\'' => line.push(c),
+            _ if cells(c) == 0 && !c.is_control() => line.extend(c.escape_unicode()),
             _ => line.extend(c.escape_debug()),
         }
     }
@@ -50,12 +46,12 @@ fn tail(text: &str, room: usize) -> &str {
 }
 
 /// A text cut to `room` cells at its end.
-pub(crate) fn cut(text: &str, room: usize) -> String {
+pub(super) fn cut(text: &str, room: usize) -> String {
     if width(text) <= room { text.to_owned() } else { format!("{}…", head(text, room.saturating_sub(1))) }
 }
 
 /// A text cut to `room` cells in its middle, so that a file name keeps its suffix.
-pub(crate) fn cut_middle(text: &str, room: usize) -> String {
+pub(super) fn cut_middle(text: &str, room: usize) -> String {
     if width(text) <= room {
         return text.to_owned();
     }
@@ -65,13 +61,13 @@ pub(crate) fn cut_middle(text: &str, room: usize) -> String {
 }
 
 /// A text filled with spaces to `room` cells.
-pub(crate) fn pad(text: &str, room: usize) -> String {
+pub(super) fn pad(text: &str, room: usize) -> String {
     format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))
 }
 
 /// A text in lines of at most `room` cells, broken at spaces where there are any; what does not fit into `lines`
 /// of them is cut.
-pub(crate) fn wrap(text: &str, room: usize, lines: usize) -> Vec<String> {
+pub(super) fn wrap(text: &str, room: usize, lines: usize) -> Vec<String> {
     let mut wrapped = Vec::new();
     let mut rest = text;
     while wrapped.len() + 1 < lines && width(rest) > room {
@@ -90,7 +86,7 @@ pub(crate) fn wrap(text: &str, room: usize, lines: usize) -> Vec<String> {
 }
 
 /// `300 MB`: powers of 1000, two or three digits.
-pub(crate) fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     if bytes < 1000 {
         return format!("{bytes} B");
     }
@@ -107,7 +103,7 @@ pub(crate) fn size(bytes: u64) -> String {
 }
 
 /// `5min 3s`: the largest units that count, at most `units` of them.
-pub(crate) fn span(millis: u64, units: usize) -> String {
+pub(super) fn span(millis: u64, units: usize) -> String {
     let mut left = millis / 1000;
     let mut parts = Vec::new();
     for (name, seconds) in [("d", 86400), ("h", 3600), ("min", 60), ("s", 1)] {
@@ -125,10 +121,29 @@ pub(crate) fn span(millis: u64, units: usize) -> String {
     if parts.is_empty() { "0s".to_owned() } else { parts.join(" ") }
 }
 
+/// `5min 3s ago`.
+pub(super) fn ago(then: u64, now: u64) -> String {
+    match now.saturating_sub(then) {
+        0..1000 => "just now".to_owned(),
+        millis => format!("{} ago", span(millis, 2)),
+    }
+}
+
 /// `2026-11-23 18:11:00 UTC`.
-pub(crate) fn moment(millis: u64) -> String {
+pub(super) fn moment(millis: u64) -> String {
     let seconds = millis / 1000;
-    let (days, clock) = (seconds / 86400, seconds % 86400);
+    let clock = seconds % 86400;
+    format!("{} {:02}:{:02}:{:02} UTC", date(seconds / 86400), clock / 3600, clock / 60 % 60, clock % 60)
+}
+
+/// `2026-11-23 18:11`, in UTC, for columns.
+pub(super) fn minute(millis: u64) -> String {
+    let clock = millis / 1000 % 86400;
+    format!("{} {:02}:{:02}", date(millis / 86_400_000), clock / 3600, clock / 60 % 60)
+}
+
+/// The date of a day since 1970-01-01.
+fn date(days: u64) -> String {
     // Days to a date by eras of 400 years, whose years begin in March so that leap days come last.
     let days = days + 719_468;
     let (era, of_era) = (days / 146_097, days % 146_097);
@@ -138,7 +153,27 @@ pub(crate) fn moment(millis: u64) -> String {
     let day = of_year - (153 * from_march + 2) / 5 + 1;
     let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
     let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", clock / 3600, clock / 60 % 60, clock % 60)
+    format!("{year}-{month:02}-{day:02}")
+}
+
+/// The days since 1970-01-01 of a date, if there is such a day.
+pub(super) fn day(year: u64, month: u64, of_month: u64) -> Option<u64> {
+    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
+    let length = match month {
+        2 if leap => 29,
+        2 => 28,
+        4 | 6 | 9 | 11 => 30,
+        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
+        _ => return None,
+    };
+    if !(1..=length).contains(&of_month) {
+        return None;
+    }
+    // The same eras as in `date`.
+    let (year, from_march) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
+    let (era, of_era) = (year / 400, year % 400);
+    let of_year = (153 * from_march + 2) / 5 + of_month - 1;
+    (era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year).checked_sub(719_468)
 }
 
 #[cfg(test)]
@@ -195,6 +230,20 @@ mod tests {
     }
 
     #[test]
+    fn a_day_is_the_one_its_date_was_made_of() {
+        for days in (0..60_000).chain([1_000_000, 2_900_000]) {
+            let text = date(days);
+            let numbers: Vec<u64> = text.split('-').map(|part| part.parse().unwrap()).collect();
+            assert_eq!(day(numbers[0], numbers[1], numbers[2]), Some(days), "{text}");
+        }
+        for (year, month, of_month) in
+            [(2025, 2, 29), (2100, 2, 29), (2026, 0, 1), (2026, 13, 1), (2026, 4, 31), (0, 1, 1)]
+        {
+            assert_eq!(day(year, month, of_month), None);
+        }
+    }
+
+    #[test]
     fn cuts_keep_to_the_room_in_cells() {
         assert_eq!(cut("abcdef", 6), "abcdef");
         assert_eq!(cut("abcdefg", 6), "abcde…");
@@ -221,5 +270,16 @@ mod tests {
     #[test]
     fn nothing_printed_moves_a_cursor() {
         assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\\x1b\n"), "a\\u{1b}[2Jb\\u{202e}c\\x1b\\n");
+        // Controls of both ranges, the bidirectional ones, and what takes no cell.
+        let harmful = ('\0'..' ').chain('\u{7f}'..'\u{a0}').chain([
+            '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}',
+            '\u{202b}', '\u{202c}', '\u{202d}', '\u{2060}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}', '\u{feff}',
+            '\u{301}', '\u{fe0f}', '\u{1160}',
+        ]);
+        for c in harmful {
+            let text = printable(&c.to_string());
+            assert!(text.starts_with('\\') && text.is_ascii(), "{:?} is shown as {text:?}", c);
+            assert_eq!(printable(&text), text);
+        }
     }
 }

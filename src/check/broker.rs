@@ -1,0 +1,193 @@
+//! The broker: whether it is reached, lets this account in, and holds what this node needs.
+
+use std::time::Duration;
+
+use tokio::net::TcpStream;
+use tokio::time::timeout;
+
+use super::{BROKER_LIMIT, failed, ok, skipped, warning};
+use crate::config::Settings;
+use crate::control::types::Finding;
+use crate::drivers::broker::{BrokerSettings, Identity, Probed, QueueSight, Rights, Tls, Trouble, TroubleKind, probe};
+use crate::machine::Mode;
+
+/// How long one TCP connection may take.
+const REACH_LIMIT: Duration = Duration::from_secs(5);
+/// So many messages that nobody takes are worth a word.
+const MANY: u32 = 10_000;
+
+/// Findings `broker`, `login`, `queue` and `central`.
+pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
+    let place = format!("{}:{}", settings.broker.host, settings.broker.port);
+    let reached = timeout(REACH_LIMIT, TcpStream::connect((settings.broker.host.as_str(), settings.broker.port))).await;
+    let refused = match reached {
+        Ok(Ok(_)) => None,
+        Ok(Err(error)) => Some(plain(&error)),
+        Err(_) => Some(format!("no answer within {} s", REACH_LIMIT.as_secs())),
+    };
+    if let Some(why) = refused {
+        let mut findings = vec![failed("broker", format!("{place} cannot be reached: {why}"), reach_cure(settings))];
+        findings.extend(["login", "queue", "central"].map(|check| skipped(check, "the broker cannot be reached")));
+        return findings;
+    }
+    let mut findings = vec![ok("broker", format!("{place} can be reached"))];
+    let probed = timeout(BROKER_LIMIT, probe(&broker_settings(settings))).await;
+    findings.extend(match probed {
+        Ok(Ok(probed)) => word(settings, &probed),
+        Ok(Err(trouble)) => without_session(settings, &trouble),
+        Err(_) => {
+            let text = format!("no answer within {} s", BROKER_LIMIT.as_secs());
+            without_session(settings, &Trouble { kind: TroubleKind::Silent, text })
+        }
+    });
+    findings
+}
+
+/// Without the system's number for it.
+fn plain(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or(&text).to_owned()
+}
+
+/// Where the settings lead.
+pub(crate) fn broker_settings(settings: &Settings) -> BrokerSettings {
+    let broker = &settings.broker;
+    BrokerSettings {
+        host: broker.host.clone(),
+        port: broker.port,
+        vhost: broker.vhost.clone(),
+        username: broker.username.clone(),
+        password: broker.password.as_ref().map(|password| password.expose().to_owned()),
+        tls: broker.tls.as_ref().map(|tls| Tls {
+            authorities: tls.authorities.clone(),
+            identity: tls
+                .identity
+                .as_ref()
+                .map(|identity| Identity { chain: identity.chain.clone(), key: identity.key.clone() }),
+        }),
+        group: settings.group.clone(),
+        me: settings.node.clone(),
+    }
+}
+
+fn without_session(settings: &Settings, trouble: &Trouble) -> Vec<Finding> {
+    let login = failed("login", &trouble.text, cure(settings, trouble.kind, None));
+    let mut findings = vec![login];
+    findings.extend(["queue", "central"].map(|check| skipped(check, "there is no session with the broker")));
+    findings
+}
+
+fn word(settings: &Settings, probed: &Probed) -> Vec<Finding> {
+    let broker = &settings.broker;
+    let login = ok("login", format!("account {} may use vhost {}", broker.username, broker.vhost));
+    let (own, sight) = &probed.own;
+    let queue = match (sight, &probed.rights) {
+        (_, Err(trouble)) | (Err(trouble), _) => {
+            failed("queue", &trouble.text, cure(settings, trouble.kind, Some(own)))
+        }
+        (Ok(QueueSight::Missing), _) => skipped("queue", format!("{own} is not there yet: the first session makes it")),
+        (Ok(QueueSight::There { messages, consumers }), _) if *messages >= MANY && *consumers == 0 => warning(
+            "queue",
+            format!("{own} holds {messages} messages, and nobody listens to it"),
+            "systemctl start synkler",
+        ),
+        (Ok(QueueSight::There { messages, consumers }), _) => {
+            let listening = if *consumers > 0 { "the daemon listens to it" } else { "no daemon listens to it now" };
+            ok("queue", format!("{own} is as it should be; {listening}, {messages} messages wait"))
+        }
+    };
+    vec![login, queue, central(settings, probed)]
+}
+
+/// Whether any central has announced its queue, and listens to it.
+fn central(settings: &Settings, probed: &Probed) -> Finding {
+    let (name, sight) = &probed.central;
+    let here = settings.mode() == Mode::Central;
+    match sight {
+        Err(trouble) => failed("central", &trouble.text, cure(settings, trouble.kind, Some(name))),
+        Ok(QueueSight::Missing) if here => {
+            skipped("central", format!("{name} is not there yet: the first session makes it"))
+        }
+        Ok(QueueSight::Missing) => failed(
+            "central",
+            format!("no central has been in group {} at this broker yet", settings.group),
+            format!(
+                "on central: systemctl start synkler, with id = {}, synkler_server = this broker and vhost = {}",
+                settings.group, settings.broker.vhost
+            ),
+        ),
+        Ok(QueueSight::There { messages, consumers: 0 }) => warning(
+            "central",
+            format!(
+                "no central of group {} is connected to the broker; {messages} messages wait for one",
+                settings.group
+            ),
+            "on central: systemctl start synkler",
+        ),
+        Ok(QueueSight::There { consumers, .. }) => ok("central", format!("{consumers} connected to the broker")),
+    }
+}
+
+fn reach_cure(settings: &Settings) -> String {
+    let (host, port) = (&settings.broker.host, settings.broker.port);
+    format!(
+        "on {host}: systemctl start rabbitmq-server; else set synkler_server and port to where it is, \
+         or let TCP port {port} through the firewall (nc -vz {host} {port} tries it)"
+    )
+}
+
+fn cure(settings: &Settings, kind: TroubleKind, queue: Option<&str>) -> String {
+    let broker = &settings.broker;
+    let (user, vhost) = (word_of(&broker.username), word_of(&broker.vhost));
+    let own = Rights::of(&settings.group, &settings.node).account;
+    let rights = if broker.username == own {
+        let (group, node) = (&settings.group, &settings.node);
+        format!("synkler broker-setup --apply --vhost {vhost} --id {group} {}:{}", node.mode, node.name)
+    } else {
+        shared_rights(settings, &user, &vhost)
+    };
+    match kind {
+        TroubleKind::Reach => reach_cure(settings),
+        TroubleKind::NotAmqp => {
+            "set synkler_server and port to the broker's AMQP listener (5672 by default)".to_owned()
+        }
+        TroubleKind::Tls => format!(
+            "set synkler_server to a name in the broker's certificate, ca_file to what has signed it, client_cert and \
+             client_key to what the broker trusts, port to its TLS listener (5671 by default); \
+             openssl s_client -connect {}:{} shows the broker's side",
+            broker.host, broker.port
+        ),
+        TroubleKind::Login => format!(
+            "set username and password to the account's; on the broker: rabbitmqctl change_password {user} PASSWORD, \
+             or where it is missing: rabbitmqctl add_user {user} PASSWORD"
+        ),
+        TroubleKind::Vhost => {
+            format!("set vhost to the right one; on the broker: rabbitmqctl add_vhost {vhost}; {rights}")
+        }
+        TroubleKind::Rights => format!("on the broker: {rights}"),
+        TroubleKind::Conflict => match queue {
+            Some(queue) => format!(
+                "on the broker: rabbitmqctl delete_queue -p {vhost} {queue}; what it held is said again, \
+                 and the next session makes it anew"
+            ),
+            None => "give the group another id, or take away what has its name at the broker".to_owned(),
+        },
+        TroubleKind::Silent => "on the broker: rabbitmq-diagnostics check_running; rabbitmq-diagnostics check_alarms; \
+                                systemctl restart rabbitmq-server"
+            .to_owned(),
+        TroubleKind::Other => "synkler --check prints the settings in force and where each came from".to_owned(),
+    }
+}
+
+/// What an account needs that several nodes share.
+fn shared_rights(settings: &Settings, user: &str, vhost: &str) -> String {
+    format!(
+        "rabbitmqctl set_permissions -p {vhost} {user} '^synkler\\.{group}(\\..*)?$' '^synkler\\.{group}(\\..*)?$' \
+         '^synkler\\.{group}(\\..*)?$'",
+        group = settings.group.as_str().replace('.', ":")
+    )
+}
+
+fn word_of(text: &str) -> String {
+    super::quoted(std::path::Path::new(text))
+}

@@ -1,0 +1,51 @@
+//! The config: whether it can be read as it stands now, and whether the daemon works from it.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use super::{failed, ok, quoted, warning};
+use crate::config::{ConfigError, LIVE, Loaded, Settings, differences};
+use crate::control::types::Finding;
+
+const CHECK: &str = "config";
+
+/// For a config that was read just now; `in_force` is what the daemon works from, where it runs.
+pub fn config(loaded: &Loaded, in_force: Option<&Settings>) -> Finding {
+    let open = loaded.file.as_deref().filter(|path| is_open(path));
+    word(loaded, in_force, open)
+}
+
+/// For a config that cannot be used.
+pub fn bad_config(error: &ConfigError) -> Finding {
+    let problems = error.problems();
+    let cure = "mend what it names; synkler --check prints the settings in force and where each came from";
+    failed(CHECK, problems.join("; "), cure)
+}
+
+/// Whether everybody may read it.
+fn is_open(path: &Path) -> bool {
+    std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
+}
+
+fn word(loaded: &Loaded, in_force: Option<&Settings>, open: Option<&Path>) -> Finding {
+    let source = match &loaded.file {
+        Some(path) => path.display().to_string(),
+        None => "environment".to_owned(),
+    };
+    let changed = in_force.map(|settings| differences(settings, &loaded.settings)).unwrap_or_default();
+    if !changed.is_empty() {
+        let cure = if changed.iter().all(|key| LIVE.contains(key)) {
+            "synklerctl reload"
+        } else {
+            "systemctl restart synkler"
+        };
+        let text = format!("{source}: the daemon does not work from what it says now about {}", changed.join(", "));
+        return warning(CHECK, text, cure);
+    }
+    if let Some(path) = open.filter(|_| loaded.sets_password()) {
+        let path = quoted(path);
+        let text = format!("{path} holds a password, and everybody on this host may read it");
+        return warning(CHECK, text, format!("chgrp synkler {path} && chmod 640 {path}"));
+    }
+    ok(CHECK, [source].into_iter().chain(loaded.notices.iter().cloned()).collect::<Vec<_>>().join("; "))
+}

@@ -1,0 +1,133 @@
+//! Directory rights, tried out: a probe file is made, renamed and removed wherever synkler does so.
+
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
+
+use futures_util::future::join_all;
+use rustix::fs::{Access, AtFlags, CWD, accessat};
+use rustix::io::Errno;
+
+use super::{LOCAL_LIMIT, account, account_of, blocking, failed, ok, quoted, stuck, warning};
+use crate::config::{Role, Settings};
+use crate::control::types::Finding;
+use crate::drivers::disk::{Refusal, probe};
+use crate::drivers::files::Staging;
+use crate::machine::Mode;
+
+/// What a directory has to allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    /// To be listed.
+    Read,
+    /// The same, and a cleanup script most likely takes things away from there.
+    Empty,
+    /// Files are made, renamed and removed.
+    Write,
+    /// The same, but the daemon makes the directory where it is missing.
+    Make,
+}
+
+/// One finding a directory, and one about the account where that is not the one that the service runs as.
+pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
+    let mut findings = Vec::new();
+    let state_dir = settings.state_dir.clone();
+    findings.extend(blocking(LOCAL_LIMIT, move || user(&state_dir)).await.flatten());
+    let tries = directories(settings).into_iter().map(|(check, path, need)| async move {
+        let shown = path.display().to_string();
+        let tried = blocking(LOCAL_LIMIT, move || word(check, &path, need, try_out(&path, need))).await;
+        tried.unwrap_or_else(|| stuck(check, &shown, LOCAL_LIMIT))
+    });
+    findings.extend(join_all(tries).await);
+    findings
+}
+
+fn directories(settings: &Settings) -> Vec<(&'static str, PathBuf, Need)> {
+    let base = &settings.file_dir;
+    let mut list = match (&settings.role, settings.mode()) {
+        (Role::Upload { cleanup: Some(_), .. }, _) => vec![("file-dir", base.clone(), Need::Empty)],
+        (_, Mode::Upload) => vec![("file-dir", base.clone(), Need::Read)],
+        (_, Mode::Central) => {
+            let spool = base.join(settings.group.as_str());
+            vec![
+                ("file-dir", base.clone(), Need::Read),
+                ("spool-in", spool.join("in"), Need::Make),
+                ("spool-held", spool.join("held"), Need::Make),
+            ]
+        }
+        (_, Mode::Download) => {
+            vec![
+                ("file-dir", base.clone(), Need::Write),
+                ("staging", Staging::new(base.clone(), settings.group.clone()).staging_dir(), Need::Make),
+            ]
+        }
+    };
+    list.push(("state-dir", settings.state_dir.clone(), Need::Make));
+    list
+}
+
+/// Whether it allows what it has to; `false` where it is still to be made, by the nearest one above it.
+fn try_out(path: &Path, need: Need) -> Result<bool, Refusal> {
+    let list = || {
+        accessat(CWD, path, Access::READ_OK | Access::EXEC_OK, AtFlags::EACCESS)
+            .map_err(|errno| Refusal::new("read", path, errno))
+    };
+    match need {
+        Need::Read => list().map(|()| true),
+        Need::Empty | Need::Write => list().and_then(|()| probe(path)).map(|()| true),
+        Need::Make => match probe(path) {
+            Err(refusal) if refusal.errno() == Errno::NOENT => {
+                let above = path.ancestors().skip(1).find(|above| above.is_dir()).unwrap_or(Path::new("/"));
+                probe(above).map(|()| false)
+            }
+            tried => tried.map(|()| true),
+        },
+    }
+}
+
+fn word(check: &str, path: &Path, need: Need, tried: Result<bool, Refusal>) -> Finding {
+    let shown = path.display();
+    let refusal = match tried {
+        Ok(true) if need == Need::Read => return ok(check, format!("{shown} can be read")),
+        Ok(true) => return ok(check, format!("{shown} can be read and written")),
+        Ok(false) => return ok(check, format!("{shown} is not there yet and can be made")),
+        Err(refusal) => refusal,
+    };
+    let cure = cure(path, &refusal);
+    // What else the script needs is known only to itself.
+    let readable = matches!(try_out(path, Need::Read), Ok(true));
+    if need == Need::Empty && readable {
+        let text = format!("{refusal}: the cleanup script cannot take items away, if it runs as this user");
+        return warning(check, text, cure);
+    }
+    failed(check, refusal.to_string(), cure)
+}
+
+fn cure(path: &Path, refusal: &Refusal) -> String {
+    let (dir, user) = (quoted(path), account());
+    match refusal.errno() {
+        Errno::NOENT => format!("mkdir -p {dir} && chown {user}: {dir}"),
+        Errno::NOTDIR | Errno::LOOP => format!("ls -ld {dir}: take away what stands there, then mkdir -p {dir}"),
+        Errno::ACCESS | Errno::PERM => {
+            format!("chown {user}: {dir} && chmod u+rwx {dir}; each directory above it needs: chmod o+x")
+        }
+        Errno::ROFS => format!(
+            "mount -o remount,rw $(findmnt -no TARGET -T {dir}), or where only the service sees it so: \
+             systemctl edit synkler, with ReadWritePaths={} below [Service]",
+            path.display()
+        ),
+        Errno::NOSPC | Errno::DQUOT => format!("make room: du -xh --max-depth=2 {dir} | sort -h shows what is big"),
+        _ => "look for the disk's errors with: journalctl -k -e".to_owned(),
+    }
+}
+
+/// What root may do tells nothing about what the service may do.
+fn user(state_dir: &Path) -> Option<Finding> {
+    let owner = std::fs::metadata(state_dir).ok()?.uid();
+    let me = rustix::process::geteuid().as_raw();
+    if owner == me {
+        return None;
+    }
+    let (owner, me) = (account_of(owner), account());
+    let text = format!("this is examined as {me}, but {} belongs to {owner}", state_dir.display());
+    Some(warning("user", text, format!("sudo -u {owner} synkler check, or with the daemon running: synklerctl check")))
+}

@@ -1,0 +1,174 @@
+//! What kind of file system the directories are on, and what that means for leases, renames and durability.
+
+use std::path::Path;
+
+use futures_util::future::join_all;
+use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
+
+use super::{LOCAL_LIMIT, blocking, failed, ok, skipped, stuck, warning};
+use crate::config::Settings;
+use crate::control::types::Finding;
+use crate::machine::Mode;
+
+/// What a file system is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Class {
+    /// It is on a disk of this host, and keeps all promises.
+    Local,
+    /// Other hosts may change it.
+    Network,
+    /// A program of this host makes it.
+    Program,
+    /// It is gone with the power.
+    Memory,
+    /// It has neither links nor rights.
+    Simple,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Kind {
+    name: &'static str,
+    class: Class,
+    read_only: bool,
+}
+
+/// Findings `filesystem` for `file_dir` and `state-fs` for `state_dir`.
+pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
+    let mode = settings.mode();
+    let dirs = [("filesystem", &settings.file_dir, false), ("state-fs", &settings.state_dir, true)];
+    let looks = dirs.map(|(check, dir, state)| async move {
+        let at = dir.clone();
+        match blocking(LOCAL_LIMIT, move || look(&at)).await {
+            Some(Some(kind)) if state => word_state(check, kind),
+            Some(Some(kind)) => word(check, kind, mode, &dir.display().to_string()),
+            Some(None) => skipped(check, format!("{} has to be mended first", dir.display())),
+            None => stuck(check, &dir.display().to_string(), LOCAL_LIMIT),
+        }
+    });
+    join_all(looks).await
+}
+
+/// That of the nearest directory there is.
+fn look(dir: &Path) -> Option<Kind> {
+    let dir = dir.ancestors().find(|dir| dir.exists())?;
+    // Only the low 32 bits carry the number; its type differs between architectures.
+    let magic = statfs(dir).ok()?.f_type as u32;
+    let read_only = statvfs(dir).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY));
+    let (name, class) = kind(magic);
+    Some(Kind { name, class, read_only })
+}
+
+/// The numbers of `statfs(2)`.
+fn kind(magic: u32) -> (&'static str, Class) {
+    match magic {
+        0xef53 => ("ext4", Class::Local),
+        0x5846_5342 => ("xfs", Class::Local),
+        0x9123_683e => ("btrfs", Class::Local),
+        0x2fc1_2fc1 => ("zfs", Class::Local),
+        0xf2f5_2010 => ("f2fs", Class::Local),
+        0xca45_1a4e => ("bcachefs", Class::Local),
+        0x794c_7630 => ("overlayfs", Class::Local),
+        0x6969 => ("nfs", Class::Network),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => ("smb", Class::Network),
+        0x0102_1997 => ("9p", Class::Network),
+        0x5346_414f | 0x6b41_4653 => ("afs", Class::Network),
+        0x00c3_6400 => ("ceph", Class::Network),
+        0x0bd0_0bd0 => ("lustre", Class::Network),
+        0x0116_1970 => ("gfs2", Class::Network),
+        0x7461_636f => ("ocfs2", Class::Network),
+        0x6573_5546 => ("fuse", Class::Program),
+        0x0102_1994 => ("tmpfs", Class::Memory),
+        0x8584_58f6 => ("ramfs", Class::Memory),
+        0x4d44 => ("vfat", Class::Simple),
+        0x2011_bab0 => ("exfat", Class::Simple),
+        _ => ("of another kind", Class::Local),
+    }
+}
+
+fn word(check: &str, kind: Kind, mode: Mode, dir: &str) -> Finding {
+    let Kind { name, class, read_only } = kind;
+    let is = format!("{dir} is on {name}");
+    if read_only && mode != Mode::Upload {
+        return failed(
+            check,
+            format!("{is}, mounted read-only"),
+            "mount it writable: mount -o remount,rw, and in /etc/fstab",
+        );
+    }
+    let move_away = "set file_dir to a directory on a local disk (ext4, xfs, btrfs)";
+    match (class, mode) {
+        (Class::Local, _) | (Class::Memory, Mode::Upload) => ok(check, is),
+        (Class::Network | Class::Program, Mode::Upload) => warning(
+            check,
+            format!(
+                "{is}: neither inotify nor leases tell of writers elsewhere, so only quiet time tells when an item is complete"
+            ),
+            "set settle_seconds = 60 or more, or rename finished items into file_dir",
+        ),
+        (Class::Network | Class::Program, _) => warning(
+            check,
+            format!("{is}: whether a rename is atomic and what was written survives a crash is up to its server"),
+            move_away,
+        ),
+        (Class::Memory, Mode::Central) => {
+            warning(check, format!("{is}: copies are gone after a restart of this host, and are sent again"), move_away)
+        }
+        (Class::Memory, _) => warning(
+            check,
+            format!("{is}: what was delivered, and its source cleaned up, is gone after a restart of this host"),
+            move_away,
+        ),
+        (Class::Simple, _) => warning(
+            check,
+            format!("{is}: it has no symbolic links and no rights, so items that have them do not match"),
+            move_away,
+        ),
+    }
+}
+
+fn word_state(check: &str, Kind { name, class, read_only }: Kind) -> Finding {
+    let is = format!("the journal is on {name}");
+    let cure = "set state_dir to a directory on a local disk (ext4, xfs, btrfs), such as /var/lib/synkler";
+    match class {
+        _ if read_only => failed(check, format!("{is}, mounted read-only"), cure),
+        Class::Local => ok(check, is),
+        Class::Network | Class::Program => {
+            failed(check, format!("{is}: locks and what is made durable cannot be relied on there"), cure)
+        }
+        Class::Memory => {
+            let text =
+                format!("{is}: after a restart of this host it is gone, and what was delivered is delivered again");
+            warning(check, text, cure)
+        }
+        Class::Simple => warning(check, format!("{is}: nobody else can be kept from reading it there"), cure),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn file_systems_are_known_by_number() {
+        assert_eq!(look(Path::new("/dev/shm")).unwrap().class, Class::Memory);
+        assert!(look(Path::new("/proc/self/no/such/place")).is_some(), "the nearest one counts");
+    }
+
+    #[test]
+    fn what_it_means_depends_on_what_is_kept_there() {
+        let of = |magic| {
+            let (name, class) = kind(magic);
+            Kind { name, class, read_only: false }
+        };
+        let nfs = word("filesystem", of(0x6969), Mode::Upload, "/x");
+        assert_eq!(nfs.result, "warning");
+        assert!(nfs.cure.unwrap().contains("settle_seconds = 60"));
+        assert_eq!(word("filesystem", of(0x0102_1994), Mode::Upload, "/x").result, "ok");
+        assert_eq!(word("filesystem", of(0x0102_1994), Mode::Download, "/x").result, "warning");
+        assert_eq!(word("filesystem", of(0xef53), Mode::Central, "/x").result, "ok");
+        assert_eq!(word_state("state-fs", of(0x6573_5546)).result, "failed");
+        let read_only = Kind { read_only: true, ..of(0xef53) };
+        assert_eq!(word("filesystem", read_only, Mode::Download, "/x").result, "failed");
+        assert_eq!(word("filesystem", read_only, Mode::Upload, "/x").result, "ok");
+    }
+}

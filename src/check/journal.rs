@@ -1,0 +1,73 @@
+//! The journal: whether it can be read, whether it is sound, and whose it is.
+
+use std::error::Error;
+use std::path::Path;
+
+use super::{JOURNAL_LIMIT, account, blocking, failed, ok, quoted, skipped, warning};
+use crate::config::Settings;
+use crate::control::types::Finding;
+use crate::drivers::journal::{Inspected, JournalError, Owner, inspect};
+use crate::machine::{Location, Node};
+
+const CHECK: &str = "journal";
+
+/// Also tells where the centrals are that it knows of. `running` says that this process is the daemon.
+pub(super) async fn examine(settings: &Settings, running: bool) -> (Finding, Vec<(Node, Location)>) {
+    let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
+    let state_dir = settings.state_dir.clone();
+    match blocking(JOURNAL_LIMIT, move || inspect(&state_dir, &owner)).await {
+        Some(Ok(inspected)) => {
+            let finding = word(&settings.state_dir, &inspected, running);
+            (finding, inspected.content.map(|content| content.centrals).unwrap_or_default())
+        }
+        Some(Err(error)) => (trouble(&settings.state_dir, &error), Vec::new()),
+        None => {
+            let text = format!("it is not checked through within {} s", JOURNAL_LIMIT.as_secs());
+            let path = quoted(&settings.state_dir.join("journal.db"));
+            (warning(CHECK, text, format!("sqlite3 {path} 'PRAGMA quick_check'")), Vec::new())
+        }
+    }
+}
+
+fn word(state_dir: &Path, inspected: &Inspected, running: bool) -> Finding {
+    let open = match inspected.holder {
+        Some(pid) if !running => format!(", in use by the daemon (pid {pid})"),
+        _ => String::new(),
+    };
+    match &inspected.content {
+        Some(content) => {
+            ok(CHECK, format!("sound: {} transfers under way, {} over{open}", content.unfinished, content.finished))
+        }
+        None => skipped(CHECK, format!("there is none yet in {}: the first start makes it{open}", state_dir.display())),
+    }
+}
+
+fn trouble(state_dir: &Path, error: &JournalError) -> Finding {
+    let (dir, user) = (quoted(state_dir), account());
+    let cure = match error {
+        JournalError::Damaged { .. } => format!(
+            "systemctl stop synkler; cd {dir}; sqlite3 journal.db .recover | sqlite3 new.db; mv new.db journal.db; \
+             rm -f journal.db-wal journal.db-shm"
+        ),
+        JournalError::Foreign { .. } => {
+            "put id, mode and name back to what it says, or set another state_dir".to_owned()
+        }
+        JournalError::Newer { .. } => "install the newer synkler again".to_owned(),
+        JournalError::NotWritable { .. } | JournalError::Create { .. } => {
+            format!("chown -R {user}: {dir} && chmod -R u+rwX {dir}")
+        }
+        JournalError::Busy { .. } => format!("fuser -v {dir}/journal.db shows who: end that sqlite3 or backup"),
+        JournalError::Full { .. } => format!("make room: du -xh --max-depth=2 {dir} | sort -h shows what is big"),
+        JournalError::Corrupt { .. }
+        | JournalError::Locked { .. }
+        | JournalError::Failed { .. }
+        | JournalError::Stopped => "look for the disk's errors with: journalctl -k -e".to_owned(),
+    };
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    failed(CHECK, text, cure)
+}

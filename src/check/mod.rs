@@ -1,0 +1,221 @@
+//! The examination of one node, end to end: what is wrong with it, and what a person can type to mend it.
+//!
+//! One file an examined thing: first what looks, then what words it. Nothing here changes anything but for probe files
+//! that are gone at once, nothing decides anything, and everything has a time limit, so that a node on which all is
+//! broken is examined within half a minute too.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::time::Duration;
+
+use tokio::sync::oneshot;
+use tokio::time::{Instant, timeout};
+
+use crate::config::Settings;
+use crate::control::types::Finding;
+use crate::machine::{Location, Node, Time};
+
+mod broker;
+mod clock;
+mod config;
+mod directories;
+mod filesystem;
+mod inotify;
+mod journal;
+mod open_files;
+mod rsync;
+mod space;
+mod ssh;
+
+pub(crate) use broker::broker_settings;
+pub use clock::Reading;
+pub use config::{bad_config, config};
+
+/// How long anything that only asks this host may take.
+const LOCAL_LIMIT: Duration = Duration::from_secs(10);
+/// How long the look at the broker may take, once it is reached.
+const BROKER_LIMIT: Duration = Duration::from_secs(20);
+/// When rsync has to have reached central, counted from the beginning.
+const SSH_LIMIT: Duration = Duration::from_secs(28);
+/// How long the journal's check may take.
+const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
+
+/// What only the running daemon knows.
+pub struct Running {
+    /// Where each central that has announced itself can be reached.
+    pub centrals: Vec<(Node, Location)>,
+    /// By how many milliseconds the daemon's time is ahead of the host's clock, which may have been set since its start.
+    pub ahead: i64,
+    /// What time it is on each of the other nodes that are alive.
+    pub clocks: Pin<Box<dyn Future<Output = Vec<Reading>> + Send>>,
+}
+
+/// Examines the node, within half a minute; `running` is there where the daemon does it itself. Must be called in a
+/// tokio runtime. Dropping the future ends what it has begun, but for threads that wait for a file system.
+pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Finding> {
+    let (known, ahead, clocks) = match running {
+        Some(Running { centrals, ahead, clocks }) => (Some(centrals), ahead, Some(clocks)),
+        None => (None, 0, None),
+    };
+    let until = Instant::now() + SSH_LIMIT;
+    let journal_and_ssh = async {
+        match known {
+            Some(known) => {
+                let (journal, ssh) =
+                    tokio::join!(journal::examine(settings, true), ssh::examine(settings, known, until));
+                (journal.0, ssh)
+            }
+            // Where central is stands in the journal too.
+            None => {
+                let (journal, known) = journal::examine(settings, false).await;
+                (journal, ssh::examine(settings, known, until).await)
+            }
+        }
+    };
+    let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, spaces, open_files) = tokio::join!(
+        directories::examine(settings),
+        journal_and_ssh,
+        broker::examine(settings),
+        rsync::examine(settings),
+        clock::examine(clocks, ahead),
+        inotify::examine(settings),
+        filesystem::examine(settings),
+        space::examine(settings),
+        open_files::examine(),
+    );
+    let mut findings = directories;
+    findings.push(journal);
+    findings.extend(broker);
+    findings.extend([rsync, ssh, clock, inotify]);
+    findings.extend(filesystems);
+    findings.extend(spaces);
+    findings.push(open_files);
+    findings
+}
+
+/// The same where no daemon runs, in a runtime of its own.
+///
+/// # Errors
+///
+/// The system gives no event loop.
+pub fn examine_alone(settings: &Settings) -> std::io::Result<Vec<Finding>> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let findings = runtime.block_on(examine(settings, None));
+    // A thread may still wait for a file system, and the AMQP library's look at this runtime's clock until the process
+    // is gone.
+    std::mem::forget(runtime);
+    Ok(findings)
+}
+
+/// Whether something has to be mended.
+pub fn has_failed(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.result == "failed")
+}
+
+fn ok(check: &str, text: impl AsRef<str>) -> Finding {
+    finding(check, "ok", text.as_ref(), None)
+}
+
+fn warning(check: &str, text: impl AsRef<str>, cure: impl AsRef<str>) -> Finding {
+    finding(check, "warning", text.as_ref(), Some(cure.as_ref()))
+}
+
+fn failed(check: &str, text: impl AsRef<str>, cure: impl AsRef<str>) -> Finding {
+    finding(check, "failed", text.as_ref(), Some(cure.as_ref()))
+}
+
+/// Something else comes first, or it does not apply here.
+fn skipped(check: &str, text: impl AsRef<str>) -> Finding {
+    finding(check, "skipped", text.as_ref(), None)
+}
+
+fn finding(check: &str, result: &str, text: &str, cure: Option<&str>) -> Finding {
+    Finding { check: check.to_owned(), result: result.to_owned(), text: line(text), cure: cure.map(line) }
+}
+
+/// One printable line. Longer than a reason: a command that is cut is no cure.
+fn line(text: &str) -> String {
+    const LIMIT: usize = 2000;
+    text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// Runs what blocks on a thread of its own, and waits so long for it; nothing when it takes longer. The daemon's own
+/// threads are not taken, since one that waits for a file system that is gone does not come back.
+async fn blocking<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    let (done, result) = oneshot::channel();
+    // Whoever has given up waiting does not miss it.
+    let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || drop(done.send(work())));
+    thread.ok()?;
+    timeout(limit, result).await.ok()?.ok()
+}
+
+/// For what does not come back.
+fn stuck(check: &str, what: &str, limit: Duration) -> Finding {
+    failed(
+        check,
+        format!("{what} does not answer within {} s", limit.as_secs()),
+        "look for the disk's and the network file system's errors with: journalctl -k -e",
+    )
+}
+
+/// A path as a shell reads it.
+fn quoted(path: &std::path::Path) -> String {
+    let text = path.to_string_lossy();
+    shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.into_owned())
+}
+
+/// Who this process is, as `chown` takes it.
+fn account() -> String {
+    let uid = rustix::process::geteuid().as_raw();
+    account_of(uid)
+}
+
+fn account_of(uid: u32) -> String {
+    // Whom only a directory service knows is called by number, which the commands take just as well.
+    let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
+    let named = table.lines().find_map(|line| {
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        (fields.nth(1)?.parse() == Ok(uid)).then(|| name.to_owned())
+    });
+    named.unwrap_or_else(|| uid.to_string())
+}
+
+/// Milliseconds between two moments, negative when the first is the later one.
+fn between(earlier: Time, later: Time) -> i64 {
+    let (earlier, later) = (earlier.as_millis(), later.as_millis());
+    let distance = i64::try_from(earlier.abs_diff(later)).unwrap_or(i64::MAX);
+    if later >= earlier { distance } else { -distance }
+}
+
+/// Bytes as people write them.
+fn bytes(count: u64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
+    let mut value = count as f64;
+    let mut unit = 0;
+    while value >= 999.95 && unit + 1 < units.len() {
+        value /= 1000.0;
+        unit += 1;
+    }
+    let name = units.get(unit).copied().unwrap_or("B");
+    if unit == 0 { format!("{count} {name}") } else { format!("{value:.1} {name}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn texts_are_one_line_and_paths_fit_a_shell() {
+        let finding = failed("x", "a\nb", "c\x1b[2J");
+        assert!(!finding.text.contains('\n') && !finding.cure.unwrap().contains('\x1b'));
+        assert_eq!(quoted(std::path::Path::new("/srv/a b")), "'/srv/a b'");
+        assert_eq!(account_of(0), "root");
+        assert_eq!(account_of(4_000_000_000), "4000000000");
+        assert_eq!(
+            [bytes(999), bytes(1000), bytes(999_960), bytes(5_000_000_000)],
+            ["999 B", "1.0 kB", "1.0 MB", "5.0 GB"]
+        );
+        assert_eq!(between(Time::from_millis(5), Time::from_millis(3)), -2);
+    }
+}

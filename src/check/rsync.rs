@@ -1,0 +1,48 @@
+//! rsync on this host: whether it is there and new enough.
+
+use super::{LOCAL_LIMIT, failed, ok, quoted, stuck};
+use crate::config::Settings;
+use crate::control::types::Finding;
+use crate::drivers::files::Staging;
+use crate::drivers::rsync::{self, Rsync, VersionError};
+use crate::machine::Mode;
+use crate::ssh;
+
+const CHECK: &str = "rsync";
+
+pub(super) async fn examine(settings: &Settings) -> Finding {
+    let rsync = driver(settings);
+    let Ok(checked) = tokio::time::timeout(LOCAL_LIMIT, rsync.check_version()).await else {
+        return stuck(CHECK, &settings.rsync.program.display().to_string(), LOCAL_LIMIT);
+    };
+    let program = settings.rsync.program.display();
+    match checked {
+        Ok(version) => ok(CHECK, format!("{program} is version {version}")),
+        Err(error) => {
+            let source = std::error::Error::source(&error).map(|source| format!(": {source}")).unwrap_or_default();
+            failed(CHECK, format!("{error}{source}"), cure(settings, &error))
+        }
+    }
+}
+
+fn cure(settings: &Settings, error: &VersionError) -> String {
+    let program = quoted(&settings.rsync.program);
+    let install = match error {
+        VersionError::Old { .. } => "apt-get install --only-upgrade rsync",
+        VersionError::NotStarted { .. } | VersionError::Strange { .. } => "apt-get install rsync",
+    };
+    if settings.mode() == Mode::Central {
+        return format!("{install}: the others start it here by ssh");
+    }
+    format!("{install} (or the system's own way), or set rsync = another one instead of {program}")
+}
+
+/// The driver as the daemon has it, for what it can tell without a run.
+pub(super) fn driver(settings: &Settings) -> Rsync {
+    let file_dir = settings.file_dir.clone();
+    let staging_dir = Staging::new(file_dir.clone(), settings.group.clone()).staging_dir();
+    let (program, options) = (settings.rsync.program.clone(), settings.rsync.options.clone());
+    // Nobody runs anything, so nobody listens; a connection is made anew, so that it is seen to work.
+    let ssh = ssh::of_service(settings);
+    Rsync::new(rsync::Settings { program, options, file_dir, staging_dir, ssh }, tokio::sync::mpsc::channel(1).0)
+}

@@ -1,0 +1,138 @@
+//! A small file that travels like any other, from this upload to every receiver.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+use std::process;
+use std::time::{Duration, Instant};
+
+use super::Report;
+use crate::cli::session::Failure;
+use crate::cli::terminal::now;
+use crate::cli::units::{moment, span};
+use crate::cli::watch::{Feed, What};
+use crate::control::types::{Finding, Transfer};
+use crate::control::{Client, ClientError, Refusal};
+
+/// When it has been on its way for too long.
+const DEADLINE: Duration = Duration::from_secs(180);
+/// How often it is looked for where nothing is heard.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Puts a canary into the directory that this upload watches and follows it until every receipt is in and its source is
+/// free.
+pub(super) fn fly(mut client: Client, report: &mut Report) -> Result<(), Failure> {
+    let node = client.status(Some(0), true)?.node;
+    if node.mode != "upload" {
+        let cure = "run synklerctl check --canary on an upload";
+        return report.add(finding("skipped", &format!("this is a {}: only an upload sends", node.mode), Some(cure)));
+    }
+    let name = format!("synkler-canary-{}-{}-{}", node.name, now(), process::id());
+    let directory = node.directory().unwrap_or_default();
+    let path = match release(&directory, &name) {
+        Ok(path) => path,
+        Err(err) => {
+            let text = format!("cannot put a file into {directory:?}: {err}");
+            return report.add(finding(
+                "failed",
+                &text,
+                Some("run it as root, or as the user that the daemon runs as"),
+            ));
+        }
+    };
+    report.step(&format!("{path:?} is on its way"))?;
+    let started = Instant::now();
+    let outcome = follow(&mut client, &name, started, report)?;
+    let took = span(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), 2);
+    match outcome {
+        Outcome::Arrived(receivers) => {
+            // Where no script takes sources away, it would lie here for ever.
+            let _ = fs::remove_file(&path);
+            let text = format!("{name} has arrived at {} in {took}", receivers.join(", "));
+            report.add(finding("ok", &text, None))
+        }
+        Outcome::Lost(why) => {
+            let cure = format!("see synklerctl status {name}, and mend what it waits for; it stays in {directory:?}");
+            report.add(finding("failed", &format!("after {took}: {why}"), Some(&cure)))
+        }
+    }
+}
+
+pub(super) fn finding(result: &str, text: &str, cure: Option<&str>) -> Finding {
+    Finding {
+        check: "canary".to_owned(),
+        result: result.to_owned(),
+        text: text.to_owned(),
+        cure: cure.map(ToOwned::to_owned),
+    }
+}
+
+/// It appears whole, in one rename: what begins with a dot is no item.
+fn release(directory: &Path, name: &str) -> io::Result<PathBuf> {
+    if !directory.is_absolute() {
+        return Err(io::Error::new(io::ErrorKind::NotFound, "the daemon does not say where it is"));
+    }
+    let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
+    let written = File::create_new(&hidden).and_then(|mut file| {
+        writeln!(file, "synklerctl check --canary, {}", moment(now()))?;
+        fs::rename(&hidden, &path)
+    });
+    if let Err(err) = written {
+        // It may not even have been made.
+        let _ = fs::remove_file(&hidden);
+        return Err(err);
+    }
+    Ok(path)
+}
+
+enum Outcome {
+    /// At these receivers.
+    Arrived(Vec<String>),
+    /// For this reason.
+    Lost(String),
+}
+
+fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) -> Result<Outcome, Failure> {
+    let feed = Feed::start(Client::connect(client.path())?, What { limit: Some(0), here: false });
+    let mut told = String::new();
+    let mut receivers = Vec::new();
+    loop {
+        let mut why = "it has not been noticed".to_owned();
+        match client.transfer(name, false) {
+            Ok(answer) => {
+                let transfer = answer.journey.transfer;
+                if transfer.receivers.len() >= receivers.len() {
+                    receivers = transfer.receivers.iter().map(|receiver| receiver.name.clone()).collect();
+                }
+                why = standing(&transfer);
+                if why != told {
+                    report.step(&why)?;
+                    told.clone_from(&why);
+                }
+                match transfer.stage.as_str() {
+                    "closed" => return Ok(Outcome::Arrived(receivers)),
+                    "withdrawn" => return Ok(Outcome::Lost("it was given up".to_owned())),
+                    // On central only the retention is left, and that its source is freed.
+                    _ if transfer.reason.code == "keeping" => return Ok(Outcome::Arrived(receivers)),
+                    _ => {}
+                }
+            }
+            Err(ClientError::Refused(Refusal::NotFound(_) | Refusal::Busy)) => {}
+            Err(err) => return Err(err.into()),
+        }
+        if started.elapsed() >= DEADLINE {
+            return Ok(Outcome::Lost(why));
+        }
+        let _ = feed.wait_for(LOOK);
+    }
+}
+
+/// `central hub: held: waiting for receipts`
+fn standing(transfer: &Transfer) -> String {
+    let missing = transfer.receivers.iter().filter(|receiver| receiver.received.is_none()).count();
+    let receipts = match (transfer.receivers.len(), missing) {
+        (0, _) => String::new(),
+        (all, missing) => format!("; {} of {all} receipts", all - missing),
+    };
+    format!("{}: {}: {}{receipts}", transfer.node, transfer.stage, transfer.reason.text)
+}

@@ -1,0 +1,60 @@
+//! With which codes the programs end, in one table each.
+
+use std::process::ExitCode;
+
+/// How `synklerctl` ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Exit {
+    /// It did what it was asked for.
+    Done,
+    /// The daemon refused, nothing of that name exists, or a check failed.
+    Refused,
+    /// The arguments make no sense.
+    Usage,
+    /// No daemon answers on this host.
+    NotRunning,
+    /// There is an answer, but not from everyone who should have given one.
+    Incomplete,
+}
+
+impl Exit {
+    /// The code itself.
+    pub const fn code(self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::Refused => 1,
+            Self::Usage => 2,
+            Self::NotRunning => 3,
+            Self::Incomplete => 4,
+        }
+    }
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(exit.code())
+    }
+}
+
+/// The codes of `synklerctl` and what they mean.
+pub const EXITS: &[(u8, &str)] = &[
+    (Exit::Done.code(), "done"),
+    (Exit::Refused.code(), "refused, or not found; with check: something has failed"),
+    (Exit::Usage.code(), "wrong arguments"),
+    (Exit::NotRunning.code(), "the daemon is not running"),
+    (Exit::Incomplete.code(), "the answer is incomplete: central or other nodes did not answer"),
+];
+
+/// The codes of `synkler` and what they mean.
+pub const DAEMON_EXITS: &[(u8, &str)] = &[
+    (0, "stopped as it was told to; with --check or check: all is well"),
+    (1, "it cannot go on, and the log says why; with check: something has failed"),
+    (2, "wrong arguments"),
+    (78, "the config cannot be used, and systemd does not try again"),
+];
+
+/// Such a table as it stands below `--help`.
+pub fn exit_table(codes: &[(u8, &str)]) -> String {
+    let lines: Vec<_> = codes.iter().map(|(code, meaning)| format!("  {code:>2}  {meaning}")).collect();
+    format!("Exit codes:\n{}", lines.join("\n"))
+}

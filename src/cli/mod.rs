@@ -1,0 +1,35 @@
+//! The command lines of both programs, and everything `synklerctl` does.
+//!
+//! The definitions here are the only ones: `--help`, the man pages and the shell completions are made from them. Of the
+//! rest of the crate this knows the control interface alone, so that `synklerctl` stays small and starts at once. The
+//! texts are pure functions of what the interface tells, so that each can be looked at in golden files.
+
+mod arguments;
+mod check;
+mod daemon;
+mod exit;
+mod journey;
+mod line;
+mod records;
+mod reports;
+mod session;
+mod since;
+mod status;
+mod table;
+mod terminal;
+mod transfers;
+mod units;
+mod verbs;
+mod watch;
+
+pub use arguments::{Arguments, Items, LogLevel, Mode, NodesVerb, Verb};
+pub use daemon::{DaemonArguments, DaemonVerb, GateSide, InitArguments};
+pub use exit::{DAEMON_EXITS, EXITS, Exit, exit_table};
+pub use journey::journey_text;
+pub use line::{Ink, Line, Look, Text};
+pub use records::{history_text, nodes_text};
+pub use reports::{finding_text, findings_exit, findings_summary, orders_exit, orders_text, reload_text, version_text};
+pub use since::Since;
+pub use status::status_text;
+pub use transfers::list_text;
+pub use verbs::run;

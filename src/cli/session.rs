@@ -1,0 +1,121 @@
+//! The way to the daemon, and what can go wrong on it.
+
+use std::env;
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use super::exit::Exit;
+use super::terminal::complain;
+use crate::control::{Client, ClientError, Refusal, default_socket, socket_candidates};
+
+/// The version of this program.
+pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Failure {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("several daemons run here, choose one with --socket: {0}")]
+    Ambiguous(String),
+    /// Anything that cannot be done as it was asked for.
+    #[error("{0}")]
+    Refused(String),
+    #[error("cannot write the answer")]
+    Output(#[source] io::Error),
+    #[error("cannot write the answer as JSON")]
+    Json(#[source] serde_json::Error),
+    #[error("cannot use the terminal")]
+    Terminal(#[source] io::Error),
+}
+
+impl Failure {
+    pub(super) fn exit(&self) -> Exit {
+        match self {
+            Self::Client(ClientError::Refused(Refusal::Busy)) => Exit::Incomplete,
+            Self::Ambiguous(_)
+            | Self::Refused(_)
+            | Self::Terminal(_)
+            | Self::Client(ClientError::Refused(_) | ClientError::Forbidden { .. }) => Exit::Refused,
+            Self::Client(ClientError::NotRunning { .. }) => Exit::NotRunning,
+            Self::Client(ClientError::Stuck { .. } | ClientError::Incomplete { .. } | ClientError::Garbled { .. })
+            | Self::Output(_)
+            | Self::Json(_) => Exit::Incomplete,
+        }
+    }
+
+    /// The whole chain on stderr, with what to do where that is known.
+    pub(super) fn tell(&self) {
+        let mut text = self.to_string();
+        let mut cause = self.source();
+        while let Some(source) = cause {
+            text.push_str(&format!(": {source}"));
+            cause = source.source();
+        }
+        complain(&text);
+        match self {
+            Self::Client(ClientError::NotRunning { .. }) => complain("start it with: systemctl start synkler"),
+            Self::Client(ClientError::Refused(Refusal::PermissionDenied)) => complain(
+                "it is for root, the daemon's own user and the members of the group that owns the socket: use sudo",
+            ),
+            _ => {}
+        }
+    }
+}
+
+/// Which daemon is meant.
+#[derive(Debug, Clone)]
+pub(super) struct Target {
+    /// Its socket, where that is told.
+    pub(super) socket: Option<PathBuf>,
+    /// Its group, where that is told.
+    pub(super) id: Option<String>,
+}
+
+impl Target {
+    /// A connection to it; a daemon of another version is told of on stderr.
+    pub(super) fn connect(&self) -> Result<Client, Failure> {
+        let mut client = self.reach()?;
+        // A daemon that cannot say who it is will fail at what it is asked for next, and say why.
+        if let Ok(info) = client.info() {
+            compare_version(&info.version);
+            return Ok(client);
+        }
+        Ok(Client::connect(client.path())?)
+    }
+
+    /// A connection to it, without a word.
+    pub(super) fn reach(&self) -> Result<Client, Failure> {
+        if let Some(path) = &self.socket {
+            return Ok(Client::connect(path)?);
+        }
+        let mut failure = None;
+        for place in socket_candidates(self.id.as_deref(), |name| env::var_os(name)) {
+            let mut answering = Vec::new();
+            for path in place {
+                match Client::connect(&path) {
+                    Ok(client) => answering.push(client),
+                    Err(err) => failure = failure.or(Some(err)),
+                }
+            }
+            if answering.len() > 1 {
+                let paths: Vec<_> = answering.iter().map(|client| format!("{:?}", client.path())).collect();
+                return Err(Failure::Ambiguous(paths.join(", ")));
+            }
+            if let Some(client) = answering.pop() {
+                return Ok(client);
+            }
+        }
+        let nowhere = || ClientError::NotRunning { path: default_socket(), source: io::ErrorKind::NotFound.into() };
+        Err(failure.unwrap_or_else(nowhere).into())
+    }
+}
+
+fn compare_version(daemon: &str) {
+    if daemon != VERSION {
+        complain(&format!(
+            "the daemon is version {daemon}, this is {VERSION}: after an upgrade, restart it with: systemctl restart synkler"
+        ));
+    }
+}

@@ -1,0 +1,171 @@
+//! The group as people read it: the node and its surroundings first, then a table of what is on the way.
+
+use super::line::{Ink, LABEL, Line, Look, Text};
+use super::transfers;
+use super::units::{ago, cut, moment, printable, size, span};
+use crate::control::types::{Broker, Member, Paused, Status, View};
+
+/// The most nodes shown.
+const MEMBER_LINES: usize = 20;
+
+/// The whole text of `synklerctl status` at this width.
+pub fn status_text(status: &Status, look: Look) -> Text {
+    let room = look.room();
+    let mut page = Page { text: Text::default(), room, now: status.now };
+    page.node(status);
+    page.broker(&status.broker);
+    page.view(&status.view);
+    if let Some(pause) = &status.group_paused {
+        page.field("Group", &format!("paused {}", order(pause, page.now)), Ink::Yellow);
+    }
+    page.members(status);
+    page.counts(status);
+    if !status.transfers.is_empty() {
+        page.text.push(Line::default());
+        let node = format!("{} {}", status.node.mode, status.node.name);
+        transfers::lay(&mut page.text, look, &status.transfers, status.now, &node);
+    }
+    let hidden = status.total.saturating_sub(status.transfers.len() as u64);
+    if hidden > 0 {
+        page.text.push(Line::new(Ink::Dim, &format!("… and {hidden} more")));
+    }
+    page.text
+}
+
+/// `incomplete: central hub does not answer; this is what upload alpha knows`; nothing when it is complete.
+pub(super) fn incomplete(view: &View) -> Option<String> {
+    if view.whole {
+        return None;
+    }
+    let mut text = format!("incomplete: {}", view.why.as_deref().unwrap_or("this node alone was asked"));
+    if !view.silent.is_empty() {
+        text.push_str(&format!("; no answer from {}", view.silent.join(", ")));
+    }
+    text.push_str(&format!("; this is what {} knows", view.from));
+    Some(text)
+}
+
+/// `since 2026-11-23 18:11:00 UTC; 5min 3s ago`
+pub(super) fn since(then: u64, now: u64) -> String {
+    format!("since {}", at(then, now))
+}
+
+/// `2026-11-23 18:11:00 UTC; 5min 3s ago`
+pub(super) fn at(then: u64, now: u64) -> String {
+    format!("{}; {}", moment(then), ago(then, now))
+}
+
+fn order(pause: &Paused, now: u64) -> String {
+    format!("{}, by {} on {}: nothing new starts", since(pause.since, now), pause.by, pause.node)
+}
+
+fn is_own(status: &Status, member: &Member) -> bool {
+    (&member.mode, &member.name) == (&status.node.mode, &status.node.name)
+}
+
+/// The dot before a node.
+pub(super) fn dot(member: &Member) -> (&'static str, Ink) {
+    match (member.alive, &member.paused) {
+        (false, _) => ("○", Ink::Red),
+        (true, Some(_)) => ("●", Ink::Yellow),
+        (true, None) => ("●", Ink::Green),
+    }
+}
+
+struct Page {
+    text: Text,
+    room: usize,
+    now: u64,
+}
+
+impl Page {
+    fn field(&mut self, label: &str, text: &str, ink: impl Into<Option<Ink>>) {
+        self.text.field(self.room, label, text, ink);
+    }
+
+    fn node(&mut self, status: &Status) {
+        let node = &status.node;
+        let paused = status.members.iter().find(|member| is_own(status, member)).and_then(|own| own.paused.as_ref());
+        let held = paused.is_some() || status.group_paused.is_some() || !status.view.whole;
+        let ink = match (status.broker.connected, held) {
+            (false, _) => Ink::Red,
+            (true, true) => Ink::Yellow,
+            (true, false) => Ink::Green,
+        };
+        self.text.title(self.room, ("●", ink), &format!("{} {}, group {}", node.mode, node.name, node.group));
+        self.field("Running", &since(node.started, self.now), None);
+        self.field("Daemon", &format!("synkler {}, pid {}", node.version, node.pid), None);
+        if let Some(pause) = paused {
+            self.field("Paused", &order(pause, self.now), Ink::Yellow);
+        }
+    }
+
+    fn broker(&mut self, broker: &Broker) {
+        let when = since(broker.since, self.now);
+        if broker.connected {
+            self.field("Broker", &format!("connected {when}"), None);
+            return;
+        }
+        self.field("Broker", &format!("not connected {when}"), Ink::Red);
+        let why = broker.reason.as_ref().map_or("the first attempt is under way", |reason| &reason.text);
+        self.field("", why, Ink::Red);
+    }
+
+    fn view(&mut self, view: &View) {
+        if let Some(text) = incomplete(view) {
+            self.field("View", &text, Ink::Yellow);
+        }
+    }
+
+    fn members(&mut self, status: &Status) {
+        let shown = status.members.get(..MEMBER_LINES).unwrap_or(&status.members);
+        for (index, member) in shown.iter().enumerate() {
+            let (dot, ink) = dot(member);
+            let text = cut(&printable(&self.member(status, member)), self.room - LABEL - 2);
+            let line = Line::new(ink, dot).and(None, " ").and(None, &text);
+            self.text.labelled(if index == 0 { "Nodes" } else { "" }, line);
+        }
+        if status.members.len() > shown.len() {
+            self.field("", &format!("… and {} more", status.members.len() - shown.len()), Ink::Dim);
+        }
+        if status.members.len() <= 1 {
+            self.field(if shown.is_empty() { "Nodes" } else { "" }, "no other has been heard of yet", Ink::Dim);
+        }
+    }
+
+    fn member(&self, status: &Status, member: &Member) -> String {
+        let mut parts = vec![format!("{} {}", member.mode, member.name)];
+        if is_own(status, member) {
+            parts.push("this node".to_owned());
+        } else if !member.alive {
+            parts.push(format!("silent for {}", span(self.now.saturating_sub(member.heard), 1)));
+        }
+        if let Some(pause) = &member.paused {
+            parts.push(format!("paused {} by {}", ago(pause.since, self.now), pause.by));
+        }
+        if member.alive && !member.doing.is_empty() {
+            parts.push(member.doing.clone());
+        }
+        if member.version != status.node.version {
+            parts.push(format!("synkler {}", member.version));
+        }
+        if let Some(free) = member.free.filter(|_| member.alive) {
+            parts.push(format!("{} free", size(free)));
+        }
+        parts.join(", ")
+    }
+
+    fn counts(&mut self, status: &Status) {
+        if status.total == 0 {
+            self.field("Transfers", "none on the way", None);
+            return;
+        }
+        let stages: Vec<_> = status
+            .counts
+            .iter()
+            .filter(|count| count.count > 0)
+            .map(|count| format!("{} {}", count.count, count.stage))
+            .collect();
+        self.field("Transfers", &format!("{} ({})", status.total, stages.join(", ")), None);
+    }
+}

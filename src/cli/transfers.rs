@@ -1,0 +1,168 @@
+//! Transfers in lines: what each waits for, or how far it is.
+
+use super::line::{Ink, Line, Look, Text};
+use super::table::{Column, Row, Table, Tail};
+use super::units::{ago, size, span};
+use crate::control::types::{List, Paused, Progress, Transfer};
+
+/// With less room than this beside the other columns, what a transfer waits for gets lines of its own.
+const WHY_ROOM: usize = 48;
+/// The most lines one reason takes, without what follows from it.
+const WHY_LINES: usize = 3;
+/// Cells of a progress bar.
+const BAR: usize = 20;
+
+const COLUMNS: &[Column] = &[
+    Column::left("ITEM", usize::MAX),
+    Column::left("FROM", 16).from(80),
+    Column::right("SIZE", 9),
+    Column::left("STAGE", 12),
+    Column::right("SINCE", 8),
+];
+
+/// A table of transfers as `node` shows them: what one of its own runs do needs no name. On an upload, where they come
+/// from says nothing.
+pub(super) fn lay(text: &mut Text, look: Look, transfers: &[Transfer], now: u64, node: &str) {
+    let from_here = |transfer: &Transfer| node == format!("upload {}", transfer.upload);
+    let all_from_here = transfers.iter().all(from_here);
+    let row = |transfer: &Transfer| Row {
+        cells: vec![
+            transfer.item.clone(),
+            if all_from_here { String::new() } else { transfer.upload.clone() },
+            size(transfer.size),
+            transfer.stage.clone(),
+            span(now.saturating_sub(transfer.since), 1),
+        ],
+        mark: None,
+        tail: Tail { text: why(transfer, now, node, look.colour), end: outlook(transfer, now), ink: ink(transfer) },
+    };
+    let rows = transfers.iter().map(row).collect();
+    Table { columns: COLUMNS, tail: ("WHY", WHY_ROOM, WHY_LINES), rows }.lay(text, look.room());
+}
+
+/// The text of `synklerctl list`: one page of it, the heads on top.
+pub fn list_text(list: &List, now: u64, look: Look) -> Text {
+    let room = look.room();
+    let mut text = Text::default();
+    if list.transfers.is_empty() {
+        text.push(Line::new(Ink::Dim, "nothing of that kind is on the way"));
+        return text;
+    }
+    let row = |transfer: &Transfer| {
+        let end = outlook(transfer, now);
+        let why = why(transfer, now, "", look.colour);
+        Row {
+            cells: vec![
+                transfer.item.clone(),
+                transfer.upload.clone(),
+                size(transfer.size),
+                transfer.stage.clone(),
+                span(now.saturating_sub(transfer.since), 1),
+                if room >= 110 { String::new() } else { transfer.reason.code.clone() },
+            ],
+            mark: None,
+            // A line each: where there is no room for the reason's text, its code stands in a column.
+            tail: Tail {
+                text: match (room >= 110, end.is_empty()) {
+                    (false, _) => String::new(),
+                    (true, true) => why,
+                    (true, false) => format!("{why}; {end}"),
+                },
+                end: String::new(),
+                ink: ink(transfer),
+            },
+        }
+    };
+    let columns: Vec<_> = COLUMNS.iter().copied().chain([Column::left("WHY", 15)]).collect();
+    let rows = list.transfers.iter().map(row).collect();
+    Table { columns: &columns, tail: ("WHY", 24, 1), rows }.lay(&mut text, room);
+    let hidden = list.total.saturating_sub(list.transfers.len() as u64);
+    if list.more && hidden > 0 {
+        text.push(Line::new(Ink::Dim, &format!("… and {hidden} more: see --limit")));
+    }
+    text
+}
+
+fn ink(transfer: &Transfer) -> Option<Ink> {
+    match (&transfer.progress, transfer.attempts, &transfer.paused) {
+        (Some(_), ..) => Some(Ink::Green),
+        (None, 0, None) => None,
+        (None, ..) => Some(Ink::Yellow),
+    }
+}
+
+/// What it waits for, or how far it is, with a bar where bars are wanted; on central with the receipts that are missing.
+pub(super) fn why(transfer: &Transfer, now: u64, node: &str, bars: bool) -> String {
+    if let Some(progress) = &transfer.progress {
+        return run(progress, node, bars);
+    }
+    let mut why = match &transfer.paused {
+        Some(pause) if transfer.reason.code == "paused" => paused(pause, now),
+        Some(pause) => format!("{}; {}", transfer.reason.text, paused(pause, now)),
+        None => transfer.reason.text.clone(),
+    };
+    let missing: Vec<_> = transfer
+        .receivers
+        .iter()
+        .filter(|receiver| receiver.received.is_none())
+        .map(|receiver| receiver.name.as_str())
+        .collect();
+    if !missing.is_empty() {
+        let all = transfer.receivers.len();
+        why.push_str(&format!("; {} of {all} receipts, not yet from {}", all - missing.len(), missing.join(", ")));
+    }
+    why
+}
+
+/// `paused 5min ago by root on upload alpha`
+pub(super) fn paused(pause: &Paused, now: u64) -> String {
+    format!("paused {} by {} on {}", ago(pause.since, now), pause.by, pause.node)
+}
+
+/// What has failed and when it goes on; empty when neither is to be told.
+pub(super) fn outlook(transfer: &Transfer, now: u64) -> String {
+    outlook_of(transfer.attempts, transfer.next, now)
+}
+
+/// The same of what is no transfer in full.
+pub(super) fn outlook_of(attempts: u32, next: Option<u64>, now: u64) -> String {
+    let failed = match attempts {
+        0 => None,
+        1 => Some("failed once".to_owned()),
+        times => Some(format!("failed {times} times")),
+    };
+    let next = next.map(|next| match next.saturating_sub(now) {
+        0..1000 => "next now".to_owned(),
+        wait => format!("next in {}", span(wait, 1)),
+    });
+    [failed, next].into_iter().flatten().collect::<Vec<_>>().join("; ")
+}
+
+/// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left  by upload alpha`; the node is named where it is not the one that shows.
+pub(super) fn run(progress: &Progress, node: &str, bars: bool) -> String {
+    let share = match progress.total {
+        0 => 1.0,
+        total => (progress.bytes as f64 / total as f64).min(1.0),
+    };
+    let mut text = String::new();
+    if bars {
+        let full = (share * BAR as f64) as usize;
+        text = format!("{}{} ", "█".repeat(full), "░".repeat(BAR.saturating_sub(full)));
+    }
+    let percent = (share * 100.0).floor();
+    let percent = if bars { format!("{percent:>3.0} %") } else { format!("{percent:.0} %") };
+    text.push_str(&format!("{percent}  {}/s", size(progress.rate)));
+    let left = progress.total.saturating_sub(progress.bytes);
+    if let Some(seconds) = left.checked_div(progress.rate).filter(|_| left > 0) {
+        text.push_str(&format!("  {} left", span(seconds.saturating_add(1).saturating_mul(1000), 1)));
+    }
+    match progress.transfers {
+        0 | 1 => {}
+        2 => text.push_str("  with 1 other"),
+        transfers => text.push_str(&format!("  with {} others", transfers - 1)),
+    }
+    if progress.node != node {
+        text.push_str(&format!("  by {}", progress.node));
+    }
+    text
+}

@@ -1,0 +1,292 @@
+//! One verb, one answer.
+
+use std::collections::BTreeSet;
+use std::io::{self, BufRead, IsTerminal, Write};
+use std::process::ExitCode;
+
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser};
+use serde::Serialize;
+use serde_json::json;
+
+use super::arguments::{Arguments, Mode, NodesVerb, Verb};
+use super::exit::Exit;
+use super::journey::journey_text;
+use super::line::{Look, Text};
+use super::records::{history_text, nodes_text};
+use super::reports::{orders_exit, orders_text, reload_text, version_text};
+use super::session::{Failure, Target, VERSION};
+use super::status::{incomplete, status_text};
+use super::terminal::{complain, now, print};
+use super::transfers::list_text;
+use super::units::ago;
+use super::{check, watch};
+use crate::control::types::{Filter, GetHistory, List, Member, Orders, PastFilter, View};
+use crate::control::{Client, ClientError, LIST_LIMIT};
+
+/// The whole program: arguments in, exit code out.
+pub fn run() -> ExitCode {
+    let arguments = Arguments::parse();
+    // Clap sees no conflict between an option before the verb and one behind it.
+    if arguments.socket.is_some() && arguments.id.is_some() {
+        Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or with --id").exit();
+    }
+    let target = Target { socket: arguments.socket, id: arguments.id };
+    let out = Out { json: arguments.json, look: Look::of_stdout() };
+    let exit = match carry_out(arguments.verb, &target, out) {
+        Ok(exit) => exit,
+        Err(failure) => {
+            failure.tell();
+            failure.exit()
+        }
+    };
+    exit.into()
+}
+
+/// How answers are printed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Out {
+    pub(super) json: bool,
+    pub(super) look: Look,
+}
+
+impl Out {
+    /// One document: as JSON, or as the text that `text` makes for this width.
+    pub(super) fn document<T: Serialize>(self, value: &T, text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
+        if !self.json {
+            return self.text(text);
+        }
+        let text = serde_json::to_string_pretty(value).map_err(Failure::Json)?;
+        self.write(&(text + "\n")).map(drop)
+    }
+
+    /// One line of JSON a record, or the text.
+    fn records<T: Serialize>(self, values: &[T], text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
+        if !self.json {
+            return self.text(text);
+        }
+        let mut lines = String::new();
+        for value in values {
+            lines.push_str(&serde_json::to_string(value).map_err(Failure::Json)?);
+            lines.push('\n');
+        }
+        self.write(&lines).map(drop)
+    }
+
+    /// A text alone.
+    pub(super) fn text(self, text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
+        self.write(&text(self.look).render(self.look.colour)).map(drop)
+    }
+
+    /// The text; the flag says whether anybody reads it.
+    pub(super) fn write(self, text: &str) -> Result<bool, Failure> {
+        print(text.as_bytes()).map_err(Failure::Output)
+    }
+}
+
+fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
+    let client = || target.connect();
+    match verb {
+        Verb::Status { items, limit, here } if items.is_empty() => {
+            let status = client()?.status(limit, here)?;
+            out.document(&status, |look| status_text(&status, look))?;
+            Ok(whole(&status.view, here))
+        }
+        Verb::Status { items, here, .. } => journeys(&mut client()?, &items, here, out),
+        Verb::List { state, from, failed, limit, here } => {
+            let filter = Filter {
+                stage: state,
+                upload: from,
+                failed: failed.then_some(true),
+                here: here.then_some(true),
+                ..Filter::default()
+            };
+            let list = list(&mut client()?, filter, limit)?;
+            out.records(&list.transfers, |look| list_text(&list, now(), look))?;
+            if let Some(why) = incomplete(&list.view).filter(|_| !here) {
+                complain(&why);
+            }
+            Ok(whole(&list.view, here))
+        }
+        Verb::Watch { limit, here } => watch::watch(target, watch::What { limit, here }, out),
+        Verb::Pause { items, now, group } => orders(&client()?.pause(some(&items), group, now)?, out),
+        Verb::Resume { items, group } => orders(&client()?.resume(some(&items), group)?, out),
+        Verb::Retry(items) => orders(&client()?.retry(&items.items)?, out),
+        Verb::Bump(items) => orders(&client()?.bump(&items.items)?, out),
+        Verb::Withdraw(items) => orders(&client()?.withdraw(&items.items)?, out),
+        Verb::History { since, item, limit } => {
+            let since = since.map(|since| since.resolve(now()));
+            let history = history(&mut client()?, since, item, limit)?;
+            out.records(&history.entries, |look| history_text(&history, look))?;
+            Ok(Exit::Done)
+        }
+        Verb::Nodes { here, verb: None } => {
+            let status = client()?.status(Some(0), here)?;
+            let value = json!({ "now": status.now, "view": status.view, "members": status.members });
+            out.document(&value, |look| nodes_text(&status, look))?;
+            Ok(whole(&status.view, here))
+        }
+        Verb::Nodes { verb: Some(NodesVerb::Forget { name, mode, yes }), .. } => {
+            let mut client = client()?;
+            let mode = node_to_forget(&mut client, &name, mode, yes)?;
+            orders(&client.forget_node(&mode, &name)?, out)
+        }
+        Verb::Receipt { item } => {
+            let receipt = client()?.receipt(&item)?;
+            if out.json {
+                out.document(&receipt, |_| Text::default())?;
+            } else {
+                // The one answer that is printed as it is: md5sum has escaped the names itself.
+                let garbled =
+                    || Failure::Refused("the daemon wrote the receipt in a way that cannot be read".to_owned());
+                print(&receipt.bytes().ok_or_else(garbled)?).map_err(Failure::Output)?;
+            }
+            Ok(Exit::Done)
+        }
+        Verb::Check { canary } => check::check(target, canary, out),
+        Verb::LogLevel { level } => {
+            let previous = client()?.set_log_level(level.as_str())?;
+            let text = Text::of(&format!("log level {}, was {previous}", level.as_str()));
+            out.document(&json!({ "previous": previous }), |_| text)?;
+            Ok(Exit::Done)
+        }
+        Verb::Reload => {
+            let reload = client()?.reload()?;
+            out.document(&reload, |look| reload_text(&reload, look))?;
+            Ok(Exit::Done)
+        }
+        Verb::Version => {
+            let daemon = match target.connect() {
+                Ok(mut client) => Ok(client.info()?.version),
+                Err(failure) => Err(failure),
+            };
+            let version = daemon.as_ref().ok();
+            let value = json!({ "program": VERSION, "daemon": version });
+            out.document(&value, |_| version_text(VERSION, version.map(String::as_str)))?;
+            daemon.map(|_| Exit::Done)
+        }
+    }
+}
+
+/// Nothing is missing from what was asked for.
+fn whole(view: &View, here: bool) -> Exit {
+    if view.whole || here { Exit::Done } else { Exit::Incomplete }
+}
+
+fn some(items: &[String]) -> Option<&[String]> {
+    Some(items).filter(|items| !items.is_empty())
+}
+
+fn orders(orders: &Orders, out: Out) -> Result<Exit, Failure> {
+    out.document(orders, |look| orders_text(orders, look))?;
+    Ok(orders_exit(orders))
+}
+
+/// Each item's way; one that cannot be told does not keep the others back.
+fn journeys(client: &mut Client, items: &[String], here: bool, out: Out) -> Result<Exit, Failure> {
+    let mut exit = Exit::Done;
+    let mut answers = Vec::new();
+    for item in items {
+        match client.transfer(item, here) {
+            Ok(answer) => {
+                exit = exit.max(whole(&answer.view, here));
+                answers.push(answer);
+            }
+            Err(ClientError::Refused(refusal)) => {
+                let failure = Failure::Client(refusal.into());
+                failure.tell();
+                exit = failure.exit();
+            }
+            Err(failure) => return Err(failure.into()),
+        }
+    }
+    out.document(&json!({ "journeys": answers }), |look| {
+        let mut text = Text::default();
+        for (index, answer) in answers.iter().enumerate() {
+            if index > 0 {
+                text.push(super::line::Line::default());
+            }
+            text.lines.extend(journey_text(answer, now(), look).lines);
+        }
+        text
+    })?;
+    Ok(exit)
+}
+
+/// As many as are wanted, in as many pages as it takes.
+fn list(client: &mut Client, mut filter: Filter, limit: u64) -> Result<List, Failure> {
+    let mut whole: Option<List> = None;
+    loop {
+        let got = whole.as_ref().map_or(0, |list| list.transfers.len() as u64);
+        filter.limit = Some((limit - got).min(LIST_LIMIT));
+        let page = client.list(&filter)?;
+        let more = page.more;
+        let last = page.transfers.iter().rev().find_map(|transfer| transfer.id.clone());
+        let list = match whole.take() {
+            None => page,
+            Some(mut list) => {
+                list.transfers.extend(page.transfers);
+                List { more, ..list }
+            }
+        };
+        let full = list.transfers.len() as u64 >= limit;
+        // Without progress a page says nothing new.
+        if full || !more || last.is_none() || last == filter.after {
+            return Ok(list);
+        }
+        filter.after = last;
+        whole = Some(list);
+    }
+}
+
+/// As many as are wanted, in as many pages as it takes. Several may have ended at the moment at which a page ends, so
+/// each page begins with it again.
+fn history(client: &mut Client, since: Option<u64>, item: Option<String>, limit: u64) -> Result<GetHistory, Failure> {
+    let mut filter = PastFilter { since, item, ..PastFilter::default() };
+    let mut whole = GetHistory { entries: Vec::new(), more: false };
+    let mut seen = BTreeSet::new();
+    loop {
+        let left = limit - whole.entries.len() as u64;
+        let again = if filter.before.is_some() { 100 } else { 0 };
+        filter.limit = Some((left + again).min(LIST_LIMIT));
+        let page = client.history(&filter)?;
+        let before = page.entries.last().map(|past| past.finished.saturating_add(1));
+        let fresh: Vec<_> = page.entries.into_iter().filter(|past| seen.insert(past.id.clone())).collect();
+        let stuck = fresh.is_empty();
+        whole.more = page.more || fresh.len() as u64 > left;
+        whole.entries.extend(fresh.into_iter().take(usize::try_from(left).unwrap_or(usize::MAX)));
+        if whole.entries.len() as u64 >= limit || !page.more || stuck {
+            return Ok(whole);
+        }
+        filter.before = before;
+    }
+}
+
+/// The mode of the node that is meant, once it is certain that it is.
+fn node_to_forget(client: &mut Client, name: &str, mode: Option<Mode>, yes: bool) -> Result<String, Failure> {
+    let status = client.status(Some(0), false)?;
+    let fits = |member: &&Member| member.name == name && mode.is_none_or(|mode| member.mode == mode.as_str());
+    let found: Vec<_> = status.members.iter().filter(fits).collect();
+    let member = match (found.as_slice(), mode) {
+        ([member], _) => *member,
+        ([], _) => return Err(Failure::Refused(format!("no node called {name:?} is known: see synklerctl nodes"))),
+        _ => return Err(Failure::Refused(format!("several nodes are called {name:?}: choose one with --mode"))),
+    };
+    if yes {
+        return Ok(member.mode.clone());
+    }
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(Failure::Refused("nobody can be asked here whether that is meant: add --yes".to_owned()));
+    }
+    let receipts = if member.mode == "download" { "; its receipts are no longer waited for" } else { "" };
+    let heard = ago(member.heard, status.now);
+    let question = format!("forget {} {}, last heard {heard}{receipts}? [y/N] ", member.mode, member.name);
+    let mut answer = String::new();
+    // A terminal that breaks off has not said yes.
+    let _ = write!(io::stderr(), "{}", super::units::printable(&question));
+    let _ = io::stdin().lock().read_line(&mut answer);
+    match answer.trim().to_ascii_lowercase().as_str() {
+        "y" | "yes" => Ok(member.mode.clone()),
+        _ => Err(Failure::Refused("nothing was forgotten".to_owned())),
+    }
+}

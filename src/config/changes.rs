@@ -1,0 +1,141 @@
+//! What a config that was read again changes.
+
+use super::cleanup::Cleanup;
+use super::keys::KEYS;
+use super::settings::{Role, Settings};
+
+/// The keys that take effect when the config is read again; the others do at the next start.
+pub const LIVE: [&str; 8] = [
+    "cleanup_script",
+    "cleanup_timeout_minutes",
+    "receivers",
+    "keep_minutes",
+    "free_percent",
+    "settle_seconds",
+    "transfers",
+    "history_days",
+];
+
+/// The keys whose values differ, in the order of [`KEYS`]. Of two modes nothing else is compared; a password is one,
+/// wherever it comes from.
+pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
+    if old.mode() != new.mode() {
+        return vec!["mode"];
+    }
+    let mut different = vec![
+        ("file_dir", old.file_dir != new.file_dir),
+        ("synkler_server", old.broker.host != new.broker.host),
+        ("port", old.broker.port != new.broker.port),
+        ("vhost", old.broker.vhost != new.broker.vhost),
+        ("username", old.broker.username != new.broker.username),
+        ("password", old.broker.password != new.broker.password),
+        ("id", old.group != new.group),
+        ("name", old.node.name != new.node.name),
+        ("rsync", old.rsync.program != new.rsync.program),
+        ("rsync_opts", old.rsync.options != new.rsync.options),
+        ("history_days", old.history != new.history),
+        ("state_dir", old.state_dir != new.state_dir),
+        ("control_socket", old.control_socket != new.control_socket),
+    ];
+    match (&old.role, &new.role) {
+        (
+            Role::Upload { settle: old_settle, slots: old_slots, cleanup: old_cleanup },
+            Role::Upload { settle, slots, cleanup },
+        ) => {
+            different.push(("settle_seconds", old_settle != settle));
+            different.push(("transfers", old_slots != slots));
+            different.extend(scripts(old_cleanup.as_ref(), cleanup.as_ref()));
+        }
+        (
+            Role::Central { host: old_host, receivers: old_receivers, keep: old_keep, free: old_free },
+            Role::Central { host, receivers, keep, free },
+        ) => {
+            different.push(("central_host", old_host != host));
+            different.push(("receivers", old_receivers != receivers));
+            different.push(("keep_minutes", old_keep != keep));
+            different.push(("free_percent", old_free != free));
+        }
+        (Role::Download { slots: old_slots, cleanup: old_cleanup }, Role::Download { slots, cleanup }) => {
+            different.push(("transfers", old_slots != slots));
+            different.extend(scripts(old_cleanup.as_ref(), cleanup.as_ref()));
+        }
+        _ => {}
+    }
+    let is_different = |key| different.contains(&(key, true));
+    KEYS.iter().map(|key| key.name).filter(|key| is_different(key)).collect()
+}
+
+fn scripts(old: Option<&Cleanup>, new: Option<&Cleanup>) -> [(&'static str, bool); 2] {
+    let (command, timeout) = match (old, new) {
+        (Some(old), Some(new)) => (!old.is_same_command(new), old.timeout != new.timeout),
+        (old, new) => (old.is_some() != new.is_some(), false),
+    };
+    [("cleanup_script", command), ("cleanup_timeout_minutes", timeout)]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::config::{Environment, Preset, load};
+    use crate::machine::Mode;
+
+    fn settings(mode: Mode, changed: Option<(&str, &str)>) -> Settings {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("synkler.conf");
+        let mut values = vec![
+            ("mode", mode.as_str()),
+            ("file_dir", "/srv/a"),
+            ("synkler_server", "mq"),
+            ("state_dir", "/var/a"),
+            ("control_socket", "/run/a"),
+            ("cleanup_script", "rm %F"),
+        ];
+        if let Some((key, value)) = changed {
+            values.retain(|(known, _)| *known != key);
+            values.push((key, value));
+        }
+        let text: String = values.iter().map(|(key, value)| format!("{key} = {value:?}\n")).collect();
+        fs::write(&path, text).unwrap();
+        load(Some(&path), &Environment::new("here")).unwrap().settings
+    }
+
+    #[test]
+    fn every_key_that_changes_is_named() {
+        for mode in [Mode::Upload, Mode::Central, Mode::Download] {
+            let old = settings(mode, None);
+            assert!(differences(&old, &settings(mode, None)).is_empty());
+            for key in KEYS.iter().filter(|key| key.modes.contains(&mode) && key.preset != Preset::Ignored) {
+                let password = tempfile::NamedTempFile::new().unwrap();
+                fs::write(&password, "other").unwrap();
+                let value = match key.name {
+                    "mode" if mode == Mode::Upload => "download",
+                    "mode" => "upload",
+                    "file_dir" | "state_dir" | "control_socket" | "rsync" => "/other",
+                    "password_file" => password.path().to_str().unwrap(),
+                    "cleanup_script" => "rm -r %F",
+                    "rsync_opts" => "--bwlimit=7",
+                    "central_host" => "syn@hub",
+                    "cleanup_timeout_minutes"
+                    | "keep_minutes"
+                    | "free_percent"
+                    | "settle_seconds"
+                    | "transfers"
+                    | "history_days"
+                    | "port" => "7",
+                    _ => "other",
+                };
+                let found = differences(&old, &settings(mode, Some((key.name, value))));
+                let wanted: &[&str] = match key.name {
+                    "password_file" => &["password"],
+                    // Central is reached where the broker is, unless it is told otherwise.
+                    "synkler_server" if mode == Mode::Central => &["synkler_server", "central_host"],
+                    name => &[name],
+                };
+                assert_eq!(found, wanted, "{mode}");
+            }
+        }
+        assert!(LIVE.iter().all(|live| KEYS.iter().any(|key| key.name == *live)));
+    }
+}

@@ -1,0 +1,72 @@
+//! Who is at the other end of a connection, and what they may do: changing something is for root, for the user the
+//! daemon runs as, and for members of the group that owns the socket. The kernel tells who connected, at the time of
+//! the connect, so no process id is looked up that may be another's by now.
+
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use tokio::net::UnixStream;
+
+use super::protocol::Refusal;
+
+/// The supplementary groups that the process at the other end of a socket had when it connected.
+pub type PeerGroups = fn(BorrowedFd<'_>) -> io::Result<Vec<u32>>;
+
+/// How much of a file of users or groups is read.
+const FILE_LIMIT: u64 = 16 << 20;
+
+/// Who may change something.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Authority {
+    /// The user the daemon runs as.
+    pub(super) uid: u32,
+    /// The group that owns the socket.
+    pub(super) gid: u32,
+    pub(super) peer_groups: PeerGroups,
+}
+
+impl Authority {
+    /// The user's name, if they may change something; reads `/etc/passwd`.
+    pub(super) async fn of(self, stream: &UnixStream) -> Result<String, Refusal> {
+        let caller = stream.peer_cred().map_err(|err| {
+            tracing::warn!("who is at the other end of a control connection cannot be told: {err}");
+            Refusal::PermissionDenied
+        })?;
+        let uid = caller.uid();
+        let is_member = || {
+            let groups = (self.peer_groups)(stream.as_fd()).unwrap_or_else(|err| {
+                tracing::warn!("the groups of user {uid} cannot be told, so only the first one counts: {err}");
+                Vec::new()
+            });
+            caller.gid() == self.gid || groups.contains(&self.gid)
+        };
+        if uid != 0 && uid != self.uid && !is_member() {
+            tracing::warn!("user {uid} wants to change something, and may not: they are not in the group {}", self.gid);
+            return Err(Refusal::PermissionDenied);
+        }
+        let name = tokio::task::spawn_blocking(move || name_of(uid)).await.ok().flatten();
+        Ok(name.unwrap_or_else(|| format!("uid {uid}")))
+    }
+}
+
+/// A user's name; nothing where `/etc/passwd` does not know it.
+fn name_of(uid: u32) -> Option<String> {
+    in_file("/etc/passwd", |name, number| (number.parse() == Ok(uid)).then(|| name.to_owned()))
+}
+
+/// A group's number; nothing where `/etc/group` does not know it.
+pub(super) fn group_named(wanted: &str) -> Option<u32> {
+    in_file("/etc/group", |name, number| number.parse().ok().filter(|_| name == wanted))
+}
+
+/// The first entry of a file of users or groups that `pick` takes, by name and number.
+fn in_file<T>(path: &str, pick: impl Fn(&str, &str) -> Option<T>) -> Option<T> {
+    let file = BufReader::new(File::open(path).ok()?.take(FILE_LIMIT));
+    file.split(b'\n').map_while(Result::ok).find_map(|line| {
+        let line = String::from_utf8_lossy(&line);
+        let mut fields = line.split(':');
+        let name = fields.next()?;
+        pick(name, fields.nth(1)?)
+    })
+}

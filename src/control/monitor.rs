@@ -1,0 +1,97 @@
+//! The monitor stream: the status, and again whenever it changes.
+
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::{Instant, sleep_until};
+
+use super::changes::{difference, nothing_new, sort, whole};
+use super::parameters::Parameters;
+use super::protocol::{Refusal, STATUS_DEFAULT, STATUS_LIMIT, encode_refusal, encode_reply};
+use super::server::{Connection, Dropped};
+use super::service::Service;
+use super::types::Status;
+
+/// How often a stream looks for changes.
+const EVERY: Duration = Duration::from_secs(1);
+/// How old a status may be that several streams share.
+const FRESH: Duration = Duration::from_millis(900);
+/// Without changes there is a reply after this time all the same.
+const KEEP_ALIVE: Duration = Duration::from_secs(20);
+
+/// What streams were shown last: the group's status, and this node's alone. However many streams there are, the group
+/// is asked once.
+#[derive(Debug, Default)]
+pub(super) struct Watched {
+    group: Mutex<Option<Seen>>,
+    here: Mutex<Option<Seen>>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    at: Instant,
+    limit: u64,
+    status: Status,
+}
+
+impl Service {
+    /// Streams until the client goes, or does not take what it is sent.
+    pub(super) async fn monitor(&self, mut parameters: Parameters, connection: &mut Connection) -> Result<(), Dropped> {
+        let asked = (|| {
+            let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
+            let here = parameters.flag("here")?;
+            parameters.end()?;
+            Ok((limit, here))
+        })();
+        let (limit, here) = match asked {
+            Ok(asked) => asked,
+            Err(refusal) => return connection.send(&encode_refusal(&refusal)?).await,
+        };
+        let mut shown: Option<Status> = None;
+        let mut said = Instant::now();
+        loop {
+            let next = Instant::now() + EVERY;
+            let status = tokio::select! {
+                status = self.recent(limit, here) => status,
+                left = connection.left() => return left,
+            };
+            let update = match (status, &shown) {
+                (Ok(status), None) => Some((whole(status.clone()), status)),
+                (Ok(status), Some(before)) => match difference(before, &status) {
+                    Some(update) => Some((update, status)),
+                    None if said.elapsed() >= KEEP_ALIVE => Some((nothing_new(&status), status)),
+                    None => None,
+                },
+                // A loop that is busy now will have changes to tell of later.
+                (Err(_), Some(_)) => None,
+                (Err(refusal), None) => return connection.send(&encode_refusal(&refusal)?).await,
+            };
+            if let Some((update, status)) = update {
+                connection.send(&encode_reply(&update, true)?).await?;
+                said = Instant::now();
+                shown = Some(status);
+            }
+            tokio::select! {
+                () = sleep_until(next) => {}
+                left = connection.left() => return left,
+            }
+        }
+    }
+
+    async fn recent(&self, limit: u64, here: bool) -> Result<Status, Refusal> {
+        let mut seen = if here { &self.watched.here } else { &self.watched.group }.lock().await;
+        let usable = |seen: &&Seen| seen.at.elapsed() < FRESH && seen.limit >= limit;
+        let mut status = match seen.as_ref().filter(usable) {
+            Some(seen) => seen.status.clone(),
+            None => {
+                let at = Instant::now();
+                let mut status = self.status(limit, here, false).await?;
+                sort(&mut status.transfers);
+                *seen = Some(Seen { at, limit, status: status.clone() });
+                status
+            }
+        };
+        status.transfers.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
+        Ok(status)
+    }
+}

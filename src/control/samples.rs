@@ -1,0 +1,86 @@
+//! Statuses for the tests of what is made of them.
+
+#![allow(clippy::unwrap_used)]
+
+use super::types::{Broker, Count, Member, Node, Progress, Reason, Status, Transfer, View};
+
+pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
+    Transfer {
+        id: Some(format!("01936f2a-5c00-7a31-9d42-6b1f0c8e2a{number:02x}")),
+        item: format!("item {number}"),
+        item_encoded: format!("item {number}"),
+        upload: "alpha".to_owned(),
+        kind: Some("file".to_owned()),
+        entries: Some(1),
+        size: 1000,
+        md5: Some("9e107d9d372bb6826bd81d3542a419d6".to_owned()),
+        node: "central hub".to_owned(),
+        stage: stage.to_owned(),
+        reason: Reason { code: "queued".to_owned(), text: "in line to be sent".to_owned() },
+        since: 1000 + u64::from(number),
+        next: None,
+        attempts: 0,
+        paused: None,
+        progress: None,
+        receivers: Vec::new(),
+    }
+}
+
+/// As that node sees it, for this reason.
+pub(super) fn seen(node: &str, code: &str, transfer: Transfer) -> Transfer {
+    let text = code.parse::<crate::machine::Cause>().unwrap().text().to_owned();
+    Transfer { node: node.to_owned(), reason: Reason { code: code.to_owned(), text }, ..transfer }
+}
+
+/// A run that carries nothing else.
+pub(super) fn progress(node: &str) -> Option<Progress> {
+    Some(Progress { node: node.to_owned(), bytes: 10, total: 1000, rate: 5, transfers: 1 })
+}
+
+pub(super) fn member(node: &str) -> Member {
+    let (mode, name) = node.split_once(' ').unwrap();
+    Member {
+        mode: mode.to_owned(),
+        name: name.to_owned(),
+        version: "1.2.3".to_owned(),
+        host: String::new(),
+        first_heard: 1,
+        heard: 2,
+        alive: true,
+        paused: None,
+        free: None,
+        doing: String::new(),
+        clock_ahead: None,
+    }
+}
+
+/// What that node alone tells; everything it lists is all it has.
+pub(super) fn status(node: &str, transfers: Vec<Transfer>) -> Status {
+    let own = member(node);
+    let mut counts: Vec<Count> = Vec::new();
+    for transfer in &transfers {
+        match counts.iter_mut().find(|count| count.stage == transfer.stage) {
+            Some(count) => count.count += 1,
+            None => counts.push(Count { stage: transfer.stage.clone(), count: 1 }),
+        }
+    }
+    Status {
+        now: 5000,
+        node: Node {
+            mode: own.mode.clone(),
+            name: own.name.clone(),
+            group: "default".to_owned(),
+            file_dir: "/srv".to_owned(),
+            version: own.version.clone(),
+            pid: 1,
+            started: 1,
+        },
+        broker: Broker { connected: true, since: 1, reason: None },
+        view: View { whole: false, from: node.to_owned(), why: None, silent: Vec::new() },
+        group_paused: None,
+        members: vec![own],
+        total: transfers.len() as u64,
+        counts,
+        transfers,
+    }
+}

@@ -1,0 +1,150 @@
+//! Questions to other nodes that are waiting for their answers, and questions of theirs that are being answered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+use tokio::sync::{Semaphore, oneshot};
+use tokio::time::{Instant, timeout};
+
+use crate::control::{AskFailure, Refusal};
+use crate::drivers::broker::{Line, TALK_EXPIRY, Unsaid};
+use crate::machine::{Node, Time};
+use crate::wire::Failure;
+
+/// The most questions that wait for an answer at once, and the most that are being answered.
+const LIMIT: usize = 64;
+/// How long each may wait. The broker does not deliver it later either.
+const PATIENCE: Duration = TALK_EXPIRY;
+
+/// Where what came of a question goes.
+type Reply = oneshot::Sender<Result<Value, AskFailure>>;
+
+/// What is being asked, in both directions.
+#[derive(Debug)]
+pub struct Asks {
+    line: Line,
+    next: u64,
+    /// Our open questions, oldest first.
+    open: BTreeMap<u64, Open>,
+    answering: Arc<Semaphore>,
+}
+
+#[derive(Debug)]
+struct Open {
+    to: Node,
+    until: Instant,
+    reply: Reply,
+}
+
+impl Asks {
+    /// None is open. The numbers begin with the time, so that what is answered to an earlier process of this node
+    /// is not taken for an answer to this one.
+    pub fn new(line: Line, now: Time) -> Self {
+        let answering = Arc::new(Semaphore::new(LIMIT));
+        Self { line, next: now.as_millis().saturating_mul(1000), open: BTreeMap::new(), answering }
+    }
+
+    /// Asks a node. The reply is told within two seconds, in whatever way it ends.
+    pub fn ask(&mut self, to: Node, method: String, parameters: Map<String, Value>, reply: Reply) {
+        // Who has gone does not miss the answer, and makes room.
+        self.open.retain(|_, open| !open.reply.is_closed());
+        if self.open.len() >= LIMIT {
+            return fail(reply, format!("{to} is not asked: {LIMIT} questions are waiting for answers already"));
+        }
+        self.next = self.next.saturating_add(1);
+        match self.line.ask(to.clone(), self.next, method, parameters) {
+            Ok(()) => {
+                self.open.insert(self.next, Open { to, until: Instant::now() + PATIENCE, reply });
+            }
+            Err(unsaid) => fail(reply, format!("{to} cannot be asked: {unsaid}")),
+        }
+    }
+
+    /// An answer. Without effect when it comes too late, or from another node than the one that was asked.
+    pub fn answered(&mut self, from: &Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) {
+        if self.open.get(&ask).is_none_or(|open| open.to != *from) {
+            tracing::debug!(%from, ask, "an answer that nobody waits for");
+            return;
+        }
+        if let Some(Open { reply, .. }) = self.open.remove(&ask) {
+            let outcome = outcome.map(Value::Object).map_err(|Failure { error, parameters }| {
+                AskFailure::Refused(Refusal::read(&error, &Value::Object(parameters)))
+            });
+            // Who asked may have gone.
+            drop(reply.send(outcome));
+        }
+    }
+
+    /// Nobody has heard this one.
+    pub fn unheard(&mut self, ask: u64) {
+        if let Some(Open { to, reply, .. }) = self.open.remove(&ask) {
+            fail(reply, format!("{to} has no session with the broker"));
+        }
+    }
+
+    /// The session is over, and with it the queue that the answers would have come to.
+    pub fn cut_off(&mut self) {
+        for Open { to, reply, .. } in std::mem::take(&mut self.open).into_values() {
+            fail(reply, format!("{to} has not answered: the session with the broker broke"));
+        }
+    }
+
+    /// When the oldest has waited long enough.
+    pub fn due(&self) -> Option<Instant> {
+        self.open.first_key_value().map(|(_, open)| open.until)
+    }
+
+    /// Ends the wait for those that have waited long enough.
+    pub fn expire(&mut self, now: Instant) {
+        while let Some(oldest) = self.open.first_entry() {
+            if oldest.get().until > now {
+                return;
+            }
+            let Open { to, reply, .. } = oldest.remove();
+            fail(reply, format!("{to} has not answered within {} s", PATIENCE.as_secs()));
+        }
+    }
+
+    /// Answers a question of another node with what comes of `work`, on a task of its own. A question that cannot be
+    /// taken up, or not be answered before the asker has given up, has no answer.
+    pub fn answer(&self, to: Node, ask: u64, work: impl Future<Output = Result<Value, Refusal>> + Send + 'static) {
+        let Ok(permit) = Arc::clone(&self.answering).try_acquire_owned() else {
+            tracing::debug!(%to, ask, "not answered: {LIMIT} questions are being answered already");
+            return;
+        };
+        let line = self.line.clone();
+        tokio::spawn(async move {
+            let _permit = permit;
+            let Ok(outcome) = timeout(PATIENCE, work).await else { return };
+            let said = match line.answer(to.clone(), ask, outcome.map(object).map_err(failure)) {
+                Err(Unsaid::TooLong(long)) => {
+                    let text = format!("the answer is too long to be sent: {long}; ask for less");
+                    line.answer(to.clone(), ask, Err(failure(Refusal::Refused(text))))
+                }
+                said => said,
+            };
+            if let Err(unsaid) = said {
+                tracing::debug!(%to, ask, "not answered: {unsaid}");
+            }
+        });
+    }
+}
+
+fn failure(refusal: Refusal) -> Failure {
+    Failure { error: refusal.name().to_owned(), parameters: object(refusal.parameters()) }
+}
+
+/// Parameters are objects, always.
+fn object(parameters: Value) -> Map<String, Value> {
+    match parameters {
+        Value::Object(parameters) => parameters,
+        _ => Map::new(),
+    }
+}
+
+fn fail(reply: Reply, why: String) {
+    // Who asked may have gone.
+    drop(reply.send(Err(AskFailure::Silent(why))));
+}

@@ -1,0 +1,108 @@
+//! The config, read again: by the same search and in the same environment as at the start.
+
+use std::path::PathBuf;
+
+use tokio::sync::oneshot;
+
+use super::Daemon;
+use super::start::{StartError, role_settings};
+use crate::config::{self, Cleanup, ConfigError, Environment, LIVE, Loaded, Role, Settings};
+use crate::control::types::Reload;
+use crate::drivers::cleanup;
+
+/// Where a config comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The file that was named; without one it is searched for.
+    pub explicit: Option<PathBuf>,
+    /// The environment that stands above it.
+    pub environment: Environment,
+}
+
+impl Origin {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        config::load(self.explicit.as_deref(), &self.environment)
+    }
+}
+
+/// Who waits to hear what came of it.
+pub(super) type Reply = oneshot::Sender<Result<Reload, String>>;
+/// A config that was read, good or bad.
+pub(super) type Read = (Result<Loaded, ConfigError>, Option<Reply>);
+
+impl Daemon {
+    /// Has the config read; the disk may be slow, so what comes of it is taken up later.
+    pub(super) fn read_config(&self, reply: Option<Reply>) {
+        let (origin, reads) = (self.origin.clone(), self.reads.clone());
+        tokio::task::spawn_blocking(move || {
+            // The daemon may have ended meanwhile.
+            let _ = reads.blocking_send((origin.load(), reply));
+        });
+    }
+
+    /// Takes up what can change while the daemon runs. A bad config changes nothing. The effects are drained by the
+    /// caller.
+    pub(super) fn take_config(&mut self, (loaded, reply): Read) {
+        let outcome = match loaded {
+            Ok(loaded) => {
+                loaded.notices.iter().for_each(|notice| tracing::info!("{notice}"));
+                self.change_to(loaded.settings).map_err(|error| super::answers::in_full(&error))
+            }
+            Err(error) => Err(error.problems().join("; ")),
+        };
+        match &outcome {
+            Ok(Reload { changed, restart }) => {
+                let list = |keys: &[String]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
+                tracing::info!(
+                    "config read again: changed: {}; changed after a restart: {}",
+                    list(changed),
+                    list(restart)
+                );
+            }
+            Err(problems) => tracing::error!("config read again, and nothing of it taken: {problems}"),
+        }
+        if let Some(reply) = reply {
+            drop(
+                reply.send(
+                    outcome.map_err(|problems| format!("the config is bad, and nothing has changed: {problems}")),
+                ),
+            );
+        }
+    }
+
+    fn change_to(&mut self, new: Settings) -> Result<Reload, StartError> {
+        let (live, restart): (Vec<_>, Vec<_>) =
+            config::differences(&self.settings, &new).into_iter().partition(|key| LIVE.contains(key));
+        let names = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
+        if self.settings.mode() == new.mode() {
+            let role = match (&self.settings.role, new.role) {
+                // What the others have been told stays until the next start.
+                (Role::Central { host, .. }, Role::Central { receivers, keep, free, .. }) => {
+                    Role::Central { host: host.clone(), receivers, keep, free }
+                }
+                (_, role) => role,
+            };
+            let settings = Settings { role, history: new.history, ..self.settings.clone() };
+            self.machine.reconfigure(self.clock.now(), role_settings(&settings)?);
+            self.drivers.cleanup = cleanup_of(&settings).map(|script| {
+                let driver =
+                    cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), self.drivers.inputs.clone());
+                (script, driver)
+            });
+            self.settings = settings;
+        }
+        Ok(Reload { changed: names(live), restart: names(restart) })
+    }
+}
+
+/// What to run for an item that is through.
+pub(super) fn cleanup_of(settings: &Settings) -> Option<Cleanup> {
+    match &settings.role {
+        Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),
+        Role::Central { .. } => None,
+    }
+}

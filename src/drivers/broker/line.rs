@@ -1,0 +1,81 @@
+//! The handle to ask other nodes with, and to answer them.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+
+use crate::machine::{GroupId, Node};
+use crate::wire::{Failure, Talk, TooLong, encode_talk};
+
+use super::BrokerSettings;
+
+/// The most questions and answers that wait to be published.
+const QUEUE: usize = 64;
+
+/// Asks and answers, without waiting. A clone speaks for the same session.
+#[derive(Debug, Clone)]
+pub struct Line {
+    group: GroupId,
+    me: Node,
+    open: Arc<AtomicBool>,
+    said: mpsc::Sender<Said>,
+}
+
+/// A message on its way to the session.
+#[derive(Debug)]
+pub(super) struct Said {
+    pub(super) to: Node,
+    pub(super) kind: &'static str,
+    /// The number of a question, to tell when nobody has heard it.
+    pub(super) ask: Option<u64>,
+    pub(super) body: Vec<u8>,
+}
+
+/// Why something has not been said.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Unsaid {
+    /// There is no session, or the broker takes no messages.
+    #[error("no session with the broker")]
+    NoSession,
+    /// Too much waits to be said already.
+    #[error("too many questions and answers are waiting to be said")]
+    Full,
+    /// It has more bytes than a message may have.
+    #[error(transparent)]
+    TooLong(#[from] TooLong),
+}
+
+impl Line {
+    pub(super) fn new(settings: &BrokerSettings, open: Arc<AtomicBool>) -> (Self, mpsc::Receiver<Said>) {
+        let (said, end) = mpsc::channel(QUEUE);
+        (Self { group: settings.group.clone(), me: settings.me.clone(), open, said }, end)
+    }
+
+    /// Asks a node. What comes of it is told as [`BrokerEvent::Answered`](super::BrokerEvent::Answered) or
+    /// [`Unheard`](super::BrokerEvent::Unheard), or not at all.
+    ///
+    /// # Errors
+    /// When it cannot be said.
+    pub fn ask(&self, to: Node, ask: u64, method: String, parameters: Map<String, Value>) -> Result<(), Unsaid> {
+        self.say(to, Some(ask), Talk::Ask { ask, method, parameters })
+    }
+
+    /// Answers a question of that node. Makes the message here, so a long answer is better given outside of a loop.
+    ///
+    /// # Errors
+    /// When it cannot be said; of what is too long something shorter may be said instead.
+    pub fn answer(&self, to: Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) -> Result<(), Unsaid> {
+        self.say(to, None, Talk::Answer { ask, outcome })
+    }
+
+    fn say(&self, to: Node, ask: Option<u64>, talk: Talk) -> Result<(), Unsaid> {
+        if !self.open.load(Ordering::Acquire) {
+            return Err(Unsaid::NoSession);
+        }
+        let kind = talk.kind();
+        let body = encode_talk(&self.group, &self.me, talk)?;
+        self.said.try_send(Said { to, kind, ask, body }).map_err(|_| Unsaid::Full)
+    }
+}

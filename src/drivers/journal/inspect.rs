@@ -1,0 +1,148 @@
+//! A look at a journal that writes nothing: while a daemon has it open, and when none has.
+
+use std::fs::{File, TryLockError};
+use std::io::Read;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+
+use super::store::{BUSY_LIMIT, MIGRATIONS, damaged, quick_check};
+use super::{JournalError, Owner};
+use crate::machine::{GroupId, Location, Mode, Node, NodeName};
+
+/// What a look at a journal found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inspected {
+    /// The process that has it open.
+    pub holder: Option<u32>,
+    /// The database; nothing where there is none yet.
+    pub content: Option<Content>,
+}
+
+/// What a sound journal holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Content {
+    /// Transfers that are under way.
+    pub unfinished: u64,
+    /// Transfers that are over.
+    pub finished: u64,
+    /// Where each central that has announced itself can be reached.
+    pub centrals: Vec<(Node, Location)>,
+}
+
+/// Checks the structure of the journal in `state_dir`, and whose it is. Blocks: for milliseconds, with hundreds of
+/// thousands of rows for part of a second.
+///
+/// # Errors
+///
+/// Every [`JournalError`] but `Create`, `Locked`, `Full` and `Stopped`.
+pub fn inspect(state_dir: &Path, owner: &Owner) -> Result<Inspected, JournalError> {
+    let holder = holder(state_dir)?;
+    let path = state_dir.join("journal.db");
+    if !path.try_exists().map_err(|error| JournalError::from_io(&path, error))? {
+        return Ok(Inspected { holder, content: None });
+    }
+    let connection = connect(&path).map_err(|error| JournalError::from_sqlite(&path, error))?;
+    let failed = |error| JournalError::from_sqlite(&path, error);
+    let known = i64::try_from(MIGRATIONS.len()).unwrap_or(i64::MAX);
+    let found: i64 = connection.query_row("PRAGMA user_version", [], |row| row.get(0)).map_err(failed)?;
+    if found > known {
+        return Err(JournalError::Newer { path, found, known });
+    }
+    quick_check(&path, &connection)?;
+    if found == 0 {
+        return Ok(Inspected { holder, content: None });
+    }
+    check_owner(&path, &connection, owner)?;
+    let count = |clause: &str| {
+        let sql = format!("SELECT count(*) FROM transfers WHERE finished IS {clause}");
+        connection.query_row(&sql, [], |row| row.get::<_, i64>(0)).map_err(failed)
+    };
+    let content = Content {
+        unfinished: count("NULL")?.unsigned_abs(),
+        finished: count("NOT NULL")?.unsigned_abs(),
+        centrals: centrals(&connection).map_err(failed)?,
+    };
+    Ok(Inspected { holder, content: Some(content) })
+}
+
+/// Who has the journal's lock. Who only looks does not take it.
+fn holder(state_dir: &Path) -> Result<Option<u32>, JournalError> {
+    let path = state_dir.join("lock");
+    let mut file = match File::open(&path) {
+        Ok(file) => file,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(JournalError::from_io(&path, error)),
+    };
+    match file.try_lock_shared() {
+        Ok(()) => {
+            // Not left to a child process that is just being started.
+            drop(file.unlock());
+            Ok(None)
+        }
+        Err(TryLockError::WouldBlock) => {
+            let mut text = String::new();
+            let read = (&mut file).take(20).read_to_string(&mut text);
+            Ok(Some(read.ok().and_then(|_| text.trim_end().parse().ok()).unwrap_or(0)))
+        }
+        Err(TryLockError::Error(error)) => Err(JournalError::from_io(&path, error)),
+    }
+}
+
+/// Where nobody has it open, SQLite would make files beside it even to read it, unless it is told that nothing changes.
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
+    let wal = path.with_extension("db-wal");
+    let still = if wal.exists() { "" } else { "?immutable=1" };
+    let mut name = String::from("file:");
+    for byte in path.as_os_str().as_encoded_bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'/' | b'.' | b'-' | b'_' => name.push(char::from(*byte)),
+            other => name.push_str(&format!("%{other:02x}")),
+        }
+    }
+    name.push_str(still);
+    let connection = Connection::open_with_flags(name, flags)?;
+    connection.busy_timeout(BUSY_LIMIT)?;
+    Ok(connection)
+}
+
+fn check_owner(path: &Path, connection: &Connection, owner: &Owner) -> Result<(), JournalError> {
+    let row = connection
+        .query_row("SELECT group_id, mode, name FROM meta", [], |row| {
+            Ok([row.get::<_, String>(0)?, row.get(1)?, row.get(2)?])
+        })
+        .optional()
+        .map_err(|error| JournalError::from_sqlite(path, error))?;
+    let Some([group, mode, name]) = row else { return Err(damaged(path, "table meta is empty")) };
+    let read = || {
+        let group: GroupId = group.parse().ok()?;
+        let mode: Mode = mode.parse().ok()?;
+        let name: NodeName = name.parse().ok()?;
+        Some(Owner { group, node: Node::new(mode, name) })
+    };
+    match read() {
+        Some(found) if found == *owner => Ok(()),
+        Some(found) => {
+            let (found, wanted) = (found.to_string(), owner.to_string());
+            Err(JournalError::Foreign { path: path.to_owned(), found, wanted })
+        }
+        None => Err(damaged(path, "table meta names no node")),
+    }
+}
+
+fn centrals(connection: &Connection) -> rusqlite::Result<Vec<(Node, Location)>> {
+    // An older journal does not have these columns until the next start.
+    let sql = "SELECT name, spool_host, spool_path FROM nodes WHERE mode = 'central' AND spool_host IS NOT NULL \
+               ORDER BY last_heard DESC";
+    let Ok(mut statement) = connection.prepare(sql) else { return Ok(Vec::new()) };
+    let rows = statement.query_map([], |row| Ok([row.get::<_, String>(0)?, row.get(1)?, row.get(2)?]))?;
+    let mut found = Vec::new();
+    for row in rows {
+        let [name, host, path] = row?;
+        if let (Ok(name), Ok(location)) = (name.parse(), Location::new(&host, &path)) {
+            found.push((Node::new(Mode::Central, name), location));
+        }
+    }
+    Ok(found)
+}

@@ -1,0 +1,89 @@
+//! A run that moves nothing: whether central lets this node's rsync in, and what answers there.
+
+use std::process::Stdio;
+
+use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
+
+use super::{Rsync, command, feed, follow_some, names_remote_shell, not_started, verdict};
+use crate::drivers::process::{Group, Tail};
+use crate::machine::{Direction, Location, Reason, Run, RunId, RunOutcome};
+
+/// The oldest protocol of the far rsync that will do: that of rsync 3.1.
+pub const OLDEST_PROTOCOL: u32 = 31;
+
+impl Rsync {
+    /// The command that connects to the far side, as the user's options or the driver's own have it.
+    pub fn remote_shell(&self) -> String {
+        let own = || self.settings.ssh.remote_shell(None).trim_start_matches("--rsh=").to_owned();
+        let options = &self.settings.options;
+        let at = options.iter().rposition(|option| names_remote_shell(option));
+        at.and_then(|at| options.get(at)?.strip_prefix("--rsh=").map(str::to_owned)).unwrap_or_else(own)
+    }
+
+    /// Connects just as a run does, with an empty list and `--dry-run`, and tells which version of rsync's protocol
+    /// the far side speaks; nothing where the local rsync does not say. Takes as long as the user's ssh options allow,
+    /// by default about 20 s; may be given up at any moment.
+    ///
+    /// # Errors
+    ///
+    /// Why a run would fail, and what to do about it.
+    pub async fn probe(&self, direction: Direction, location: Location) -> Result<Option<u32>, Reason> {
+        let run = Run { id: RunId(0), direction, location, batch: Vec::new() };
+        let mut command = command(&self.settings, &run, None);
+        command.args(["--dry-run", "--debug=PROTO"]).stdout(Stdio::piped());
+        let mut group = match Group::start_bound(command) {
+            Ok(group) => group,
+            Err(error) => return refused(not_started(&self.settings.program, &error)).map(|()| None),
+        };
+        let child = group.child();
+        let (list, output, complaints) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (mut protocol, mut tail) = (None, Tail::default());
+        let ended = tokio::join!(
+            feed(list, Vec::new()),
+            hear(&mut protocol, output),
+            follow_some(&mut tail, complaints),
+            group.wait()
+        )
+        .3;
+        let outcome = match ended {
+            Ok(status) => verdict::verdict(status, &tail.text(), direction, &run.location),
+            Err(error) => not_started(&self.settings.program, &error),
+        };
+        refused(outcome).map(|()| protocol)
+    }
+}
+
+fn refused(outcome: RunOutcome) -> Result<(), Reason> {
+    match outcome {
+        RunOutcome::Complete => Ok(()),
+        RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) => Err(reason),
+    }
+}
+
+/// Reads to the end, so that rsync need not wait.
+async fn hear(protocol: &mut Option<u32>, output: Option<impl AsyncRead + Unpin>) {
+    let Some(output) = output else { return };
+    // rsync's own lines are short, and nothing is listed.
+    let mut lines = BufReader::new(output).split(b'\n');
+    while let Ok(Some(line)) = lines.next_segment().await {
+        *protocol = protocol.or(told(&String::from_utf8_lossy(&line)));
+    }
+}
+
+/// `(Client) Protocol versions: remote=32, negotiated=31`.
+fn told(line: &str) -> Option<u32> {
+    let (_, rest) = line.split_once("Protocol versions: remote=")?;
+    rest.split(',').next()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_far_protocol_is_what_remote_says() {
+        assert_eq!(told("(Client) Protocol versions: remote=32, negotiated=31"), Some(32));
+        assert_eq!(told("              0 100%    0.00kB/s    0:00:00"), None);
+        assert_eq!(told("Protocol versions: remote=x"), None);
+    }
+}

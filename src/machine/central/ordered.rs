@@ -1,0 +1,217 @@
+//! What an operator orders.
+
+use std::collections::BTreeSet;
+
+use super::{Central, CentralSettings, Stage};
+use crate::machine::desk::{Desk, Timer};
+use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::{Deed, ItemName, Level, Mode, Node, NodeName, Order, Row, TransferId};
+
+impl Central {
+    pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
+        let deeds = carry_out(self, by, order);
+        self.go_on_with_work();
+        deeds
+    }
+
+    pub(in crate::machine) fn reconfigure(&mut self, settings: CentralSettings) {
+        let CentralSettings { receivers, keep, free_millipercent, .. } = settings;
+        self.settings.receivers = receivers;
+        self.settings.free_millipercent = free_millipercent;
+        self.settings.keep = keep;
+        for (id, transfer) in &self.transfers {
+            let last = transfer.row.receivers.iter().filter_map(|(_, at)| *at).max();
+            if let Some(last) = last
+                && self.desk.timers.due(&Timer::Keep(*id)).is_some()
+            {
+                self.desk.timers.set(Timer::Keep(*id), last.after(keep));
+            }
+        }
+        self.go_on_with_work();
+    }
+
+    fn leave_line(&mut self, id: TransferId) -> bool {
+        let Some(transfer) = self.transfers.get(&id) else { return false };
+        self.lines.get_mut(&transfer.row.upload).is_some_and(|line| line.remove(&(transfer.turn, id)))
+    }
+
+    /// Nobody waits for this receiver's receipt any more. Tells whether the transfer is released by that.
+    fn stop_requiring(&mut self, id: TransferId, receiver: &NodeName) -> bool {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return false };
+        transfer.row.receivers.retain(|(name, at)| name != receiver || at.is_some());
+        transfer.receivers.remove(receiver);
+        let left = &transfer.row.receivers;
+        let (nobody, all) = (left.is_empty(), left.iter().all(|(_, at)| at.is_some()));
+        let (name, held) = (transfer.row.name.clone(), transfer.stage == Stage::Held);
+        self.desk.dirty.insert(id);
+        self.desk.timers.stop(&Timer::SayTo(id, receiver.clone()));
+        let text = format!("the receipt of {receiver} is no longer required: an operator had it forgotten");
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+        if nobody && held {
+            // No receipt at all releases nothing: it waits for another receiver.
+            let mut required = self.required();
+            if let Some(required) = &mut required {
+                required.remove(receiver);
+            }
+            self.require(id, required);
+        }
+        if all && !nobody {
+            self.release(id);
+        }
+        all && !nobody
+    }
+}
+
+impl Steered for Central {
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)> {
+        self.transfers.iter().map(|(id, transfer)| (Some(*id), &transfer.row.name))
+    }
+
+    fn row(&mut self, id: TransferId) -> Option<&mut Row> {
+        self.transfers.get_mut(&id).map(|transfer| &mut transfer.row)
+    }
+
+    /// The others come to central, so that it has no runs of its own.
+    fn halt(&mut self, _: &dyn Fn(TransferId) -> bool) -> u64 {
+        0
+    }
+
+    fn hold_back(&mut self, id: TransferId) {
+        self.leave_line(id);
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        for receiver in transfer.receivers.keys() {
+            self.desk.timers.stop(&Timer::SayTo(id, receiver.clone()));
+        }
+        if transfer.stage == Stage::Waiting {
+            self.answer(id);
+        }
+    }
+
+    fn let_go_on(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        match transfer.stage {
+            Stage::Waiting => {
+                if !transfer.dropping && self.desk.timers.due(&Timer::Retry(id)).is_none() {
+                    self.line_up(id);
+                }
+                self.answer(id);
+            }
+            Stage::Held => self.forward(id),
+            _ => {}
+        }
+    }
+
+    fn go_on(&mut self) {
+        self.wake(None);
+    }
+
+    fn retry(&mut self, id: TransferId) -> Outcome {
+        let no_receivers = self.required().is_none();
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        let taking = self.taking.is_inside(&id);
+        match transfer.stage {
+            Stage::Waiting if no_receivers => Err("nothing to do: no download has made itself known".to_owned()),
+            Stage::Waiting if transfer.dropping => Err("nothing to do: its bad copy is being removed".to_owned()),
+            Stage::Waiting => {
+                self.desk.timers.stop(&Timer::Retry(id));
+                self.desk.timers.stop(&Timer::Measure);
+                self.line_up(id);
+                Ok("it is asked for now if there is space".to_owned())
+            }
+            Stage::Granted | Stage::Held if taking => Err("nothing to do: its copy is being proven".to_owned()),
+            Stage::Granted | Stage::Held if waited => {
+                self.desk.timers.stop(&Timer::Retry(id));
+                self.on_retry(id);
+                Ok("its copy is looked at again now".to_owned())
+            }
+            Stage::Granted => {
+                transfer.says = 0;
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                Ok("its upload is asked for it again now".to_owned())
+            }
+            Stage::Held => {
+                let pending: Vec<_> = transfer.pending().cloned().collect();
+                if pending.is_empty() {
+                    return Err("nothing to do: no receiver is known".to_owned());
+                }
+                for name in &pending {
+                    if let Some(state) = transfer.receivers.get_mut(name) {
+                        state.says = 0;
+                    }
+                }
+                self.forward(id);
+                let names: Vec<_> = pending.iter().map(NodeName::as_str).collect();
+                Ok(format!("offered again now to {}", names.join(", ")))
+            }
+            Stage::Released if waited => {
+                self.desk.timers.stop(&Timer::Retry(id));
+                self.on_retry(id);
+                Ok("its copy is removed now".to_owned())
+            }
+            Stage::Released if !transfer.row.acknowledged => {
+                transfer.says = 0;
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                Ok("its upload is told again now that the source may go".to_owned())
+            }
+            Stage::Released => Err("nothing to do: it is kept for keep_minutes after the last receipt".to_owned()),
+            Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
+        }
+    }
+
+    fn retry_item(&mut self, _: &ItemName) -> Outcome {
+        Err("nothing to do".to_owned())
+    }
+
+    fn bump(&mut self, id: TransferId) -> Outcome {
+        match self.transfers.get(&id).map(|transfer| transfer.stage) {
+            Some(Stage::Waiting) => {}
+            Some(Stage::Granted) => return Err("nothing to do: its upload has been asked for it".to_owned()),
+            _ => return Err("nothing to do: central has got it".to_owned()),
+        }
+        let stood = self.leave_line(id);
+        self.first_turn = self.first_turn.saturating_sub(1);
+        if let Some(transfer) = self.transfers.get_mut(&id) {
+            transfer.turn = self.first_turn;
+        }
+        if !stood {
+            return Ok("it is asked for first when it is tried again".to_owned());
+        }
+        self.line_up(id);
+        Ok("it is asked for next".to_owned())
+    }
+
+    fn withdraw(&mut self, id: TransferId, _: &str) -> Option<Outcome> {
+        let over = self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Released);
+        over.then(|| Err("refused: every receiver has got it".to_owned()))
+    }
+
+    fn forget(&mut self, node: &Node) -> Vec<Deed> {
+        if node.mode != Mode::Download {
+            return Vec::new();
+        }
+        let lacking: BTreeSet<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| transfer.pending().any(|name| *name == node.name))
+            .map(|(id, _)| *id)
+            .collect();
+        let released = lacking.iter().filter(|id| self.stop_requiring(**id, &node.name)).count();
+        let mut deeds = Vec::new();
+        if !lacking.is_empty() {
+            let count = lacking.len();
+            let text =
+                format!("{count} transfers no longer wait for its receipt, {released} of them are through by that");
+            deeds.push(Deed::about(None, Ok(text)));
+        }
+        if self.settings.receivers.as_ref().is_some_and(|names| names.contains(&node.name)) {
+            let text = "config key receivers still names it, so that new transfers wait for it: take it out there";
+            deeds.push(Deed::about(None, Ok(text.to_owned())));
+        }
+        deeds
+    }
+}

@@ -1,0 +1,103 @@
+//! What a status shows.
+
+use super::{Central, Stage, Transfer};
+use crate::machine::desk::Timer;
+use crate::machine::stage::{self, Candidate, Why};
+use crate::machine::{Cause, Handle, NodeName, Reason, Selection, Snapshot, TransferId, TransferView};
+
+impl Central {
+    pub(super) fn doing(&self) -> String {
+        stage::doing(&[
+            (self.counts.of(&[Stage::Granted]), "receiving #"),
+            (self.counts.of(&[Stage::Waiting]), "# in line"),
+            (self.counts.of(&[Stage::Held]), "holding # for receivers"),
+            (self.counts.of(&[Stage::Released]), "keeping #"),
+        ])
+    }
+
+    pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
+        let candidates = self.transfers.iter().map(|(id, transfer)| Candidate {
+            transfer: Some(*id),
+            name: &transfer.row.name,
+            upload: &transfer.row.upload,
+            stage: transfer.stage.as_str(),
+            since: transfer.row.since,
+            attempts: transfer.row.attempts,
+            cause: self.why(*id, transfer).0.cause(),
+        });
+        let mut snapshot = self.desk.snapshot(self.counts.words(Stage::as_str), self.doing());
+        if selection.is_counts_only() {
+            return snapshot;
+        }
+        let choice = stage::choose(candidates, selection);
+        snapshot.matching = choice.matching;
+        snapshot.more = choice.more;
+        let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
+        snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
+        snapshot
+    }
+
+    pub(in crate::machine) fn view(&self, handle: &Handle) -> Option<TransferView> {
+        let (id, transfer) = match handle {
+            Handle::Transfer(id) => (id, self.transfers.get(id)?),
+            Handle::Item(name) => {
+                let of_name = self.transfers.iter().filter(|(_, transfer)| transfer.row.name == *name);
+                of_name.max_by_key(|(_, transfer)| transfer.order)?
+            }
+        };
+        let row = &transfer.row;
+        let (why, receiver) = self.why(*id, transfer);
+        let timers = &self.desk.timers;
+        let next = match transfer.stage {
+            Stage::Waiting => timers.due(&Timer::Retry(*id)),
+            Stage::Granted if self.taking.is_inside(id) => None,
+            Stage::Held => None,
+            Stage::Released if !row.cleaned => timers.due(&Timer::Keep(*id)),
+            _ => timers.due(&Timer::Say(*id)),
+        };
+        let reason = match (why, receiver) {
+            (Why::Said(reason), Some(name)) => Reason::with(reason.cause(), &format!("{name}: {}", reason.detail())),
+            (Why::Plain(Cause::Receipts), _) => {
+                let pending: Vec<_> = transfer.pending().map(NodeName::as_str).collect();
+                Reason::with(Cause::Receipts, &pending.join(", "))
+            }
+            (why, _) => why.reason(),
+        };
+        Some(TransferView { next, ..TransferView::of(row, transfer.stage.as_str(), reason) })
+    }
+
+    /// Why it waits, and the receiver that says so.
+    fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<&'a NodeName>) {
+        let row = &transfer.row;
+        let unsaid = || transfer.pending().any(|name| transfer.receivers.get(name).is_none_or(|state| state.says == 0));
+        let held = match transfer.stage {
+            Stage::Waiting => self.desk.holds(row),
+            Stage::Granted => row.paused.as_ref(),
+            Stage::Held if unsaid() => self.desk.holds(row),
+            _ => None,
+        };
+        if let Some(pause) = held {
+            return (Why::Paused(pause), None);
+        }
+        let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));
+        match (&row.reason, transfer.stage) {
+            (Some(reason), _) => return (Why::Said(reason), None),
+            (None, Stage::Held) => {
+                if let Some((name, reason)) = told() {
+                    return (Why::Said(reason), Some(name));
+                }
+            }
+            _ => {}
+        }
+        let cause = match transfer.stage {
+            Stage::Waiting => Cause::Queued,
+            Stage::Granted if self.taking.is_inside(&id) => Cause::Hashing,
+            Stage::Granted => Cause::Running,
+            Stage::Held if row.receivers.is_empty() => Cause::Receivers,
+            Stage::Held => Cause::Receipts,
+            Stage::Released if row.cleaned => Cause::Acknowledgement,
+            _ => Cause::Keeping,
+        };
+        (self.desk.why(row, cause), None)
+    }
+}

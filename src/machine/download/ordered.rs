@@ -1,0 +1,133 @@
+//! What an operator orders.
+
+use super::{Download, DownloadSettings, Stage};
+use crate::machine::desk::{Desk, Timer};
+use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::{Address, Deed, ItemName, Node, Order, Row, TransferId};
+
+impl Download {
+    pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
+        let deeds = carry_out(self, by, order);
+        self.go_on_with_work();
+        deeds
+    }
+
+    pub(in crate::machine) fn reconfigure(&mut self, settings: DownloadSettings) {
+        let DownloadSettings { slots, cleanup, .. } = settings;
+        if self.settings.slots != slots {
+            self.dispatch.set_slots(slots);
+            self.desk.slots = slots;
+            self.desk.hello(Address::All, false);
+        }
+        self.settings.slots = slots;
+        self.settings.cleanup = cleanup;
+        self.go_on_with_work();
+    }
+
+    /// Tells central why what it offers is not fetched, or that it is again.
+    fn tell_central(&mut self, id: TransferId) {
+        if let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.stage.is_delivered()) {
+            transfer.says = 0;
+            self.desk.timers.set(Timer::Say(id), self.desk.now);
+        }
+    }
+}
+
+impl Steered for Download {
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)> {
+        self.transfers.iter().map(|(id, transfer)| (Some(*id), &transfer.row.name))
+    }
+
+    fn row(&mut self, id: TransferId) -> Option<&mut Row> {
+        self.transfers.get_mut(&id).map(|transfer| &mut transfer.row)
+    }
+
+    fn halt(&mut self, chosen: &dyn Fn(TransferId) -> bool) -> u64 {
+        self.dispatch.halt(&mut self.desk, chosen)
+    }
+
+    fn hold_back(&mut self, id: TransferId) {
+        self.dispatch.leave_line(id);
+        self.tell_central(id);
+    }
+
+    fn let_go_on(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let (stage, dropping) = (transfer.stage, transfer.dropping);
+        let waits = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        if matches!(stage, Stage::Wanted | Stage::Delivered) && !dropping && !waits {
+            self.on_retry(id);
+        }
+        self.tell_central(id);
+    }
+
+    fn go_on(&mut self) {}
+
+    fn retry(&mut self, id: TransferId) -> Outcome {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        match transfer.stage {
+            Stage::Wanted | Stage::Placing | Stage::Delivered if waited => {
+                let stage = transfer.stage;
+                self.desk.timers.stop(&Timer::Retry(id));
+                if stage == Stage::Wanted {
+                    // Whether there is space now is to be seen.
+                    self.desk.timers.stop(&Timer::Measure);
+                }
+                self.on_retry(id);
+                Ok(match stage {
+                    Stage::Wanted => "it is fetched again now".to_owned(),
+                    Stage::Placing => "its final name is tried again now".to_owned(),
+                    _ => "its cleanup is tried again now".to_owned(),
+                })
+            }
+            Stage::Wanted if self.dispatch.open_gate(&mut self.desk, id) => {
+                Ok("central's host is tried again now".to_owned())
+            }
+            Stage::Wanted if transfer.dropping => Err("nothing to do: its bad copy is being removed".to_owned()),
+            Stage::Wanted => Err("nothing to do: it is in line to be fetched".to_owned()),
+            Stage::Pulling => Err("nothing to do: it is being fetched".to_owned()),
+            Stage::Verifying => Err("nothing to do: it is being proven".to_owned()),
+            Stage::Placing => Err("nothing to do: it is being given its final name".to_owned()),
+            Stage::Delivered | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
+            Stage::Cleaned => {
+                transfer.says = 0;
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                Ok("its receipt is said again now".to_owned())
+            }
+            Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
+        }
+    }
+
+    fn retry_item(&mut self, _: &ItemName) -> Outcome {
+        Err("nothing to do".to_owned())
+    }
+
+    fn bump(&mut self, id: TransferId) -> Outcome {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        match transfer.stage {
+            Stage::Wanted => {}
+            Stage::Pulling => return Err("nothing to do: it is being fetched".to_owned()),
+            _ => return Err("nothing to do: it has been fetched".to_owned()),
+        }
+        transfer.first = true;
+        if self.dispatch.put_first(id) {
+            Ok("it is fetched next".to_owned())
+        } else {
+            Ok("it is fetched first when it is tried again".to_owned())
+        }
+    }
+
+    /// Giving up is for its upload to say.
+    fn withdraw(&mut self, _: TransferId, _: &str) -> Option<Outcome> {
+        None
+    }
+
+    fn forget(&mut self, _: &Node) -> Vec<Deed> {
+        Vec::new()
+    }
+}

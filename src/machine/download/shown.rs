@@ -1,0 +1,75 @@
+//! What a status shows.
+
+use super::{Download, Stage, Transfer};
+use crate::machine::desk::Timer;
+use crate::machine::stage::{self, Candidate, Why};
+use crate::machine::{Handle, Selection, Snapshot, Time, TransferId, TransferView};
+
+impl Download {
+    pub(super) fn doing(&self) -> String {
+        stage::doing(&[
+            (self.counts.of(&[Stage::Pulling]), "fetching #"),
+            (self.counts.of(&[Stage::Wanted]), "# in line"),
+            (self.counts.of(&[Stage::Verifying]), "proving #"),
+            (self.counts.of(&[Stage::Placing]), "placing #"),
+            (self.counts.of(&[Stage::Delivered, Stage::Cleaning]), "# to clean up"),
+            (self.counts.of(&[Stage::Cleaned]), "# to be noted"),
+        ])
+    }
+
+    pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
+        let candidates = self.transfers.iter().map(|(id, transfer)| Candidate {
+            transfer: Some(*id),
+            name: &transfer.row.name,
+            upload: &transfer.row.upload,
+            stage: transfer.stage.as_str(),
+            since: transfer.row.since,
+            attempts: transfer.row.attempts,
+            cause: self.why(*id, transfer).0.cause(),
+        });
+        let mut snapshot = self.desk.snapshot(self.counts.words(Stage::as_str), self.doing());
+        if selection.is_counts_only() {
+            return snapshot;
+        }
+        let choice = stage::choose(candidates, selection);
+        snapshot.matching = choice.matching;
+        snapshot.more = choice.more;
+        let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
+        snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
+        snapshot
+    }
+
+    pub(in crate::machine) fn view(&self, handle: &Handle) -> Option<TransferView> {
+        let id = match handle {
+            Handle::Transfer(id) => *id,
+            Handle::Item(name) => {
+                let created = |id: &&TransferId| self.transfers.get(id).map(|transfer| transfer.row.created);
+                *self.by_name.get(name)?.iter().max_by_key(created)?
+            }
+        };
+        let transfer = self.transfers.get(&id)?;
+        let (why, gate) = self.why(id, transfer);
+        let timers = &self.desk.timers;
+        // Before that, what it says next is an answer, and nothing that it waits for.
+        let receipt = || timers.due(&Timer::Say(id)).filter(|_| transfer.stage.is_delivered());
+        Some(TransferView {
+            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
+            progress: self.dispatch.progress(id),
+            ..TransferView::of(&transfer.row, transfer.stage.as_str(), why.reason())
+        })
+    }
+
+    /// Why it waits, and until when where that is a host's fault.
+    fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
+        let row = &transfer.row;
+        if let Stage::Wanted | Stage::Delivered = transfer.stage
+            && let Some(pause) = self.desk.holds(row)
+        {
+            return (Why::Paused(pause), None);
+        }
+        if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
+            return (Why::Said(reason), Some(until));
+        }
+        (row.reason.as_ref().map_or_else(|| self.desk.why(row, transfer.stage.cause()), Why::Said), None)
+    }
+}

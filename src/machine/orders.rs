@@ -1,0 +1,348 @@
+//! What an operator orders, and what comes of it.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use super::desk::Desk;
+use super::{ItemName, Node, Row, Time, TransferId, decode_bytes, one_line};
+
+/// The longest name of who gave an order, in bytes.
+pub const BY_LIMIT: usize = 64;
+/// The most names that an ambiguous beginning is answered with.
+pub const MATCHES_LIMIT: usize = 20;
+
+/// An operator's order that nothing new is to start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pause {
+    /// When it was given.
+    pub since: Time,
+    /// Who gave it: one printable line of 1 to [`BY_LIMIT`] bytes.
+    pub by: Box<str>,
+    /// On which node.
+    pub node: Node,
+}
+
+impl Pause {
+    /// An order; what is no printable line of at most [`BY_LIMIT`] bytes in `by` is made one.
+    pub fn new(since: Time, by: &str, node: Node) -> Self {
+        Self { since, by: who(by), node }
+    }
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "by {} on {} at {}", self.by, self.node, self.since.in_words())
+    }
+}
+
+/// Who gave an order, as it is kept and shown.
+fn who(by: &str) -> Box<str> {
+    let line = one_line(by);
+    let end = (0..=BY_LIMIT.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    match line.get(..end.unwrap_or_default()).map(str::trim_end) {
+        Some(by) if !by.is_empty() => by.into(),
+        _ => "unknown".into(),
+    }
+}
+
+/// Whether the whole group is paused: every node keeps the youngest such order that it has heard of, so that it
+/// reaches all of them whoever is away when it is given. The younger of two is the greater.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupPause {
+    /// When it was set last; it only grows, even where clocks differ.
+    pub changed: Time,
+    /// The order that holds the group; `None` when it was ended.
+    pub pause: Option<Pause>,
+    /// What runs is to be stopped too.
+    pub stop: bool,
+}
+
+/// What an ITEM argument stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handle {
+    /// One transfer.
+    Transfer(TransferId),
+    /// Whatever is unfinished of this name.
+    Item(ItemName),
+}
+
+/// What a text was found to stand for on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Just this.
+    One(Handle),
+    /// Nothing that is unfinished here.
+    Nothing,
+    /// All these begin like it: names and ids, at most [`MATCHES_LIMIT`].
+    Several(Vec<String>),
+}
+
+/// What an operator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing new is to start.
+    Pause {
+        /// Where.
+        scope: Scope,
+        /// What runs is to be stopped too; what it has moved stays, to be continued.
+        now: bool,
+    },
+    /// The end of such an order.
+    Resume {
+        /// Where.
+        scope: Scope,
+    },
+    /// What waits for its next attempt is tried now.
+    Retry(Vec<Handle>),
+    /// What stands in line is next.
+    Bump(Vec<Handle>),
+    /// These are given up; their sources stay.
+    Withdraw(Vec<Handle>),
+    /// A node will not come back.
+    Forget(Node),
+}
+
+/// What is paused or resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// This node.
+    Node,
+    /// Every node of the group.
+    Group,
+    /// These items, here.
+    Items(Vec<Handle>),
+}
+
+/// What this node did about an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// The item it was about; `None` when it was about the node, the group, or a node.
+    pub item: Option<ItemName>,
+    /// Whether it was done, or was so already. When it was not, the text says why.
+    pub done: bool,
+    /// What was done, in one line.
+    pub text: String,
+}
+
+impl Deed {
+    pub(super) fn about(item: Option<ItemName>, outcome: Outcome) -> Self {
+        let done = outcome.is_ok();
+        Self { item, done, text: one_line(&outcome.unwrap_or_else(|text| text)) }
+    }
+}
+
+/// What was done, or why it was not.
+pub(super) type Outcome = Result<String, String>;
+
+/// What differs from role to role when an order is carried out.
+pub(super) trait Steered {
+    fn desk(&mut self) -> &mut Desk;
+    /// Everything that is unfinished: transfers, and items that are no transfers yet.
+    fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)>;
+    fn row(&mut self, id: TransferId) -> Option<&mut Row>;
+    /// Stops the runs that carry such transfers, and tells how many.
+    fn halt(&mut self, chosen: &dyn Fn(TransferId) -> bool) -> u64;
+    /// The transfer alone has been paused.
+    fn hold_back(&mut self, id: TransferId);
+    /// That is over.
+    fn let_go_on(&mut self, id: TransferId);
+    /// The node or the group is no longer paused.
+    fn go_on(&mut self);
+    /// Tries now what waits for its next attempt.
+    fn retry(&mut self, id: TransferId) -> Outcome;
+    /// The same for an item that is no transfer yet.
+    fn retry_item(&mut self, name: &ItemName) -> Outcome;
+    /// What stands in line is next.
+    fn bump(&mut self, id: TransferId) -> Outcome;
+    /// Gives it up; `None` where that is another node's to say.
+    fn withdraw(&mut self, id: TransferId, by: &str) -> Option<Outcome>;
+    /// A node has been forgotten. What came of it, to be told.
+    fn forget(&mut self, node: &Node) -> Vec<Deed>;
+}
+
+/// Carries out an order. What this node knows nothing of gives no deed.
+pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<Deed> {
+    let by = &*who(by);
+    match order {
+        Order::Pause { scope: Scope::Node, now } => {
+            let mut text = role.desk().pause_node(by);
+            if now {
+                text.push_str(&stopped(role.halt(&|_| true)));
+            }
+            vec![Deed::about(None, Ok(text))]
+        }
+        Order::Pause { scope: Scope::Group, now } => {
+            let mut text = role.desk().pause_group(by, now);
+            if now {
+                text.push_str(&stopped(role.halt(&|_| true)));
+            }
+            vec![Deed::about(None, Ok(text))]
+        }
+        Order::Pause { scope: Scope::Items(handles), now } => pause_items(role, by, &handles, now),
+        Order::Resume { scope: Scope::Node } => {
+            let text = role.desk().resume_node();
+            role.go_on();
+            vec![Deed::about(None, Ok(text))]
+        }
+        Order::Resume { scope: Scope::Group } => {
+            let text = role.desk().resume_group();
+            role.go_on();
+            vec![Deed::about(None, Ok(text))]
+        }
+        Order::Resume { scope: Scope::Items(handles) } => each(role, &handles, resume_item, no_transfer),
+        Order::Retry(handles) => {
+            each(role, &handles, |role, id| Some(retry(role, id)), |role, name| role.retry_item(name))
+        }
+        Order::Bump(handles) => each(role, &handles, |role, id| Some(role.bump(id)), no_transfer),
+        Order::Withdraw(handles) => each(role, &handles, |role, id| role.withdraw(id, by), no_transfer),
+        Order::Forget(node) => match role.desk().forget(&node) {
+            Err(text) => vec![Deed::about(None, Err(text))],
+            Ok(known) => {
+                let told = known.then(|| Deed::about(None, Ok(format!("{node} is forgotten"))));
+                told.into_iter().chain(role.forget(&node)).collect()
+            }
+        },
+    }
+}
+
+fn stopped(runs: u64) -> String {
+    match runs {
+        0 => "; no run was under way".to_owned(),
+        1 => "; one run is stopped".to_owned(),
+        runs => format!("; {runs} runs are stopped"),
+    }
+}
+
+fn no_transfer<R>(_: &mut R, _: &ItemName) -> Outcome {
+    Err("it is no transfer yet: it has to settle first".to_owned())
+}
+
+/// Does something with every transfer that is meant, and something else with items that are no transfers yet.
+fn each<R: Steered>(
+    role: &mut R,
+    handles: &[Handle],
+    mut transfer: impl FnMut(&mut R, TransferId) -> Option<Outcome>,
+    item: impl Fn(&mut R, &ItemName) -> Outcome,
+) -> Vec<Deed> {
+    let mut deeds = Vec::new();
+    for (id, name) in meant(role, handles) {
+        let outcome = match id {
+            Some(id) => transfer(role, id),
+            None => Some(item(role, &name)),
+        };
+        deeds.extend(outcome.map(|outcome| Deed::about(Some(name), outcome)));
+    }
+    deeds
+}
+
+/// What is unfinished here of what the handles stand for. An item counts only where no transfer carries its name.
+fn meant(role: &impl Steered, handles: &[Handle]) -> Vec<(Option<TransferId>, ItemName)> {
+    let ids: BTreeSet<_> =
+        handles.iter().filter_map(|handle| if let Handle::Transfer(id) = handle { Some(*id) } else { None }).collect();
+    let names: BTreeSet<_> =
+        handles.iter().filter_map(|handle| if let Handle::Item(name) = handle { Some(name) } else { None }).collect();
+    let is_meant =
+        |id: &Option<TransferId>, name: &ItemName| id.is_some_and(|id| ids.contains(&id)) || names.contains(name);
+    let mut found: Vec<_> =
+        role.entries().filter(|(id, name)| is_meant(id, name)).map(|(id, name)| (id, name.clone())).collect();
+    let carried: BTreeSet<_> = found.iter().filter(|(id, _)| id.is_some()).map(|(_, name)| name.clone()).collect();
+    found.retain(|(id, name)| id.is_some() || !carried.contains(name));
+    found
+}
+
+fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool) -> Vec<Deed> {
+    let desk = role.desk();
+    let pause = Pause::new(desk.now, by, desk.me.clone());
+    let set = |role: &mut R, id| {
+        let row = role.row(id)?;
+        let mut text = match &row.paused {
+            Some(earlier) => format!("paused already, {earlier}"),
+            None => {
+                row.paused = Some(pause.clone());
+                role.desk().dirty.insert(id);
+                role.hold_back(id);
+                "paused: nothing new starts for it".to_owned()
+            }
+        };
+        if now && role.halt(&|other| other == id) > 0 {
+            text.push_str("; its run is stopped");
+        }
+        Some(Ok(text))
+    };
+    each(role, handles, set, no_transfer)
+}
+
+fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
+    let row = role.row(id)?;
+    if row.paused.take().is_none() {
+        return Some(Ok("nothing to do: it alone is not paused".to_owned()));
+    }
+    let desk = role.desk();
+    desk.dirty.insert(id);
+    let text = match desk.held_by() {
+        Some(pause) => format!("resumed, but all is paused {pause}"),
+        None => "resumed".to_owned(),
+    };
+    role.let_go_on(id);
+    Some(Ok(text))
+}
+
+fn retry<R: Steered>(role: &mut R, id: TransferId) -> Outcome {
+    let paused = role.row(id).and_then(|row| row.paused.clone());
+    match paused.or(role.desk().held_by().cloned()) {
+        Some(pause) => Err(format!("it is paused {pause}: resume first")),
+        None => role.retry(id),
+    }
+}
+
+/// What a text stands for: a name, in one of its spellings; an id; or the beginning of one that nothing else has.
+pub(super) fn find(role: &impl Steered, text: &str) -> Found {
+    if text.is_empty() {
+        return Found::Nothing;
+    }
+    let bytes = decode_bytes(text);
+    let (mut exact, mut id) = (BTreeSet::new(), None);
+    let (mut names, mut ids) = (BTreeSet::new(), BTreeSet::new());
+    let may_be_id = text.len() <= 36 && text.bytes().all(|c| c.is_ascii_hexdigit() || c == b'-');
+    for (transfer, name) in role.entries() {
+        let raw = name.as_bytes();
+        let encoded = |compare: fn(&[u8], &[u8]) -> bool| bytes.as_deref().is_some_and(|bytes| compare(raw, bytes));
+        // Most names are shown as they are.
+        let plain = raw.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\' || *byte == b' ');
+        let shown = if plain { None } else { Some(name.to_string()) };
+        let shown = shown.as_deref().map_or(raw, str::as_bytes);
+        if shown == text.as_bytes() || encoded(|raw, bytes| raw == bytes) {
+            exact.insert(name);
+        } else if shown.starts_with(text.as_bytes()) || encoded(|raw, bytes| raw.starts_with(bytes)) {
+            names.insert(name);
+        }
+        if let Some(transfer) = transfer.filter(|_| may_be_id) {
+            let spelled = transfer.to_string();
+            if spelled == text {
+                id = Some(transfer);
+            } else if spelled.starts_with(text) {
+                ids.insert(transfer);
+            }
+        }
+    }
+    let mut exact = exact.into_iter();
+    match (exact.next(), exact.next(), id) {
+        (Some(name), None, _) => return Found::One(Handle::Item(name.clone())),
+        (Some(one), Some(other), _) => return Found::Several(vec![one.encoded(), other.encoded()]),
+        (None, _, Some(id)) => return Found::One(Handle::Transfer(id)),
+        (None, _, None) => {}
+    }
+    let handles = names.into_iter().cloned().map(Handle::Item).chain(ids.into_iter().map(Handle::Transfer));
+    let mut handles: Vec<_> = handles.take(MATCHES_LIMIT).collect();
+    match handles.len() {
+        0 => Found::Nothing,
+        1 => handles.pop().map_or(Found::Nothing, Found::One),
+        _ => {
+            let spelled = |handle: &Handle| match handle {
+                Handle::Transfer(id) => id.to_string(),
+                Handle::Item(name) => name.to_string(),
+            };
+            Found::Several(handles.iter().map(spelled).collect())
+        }
+    }
+}

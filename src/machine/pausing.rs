@@ -1,0 +1,98 @@
+//! Orders about the whole node, the whole group, and other nodes.
+
+use std::time::Duration;
+
+use super::desk::{Desk, HELLO_EVERY};
+use super::{Address, BrokerState, GroupPause, Level, Node, Pause, Record};
+
+/// How long a node must have listened before its silence about another one means something: longer than between two
+/// hellos.
+const LISTENED: Duration = Duration::from_secs(HELLO_EVERY.as_secs() + 15);
+
+impl Desk {
+    pub(super) fn pause_node(&mut self, by: &str) -> String {
+        if let Some(earlier) = &self.paused {
+            return format!("paused already, {earlier}");
+        }
+        let pause = Pause::new(self.now, by, self.me.clone());
+        self.note(Level::Info, None, None, None, format!("paused by {}", pause.by));
+        self.persist(Record::Paused(Some(pause.clone())));
+        self.paused = Some(pause);
+        self.hello(Address::All, false);
+        "paused: nothing new starts here".to_owned()
+    }
+
+    pub(super) fn resume_node(&mut self) -> String {
+        if self.paused.take().is_none() {
+            return match &self.group.pause {
+                Some(pause) => format!("nothing to do: this node is not paused, but the group is, {pause}"),
+                None => "nothing to do: it is not paused".to_owned(),
+            };
+        }
+        self.note(Level::Info, None, None, None, "resumed");
+        self.persist(Record::Paused(None));
+        self.hello(Address::All, false);
+        match &self.group.pause {
+            Some(pause) => format!("resumed, but the group is still paused {pause}"),
+            None => "resumed".to_owned(),
+        }
+    }
+
+    pub(super) fn pause_group(&mut self, by: &str, stop: bool) -> String {
+        if let Some(earlier) = self.group.pause.clone() {
+            if stop && !self.group.stop {
+                self.order_group(Some(earlier), true);
+                return "paused already; now what runs is to be stopped on every node".to_owned();
+            }
+            return format!("the group is paused already, {earlier}");
+        }
+        let pause = Pause::new(self.now, by, self.me.clone());
+        self.order_group(Some(pause), stop);
+        "paused: nothing new starts in the whole group; nodes that are away learn it when they are back".to_owned()
+    }
+
+    pub(super) fn resume_group(&mut self) -> String {
+        if self.group.pause.is_none() {
+            return "nothing to do: the group is not paused".to_owned();
+        }
+        self.order_group(None, false);
+        match &self.paused {
+            Some(pause) => format!("resumed, but this node is still paused {pause}"),
+            None => "resumed: nodes that are away learn it when they are back".to_owned(),
+        }
+    }
+
+    /// Sets the group's order here and tells all.
+    fn order_group(&mut self, pause: Option<Pause>, stop: bool) {
+        let changed = self.now.max(self.group.changed.after(Duration::from_millis(1)));
+        self.take_group_order(GroupPause { changed, pause, stop });
+        self.hello(Address::All, false);
+    }
+
+    /// Forgets a peer, unless it is or may be alive. Tells whether it was one.
+    pub(super) fn forget(&mut self, node: &Node) -> Result<bool, String> {
+        if *node == self.me {
+            return Err("a node does not forget itself".to_owned());
+        }
+        if self.alive(node) {
+            let ago = self.peers.get(node).map_or(0, |peer| self.now.since(peer.known.last_heard).as_secs());
+            return Err(format!("{node} is alive: it was heard {ago} s ago"));
+        }
+        let listened = match self.broker {
+            BrokerState::Connected(since) => self.now.since(since),
+            BrokerState::Disconnected(..) => Duration::ZERO,
+        };
+        if listened < LISTENED {
+            let wait = LISTENED.saturating_sub(listened).as_secs() + 1;
+            return Err(format!(
+                "whether {node} is alive is not known yet: ask again after {wait} s with the broker connected"
+            ));
+        }
+        let known = self.peers.remove(node).is_some();
+        if known {
+            self.persist(Record::Forgotten(node.clone()));
+            self.note(Level::Warn, None, None, Some(node), "forgotten, as ordered");
+        }
+        Ok(known)
+    }
+}

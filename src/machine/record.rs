@@ -1,0 +1,136 @@
+//! What the journal holds.
+
+use std::sync::Arc;
+
+use super::{
+    Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Node, NodeName, Pause, PlaceId, Reason, Signature,
+    Time, TransferId,
+};
+
+/// One journal entry; each replaces the earlier one of the same key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Record {
+    /// A transfer, by its id.
+    Transfer(Box<Row>),
+    /// A peer, by its mode and name.
+    Node(KnownNode),
+    /// Upload: an item that stays at its source and is not sent again, by its name.
+    Kept(Kept),
+    /// Upload: such an item is gone for good.
+    Unkept(ItemName),
+    /// Central: the number of the next place.
+    NextPlace(u64),
+    /// The order that holds this node; `None` when there is none.
+    Paused(Option<Pause>),
+    /// The youngest order about the whole group.
+    Group(GroupPause),
+    /// The manifest text of a directory, by its transfer.
+    Manifest(TransferId, Arc<str>),
+    /// A peer is forgotten.
+    Forgotten(Node),
+}
+
+/// One transfer as a node's journal holds it: the same columns for every role, each using what it needs.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Row {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// Its item.
+    pub name: ItemName,
+    /// The upload it comes from.
+    pub upload: NodeName,
+    /// What the item is.
+    pub kind: Kind,
+    /// How many files, directories and links.
+    pub entries: u64,
+    /// Its proof.
+    pub fingerprint: Fingerprint,
+    /// The role's stage, by its stable word.
+    pub stage: String,
+    /// When this node first knew of it.
+    pub created: Time,
+    /// Since when it has been in this stage.
+    pub since: Time,
+    /// Why it waits.
+    pub reason: Option<Reason>,
+    /// Failed attempts in a row.
+    pub attempts: u32,
+    /// Upload: the central that took it.
+    pub central: Option<NodeName>,
+    /// Upload, central: the place it was or is to be sent to.
+    pub place: Option<PlaceId>,
+    /// Upload: where that is. Download: where to fetch it.
+    pub location: Option<Location>,
+    /// Upload: the source as fingerprinted. Download: the item as placed.
+    pub signature: Option<Signature>,
+    /// Download: the top entry of what was verified.
+    pub inode: Option<u64>,
+    /// Central: who must give a receipt, and when they did.
+    pub receivers: Vec<(NodeName, Option<Time>)>,
+    /// Central: the source is free. Download: the receipt is noted.
+    pub acknowledged: bool,
+    /// Upload, download: the cleanup script has been started. Central: the copy has been removed.
+    pub cleaned: bool,
+    /// When its bytes began to move from here (upload), were asked for (central) or began to move to here
+    /// (download).
+    pub began: Option<Time>,
+    /// When they had moved and were proven: by central (upload, central) or here (download).
+    pub arrived: Option<Time>,
+    /// The order that holds it alone.
+    pub paused: Option<Pause>,
+    /// When it was over; a finished row is history and is not loaded at start.
+    pub finished: Option<Time>,
+}
+
+/// A peer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KnownNode {
+    /// Who.
+    pub node: Node,
+    /// The journal it showed last.
+    pub journal: JournalId,
+    /// When its daemon started.
+    pub started: Time,
+    /// How many rsync runs it allows at once.
+    pub slots: u32,
+    /// Its program's version.
+    pub version: String,
+    /// The host it runs on; empty where it does not tell.
+    pub host: String,
+    /// Central: where its `in/` and `held/` are.
+    pub spool: Option<Location>,
+    /// When it was first heard.
+    pub first_heard: Time,
+    /// When it was last heard; the journal may lag behind.
+    pub last_heard: Time,
+}
+
+/// An item that stays at its source though delivered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// Its name.
+    pub name: ItemName,
+    /// As it was when it was delivered.
+    pub signature: Signature,
+    /// What was delivered.
+    pub fingerprint: Fingerprint,
+}
+
+/// What the journal holds at start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Restored {
+    /// The journal's identity.
+    pub journal: JournalId,
+    /// Unfinished transfers, oldest first.
+    pub rows: Vec<Row>,
+    /// Peers.
+    pub nodes: Vec<KnownNode>,
+    /// Items that stay at their source.
+    pub kept: Vec<Kept>,
+    /// The number of the next place.
+    pub next_place: u64,
+    /// The order that holds this node.
+    pub paused: Option<Pause>,
+    /// The youngest order about the whole group.
+    pub group: GroupPause,
+}

@@ -1,0 +1,170 @@
+//! What an operator orders.
+
+use super::{ItemState, Stage, Upload, UploadSettings};
+use crate::machine::desk::{Desk, Timer};
+use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::{Address, Cause, Deed, ItemName, Level, Node, Order, Reason, Row, TransferId, Wait, Words};
+
+impl Upload {
+    pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
+        let deeds = carry_out(self, by, order);
+        self.go_on_with_work();
+        deeds
+    }
+
+    pub(in crate::machine) fn reconfigure(&mut self, settings: UploadSettings) {
+        let UploadSettings { settle, slots, cleanup, .. } = settings;
+        if self.settings.slots != slots {
+            self.dispatch.set_slots(slots);
+            self.desk.slots = slots;
+            self.desk.hello(Address::All, false);
+        }
+        self.settings.slots = slots;
+        self.settings.settle = settle;
+        self.settings.cleanup = cleanup;
+        self.go_on_with_work();
+    }
+
+    /// Tells central why what it has asked for does not come, or that it comes now.
+    fn tell_central(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
+            return;
+        };
+        transfer.says = 0;
+        if transfer.row.paused.is_some() || transfer.row.reason.is_some() {
+            self.desk.timers.set(Timer::Say(id), self.desk.now);
+        } else if let Some(central) = &transfer.row.central {
+            let to = Address::Node(Node::new(crate::machine::Mode::Central, central.clone()));
+            self.desk.timers.stop(&Timer::Say(id));
+            self.desk.say(to, Words::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
+        }
+    }
+}
+
+impl Steered for Upload {
+    fn desk(&mut self) -> &mut Desk {
+        &mut self.desk
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)> {
+        let items = self.items.iter().filter(|(_, item)| item.shown().is_some()).map(|(name, _)| (None, name));
+        self.transfers.iter().map(|(id, transfer)| (Some(*id), &transfer.row.name)).chain(items)
+    }
+
+    fn row(&mut self, id: TransferId) -> Option<&mut Row> {
+        self.transfers.get_mut(&id).map(|transfer| &mut transfer.row)
+    }
+
+    fn halt(&mut self, chosen: &dyn Fn(TransferId) -> bool) -> u64 {
+        self.dispatch.halt(&mut self.desk, chosen)
+    }
+
+    fn hold_back(&mut self, id: TransferId) {
+        self.dispatch.leave_line(id);
+        self.tell_central(id);
+    }
+
+    fn let_go_on(&mut self, id: TransferId) {
+        self.tell_central(id);
+        if self.desk.timers.due(&Timer::Retry(id)).is_none() {
+            self.on_retry(id);
+        }
+    }
+
+    fn go_on(&mut self) {}
+
+    fn retry(&mut self, id: TransferId) -> Outcome {
+        let Some(stage) = self.transfers.get(&id).map(|transfer| transfer.stage) else {
+            return Err("it is over".to_owned());
+        };
+        let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        match stage {
+            Stage::Granted if waited => {
+                self.desk.timers.stop(&Timer::Retry(id));
+                self.on_retry(id);
+                Ok("it is sent again now".to_owned())
+            }
+            Stage::Granted if self.dispatch.open_gate(&mut self.desk, id) => {
+                Ok("central's host is tried again now".to_owned())
+            }
+            Stage::Granted => Err("nothing to do: it is in line to be sent".to_owned()),
+            Stage::Sending | Stage::Checking => Err("nothing to do: it is being sent".to_owned()),
+            Stage::Received => Err("nothing to do: central holds it, and receivers are fetching it".to_owned()),
+            Stage::Releasing if waited => {
+                self.desk.timers.stop(&Timer::Retry(id));
+                self.on_retry(id);
+                Ok("its cleanup is tried again now".to_owned())
+            }
+            Stage::Releasing | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
+            Stage::Announced | Stage::Sent | Stage::Freed | Stage::Withdrawing => {
+                if let Some(transfer) = self.transfers.get_mut(&id) {
+                    transfer.says = 0;
+                }
+                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                Ok("central is told again now".to_owned())
+            }
+            Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
+        }
+    }
+
+    fn retry_item(&mut self, name: &ItemName) -> Outcome {
+        match self.items.get(name).map(|item| &item.state) {
+            Some(ItemState::Held(_)) => {
+                self.desk.timers.set(Timer::Settle(name.clone()), self.desk.now);
+                Ok("it is looked at again now".to_owned())
+            }
+            Some(ItemState::Settling) => Err("nothing to do: its quiet time runs".to_owned()),
+            Some(ItemState::Hashing) => Err("nothing to do: its digest is being computed".to_owned()),
+            _ => Err("nothing to do: an earlier transfer of its name comes first".to_owned()),
+        }
+    }
+
+    fn bump(&mut self, id: TransferId) -> Outcome {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        match transfer.stage {
+            Stage::Announced | Stage::Granted => {}
+            Stage::Sending | Stage::Checking => return Err("nothing to do: it is being sent".to_owned()),
+            _ => return Err("nothing to do: it has been sent".to_owned()),
+        }
+        transfer.first = true;
+        if self.dispatch.put_first(id) {
+            Ok("it is sent next".to_owned())
+        } else {
+            Ok("it is sent next when central asks for it".to_owned())
+        }
+    }
+
+    /// The source is kept, as if it had been delivered and stayed: it is not sent again until it changes.
+    fn withdraw(&mut self, id: TransferId, by: &str) -> Option<Outcome> {
+        let transfer = self.transfers.get(&id)?;
+        match transfer.stage {
+            Stage::Releasing | Stage::Cleaning | Stage::Freed | Stage::Closed => {
+                return Some(Err("refused: every receiver has got it".to_owned()));
+            }
+            Stage::Withdrawing | Stage::Withdrawn => {
+                return Some(Err("nothing to do: it is given up already".to_owned()));
+            }
+            _ => {}
+        }
+        let was_received = matches!(transfer.stage, Stage::Sent | Stage::Received);
+        let (name, signature, fingerprint) =
+            (transfer.row.name.clone(), transfer.row.signature, transfer.row.fingerprint);
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("given up by {by}"));
+        self.dispatch.disown(&mut self.desk, id);
+        if self.latest.get(&name) == Some(&id) {
+            self.latest.remove(&name);
+        }
+        if let Some(signature) = signature
+            && self.items.get(&name).is_none_or(|item| item.signature == signature)
+        {
+            self.keep(&name, signature, fingerprint);
+        }
+        self.move_to(id, Stage::Withdrawing, Some(Reason::with(Cause::Withdrawn, &format!("by {by}"))));
+        let text = "given up: its source stays and is not sent again until it changes";
+        Some(Ok(if was_received { format!("{text}; what receivers have got stays there") } else { text.to_owned() }))
+    }
+
+    fn forget(&mut self, _: &Node) -> Vec<Deed> {
+        Vec::new()
+    }
+}

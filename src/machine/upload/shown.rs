@@ -1,0 +1,113 @@
+//! What a status shows.
+
+use super::{Stage, Transfer, Upload};
+use crate::machine::desk::Timer;
+use crate::machine::stage::{self, Candidate, Why};
+use crate::machine::{Cause, Handle, ItemName, Selection, Snapshot, Time, TransferId, TransferView};
+
+impl Upload {
+    pub(super) fn doing(&self) -> String {
+        stage::doing(&[
+            (self.counts.of(&[Stage::Sending, Stage::Checking]), "sending #"),
+            (self.counts.of(&[Stage::Granted]), "# in line"),
+            (self.counts.of(&[Stage::Announced]), "# on offer"),
+            (self.hashing.busy(), "hashing #"),
+            (self.counts.of(&[Stage::Sent, Stage::Received]), "# on their way"),
+            (self.counts.of(&[Stage::Releasing, Stage::Cleaning]), "# to clean up"),
+        ])
+    }
+
+    pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
+        let mut counts = self.counts.words(Stage::as_str);
+        let mut items = Vec::new();
+        for (name, item) in &self.items {
+            if let Some((stage, why)) = item.shown() {
+                *counts.entry(stage).or_default() += 1;
+                let (since, attempts, cause) = (item.since, item.attempts, why.cause());
+                items.push(Candidate {
+                    transfer: None,
+                    name,
+                    upload: &self.settings.me,
+                    stage,
+                    since,
+                    attempts,
+                    cause,
+                });
+            }
+        }
+        let transfers = self.transfers.iter().map(|(id, transfer)| Candidate {
+            transfer: Some(*id),
+            name: &transfer.row.name,
+            upload: &transfer.row.upload,
+            stage: transfer.stage.as_str(),
+            since: transfer.row.since,
+            attempts: transfer.row.attempts,
+            cause: self.why(*id, transfer).0.cause(),
+        });
+        let mut snapshot = self.desk.snapshot(counts, self.doing());
+        if selection.is_counts_only() {
+            return snapshot;
+        }
+        let choice = stage::choose(items.into_iter().chain(transfers), selection);
+        snapshot.matching = choice.matching;
+        snapshot.more = choice.more;
+        snapshot.transfers = choice.shown.into_iter().filter_map(|(id, name)| self.view_of(id, name)).collect();
+        snapshot
+    }
+
+    pub(in crate::machine) fn view(&self, handle: &Handle) -> Option<TransferView> {
+        match handle {
+            Handle::Transfer(id) => self.transfers.get(id).map(|transfer| self.transfer_view(*id, transfer)),
+            Handle::Item(name) => {
+                let of_name = self.transfers.iter().filter(|(_, transfer)| transfer.row.name == *name);
+                let youngest = of_name.max_by_key(|(_, transfer)| transfer.row.created);
+                let item = || self.items.get(name).and_then(|item| self.item_view(name, item));
+                youngest.map(|(id, transfer)| self.transfer_view(*id, transfer)).or_else(item)
+            }
+        }
+    }
+
+    fn view_of(&self, id: Option<TransferId>, name: &ItemName) -> Option<TransferView> {
+        match id {
+            Some(id) => self.transfers.get(&id).map(|transfer| self.transfer_view(id, transfer)),
+            None => self.items.get(name).and_then(|item| self.item_view(name, item)),
+        }
+    }
+
+    /// Why it waits, and until when where that is a host's fault.
+    fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
+        let row = &transfer.row;
+        let held = match transfer.stage {
+            Stage::Granted | Stage::Releasing => self.desk.holds(row),
+            Stage::Announced => row.paused.as_ref(),
+            _ => None,
+        };
+        if let Some(pause) = held {
+            return (Why::Paused(pause), None);
+        }
+        if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
+            return (Why::Said(reason), Some(until));
+        }
+        let cause = match transfer.stage {
+            Stage::Announced => Cause::Central,
+            Stage::Granted | Stage::Releasing => Cause::Queued,
+            Stage::Sending => Cause::Running,
+            Stage::Cleaning => Cause::Cleaning,
+            Stage::Received => Cause::Receipts,
+            _ => Cause::Acknowledgement,
+        };
+        (row.reason.as_ref().map_or_else(|| self.desk.why(row, cause), Why::Said), None)
+    }
+
+    fn transfer_view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
+        let row = &transfer.row;
+        let (why, gate) = self.why(id, transfer);
+        let timers = &self.desk.timers;
+        let next = gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id)));
+        TransferView {
+            next,
+            progress: self.dispatch.progress(id),
+            ..TransferView::of(row, transfer.stage.as_str(), why.reason())
+        }
+    }
+}

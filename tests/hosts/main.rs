@@ -1,0 +1,9 @@
+//! Three booted hosts, each under its own systemd: upload and download have no route to each other, central has a leg
+//! in each network, and runs RabbitMQ and sshd. Our package is installed by apt and set up as the README says, word
+//! for word. Needs root; `make test-hosts` builds the package first.
+
+mod bed;
+mod host;
+mod image;
+mod package;
+mod story;

@@ -1,0 +1,192 @@
+//! The group as each of its nodes tells it, and orders that reach all of them.
+
+use std::cell::Cell;
+use std::time::Duration;
+
+use serde_json::Value;
+use synkler::control::types::{Filter, PastFilter, Status, Transfer};
+use synkler::control::{Client, ClientError, Refusal};
+
+use crate::bed::node::{Node, wait_for};
+use crate::bed::{Bed, tree};
+
+const LONG: Duration = Duration::from_secs(120);
+
+fn client(node: &Node) -> Client {
+    Client::connect(&node.socket).unwrap()
+}
+
+fn shown(node: &Node) -> Status {
+    client(node).status(Some(1000), false).unwrap()
+}
+
+/// What must be the same wherever it is asked.
+fn told(status: &Status) -> (Vec<Transfer>, u64, Value) {
+    (status.transfers.clone(), status.total, serde_json::to_value(&status.counts).unwrap())
+}
+
+fn refused<T: std::fmt::Debug>(answer: Result<T, ClientError>) -> Refusal {
+    match answer {
+        Err(ClientError::Refused(refusal)) => refusal,
+        other => panic!("{other:?}"),
+    }
+}
+
+struct Trio {
+    upload: Node,
+    central: Node,
+    download: Node,
+    bed: Bed,
+}
+
+impl Trio {
+    /// Started, and each knows that the others are alive.
+    fn start() -> Self {
+        let bed = Bed::new();
+        let upload = bed.upload("alpha", "settle_seconds = 0\n");
+        let central = bed.central("hub", "keep_minutes = 0\nreceivers = [\"delta\"]\n");
+        let download = bed.download("delta", "");
+        let mut trio = Self { upload, central, download, bed };
+        for node in [&mut trio.upload, &mut trio.central, &mut trio.download] {
+            node.start();
+        }
+        for node in trio.nodes() {
+            assert!(wait_for(LONG, || {
+                let status = shown(node);
+                status.view.whole && status.members.iter().filter(|member| member.alive).count() == 3
+            }));
+        }
+        trio
+    }
+
+    fn nodes(&self) -> [&Node; 3] {
+        [&self.upload, &self.central, &self.download]
+    }
+
+    fn hand_in(&self, names: &[&str]) {
+        for name in names {
+            tree::hand_in(&self.upload.file_dir, name.as_bytes(), name.as_bytes());
+        }
+    }
+
+    /// Waits until all three tell the same, and that it is so.
+    fn agree(&self, what: &str, wanted: impl Fn(&Status) -> bool) -> Status {
+        let last = Cell::new(Vec::new());
+        let agreed = wait_for(LONG, || {
+            let all = self.nodes().map(shown);
+            last.set(all.to_vec());
+            all.iter().all(|status| status.view.whole && told(status) == told(&all[0]) && wanted(status))
+        });
+        let mut last = last.into_inner();
+        assert!(agreed, "not {what}: {last:#?}");
+        last.remove(0)
+    }
+}
+
+#[test]
+fn all_three_tell_the_same_and_without_central_what_they_know() {
+    let mut trio = Trio::start();
+    // The download starts nothing, so that everything waits at central.
+    client(&trio.download).pause(None, false, false).unwrap();
+    trio.hand_in(&["one", "two", "three"]);
+    let status = trio.agree("held for a paused download", |status| {
+        status.transfers.len() == 3
+            && status.transfers.iter().all(|transfer| {
+                transfer.stage == "held" && transfer.reason.text.starts_with("download delta: paused by")
+            })
+    });
+    let delta = status.members.iter().find(|member| member.name == "delta").unwrap();
+    assert_eq!(delta.paused.as_ref().map(|pause| pause.node.as_str()), Some("download delta"));
+    assert_eq!((status.view.from.as_str(), status.total), ("central hub", 3));
+
+    // Pages of the list, and one transfer's whole way, from wherever they are asked.
+    for node in trio.nodes() {
+        let mut listed = Vec::new();
+        let mut after = None;
+        for more in [true, true, false] {
+            let filter = Filter { limit: Some(1), after: after.clone(), ..Filter::default() };
+            let page = client(node).list(&filter).unwrap();
+            assert_eq!((page.transfers.len(), page.total, page.more), (1, 3, more), "{page:#?}");
+            after.clone_from(&page.transfers[0].id);
+            listed.extend(page.transfers);
+        }
+        listed.sort_by(|a, b| a.item.cmp(&b.item));
+        assert_eq!(listed.iter().map(|transfer| transfer.item.as_str()).collect::<Vec<_>>(), ["one", "three", "two"]);
+        let id = listed[0].id.clone().unwrap();
+        let journey = client(node).transfer("on", false).unwrap();
+        assert!(journey.view.whole, "{journey:#?}");
+        assert_eq!(journey.journey.transfer.id.as_ref(), Some(&id));
+        let steps: Vec<_> =
+            journey.journey.steps.iter().map(|step| (step.node.as_str(), step.stage.as_str())).collect();
+        assert_eq!(steps, [("upload alpha", "received"), ("central hub", "held"), ("download delta", "wanted")]);
+        let [upload, central, download] = &journey.journey.steps[..] else { panic!("{journey:#?}") };
+        assert!(upload.md5.is_some() && upload.md5 == central.md5 && download.md5.is_none());
+        assert_eq!(client(node).transfer(&id, false).unwrap().journey.transfer.id, Some(id));
+        assert!(
+            matches!(refused(client(node).transfer("t", false)), Refusal::Ambiguous { matches, .. } if matches == ["three", "two"])
+        );
+        assert_eq!(refused(client(node).transfer("four", false)), Refusal::NotFound("four".to_owned()));
+    }
+
+    trio.central.kill();
+    for node in [&trio.upload, &trio.download] {
+        let status = shown(node);
+        assert!(!status.view.whole);
+        assert_eq!(status.view.silent, ["central hub"]);
+        assert!(status.view.why.unwrap().contains("central hub"));
+        assert_eq!(status.transfers.len(), 3);
+        assert!(node.ctl().arg("status").status().unwrap().code() == Some(4));
+    }
+    trio.central.start();
+    client(&trio.download).resume(None, false).unwrap();
+    trio.agree("over", |status| status.total == 0);
+    for node in trio.nodes() {
+        let over = client(node).transfer("one", false).unwrap().journey;
+        assert_eq!((over.transfer.stage.as_str(), over.steps.len()), ("closed", 3), "{over:#?}");
+        assert!(over.steps.iter().all(|step| step.finished.is_some() && step.md5 == over.transfer.md5), "{over:#?}");
+        let history = client(node).history(&PastFilter { limit: Some(2), ..PastFilter::default() }).unwrap();
+        assert_eq!((history.entries.len(), history.more), (2, true));
+        let last = &history.entries[1];
+        let rest = PastFilter { before: Some(last.finished), behind: Some(last.id.clone()), ..PastFilter::default() };
+        assert_eq!(client(node).history(&rest).unwrap().entries.len(), 1);
+        let receipt = client(node).receipt("one").unwrap();
+        assert!(receipt.lines.ends_with("  one\n"), "{receipt:?}");
+    }
+}
+
+#[test]
+fn orders_reach_every_node_from_each() {
+    let trio = Trio::start();
+    let item = |name: &str| vec![name.to_owned()];
+    for (node, name) in trio.nodes().into_iter().zip(["first", "second", "third"]) {
+        client(&trio.central).pause(None, true, false).unwrap();
+        trio.agree("paused", |status| status.group_paused.is_some());
+        trio.hand_in(&[name]);
+        trio.agree("in line", |status| {
+            status.transfers.iter().any(|transfer| transfer.item == name && transfer.id.is_some())
+        });
+        let orders = client(node).pause(Some(&item(name)), false, false).unwrap();
+        assert!(orders.silent.is_empty() && orders.deeds.iter().any(|deed| deed.done), "{orders:#?}");
+        client(node).resume(None, true).unwrap();
+        let status = trio.agree("held by its own order", |status| {
+            status.group_paused.is_none() && status.transfers.iter().all(|transfer| transfer.paused.is_some())
+        });
+        assert_eq!(status.transfers.len(), 1);
+        let orders = client(node).bump(&item(name)).unwrap();
+        assert!(orders.deeds.iter().any(|deed| deed.done && deed.item.as_deref() == Some(name)), "{orders:#?}");
+        // Its upload alone gives it up, wherever that is ordered.
+        let orders = client(node).withdraw(&item(&name[..3])).unwrap();
+        let done: Vec<_> = orders.deeds.iter().filter(|deed| deed.done).map(|deed| deed.node.as_str()).collect();
+        assert_eq!(done, ["upload alpha"], "{orders:#?}");
+        trio.agree("given up", |status| status.total == 0);
+        assert!(trio.upload.file_dir.join(name).exists(), "its source stays");
+        assert_eq!(
+            refused(client(node).retry(&item(name))),
+            Refusal::Refused(format!("{name} is over: see its history"))
+        );
+        assert_eq!(refused(client(node).retry(&item("nonsense"))), Refusal::NotFound("nonsense".to_owned()));
+    }
+    let refusal = refused(client(&trio.upload).forget_node("download", "delta"));
+    assert!(refusal.to_string().contains("is alive"), "{refusal}");
+    let _ = &trio.bed;
+}
