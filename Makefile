@@ -3,13 +3,14 @@
 # make scale   memory, idle load and status with twenty thousand items waiting
 # make check   the fast loop: format, lints, docs, unit and simulator tests
 # make bench   speed beside plain rsync, and answers with fifty thousand transfers known
+# make pictures  the README's pictures anew, from a real run
 # make deb rpm the packages
 # make test-hosts  the deb on three booted hosts (as root)
 
 CARGO ?= cargo
 FILES ?=
 
-.PHONY: all demo test scale check bench deb rpm test-hosts setup clean
+.PHONY: all demo pictures test scale check bench deb rpm test-hosts setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -20,6 +21,10 @@ setup:
 demo: setup
 	$(CARGO) build --release --locked --bins
 	$(CARGO) run --release --locked --quiet --example demo -- $(FILES)
+
+pictures: setup
+	$(CARGO) build --release --locked --bins
+	$(CARGO) run --release --locked --quiet --example pictures
 
 check: setup
 	$(CARGO) fmt --check

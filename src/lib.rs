@@ -10,6 +10,8 @@
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
 //! - [`wire`]: the serialised shapes of messages.
+//! - [`setup`]: accounts, config and drop-in, made once by an administrator.
+//! - [`ssh`]: keys, host keys, and what a key may ask for on central.
 //! - [`drivers`]: one outside thing each.
 //! - [`machine`]: the decisions; pure.
 
@@ -40,4 +42,6 @@ pub mod control;
 pub mod daemon;
 pub mod drivers;
 pub mod machine;
+pub mod setup;
+pub mod ssh;
 pub mod wire;

@@ -63,10 +63,12 @@ fn every_module_knows_only_whom_it_may() {
             "config" => &["machine", "config"],
             "control" => &["machine", "control"],
             "drivers" => &["machine", "wire", "drivers"],
-            "daemon" => &["machine", "wire", "check", "config", "control", "drivers", "daemon"],
+            "setup" => &["machine", "config", "drivers", "setup"],
+            "ssh" => &["machine", "config", "drivers", "ssh"],
+            "daemon" => &["machine", "wire", "check", "config", "control", "drivers", "ssh", "daemon"],
             "cli" => &["control", "cli"],
-            "check" => &["machine", "config", "control", "drivers", "check"],
-            "bin" => &["check", "cli", "config", "control", "daemon", "drivers", "machine"],
+            "check" => &["machine", "config", "control", "drivers", "ssh", "check"],
+            "bin" => &["check", "cli", "config", "control", "daemon", "drivers", "machine", "setup", "ssh"],
             _ => &[],
         }
     };

@@ -14,12 +14,16 @@ use synkler::drivers::broker::{BrokerEvent, BrokerSettings, PREFETCH};
 use synkler::machine::{Address, Cause, Mode, TransferId, Words};
 use synkler::wire::{MESSAGE_LIMIT, encode};
 
+#[path = "broker/accounts.rs"]
+mod accounts;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "broker/questions.rs"]
 mod questions;
 #[path = "support/rabbit.rs"]
 mod rabbit;
+#[path = "broker/tls.rs"]
+mod tls;
 
 use peer::{PATIENCE, Peer, channel, closed, freed, hello, node, publish_raw, settings, waiting};
 use rabbit::Rabbit;
@@ -195,7 +199,7 @@ async fn each_failure_to_connect_says_what_it_is() {
         settings
     };
     let cases = [
-        (broken(&|s| s.password = "wrong".to_owned()), "the login is refused"),
+        (broken(&|s| s.password = Some("wrong".to_owned())), "the login is refused"),
         (broken(&|s| s.username = "stranger".to_owned()), "the login is refused"),
         (broken(&|s| s.vhost = "nosuch".to_owned()), "the vhost is refused: 530 NOT_ALLOWED - vhost nosuch not found"),
         (broken(&|s| s.username = "nobody".to_owned()), "the vhost is refused: 530 NOT_ALLOWED - access"),

@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use synkler::config::{Environment, KEYS, Loaded, Percent, Preset, Role, load};
+use synkler::config::{Environment, KEYS, Loaded, Percent, Preset, Role, load, sets_anything};
 use synkler::machine::Mode;
 use tempfile::TempDir;
 
@@ -76,7 +76,8 @@ fn the_sample_loads_as_it_is() {
 
 #[test]
 fn the_sample_loads_with_every_option_switched_on() {
-    let (all, _) = sample(|key| key != "password_file");
+    const FILES: [&str; 4] = ["password_file", "ca_file", "client_cert", "client_key"];
+    let (all, _) = sample(|key| !FILES.contains(&key));
     for mode in ["central", "upload", "download"] {
         let loaded = load_as("c", &all, &nowhere().with("SYNKLER_MODE", mode)).unwrap();
         assert_eq!(loaded.settings.mode().as_str(), mode);
@@ -84,9 +85,9 @@ fn the_sample_loads_with_every_option_switched_on() {
     }
     let directory = TempDir::new().unwrap();
     let secret = write(&directory, "password", "x\n");
-    let (all, _) = sample(|key| key != "password");
-    let all = all.replace("/run/credentials/synkler.service/password", secret.to_str().unwrap());
-    assert_eq!(good(&all).settings.broker.password.expose(), "x");
+    let (all, _) = sample(|key| key == "password_file" || !FILES.contains(&key) && key != "password");
+    let all = all.replace("/etc/synkler.password", secret.to_str().unwrap());
+    assert_eq!(good(&all).settings.broker.password.as_ref().unwrap().expose(), "x");
 }
 
 #[test]
@@ -118,7 +119,7 @@ fn the_seeds_sample_loads_once_it_is_filled_in() {
         assert_eq!(settings.broker.host, "rabbitmq.example.com");
         assert_eq!((settings.broker.port, settings.broker.vhost.as_str()), (5672, "/"));
         assert_eq!(settings.broker.username, "username");
-        assert_eq!(settings.broker.password.expose(), "password");
+        assert_eq!(settings.broker.password.as_ref().unwrap().expose(), "password");
         assert_eq!(settings.rsync.program, Path::new("/usr/bin/rsync"));
         assert_eq!(settings.rsync.options, ["--rsh=/usr/bin/ssh"]);
         let notices = loaded.notices.join("\n");
@@ -182,7 +183,7 @@ fn the_environment_wins_and_may_do_alone() {
         .with("SYNKLER_KEEP_MINUTES", "0.5");
     let loaded = load(None, &environment).unwrap();
     assert_eq!(loaded.file, None);
-    assert_eq!(loaded.settings.broker.password.expose(), "0755");
+    assert_eq!(loaded.settings.broker.password.as_ref().unwrap().expose(), "0755");
     assert_eq!(loaded.settings.broker.host, "::1");
     let Role::Central { host, receivers, keep, .. } = &loaded.settings.role else { panic!() };
     assert_eq!(host, "[::1]");
@@ -203,12 +204,57 @@ fn the_environment_wins_and_may_do_alone() {
     let problems = load_as("c", SMALL, &nowhere().with("SYNKLER_SYNKLER_SERVR", "mq")).unwrap_err();
     assert!(problems[0].ends_with("the nearest is SYNKLER_SYNKLER_SERVER"), "{problems:?}");
 
-    let error = load(None, &nowhere()).unwrap_err().to_string();
+    let error = load(None, &nowhere().with("SYNKLER_ID", "g")).unwrap_err().to_string();
     assert!(error.contains("file_dir: is not set and there is no config file"), "{error}");
     assert!(
         error.contains("/nonexistent/.config/synkler/synkler.conf") && error.contains("SYNKLER_FILE_DIR"),
         "{error}"
     );
+}
+
+#[test]
+fn without_any_config_the_way_to_one_is_told() {
+    let error = load(None, &nowhere()).unwrap_err();
+    assert_eq!(
+        error.problems(),
+        ["there is no config: looked for /nonexistent/synkler.conf, /nonexistent/.config/synkler/synkler.conf, \
+          /nonexistent/synkler.conf; write one with: synkler init upload (or central, or download)"]
+    );
+}
+
+#[test]
+fn a_file_that_sets_nothing_is_passed_over_and_the_original_programs_config_serves() {
+    let directory = TempDir::new().unwrap();
+    let installed = write(&directory, "synkler/synkler.toml", include_str!("../packaging/synkler.toml"));
+    let seed = write(&directory, "synkler.conf", SEED);
+    let environment = Environment::new("box").with_system_files([installed.clone(), seed.clone()]);
+    let environment = environment.with("STATE_DIRECTORY", "/var/lib/synkler").with("SYNKLER_MODE", "upload");
+    let loaded = load(None, &environment).unwrap();
+    assert_eq!(loaded.file, Some(seed.clone()));
+    assert_eq!(loaded.settings.rsync.options, ["--rsh=/usr/bin/ssh"]);
+    let Role::Upload { cleanup: Some(cleanup), .. } = &loaded.settings.role else { panic!("{:?}", loaded.settings) };
+    assert_eq!(cleanup.argv(&synkler::machine::ItemName::new(b"x").unwrap(), Path::new("/in/x"))[0], "mv");
+    assert_eq!(loaded.notices[0], format!("{}: sets nothing and is passed over", installed.display()));
+
+    // Once the package's file sets anything, it alone counts, be it complete or not.
+    assert!(!sets_anything(&installed).unwrap() && sets_anything(&seed).unwrap());
+    fs::write(&installed, "vhost = 'x'\n").unwrap();
+    let error = load(None, &environment).unwrap_err().to_string();
+    assert!(error.contains(&format!("set it in {}", installed.display())), "{error}");
+    assert!(sets_anything(&installed).unwrap());
+    fs::write(&installed, "[default]\n").unwrap();
+    assert!(!sets_anything(&installed).unwrap());
+
+    // With nothing but that file there is no config, and it is told why that one does not count.
+    fs::remove_file(&seed).unwrap();
+    let bare = Environment::new("box").with_system_files([installed.clone(), seed]);
+    let error = load(None, &bare).unwrap_err().to_string();
+    assert!(
+        error.contains(&format!("({}: sets nothing", installed.display())) && error.contains("synkler init"),
+        "{error}"
+    );
+    // A file that was asked for is taken at its word.
+    assert!(load(Some(&installed), &bare).unwrap_err().to_string().contains("file_dir: is not set; set it in"));
 }
 
 #[test]
@@ -227,7 +273,7 @@ fn every_problem_is_told_with_its_line_and_what_is_allowed() {
         ("c:8: transfers: found \"0\"", "from 1 to 64"),
         ("c:9: settle_seconds: found \"-1\"", "up to 86400"),
         ("c:10: free_percent: found \"99.5\"", "up to 99"),
-        ("c:11: rsync: found true or false", "text in quotes"),
+        ("c:11: rsync: found true", "text in quotes"),
         ("c:12: receivers: ", "\"b c\""),
         ("c:13: rsync_opts: found --delete", "synkler alone decides"),
         ("c:13: rsync_opts: found --quux", "does not know"),
@@ -319,15 +365,15 @@ fn a_password_comes_from_one_place() {
     let directory = TempDir::new().unwrap();
     let secret = write(&directory, "secret", "pass word\r\n");
     let named = format!("{SMALL}password_file = '{}'\n", secret.display());
-    assert_eq!(good(&named).settings.broker.password.expose(), "pass word");
+    assert_eq!(good(&named).settings.broker.password.as_ref().unwrap().expose(), "pass word");
     assert!(bad(&format!("{named}password = 'x'\n"))[0].contains("password_file: password is set too, at c:4"));
 
     // The environment wins over the file, whichever of the two keys it sets.
     let loaded = load_as("c", &named, &nowhere().with("SYNKLER_PASSWORD", "p")).unwrap();
-    assert_eq!(loaded.settings.broker.password.expose(), "p");
+    assert_eq!(loaded.settings.broker.password.as_ref().unwrap().expose(), "p");
     let environment = nowhere().with("SYNKLER_PASSWORD_FILE", &secret);
     let loaded = load_as("c", &format!("{SMALL}password = 'x'\n"), &environment).unwrap();
-    assert_eq!(loaded.settings.broker.password.expose(), "pass word");
+    assert_eq!(loaded.settings.broker.password.as_ref().unwrap().expose(), "pass word");
     assert_eq!(loaded.notices.len(), 1);
 
     for (content, why) in [("", "is empty"), ("\n", "is empty"), ("a\nb\n", "more than one line")] {
@@ -338,6 +384,107 @@ fn a_password_comes_from_one_place() {
     assert!(bad(&named)[0].contains("larger than the 4096 bytes allowed"));
     fs::remove_file(&secret).unwrap();
     assert!(bad(&named)[0].contains("c:3: password_file: ") && bad(&named)[0].contains("cannot be read"));
+}
+
+const CERTIFICATE: &str = "-----BEGIN CERTIFICATE-----\nZm9v\n-----END CERTIFICATE-----\n";
+const KEY: &str = "-----BEGIN PRIVATE KEY-----\naHVudGVyMg==\n-----END PRIVATE KEY-----\n";
+
+#[test]
+fn tls_takes_its_port_and_what_it_trusts() {
+    let plain = good(SMALL);
+    assert_eq!((plain.settings.broker.port, &plain.settings.broker.tls), (5672, &None));
+    let tls = good(&format!("{SMALL}tls = true\n"));
+    assert_eq!(tls.settings.broker.port, 5671);
+    let inside = tls.settings.broker.tls.unwrap();
+    assert_eq!((inside.authorities, inside.identity), (None, None));
+    assert!(load_as("c", SMALL, &nowhere().with("SYNKLER_TLS", "true")).unwrap().settings.broker.tls.is_some());
+    assert_eq!(good(&format!("{SMALL}tls = true\nport = 1\n")).settings.broker.port, 1);
+    let ini = good("[default]\nfile_dir = /srv/in\nsynkler_server = mq\ntls = true\n");
+    assert!(ini.settings.broker.tls.is_some());
+    assert!(bad(&format!("{SMALL}tls = 'yes'\n"))[0].contains("c:3: tls: found \"yes\", allowed is true or false"));
+
+    let directory = TempDir::new().unwrap();
+    let ca = write(&directory, "ca", CERTIFICATE);
+    let key = write(&directory, "key", KEY);
+    let named = format!("{SMALL}ca_file = '{}'\n", ca.display());
+    assert!(bad(&named)[0].contains("c:3: ca_file: is set, but tls is not"), "a CA without TLS protects nothing");
+    let loaded = good(&format!("{named}tls = true\n"));
+    assert_eq!(loaded.settings.broker.tls.unwrap().authorities, Some(vec![b"foo".to_vec()]));
+    let problem = |text: &str| bad(&format!("{SMALL}tls = true\n{text}")).join("\n");
+    assert!(problem("ca_file = '/nonexistent/x'\n").contains("ca_file: /nonexistent/x cannot be read"));
+    assert!(problem(&format!("ca_file = '{}'\n", key.display())).contains("holds no certificate"));
+    assert!(
+        problem(&format!("client_cert = '{}'\n", ca.display())).contains("client_key: is not set, but client_cert")
+    );
+    assert!(
+        problem(&format!("client_key = '{}'\n", key.display())).contains("client_cert: is not set, but client_key")
+    );
+
+    // The certificate logs in where nothing else does; then the account must be named.
+    let identity = format!("{SMALL}tls = true\nclient_cert = '{}'\nclient_key = '{}'\n", ca.display(), key.display());
+    assert!(bad(&identity)[0].contains("username: is not set, and without a password client_cert logs in"));
+    let external = good(&format!("{identity}username = 'u'\n"));
+    assert_eq!(external.settings.broker.password, None);
+    assert!(external.report().contains("client_cert logs in"));
+    let tls = external.settings.broker.tls.as_ref().unwrap();
+    assert_eq!(tls.identity.as_ref().unwrap().key, b"hunter2");
+    assert!(!format!("{external:?}").contains(&format!("{:?}", b"hunter2").replace(['[', ']'], "")));
+    let both = good(&format!("{identity}username = 'u'\npassword = 'p'\n"));
+    assert!(both.settings.broker.password.is_some() && both.settings.broker.tls.unwrap().identity.is_some());
+}
+
+#[test]
+fn credentials_serve_where_the_config_sets_none() {
+    let directory = TempDir::new().unwrap();
+    let place = directory.path();
+    let handed = write(&directory, "handed/synkler_password", "of the unit\n");
+    let environment = nowhere().with("CREDENTIALS_DIRECTORY", handed.parent().unwrap());
+    let loaded = load_as("c", SMALL, &environment).unwrap();
+    assert_eq!(loaded.settings.broker.password.as_ref().unwrap().expose(), "of the unit");
+    let report = loaded.report();
+    let row = report.lines().find(|line| line.starts_with("password ")).unwrap();
+    assert!(row.contains("hidden") && row.ends_with(&format!("({})", handed.display())), "{row}");
+    assert!(!report.contains("of the unit"));
+
+    // One of the node's own stands above it, and what is set above both.
+    write(&directory, "handed/synkler_g-upload_password", "of the node");
+    let password = |text: &str| {
+        load_as("c", &format!("{SMALL}{text}"), &environment)
+            .unwrap()
+            .settings
+            .broker
+            .password
+            .unwrap()
+            .expose()
+            .to_owned()
+    };
+    assert_eq!(password("id = 'g'\nmode = 'upload'\n"), "of the node");
+    assert_eq!(password("id = 'g'\n"), "of the unit");
+    assert_eq!(password("password = 'set'\n"), "set");
+    write(&directory, "handed/synkler_ca.pem", CERTIFICATE);
+    let loaded = load_as("c", &format!("{SMALL}tls = true\n"), &environment).unwrap();
+    assert_eq!(loaded.settings.broker.tls.unwrap().authorities, Some(vec![b"foo".to_vec()]));
+    fs::write(&handed, "").unwrap();
+    assert!(load_as("c", SMALL, &environment).unwrap_err()[0].contains("password: "));
+
+    // Without systemd, from where it takes them.
+    write(&directory, "kept/password", "kept");
+    write(&directory, "kept/g-upload/password", "kept for one");
+    let environment = nowhere().with_credentials(place.join("kept"));
+    let password = |text: &str| {
+        load_as("c", &format!("{SMALL}{text}"), &environment)
+            .unwrap()
+            .settings
+            .broker
+            .password
+            .unwrap()
+            .expose()
+            .to_owned()
+    };
+    assert_eq!(password(""), "kept");
+    assert_eq!(password("id = 'g'\nmode = 'upload'\n"), "kept for one");
+    let none = nowhere().with_credentials(place.join("nonexistent"));
+    assert_eq!(load_as("c", SMALL, &none).unwrap().settings.broker.password.unwrap().expose(), "guest");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 use std::fs;
 use std::path::Path;
 
+use clap::Parser;
+use synkler::cli::{Arguments, EXITS};
 use synkler::machine::{Cause, central, download, upload};
 
 fn document(name: &str) -> String {
@@ -44,4 +46,49 @@ fn every_stage_and_reason_is_explained() {
     let reasons: Vec<_> = table(&text, "## Reasons").into_iter().map(|row| (row[0].clone(), row[1].clone())).collect();
     let causes: Vec<_> = Cause::ALL.iter().map(|cause| (cause.code().to_owned(), cause.text().to_owned())).collect();
     assert_eq!(reasons, causes);
+}
+
+#[test]
+fn for_everything_that_waits_there_is_something_to_look_at() {
+    let rows = table(&document("docs/operations.md"), "## What waits, and what to look at");
+    let codes: Vec<_> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(codes, Cause::ALL.iter().map(|cause| cause.code()).collect::<Vec<_>>());
+    for row in &rows {
+        let places: Vec<_> = row[1].split(", ").collect();
+        assert!(places.iter().all(|place| ["upload", "central", "download", "all"].contains(place)), "{row:?}");
+        assert!(row[2].len() > 30, "{row:?}");
+    }
+}
+
+#[test]
+fn the_exit_codes_are_those_of_the_program() {
+    let text = document("docs/operations.md").replace('\n', " ");
+    let told = text.split("`synklerctl` ends with ").nth(1).unwrap().split(". With").next().unwrap();
+    let codes: Vec<_> = EXITS.iter().map(|(code, _)| code.to_string()).collect();
+    let found: Vec<_> = told.split(", ").filter_map(|part| part.split(' ').next()).map(str::to_owned).collect();
+    assert_eq!(found, codes);
+}
+
+/// The lines of every block of commands.
+fn commands(text: &str) -> Vec<String> {
+    let blocks = text.split("\n```").skip(1).step_by(2);
+    let lines = blocks.flat_map(|block| block.lines().skip(1)).map(|line| line.split(" #").next().unwrap_or_default());
+    lines.map(|line| line.trim().to_owned()).filter(|line| !line.is_empty()).collect()
+}
+
+#[test]
+fn the_commands_of_the_documents_exist() {
+    let mut checked = 0;
+    for name in ["README.md", "docs/operations.md"] {
+        for line in commands(&document(name)) {
+            let Some(at) = line.find("synklerctl ") else { continue };
+            let line = line[at..].split(" | ").next().unwrap();
+            let words = shlex::split(line).unwrap_or_else(|| panic!("{name}: {line}"));
+            if let Err(error) = Arguments::try_parse_from(words) {
+                panic!("{name}: {line}: {error}");
+            }
+            checked += 1;
+        }
+    }
+    assert!(checked > 15, "{checked}");
 }

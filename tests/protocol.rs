@@ -73,6 +73,18 @@ fn every_message_is_shown_byte_by_byte() {
     assert_eq!(shown, KINDS);
 }
 
+/// What the accounts that broker-setup makes may say is what their mode may.
+#[test]
+fn accounts_may_say_what_their_mode_may() {
+    for (heading, text) in examples() {
+        let (_, words) = decode(text.as_bytes(), &group()).unwrap();
+        for mode in [Mode::Upload, Mode::Central, Mode::Download] {
+            let may = heading == "hello" || broker::role_kinds(mode).contains(&heading);
+            assert_eq!(may, may_say(mode, &words), "{mode}: {heading}");
+        }
+    }
+}
+
 #[test]
 fn every_question_and_answer_is_shown_byte_by_byte() {
     let mut shown = Vec::new();

@@ -9,19 +9,38 @@
     clippy::print_stderr
 )]
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use synkler::cli::{DaemonArguments, DaemonVerb};
+use synkler::cli::{self, DaemonArguments, DaemonVerb, GateSide};
 use synkler::control::types::{Check, Finding};
-use synkler::machine::Level;
-use synkler::{check, config, daemon, drivers};
+use synkler::machine::{Level, Mode};
+use synkler::setup::{BrokerOrder, InitOrder};
+use synkler::{check, config, daemon, drivers, setup, ssh};
 
 /// A config that cannot be used: EX_CONFIG of sysexits.h, on which systemd does not restart the service.
 const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments = DaemonArguments::parse();
+    // Needs no config: what it allows stands in authorized_keys.
+    if let Some(DaemonVerb::Gate { side, spool, rsync, no_landlock }) = arguments.verb {
+        let side = match side {
+            GateSide::Upload => ssh::Side::Upload,
+            GateSide::Download => ssh::Side::Download,
+        };
+        return ssh::gate(&ssh::Entrance { side, spool, rsync, without_landlock: no_landlock });
+    }
+    // These come before there is a config, or read it as the service will.
+    match arguments.verb {
+        Some(DaemonVerb::Init(told)) => return setup::init(&init_order(*told, arguments.config)),
+        Some(DaemonVerb::BrokerSetup { nodes, id, vhost, apply, password_file }) => {
+            return setup::broker_setup(&BrokerOrder { nodes, id, vhost, apply, password_file });
+        }
+        Some(DaemonVerb::DropIn { also }) => return setup::print_drop_in(arguments.config.as_deref(), &also),
+        _ => {}
+    }
     let origin = daemon::Origin { explicit: arguments.config, environment: config::Environment::of_process() };
     let loaded = match origin.load() {
         Ok(loaded) => loaded,
@@ -39,8 +58,13 @@ fn main() -> ExitCode {
         let _ = writeln!(std::io::stdout(), "{}", loaded.report());
         return ExitCode::SUCCESS;
     }
-    if let Some(DaemonVerb::Check) = arguments.verb {
-        return examine(&loaded);
+    match arguments.verb {
+        Some(DaemonVerb::Check) => return examine(&loaded),
+        Some(DaemonVerb::Keys { spool }) => return ssh::keys(&loaded, spool.as_deref()),
+        Some(DaemonVerb::Trust { host, port, fingerprint }) => {
+            return ssh::trust_host(&loaded, &host, port, fingerprint.as_deref());
+        }
+        _ => {}
     }
     let logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
     // A part that has died would keep its answer for ever; a process that has died is started again.
@@ -61,6 +85,30 @@ fn main() -> ExitCode {
             tracing::error!("{text}");
             ExitCode::from(code)
         }
+    }
+}
+
+fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
+    InitOrder {
+        mode: match told.mode {
+            cli::Mode::Upload => Mode::Upload,
+            cli::Mode::Central => Mode::Central,
+            cli::Mode::Download => Mode::Download,
+        },
+        config,
+        file_dir: told.file_dir,
+        server: told.server,
+        id: told.id,
+        name: told.name,
+        central_host: told.central_host,
+        vhost: told.vhost,
+        username: told.username,
+        password_file: told.password_file,
+        tls: told.tls,
+        ca_file: told.ca_file,
+        cleanup_script: told.cleanup_script,
+        make_dir: told.make_dir,
+        force: told.force,
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 use super::{BROKER_LIMIT, failed, ok, skipped, warning};
 use crate::config::Settings;
 use crate::control::types::Finding;
-use crate::drivers::broker::{BrokerSettings, Probed, QueueSight, Trouble, TroubleKind, probe};
+use crate::drivers::broker::{BrokerSettings, Identity, Probed, QueueSight, Rights, Tls, Trouble, TroubleKind, probe};
 use crate::machine::Mode;
 
 /// How long one TCP connection may take.
@@ -57,7 +57,14 @@ pub(crate) fn broker_settings(settings: &Settings) -> BrokerSettings {
         port: broker.port,
         vhost: broker.vhost.clone(),
         username: broker.username.clone(),
-        password: broker.password.expose().to_owned(),
+        password: broker.password.as_ref().map(|password| password.expose().to_owned()),
+        tls: broker.tls.as_ref().map(|tls| Tls {
+            authorities: tls.authorities.clone(),
+            identity: tls
+                .identity
+                .as_ref()
+                .map(|identity| Identity { chain: identity.chain.clone(), key: identity.key.clone() }),
+        }),
         group: settings.group.clone(),
         me: settings.node.clone(),
     }
@@ -132,16 +139,24 @@ fn reach_cure(settings: &Settings) -> String {
 fn cure(settings: &Settings, kind: TroubleKind, queue: Option<&str>) -> String {
     let broker = &settings.broker;
     let (user, vhost) = (word_of(&broker.username), word_of(&broker.vhost));
-    let rights = format!(
-        "rabbitmqctl set_permissions -p {vhost} {user} '^synkler\\.{group}(\\..*)?$' '^synkler\\.{group}(\\..*)?$' \
-         '^synkler\\.{group}(\\..*)?$'",
-        group = settings.group.as_str().replace('.', ":")
-    );
+    let own = Rights::of(&settings.group, &settings.node).account;
+    let rights = if broker.username == own {
+        let (group, node) = (&settings.group, &settings.node);
+        format!("synkler broker-setup --apply --vhost {vhost} --id {group} {}:{}", node.mode, node.name)
+    } else {
+        shared_rights(settings, &user, &vhost)
+    };
     match kind {
         TroubleKind::Reach => reach_cure(settings),
         TroubleKind::NotAmqp => {
             "set synkler_server and port to the broker's AMQP listener (5672 by default)".to_owned()
         }
+        TroubleKind::Tls => format!(
+            "set synkler_server to a name in the broker's certificate, ca_file to what has signed it, client_cert and \
+             client_key to what the broker trusts, port to its TLS listener (5671 by default); \
+             openssl s_client -connect {}:{} shows the broker's side",
+            broker.host, broker.port
+        ),
         TroubleKind::Login => format!(
             "set username and password to the account's; on the broker: rabbitmqctl change_password {user} PASSWORD, \
              or where it is missing: rabbitmqctl add_user {user} PASSWORD"
@@ -162,6 +177,15 @@ fn cure(settings: &Settings, kind: TroubleKind, queue: Option<&str>) -> String {
             .to_owned(),
         TroubleKind::Other => "synkler --check prints the settings in force and where each came from".to_owned(),
     }
+}
+
+/// What an account needs that several nodes share.
+fn shared_rights(settings: &Settings, user: &str, vhost: &str) -> String {
+    format!(
+        "rabbitmqctl set_permissions -p {vhost} {user} '^synkler\\.{group}(\\..*)?$' '^synkler\\.{group}(\\..*)?$' \
+         '^synkler\\.{group}(\\..*)?$'",
+        group = settings.group.as_str().replace('.', ":")
+    )
 }
 
 fn word_of(text: &str) -> String {

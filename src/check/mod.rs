@@ -27,6 +27,7 @@ mod rsync;
 mod space;
 mod ssh;
 
+pub(crate) use broker::broker_settings;
 pub use clock::Reading;
 pub use config::{bad_config, config};
 

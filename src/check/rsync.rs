@@ -6,6 +6,7 @@ use crate::control::types::Finding;
 use crate::drivers::files::Staging;
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::machine::Mode;
+use crate::ssh;
 
 const CHECK: &str = "rsync";
 
@@ -41,6 +42,7 @@ pub(super) fn driver(settings: &Settings) -> Rsync {
     let file_dir = settings.file_dir.clone();
     let staging_dir = Staging::new(file_dir.clone(), settings.group.clone()).staging_dir();
     let (program, options) = (settings.rsync.program.clone(), settings.rsync.options.clone());
-    // Nobody runs anything, so nobody listens.
-    Rsync::new(rsync::Settings { program, options, file_dir, staging_dir }, tokio::sync::mpsc::channel(1).0)
+    // Nobody runs anything, so nobody listens; a connection is made anew, so that it is seen to work.
+    let ssh = ssh::of_service(settings);
+    Rsync::new(rsync::Settings { program, options, file_dir, staging_dir, ssh }, tokio::sync::mpsc::channel(1).0)
 }

@@ -23,7 +23,7 @@ mod verbs;
 mod watch;
 
 pub use arguments::{Arguments, Items, LogLevel, Mode, NodesVerb, Verb};
-pub use daemon::{DaemonArguments, DaemonVerb};
+pub use daemon::{DaemonArguments, DaemonVerb, GateSide, InitArguments};
 pub use exit::{DAEMON_EXITS, EXITS, Exit, exit_table};
 pub use journey::journey_text;
 pub use line::{Ink, Line, Look, Text};

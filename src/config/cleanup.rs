@@ -45,6 +45,14 @@ impl Cleanup {
         self.words.iter().map(fill).collect()
     }
 
+    /// What each word begins with that is the same for every item, the program's first.
+    pub fn beginnings(&self) -> impl Iterator<Item = &str> {
+        self.words.iter().map(|word| match word.first() {
+            Some(Piece::Text(text)) => text.as_str(),
+            Some(Piece::Name | Piece::FullPath) | None => "",
+        })
+    }
+
     /// Whether both run the same command, however long it may take.
     pub(super) fn is_same_command(&self, other: &Self) -> bool {
         self.words == other.words

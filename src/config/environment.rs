@@ -11,27 +11,58 @@ use super::shown_path;
 const PREFIX: &str = "SYNKLER_";
 const CONFIG_VARIABLE: &str = "SYNKLER_CONF";
 
-/// What the surroundings say: variables, the host's name, and where the system's config file lies.
+/// Where the system's config file lies: the package's place, then the original program's.
+const SYSTEM_FILES: [&str; 2] = ["/etc/synkler/synkler.toml", "/etc/synkler.conf"];
+/// Where systemd takes the service's credentials from.
+const CREDENTIALS: &str = "/etc/synkler/credentials";
+/// What systemd puts before the names of credentials that it takes from a directory: `LoadCredential=synkler:...`.
+const CREDENTIAL_PREFIX: &str = "synkler_";
+
+/// What the surroundings say: variables, the host's name, and where the system's files lie.
 #[derive(Debug, Clone)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
     host_name: String,
-    system_file: PathBuf,
+    system_files: Vec<PathBuf>,
+    credentials: Option<PathBuf>,
+}
+
+/// What a look for a credential finds.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Credential {
+    /// It is there.
+    At(PathBuf),
+    /// It is not.
+    None,
+    /// This user may not look into this directory.
+    Hidden(PathBuf),
 }
 
 impl Environment {
     /// The surroundings of this process.
     pub fn of_process() -> Self {
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
-        Self { variables: env::vars_os().collect(), ..Self::new(&host_name) }
+        Self { variables: env::vars_os().collect(), ..Self::new(&host_name).with_credentials(CREDENTIALS) }
     }
 
-    /// Surroundings without any variable.
+    /// What the service of the package will have around it when systemd starts it, whoever asks now. `instance` is what
+    /// stands behind the `@` of its unit's name, if anything does.
+    pub fn of_service(instance: Option<&str>) -> Self {
+        let below =
+            |directory: &str| instance.map_or(directory.to_owned(), |instance| format!("{directory}/{instance}"));
+        Self { variables: BTreeMap::new(), ..Self::of_process() }
+            .with("HOME", "/var/lib/synkler")
+            .with("STATE_DIRECTORY", below("/var/lib/synkler"))
+            .with("RUNTIME_DIRECTORY", below("/run/synkler"))
+    }
+
+    /// Surroundings without any variable and without credentials.
     pub fn new(host_name: &str) -> Self {
         Self {
             variables: BTreeMap::new(),
             host_name: host_name.to_owned(),
-            system_file: PathBuf::from("/etc/synkler.conf"),
+            system_files: SYSTEM_FILES.map(PathBuf::from).to_vec(),
+            credentials: None,
         }
     }
 
@@ -41,9 +72,20 @@ impl Environment {
         self
     }
 
-    /// With another file at the end of the search than `/etc/synkler.conf`.
-    pub fn with_system_file(mut self, path: impl Into<PathBuf>) -> Self {
-        self.system_file = path.into();
+    /// With another file at the end of the search than `/etc/synkler/synkler.toml` and `/etc/synkler.conf`.
+    pub fn with_system_file(self, path: impl Into<PathBuf>) -> Self {
+        self.with_system_files([path.into()])
+    }
+
+    /// With other files at the end of the search, in this order.
+    pub fn with_system_files(mut self, paths: impl IntoIterator<Item = PathBuf>) -> Self {
+        self.system_files = paths.into_iter().collect();
+        self
+    }
+
+    /// With a directory where credentials lie when `$CREDENTIALS_DIRECTORY` names none.
+    pub fn with_credentials(mut self, directory: impl Into<PathBuf>) -> Self {
+        self.credentials = Some(directory.into());
         self
     }
 
@@ -71,14 +113,35 @@ impl Environment {
     pub(super) fn search(&self) -> Vec<PathBuf> {
         let home = self.directory("HOME");
         let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
-        [below_home("synkler.conf"), below_home(".config/synkler/synkler.conf"), Some(self.system_file.clone())]
-            .into_iter()
-            .flatten()
-            .collect()
+        let near = [below_home("synkler.conf"), below_home(".config/synkler/synkler.conf")];
+        near.into_iter().flatten().chain(self.system_files.iter().cloned()).collect()
     }
 
-    /// The config file to read; `None` where the search finds none. A file that was asked for by name must be there.
-    pub(super) fn config_file(&self, explicit: Option<&Path>) -> Result<Option<PathBuf>, String> {
+    /// Where a credential lies. One in a directory of its node's own, `<id>-<mode>`, stands above one for all.
+    pub(super) fn credential(&self, node: Option<&str>, name: &str) -> Credential {
+        let (directory, candidates) = match (self.directory("CREDENTIALS_DIRECTORY"), &self.credentials) {
+            // systemd has made one name of the path below the directory.
+            (Some(directory), _) => {
+                let own = node.map(|node| format!("{CREDENTIAL_PREFIX}{node}_{name}"));
+                (directory, [own, Some(format!("{CREDENTIAL_PREFIX}{name}"))])
+            }
+            (None, Some(directory)) => {
+                (directory.clone(), [node.map(|node| format!("{node}/{name}")), Some(name.to_owned())])
+            }
+            (None, None) => return Credential::None,
+        };
+        for path in candidates.iter().flatten().map(|name| directory.join(name)) {
+            match fs::metadata(&path) {
+                Ok(_) => return Credential::At(path),
+                Err(error) if error.kind() == io::ErrorKind::PermissionDenied => return Credential::Hidden(directory),
+                Err(_) => {}
+            }
+        }
+        Credential::None
+    }
+
+    /// The config file that was asked for by name, which must be there; `None` where none was.
+    pub(super) fn named_file(&self, explicit: Option<&Path>) -> Result<Option<PathBuf>, String> {
         if let Some(path) = explicit {
             return match fs::metadata(path) {
                 Ok(_) => Ok(Some(path.to_owned())),
@@ -98,14 +161,22 @@ impl Environment {
                 }
             };
         }
+        Ok(None)
+    }
+
+    /// The config files that the search finds, in order.
+    pub(super) fn found_files(&self) -> Result<Vec<PathBuf>, String> {
+        let mut found = Vec::new();
         for path in self.search() {
             match fs::metadata(&path) {
-                Ok(_) => return Ok(Some(path)),
+                Ok(_) => found.push(path),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+                // Whatever lies behind the first usable one does not matter.
+                Err(_) if !found.is_empty() => {}
                 Err(error) => return Err(format!("{}: cannot look for a config file: {error}", shown_path(&path))),
             }
         }
-        Ok(None)
+        Ok(found)
     }
 
     /// The settings among the variables, by key.

@@ -52,10 +52,38 @@ pub const KEYS: &[Key] = &[
     key("mode", Preset::Value("central"), ALL, "what this node does: upload, central or download"),
     key("file_dir", Preset::Required, ALL, "absolute path: watched (upload), spool (central), destination (download)"),
     key("synkler_server", Preset::Required, ALL, "host name or address of the broker"),
-    key("port", Preset::Value("5672"), ALL, "the broker's port, 1 to 65535"),
+    key("port", Preset::Computed("5671 with tls, else 5672"), ALL, "the broker's port, 1 to 65535"),
+    key("tls", Preset::Value("false"), ALL, "whether the broker is spoken to by TLS (amqps): true or false"),
+    key(
+        "ca_file",
+        Preset::Computed("credential ca.pem, else the system's authorities"),
+        ALL,
+        "with tls: PEM file of the only authorities whose certificate the broker may have",
+    ),
+    key(
+        "client_cert",
+        Preset::Computed("credential client.pem, else none"),
+        ALL,
+        "with tls: PEM file of this node's own certificate; it logs in by itself (EXTERNAL) when no password is set",
+    ),
+    key(
+        "client_key",
+        Preset::Computed("credential client.key, else none"),
+        ALL,
+        "PEM file of client_cert's private key",
+    ),
     key("vhost", Preset::Value("/"), ALL, "the broker's virtual host"),
     key("username", Preset::Value("guest"), ALL, "the broker account's name"),
-    Key { secret: true, ..key("password", Preset::Value("guest"), ALL, "the broker account's password") },
+    Key {
+        secret: true,
+        ..key(
+            "password",
+            Preset::Value("guest"),
+            ALL,
+            "the broker account's password; where neither this nor password_file is set, credential password stands above \
+             the default",
+        )
+    },
     key("password_file", Preset::Computed("none"), ALL, "a file that holds the password, instead of password"),
     key("id", Preset::Value("default"), ALL, "the group, 1 to 64 of A-Z a-z 0-9 . _ -"),
     key("name", Preset::Computed("host name"), ALL, "this node's name, 1 to 64 of A-Z a-z 0-9 . _ -"),

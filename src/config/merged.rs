@@ -109,7 +109,8 @@ fn found(value: Value) -> Found {
             let texts: Option<Vec<String>> = elements.into_iter().map(Value::into_string).collect();
             texts.map_or(Found::Other("a list that holds something else than text"), Found::List)
         }
-        Value::Bool(..) => Found::Other("true or false"),
+        Value::Bool(_, true) => Found::Other("true"),
+        Value::Bool(_, false) => Found::Other("false"),
         Value::Char(..) | Value::Empty(..) => Found::Other("nothing"),
         Value::Dict(..) => Found::Other("a date or a table"),
     }

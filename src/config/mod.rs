@@ -9,11 +9,13 @@
 
 mod changes;
 mod cleanup;
+mod connection;
 mod environment;
 mod file;
 mod ini;
 mod keys;
 mod merged;
+mod pem;
 mod reading;
 mod rsync_options;
 mod rsync_table;
@@ -26,7 +28,7 @@ pub use changes::{LIVE, differences};
 pub use cleanup::Cleanup;
 pub use environment::Environment;
 pub use keys::{KEYS, Key, Preset};
-pub use settings::{Broker, Percent, Role, Rsync, Secret, Settings};
+pub use settings::{Broker, Identity, Percent, Role, Rsync, Secret, Settings, Tls};
 
 use merged::Merged;
 use reading::Row;
@@ -58,7 +60,32 @@ pub struct Loaded {
     rows: Vec<Row>,
 }
 
+/// Where the packaged service keeps its state, and an instance of it in a directory of its name.
+const SERVICE_STATE: &str = "/var/lib/synkler";
+/// Where its config files lie: `synkler.toml`, and `NAME.toml` of an instance.
+const SERVICE_CONFIG: &str = "/etc/synkler";
+
 impl Loaded {
+    /// Whether the config is one of the system's, which the packaged service reads.
+    pub fn is_of_system(&self) -> bool {
+        self.file
+            .as_deref()
+            .is_some_and(|file| file == Path::new("/etc/synkler.conf") || file.starts_with(SERVICE_CONFIG))
+    }
+
+    /// The state directory of the daemon that this config is for, also when it is somebody else who asks: with a config
+    /// of the system that says nothing of `state_dir`, the one that systemd gives the service, if it is installed; else
+    /// the one in force.
+    pub fn service_state_dir(&self) -> PathBuf {
+        let from_home = self.rows.iter().any(|row| row.key == "state_dir" && row.origin.starts_with("below $"));
+        match self.file.as_deref() {
+            Some(file) if from_home && self.is_of_system() && Path::new(SERVICE_STATE).is_dir() => {
+                service_state_dir(file)
+            }
+            _ => self.settings.state_dir.clone(),
+        }
+    }
+
     /// Whether the config file itself holds a password that is in force.
     pub fn sets_password(&self) -> bool {
         let of_file = |row: &Row, path: &Path| row.key == "password" && row.origin.starts_with(&shown_path(path));
@@ -84,22 +111,78 @@ impl Loaded {
 
 /// Finds the config file, reads it, lays the environment over it and validates the result. `explicit` is the
 /// `--config` option; without it the search goes `$SYNKLER_CONF` (a file, or a directory that holds
-/// `synkler.conf`), `$HOME/synkler.conf`, `$HOME/.config/synkler/synkler.conf`, `/etc/synkler.conf`. Without any file
-/// the environment alone may do. Looks at no directory that a setting names; reads `password_file`.
+/// `synkler.conf`), `$HOME/synkler.conf`, `$HOME/.config/synkler/synkler.conf`, `/etc/synkler/synkler.toml`,
+/// `/etc/synkler.conf`. A file of the search that sets nothing is passed over. Without any file the environment alone
+/// may do. Looks at no directory that a setting names; reads `password_file`, PEM files and credentials.
+///
+/// # Errors
+///
+/// Every problem there is, at once.
 pub fn load(explicit: Option<&Path>, environment: &Environment) -> Result<Loaded, ConfigError> {
     let refused = |problems| ConfigError { problems };
-    let path = environment.config_file(explicit).map_err(|problem| refused(vec![problem]))?;
     let mut problems = Vec::new();
     let mut notices = Vec::new();
-    let raw = match &path {
-        Some(path) => Some(file::read(path, &mut problems, &mut notices).ok_or_else(|| refused(problems.clone()))?),
-        None => None,
-    };
+    let raw = raw_file(explicit, environment, &mut problems, &mut notices).map_err(refused)?;
+    let path = raw.as_ref().map(|raw| raw.path.clone());
     let variables = environment.settings(&mut problems);
+    if path.is_none() && variables.is_empty() && problems.is_empty() {
+        return Err(refused(vec![nothing_found(environment, &notices)]));
+    }
     let merged = Merged::new(raw, variables);
     match validated::validate(&merged, environment, &mut problems, &mut notices) {
         Some((settings, rows)) if problems.is_empty() => Ok(Loaded { settings, notices, file: path, rows }),
         _ => Err(refused(problems)),
+    }
+}
+
+/// Whether a config file sets anything: the package installs one that does not, until somebody edits it.
+///
+/// # Errors
+///
+/// What keeps it from being read, one problem a line.
+pub fn sets_anything(path: &Path) -> Result<bool, ConfigError> {
+    let mut problems = Vec::new();
+    let raw = file::read(path, &mut problems, &mut Vec::new());
+    match raw {
+        Some(raw) => Ok(!raw.values.is_empty() || !problems.is_empty()),
+        None => Err(ConfigError { problems }),
+    }
+}
+
+/// The file asked for by name, else the first of the search that sets anything.
+fn raw_file(
+    explicit: Option<&Path>,
+    environment: &Environment,
+    problems: &mut Vec<String>,
+    notices: &mut Vec<String>,
+) -> Result<Option<file::RawFile>, Vec<String>> {
+    if let Some(path) = environment.named_file(explicit).map_err(|problem| vec![problem])? {
+        return file::read(&path, problems, notices).map(Some).ok_or_else(|| problems.clone());
+    }
+    for path in environment.found_files().map_err(|problem| vec![problem])? {
+        let raw = file::read(&path, problems, notices).ok_or_else(|| problems.clone())?;
+        if !raw.values.is_empty() || !problems.is_empty() {
+            return Ok(Some(raw));
+        }
+        notices.push(format!("{}: sets nothing and is passed over", shown_path(&path)));
+    }
+    Ok(None)
+}
+
+fn nothing_found(environment: &Environment, notices: &[String]) -> String {
+    let looked = environment.search().iter().map(|path| shown_path(path)).collect::<Vec<_>>().join(", ");
+    let passed = notices.iter().map(|notice| format!(" ({notice})")).collect::<String>();
+    format!(
+        "there is no config: looked for {looked}{passed}; write one with: synkler init upload (or central, or download)"
+    )
+}
+
+/// What the unit that reads this file of the system has for a state directory.
+fn service_state_dir(file: &Path) -> PathBuf {
+    let service = PathBuf::from(SERVICE_STATE);
+    match file.file_stem() {
+        Some(instance) if file.starts_with(SERVICE_CONFIG) && instance != "synkler" => service.join(instance),
+        _ => service,
     }
 }
 
@@ -115,5 +198,21 @@ fn shown_value(text: &str) -> String {
     match text.char_indices().nth(LIMIT) {
         Some((end, _)) => format!("{:?}...", text.get(..end).unwrap_or_default()),
         None => format!("{text:?}"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_unit_has_its_own_state() {
+        for (file, state) in [
+            ("/etc/synkler.conf", "/var/lib/synkler"),
+            ("/etc/synkler/synkler.toml", "/var/lib/synkler"),
+            ("/etc/synkler/site-b.toml", "/var/lib/synkler/site-b"),
+        ] {
+            assert_eq!(service_state_dir(Path::new(file)), Path::new(state), "{file}");
+        }
     }
 }

@@ -139,6 +139,22 @@ impl<'a> Reading<'a> {
         self.parse(key, parse, |text| if secret { "hidden".to_owned() } else { one_line(text) })
     }
 
+    /// A key's value as true or false, as TOML writes it or as text.
+    pub(super) fn truth(&mut self, key: &'static str) -> Option<bool> {
+        let (found, origin) = self.find(key)?;
+        let word = match &found {
+            Found::Text(text) | Found::Number(text) => text.as_str(),
+            Found::Other(what) => what,
+            Found::List(_) => "a list",
+        };
+        let Ok(value) = word.parse::<bool>() else {
+            self.refuse(key, &format!("found {}, allowed is true or false", shown_value(word)));
+            return None;
+        };
+        self.show(key, word, &origin);
+        Some(value)
+    }
+
     /// A key's value as an absolute path.
     pub(super) fn path(&mut self, key: &'static str) -> Option<PathBuf> {
         self.parse(key, absolute, |path| shown_path(path))

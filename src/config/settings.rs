@@ -49,8 +49,34 @@ pub struct Broker {
     pub vhost: String,
     /// The account's name.
     pub username: String,
-    /// The account's password.
-    pub password: Secret,
+    /// The account's password; `None` means that the client certificate logs in (SASL EXTERNAL), which there is then.
+    pub password: Option<Secret>,
+    /// How the connection is kept private; `None` is plain TCP.
+    pub tls: Option<Tls>,
+}
+
+/// What TLS is to trust and to show.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tls {
+    /// The only authorities whose certificate the broker may have, in DER, not empty; `None` are the system's.
+    pub authorities: Option<Vec<Vec<u8>>>,
+    /// What the broker is shown of us.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate and its private key.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Our certificate first, then those that lead to its authority, in DER; not empty.
+    pub chain: Vec<Vec<u8>>,
+    /// The private key, in DER; never shown.
+    pub key: Vec<u8>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} certificates)", self.chain.len())
+    }
 }
 
 /// A text that neither `Debug` nor `Display` shows.
@@ -166,10 +192,17 @@ mod tests {
             port: 1,
             vhost: "/".into(),
             username: "u".into(),
-            password: Secret::new("hunter2"),
+            password: Some(Secret::new("hunter2")),
+            tls: Some(Tls {
+                authorities: None,
+                identity: Some(Identity { chain: vec![vec![1]], key: b"hunter2".to_vec() }),
+            }),
         };
-        assert!(!format!("{broker:?} {:?} {}", broker.password, broker.password).contains("hunter2"));
-        assert_eq!(broker.password.expose(), "hunter2");
+        let secret = broker.password.clone().unwrap();
+        let shown = format!("{broker:?} {secret:?} {secret}");
+        let key = format!("{:?}", b"hunter2").replace(['[', ']'], "");
+        assert!(!shown.contains("hunter2") && !shown.contains(&key), "{shown}");
+        assert_eq!(secret.expose(), "hunter2");
     }
 
     #[test]

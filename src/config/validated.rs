@@ -1,7 +1,6 @@
 //! The validated stage: every key read, checked by itself and against the others.
 
 use std::collections::BTreeSet;
-use std::net::IpAddr;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -10,16 +9,13 @@ use crate::machine::{GroupId, Location, Mode, Node, NodeName};
 
 use super::cleanup::Cleanup;
 use super::environment::Environment;
-use super::file::read_text;
 use super::keys::{KEYS, Preset};
 use super::merged::{Found, Merged, Origin};
 use super::reading::{Reading, Row, absolute, one_line};
 use super::rsync_options::{judge, split_csv};
-use super::settings::{Broker, Percent, Role, Rsync, Secret, Settings};
+use super::settings::{Percent, Role, Rsync, Settings};
 use super::{shown_path, shown_value};
 
-/// The largest `password_file`, in bytes.
-const PASSWORD_LIMIT: u64 = 4096;
 /// The longest `keep_minutes`: ten years.
 const KEEP_MINUTES_LIMIT: u32 = 10 * 366 * 24 * 60;
 /// The longest `cleanup_timeout_minutes`: a week.
@@ -32,8 +28,6 @@ const HISTORY_DAYS_LIMIT: u32 = 36_500;
 const TRANSFERS_LIMIT: u32 = 64;
 /// How many receivers may be listed.
 const RECEIVERS_LIMIT: usize = 1000;
-/// What AMQP allows for a short text, in bytes.
-const AMQP_TEXT_LIMIT: usize = 255;
 /// What a socket address holds, in bytes, without its closing NUL.
 const SOCKET_PATH_LIMIT: usize = 107;
 
@@ -57,7 +51,7 @@ impl Reading<'_> {
         let group = self.parse("id", |text| text.parse::<GroupId>().map_err(|e| e.to_string()), GroupId::to_string);
         let name = self.name();
         let file_dir = self.path("file_dir");
-        let broker = self.broker();
+        let broker = self.broker(mode.zip(group.as_ref()).map(|(mode, group)| format!("{group}-{mode}")).as_deref());
         let central_host = self.central_host(broker.as_ref().map(|broker| broker.host.as_str()));
         let rsync = self.rsync();
         let cleanup = self.cleanup();
@@ -107,50 +101,6 @@ impl Reading<'_> {
             }
             Err(error) => {
                 self.refuse("name", &format!("is not set, and the host name does not do: {error}; set name"));
-                None
-            }
-        }
-    }
-
-    fn broker(&mut self) -> Option<Broker> {
-        let host = self.parse("synkler_server", broker_host, Clone::clone);
-        let port = self.whole("port", 1, u32::from(u16::MAX)).and_then(|port| u16::try_from(port).ok());
-        let vhost = self.text("vhost", AMQP_TEXT_LIMIT);
-        let username = self.text("username", AMQP_TEXT_LIMIT);
-        let password = self.password();
-        Some(Broker { host: host?, port: port?, vhost: vhost?, username: username?, password: password? })
-    }
-
-    /// From `password` or `password_file`; where both are set, the environment's beats the file's.
-    fn password(&mut self) -> Option<Secret> {
-        let none = Origin::Derived("default".to_owned());
-        let (Some(password), Some(file)) = (self.origin("password"), self.origin("password_file")) else {
-            self.show("password_file", "none", &none);
-            return self.text("password", PASSWORD_LIMIT as usize).map(Secret::new);
-        };
-        match (&password, &file) {
-            (Origin::Environment(_), Origin::File { .. }) => {
-                self.notices.push(format!("{file}: password_file is overruled by {password}"));
-                self.show("password_file", "none", &none);
-                return self.text("password", PASSWORD_LIMIT as usize).map(Secret::new);
-            }
-            (Origin::File { .. }, Origin::Environment(_)) => {
-                self.notices.push(format!("{password}: password is overruled by {file}"));
-            }
-            (Origin::Default, _) => {}
-            _ => {
-                self.refuse("password_file", &format!("password is set too, at {password}; allowed is one of them"));
-                return None;
-            }
-        }
-        let path = self.path("password_file")?;
-        match password_in(&path) {
-            Ok(password) => {
-                self.show("password", "hidden", &Origin::Derived(shown_path(&path)));
-                Some(password)
-            }
-            Err(problem) => {
-                self.refuse("password_file", &format!("{} {problem}", shown_path(&path)));
                 None
             }
         }
@@ -367,50 +317,4 @@ fn socket_path(path: &Path) -> Result<(), String> {
         ));
     }
     Ok(())
-}
-
-/// A host name or an address. A URL may hold a password, so it is not repeated.
-fn broker_host(text: &str) -> Result<String, String> {
-    const ALLOWED: &str = "allowed is a host name or an address alone";
-    let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);
-    if bare.parse::<IpAddr>().is_ok() {
-        return Ok(bare.to_owned());
-    }
-    if text.contains("//") || text.contains('@') {
-        return Err(format!("found a URL or an account, {ALLOWED}; see port, vhost, username and password"));
-    }
-    if text.contains(':') {
-        return Err(format!("found {}, {ALLOWED}; the port goes to the key port", shown_value(text)));
-    }
-    let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
-    if text.is_empty() || text.len() > 253 || text.starts_with(['.', '-']) || !text.chars().all(plain) {
-        return Err(format!("found {}, {ALLOWED}", shown_value(text)));
-    }
-    Ok(text.to_owned())
-}
-
-fn password_in(path: &Path) -> Result<Secret, String> {
-    let text = read_text(path, PASSWORD_LIMIT)?;
-    let password = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
-    match password {
-        "" => Err("is empty".to_owned()),
-        _ if password.contains(['\n', '\r', '\0']) => Err("holds more than one line".to_owned()),
-        _ => Ok(Secret::new(password)),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_broker_is_a_host_alone() {
-        for (text, host) in [("mq.example.com", "mq.example.com"), ("[::1]", "::1"), ("10.0.0.1", "10.0.0.1")] {
-            assert_eq!(broker_host(text).unwrap(), host);
-        }
-        for text in ["", "a b", "mq:5672", "-x", "mq/x"] {
-            assert!(broker_host(text).is_err(), "{text}");
-        }
-        assert!(!broker_host("amqp://u:hunter2@mq").unwrap_err().contains("hunter2"));
-    }
 }

@@ -12,9 +12,10 @@ use super::asks::Asks;
 use super::drivers::Drivers;
 use super::reload::{Origin, cleanup_of};
 use super::{Daemon, DaemonError, Signals, status};
+use crate::check::broker_settings;
 use crate::config::{Loaded, Role, Settings};
 use crate::control::{Control, ControlError, Service};
-use crate::drivers::broker::{Broker, BrokerSettings};
+use crate::drivers::broker::Broker;
 use crate::drivers::clock::Clock;
 use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
@@ -27,6 +28,7 @@ use crate::machine::{
     BadRow, CentralSettings, DownloadSettings, Input, InvalidLocation, ItemName, Location, Machine, Mode, Restored,
     RoleSettings, UploadSettings,
 };
+use crate::ssh;
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
 const INPUTS: usize = 1024;
@@ -218,11 +220,14 @@ async fn rsync(
         Layout::Download(staging) => staging.staging_dir(),
         Layout::Upload(source) => source.file_dir().to_owned(),
     };
+    let runtime_dir = ssh::first_of("RUNTIME_DIRECTORY").unwrap_or_else(|| settings.state_dir.clone());
+    let ssh = rsync::Ssh { sockets: Some(runtime_dir.join("ssh-sockets")), ..ssh::of_service(settings) };
     let settings = rsync::Settings {
         program: settings.rsync.program.clone(),
         options: settings.rsync.options.clone(),
         file_dir: settings.file_dir.clone(),
         staging_dir,
+        ssh,
     };
     let rsync = Rsync::new(settings, inputs.clone());
     let version = rsync.check_version().await?;
@@ -284,17 +289,4 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
             RoleSettings::Download(DownloadSettings { me, version, host, slots: *slots, cleanup: cleanup.is_some() })
         }
     })
-}
-
-fn broker_settings(settings: &Settings) -> BrokerSettings {
-    let broker = &settings.broker;
-    BrokerSettings {
-        host: broker.host.clone(),
-        port: broker.port,
-        vhost: broker.vhost.clone(),
-        username: broker.username.clone(),
-        password: broker.password.expose().to_owned(),
-        group: settings.group.clone(),
-        me: settings.node.clone(),
-    }
 }

@@ -74,6 +74,15 @@ impl Group {
         Ok(Self { child: command.spawn()?, _lifeline: Some(lifeline.into()) })
     }
 
+    /// The same for a program that closes the descriptors it inherits, as ssh does, and so would cut its lifeline:
+    /// it has it for standard input too, which it must not read.
+    pub fn start_bound_by_stdin(mut command: Command) -> io::Result<Self> {
+        let (held, lifeline) = io::pipe()?;
+        command.stdin(held.try_clone()?);
+        hang_on(&mut command, held.into());
+        Ok(Self { child: command.spawn()?, _lifeline: Some(lifeline.into()) })
+    }
+
     /// The child itself, to take its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
@@ -219,6 +228,20 @@ mod tests {
         // The members ignore what can be ignored; the inner one is no child of ours.
         let script = "trap '' TERM IO HUP; (trap '' TERM IO HUP; echo; sleep 1000) & sleep 1000";
         let mut group = Group::start_bound(shell(script)).unwrap();
+        first_line(&mut group).await;
+        let stdout = group.child().stdout.take().unwrap();
+        drop(group);
+        tokio::time::timeout(Duration::from_secs(10), Tail::default().follow(stdout)).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_bound_program_that_closes_all_but_its_standard_descriptors_is_killed_too() {
+        // Not every sh can name a descriptor above 9.
+        let mut closing = command("bash");
+        let script = "for fd in /proc/self/fd/*; do fd=${fd##*/}; [ $fd -gt 2 ] && eval \"exec $fd<&-\"; done; \
+                      echo; sleep 1000 & sleep 1000";
+        closing.args(["-c", script]).stdout(Stdio::piped());
+        let mut group = Group::start_bound_by_stdin(closing).unwrap();
         first_line(&mut group).await;
         let stdout = group.child().stdout.take().unwrap();
         drop(group);

@@ -15,10 +15,13 @@
 //! - `--timeout`, with ssh's own keep-alive: the only limits on a stall. A run may take days.
 //! - `-s` is not used: `rrsync` refuses it, and no name is on a command line anyway.
 //!
-//! The user's options come last, so theirs win.
+//! The user's options come last, so theirs win. A remote shell among them is theirs to look after; else ssh is called as
+//! `shell` says, over a connection that the runs share.
 
 mod probe;
 mod progress;
+mod shared;
+mod shell;
 mod verdict;
 
 use std::collections::BTreeMap;
@@ -28,6 +31,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
@@ -38,16 +42,13 @@ use tokio::time::Instant;
 
 pub use self::probe::OLDEST_PROTOCOL;
 use self::progress::Lines;
+use self::shared::{Connections, Share};
+pub use self::shell::Ssh;
 use super::process::{self, DRAIN_LIMIT, Group, Tail};
 use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};
 
 /// The oldest rsync that will do.
 pub const OLDEST_VERSION: Version = Version(3, 1, 3);
-
-/// What connects the two sides where the user's options do not say otherwise: never asks, and notices a dead
-/// link within a minute.
-const REMOTE_SHELL: &str =
-    "--rsh=ssh -o BatchMode=yes -o ServerAliveInterval=15 -o ServerAliveCountMax=3 -o ConnectTimeout=20";
 
 /// How long a run may take to end when asked; then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -72,14 +73,18 @@ pub struct Settings {
     pub file_dir: PathBuf,
     /// What pulls write to, below a directory for each transfer; has to exist.
     pub staging_dir: PathBuf,
+    /// How ssh is run, unless the options hold a remote shell.
+    pub ssh: Ssh,
 }
 
 /// Starts rsync runs and stops them. How many at once is the machine's business.
 #[derive(Debug)]
 pub struct Rsync {
-    settings: Settings,
+    settings: Arc<Settings>,
     events: mpsc::Sender<Input>,
     runs: BTreeMap<RunId, AtWork>,
+    /// `None` where the user has a remote shell of his own.
+    connections: Option<Connections>,
 }
 
 /// A run that may still be going on.
@@ -95,7 +100,9 @@ struct AtWork {
 impl Rsync {
     /// A driver whose answers go to `events`.
     pub fn new(settings: Settings, events: mpsc::Sender<Input>) -> Self {
-        Self { settings, events, runs: BTreeMap::new() }
+        let own_shell = settings.options.iter().any(|option| names_remote_shell(option));
+        let connections = (!own_shell).then(|| Connections::new(settings.ssh.clone(), &settings.options));
+        Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), connections }
     }
 
     /// Starts a run. Its progress comes as [`Input::Progress`], at most once a second, and its end, or why there
@@ -105,14 +112,11 @@ impl Rsync {
         let id = run.id;
         let (stop, stopped) = oneshot::channel();
         let (end, gone) = oneshot::channel();
-        let started = Group::start_bound(self.command(&run));
-        let program = self.settings.program.clone();
+        let share = self.connections.as_mut().and_then(|connections| connections.share(run.location.host()));
+        let settings = Arc::clone(&self.settings);
         let events = self.events.clone();
         let task = tokio::spawn(async move {
-            let outcome = match started {
-                Ok(group) => follow(&run, group, stopped, &events).await,
-                Err(error) => not_started(&program, &error),
-            };
+            let outcome = carry_out(&run, &settings, share, stopped, &events).await;
             drop(end);
             // Nobody listens any more only when the daemon is on its way out.
             let _ = events.send(Input::Ran { run: run.id, outcome }).await;
@@ -144,6 +148,9 @@ impl Rsync {
             }
         }
         self.runs.clear();
+        if let Some(connections) = &mut self.connections {
+            connections.close().await;
+        }
     }
 
     /// Makes sure that the program is there and new enough, and tells its version.
@@ -175,39 +182,60 @@ impl Rsync {
         }
         Ok(version)
     }
+}
 
-    fn command(&self, run: &Run) -> Command {
-        let Settings { program, options, file_dir, staging_dir } = &self.settings;
-        let mut command = process::command(program);
-        for (key, _) in std::env::vars_os() {
-            // Settings of rsync's own that would change what the options above mean.
-            if key.as_encoded_bytes().starts_with(b"RSYNC_") {
-                command.env_remove(key);
-            }
+fn command(settings: &Settings, run: &Run, socket: Option<&Path>) -> Command {
+    let Settings { program, options, file_dir, staging_dir, ssh } = settings;
+    let mut command = process::command(program);
+    for (key, _) in std::env::vars_os() {
+        // Settings of rsync's own that would change what the options above mean.
+        if key.as_encoded_bytes().starts_with(b"RSYNC_") {
+            command.env_remove(key);
         }
-        // ssh must not open a window either, and messages are to be told apart by their words.
-        command
-            .env("SSH_ASKPASS_REQUIRE", "never")
-            .env_remove("SSH_ASKPASS")
-            .env_remove("DISPLAY")
-            .env_remove("WAYLAND_DISPLAY")
-            .env("LC_ALL", "C.UTF-8")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped());
-        command.arg(if rustix::process::geteuid().is_root() { "-rlptgo" } else { "-rlpt" });
-        command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
-        command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
-        if !options.iter().any(|option| names_remote_shell(option)) {
-            command.arg(REMOTE_SHELL);
-        }
-        command.args(options);
-        let far = far_dir(&run.location);
-        match run.direction {
-            Direction::Push => command.arg(with_slash(file_dir)).arg(far),
-            Direction::Pull => command.arg(far).arg(with_slash(staging_dir)),
-        };
-        command
+    }
+    never_ask(&mut command);
+    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.arg(if rustix::process::geteuid().is_root() { "-rlptgo" } else { "-rlpt" });
+    command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
+    command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
+    if !options.iter().any(|option| names_remote_shell(option)) {
+        command.arg(ssh.remote_shell(socket));
+    }
+    command.args(options);
+    let far = far_dir(&run.location);
+    match run.direction {
+        Direction::Push => command.arg(with_slash(file_dir)).arg(far),
+        Direction::Pull => command.arg(far).arg(with_slash(staging_dir)),
+    };
+    command
+}
+
+/// ssh must not open a window either, and messages are to be told apart by their words.
+fn never_ask(command: &mut Command) {
+    command.env("SSH_ASKPASS_REQUIRE", "never").env("LC_ALL", "C.UTF-8");
+    for variable in ["SSH_ASKPASS", "DISPLAY", "WAYLAND_DISPLAY"] {
+        command.env_remove(variable);
+    }
+}
+
+/// One run from the connection to its outcome.
+async fn carry_out(
+    run: &Run,
+    settings: &Settings,
+    mut share: Option<Share>,
+    mut stopped: oneshot::Receiver<()>,
+    events: &mpsc::Sender<Input>,
+) -> RunOutcome {
+    let socket = match &mut share {
+        Some(share) => tokio::select! {
+            socket = share.socket() => socket,
+            _ = &mut stopped => return failed(Fault::Passing, "stopped"),
+        },
+        None => None,
+    };
+    match Group::start_bound(command(settings, run, socket)) {
+        Ok(group) => follow(run, group, stopped, events).await,
+        Err(error) => not_started(&settings.program, &error),
     }
 }
 
@@ -454,13 +482,14 @@ mod tests {
             options: vec!["-z".to_owned()],
             file_dir: "/files".into(),
             staging_dir: "/staging".into(),
+            ssh: Ssh::default(),
         };
-        let rsync = Rsync::new(settings, mpsc::channel(1).0);
         let words = |run| {
-            let command = rsync.command(run);
+            let command = command(&settings, run, None);
             command.as_std().get_args().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
-        assert_eq!(words(&run)[words(&run).len() - 4..], [REMOTE_SHELL, "-z", "/files/", "me@[::1]:/srv/in/"]);
+        let shell = Ssh::default().remote_shell(None);
+        assert_eq!(words(&run)[words(&run).len() - 4..], [&shell, "-z", "/files/", "me@[::1]:/srv/in/"]);
         assert_eq!(words(&pull)[words(&pull).len() - 2..], ["me@[::1]:/srv/in/", "/staging/"]);
     }
 }

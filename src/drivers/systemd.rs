@@ -15,6 +15,17 @@ pub fn ready() {
     tell(NotifyState::Ready);
 }
 
+/// Says that the daemon has begun to read its config again; [`ready`] says that it is done. Right for `Type=notify-reload`
+/// too, which wants to know the moment, so as to take no older READY for the answer.
+pub fn reloading() {
+    // Without the moment, only a service manager that does not ask for it understands the rest.
+    let moment = NotifyState::monotonic_usec_now();
+    let _ = match moment {
+        Ok(moment) => sd_notify::notify(&[NotifyState::Reloading, moment]),
+        Err(_) => sd_notify::notify(&[NotifyState::Reloading]),
+    };
+}
+
 /// Says in plain words what the daemon is doing, for `systemctl status`: one line, cut to
 /// [`DETAIL_LIMIT`](crate::machine::DETAIL_LIMIT) bytes.
 pub fn status(text: &str) {
@@ -77,6 +88,8 @@ mod tests {
             ready();
             status(&format!("sending a\nREADY=1\nb {}", "x".repeat(1000)));
             alive();
+            reloading();
+            ready();
             stopping();
             return;
         }
@@ -94,7 +107,7 @@ mod tests {
         assert!(run());
         let mut heard = Vec::new();
         let mut buffer = [0; 4096];
-        for _ in 0..4 {
+        for _ in 0..6 {
             let length = socket.recv(&mut buffer).unwrap();
             heard.push(String::from_utf8(buffer[..length].to_vec()).unwrap());
         }
@@ -102,6 +115,9 @@ mod tests {
         assert!(heard[1].starts_with("STATUS=sending a READY=1 b xxx"), "{}", heard[1]);
         assert!(heard[1].lines().count() == 1 && heard[1].len() < 350, "{}", heard[1]);
         assert_eq!(heard[2], "WATCHDOG=1\n");
-        assert_eq!(heard[3], "STOPPING=1\n");
+        let moment = heard[3].strip_prefix("RELOADING=1\nMONOTONIC_USEC=").unwrap().trim_end();
+        assert!(moment.parse::<u64>().unwrap() > 0, "{}", heard[3]);
+        assert_eq!(heard[4], "READY=1\n");
+        assert_eq!(heard[5], "STOPPING=1\n");
     }
 }

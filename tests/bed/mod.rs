@@ -86,7 +86,8 @@ impl Bed {
             port: self.port,
             vhost: self.vhost.clone(),
             username: Rabbit::USER.to_owned(),
-            password: Rabbit::PASSWORD.to_owned(),
+            password: Some(Rabbit::PASSWORD.to_owned()),
+            tls: None,
             group: "default".parse().unwrap(),
             me,
         }

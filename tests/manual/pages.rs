@@ -38,8 +38,18 @@ pub(super) fn synkler() -> String {
     terms(
         &mut page,
         &[
-            ("/etc/synkler.conf", "the config, see synkler.conf(5)"),
+            ("/etc/synkler/synkler.toml", "the config, see synkler.conf(5)"),
+            ("/etc/synkler/credentials", "passwords and keys that root alone can read, see synkler.conf(5)"),
             ("/var/lib/synkler", "the journal, when systemd starts it: config key state_dir"),
+            (
+                "/var/lib/synkler/ssh_key",
+                "the key with which it logs in to central, made by synkler keys; without it ssh's own rules hold",
+            ),
+            (
+                "/var/lib/synkler/known_hosts",
+                "the host keys it believes, written by synkler trust; without it ssh's own rules hold",
+            ),
+            ("/etc/synkler/credentials/ssh_key", "that key instead, readable by root only and handed over by systemd"),
             ("/run/synkler/control.sock", "where synklerctl reaches it: config key control_socket"),
         ],
     );
@@ -99,7 +109,8 @@ pub(super) fn synkler_conf() -> String {
     section(&mut page, "DESCRIPTION");
     for text in [
         "synkler(8) reads the file named by --config, else by $SYNKLER_CONF (a file, or a directory that holds \
-         synkler.conf), else the first of $HOME/synkler.conf, $HOME/.config/synkler/synkler.conf and /etc/synkler.conf. \
+         synkler.conf), else the first that sets anything of $HOME/synkler.conf, $HOME/.config/synkler/synkler.conf, \
+         /etc/synkler/synkler.toml and /etc/synkler.conf. \
          It is TOML, or the INI of the original Python program ([default], values without quotes).",
         "An environment variable SYNKLER_ and the key in capitals stands above the file. A key that is not in the list \
          below is an error. synkler --check prints the settings in force and where each came from.",
@@ -122,13 +133,29 @@ pub(super) fn synkler_conf() -> String {
         let modes = if modes.len() < 3 { format!(" Used by {}.", modes.join(" and ")) } else { String::new() };
         page.text([roman(format!("{default}.{modes}"))]);
     }
+    section(&mut page, "CREDENTIALS");
+    paragraph(
+        &mut page,
+        "What must not stand in a config that others may read lies in /etc/synkler/credentials, which root alone can look \
+         into; systemd hands it to the service. A key that is set stands above its credential. Where several nodes run on \
+         one host, those of one node lie in a directory named <id>-<mode> in it. Without systemd, the files are taken from \
+         there directly, if they can be read.",
+    );
+    terms(
+        &mut page,
+        &[
+            ("password", "the broker account's password, on one line: config key password"),
+            ("ca.pem", "the authorities that the broker's certificate may be of: config key ca_file"),
+            ("client.pem, client.key", "this node's own certificate and its key: client_cert and client_key"),
+        ],
+    );
     section(&mut page, "EXAMPLE");
     let lines = [
         "mode = \"upload\"",
         "file_dir = \"/srv/outgoing\"",
         "synkler_server = \"central.example.com\"",
         "username = \"synkler\"",
-        "password_file = \"/etc/synkler.password\"",
+        "tls = true",
         "cleanup_script = \"mv %F /srv/sent/\"",
     ];
     example(&mut page, &lines);

@@ -2,8 +2,12 @@
 
 #[path = "../bed/mod.rs"]
 mod bed;
+#[path = "../support/screen.rs"]
+mod screen;
 
+mod accounts;
 mod crash;
+mod ctl;
 mod faults;
 mod group;
 mod handover;

@@ -25,7 +25,8 @@ pub(crate) fn settings(rabbit: &Rabbit, vhost: &str, me: &Node) -> BrokerSetting
         port: rabbit.port(),
         vhost: vhost.to_owned(),
         username: Rabbit::USER.to_owned(),
-        password: Rabbit::PASSWORD.to_owned(),
+        password: Some(Rabbit::PASSWORD.to_owned()),
+        tls: None,
         group: "g".parse().unwrap(),
         me: me.clone(),
     }

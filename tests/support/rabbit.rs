@@ -34,10 +34,13 @@ done
 [ "$told" = kill ] || rm -rf "$DIRECTORY"
 "#;
 
+/// The plugin with which a certificate logs in.
+const CERTIFICATES_LOG_IN: &str = "[rabbitmq_auth_mechanism_ssl].\n";
+
 /// A running broker with user `syn`, password `secret`, and its own virtual hosts.
 pub(crate) struct Rabbit {
     directory: TempDir,
-    ports: [u16; 3],
+    ports: [u16; 4],
     keeper: Option<Child>,
     next_vhost: AtomicUsize,
 }
@@ -54,6 +57,48 @@ impl Rabbit {
         let rabbit = Self { directory, ports: free_ports(), keeper: None, next_vhost: AtomicUsize::new(0) };
         rabbit.configure();
         rabbit.started()
+    }
+
+    /// The same with a port for TLS on 127.0.0.1 and 127.0.0.2, where a certificate may log in by its common name.
+    /// `files` holds `ca.pem`, `server.pem` and `server.key`.
+    pub(crate) fn start_with_tls(files: &Path) -> Self {
+        let directory = tempfile::Builder::new().prefix("rabbit-").tempdir().unwrap();
+        let rabbit = Self { directory, ports: free_ports(), keeper: None, next_vhost: AtomicUsize::new(0) };
+        rabbit.configure();
+        let path = rabbit.directory.path();
+        fs::write(path.join("enabled_plugins"), CERTIFICATES_LOG_IN).unwrap();
+        let (port, files) = (rabbit.tls_port(), files.display());
+        let more = format!(
+            "listeners.ssl.1 = 127.0.0.1:{port}\nlisteners.ssl.2 = 127.0.0.2:{port}\nssl_options.cacertfile = {files}/ca.pem\n\
+             ssl_options.certfile = {files}/server.pem\nssl_options.keyfile = {files}/server.key\n\
+             ssl_options.verify = verify_peer\nssl_options.fail_if_no_peer_cert = false\n\
+             ssl_cert_login_from = common_name\nauth_mechanisms.1 = PLAIN\nauth_mechanisms.2 = EXTERNAL\n"
+        );
+        let mut configuration = fs::read_to_string(path.join("rabbitmq.conf")).unwrap();
+        configuration.push_str(&more);
+        fs::write(path.join("rabbitmq.conf"), configuration).unwrap();
+        let rabbit = rabbit.started();
+        let began = Instant::now();
+        // These listeners come after the plain one, in this order.
+        while TcpStream::connect(("127.0.0.2", rabbit.tls_port())).is_err() {
+            assert!(began.elapsed() < START_TIMEOUT, "RabbitMQ does not listen for TLS");
+            thread::sleep(Duration::from_millis(50));
+        }
+        rabbit
+    }
+
+    /// The port for TLS, where there is one.
+    pub(crate) fn tls_port(&self) -> u16 {
+        self.ports[3]
+    }
+
+    /// A program for which `rabbitmqctl` means this broker's.
+    pub(crate) fn command(&self, program: &str) -> Command {
+        let mut command = Command::new(program);
+        self.environment(&mut command);
+        let path = std::env::var("PATH").unwrap_or_default();
+        command.env("PATH", format!("/usr/lib/rabbitmq/bin:{path}"));
+        command
     }
 
     /// The AMQP port on 127.0.0.1.
@@ -132,7 +177,7 @@ impl Rabbit {
 
     fn environment(&self, command: &mut Command) {
         let path = self.directory.path();
-        let [amqp, distribution, epmd] = self.ports;
+        let [amqp, distribution, epmd, _] = self.ports;
         let cookie = "-setcookie rabbit";
         command
             .env("DIRECTORY", path)
@@ -194,8 +239,8 @@ impl Drop for Rabbit {
     }
 }
 
-fn free_ports() -> [u16; 3] {
-    let listeners = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
+fn free_ports() -> [u16; 4] {
+    let listeners = [(); 4].map(|()| TcpListener::bind("127.0.0.1:0").unwrap());
     listeners.map(|listener| listener.local_addr().unwrap().port())
 }
 

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal};
-use synkler::drivers::rsync::{Rsync, Settings};
+use synkler::drivers::rsync::{Rsync, Settings, Ssh};
 use synkler::machine::{Cause, Direction, Fault, Input, ItemName, Location, Run, RunId, RunOutcome, TransferId};
 use tokio::sync::mpsc;
 
@@ -43,6 +43,7 @@ impl Bench {
             options: options.to_vec(),
             file_dir: dir.path().join("files"),
             staging_dir: dir.path().join("staging"),
+            ssh: Ssh::default(),
         };
         let (sender, events) = mpsc::channel(64);
         Self { rsync: Rsync::new(settings.clone(), sender), dir, settings, events, runs: 0 }

@@ -3,7 +3,7 @@
 
 #![allow(dead_code, reason = "each program uses its part")]
 
-use std::fs::{File, OpenOptions};
+use std::fs::{self, File, OpenOptions};
 use std::io::{Read, Write};
 use std::num::NonZero;
 use std::os::unix::fs::OpenOptionsExt;
@@ -13,15 +13,20 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
-use rustix::termios::{Winsize, tcgetattr, tcsetwinsize};
+use rustix::termios::{Winsize, tcsetwinsize};
+use tempfile::TempDir;
 
 const LONG: Duration = Duration::from_secs(60);
+/// The terminal belongs to a shell, as it does when people work: were the program the first of its session, its end
+/// would reset the terminal, however it left it.
+const SHELL: &str = r#"trap : INT; "$@"; code=$?; stty -a >"$MODES"; exit $code"#;
+/// How the terminal was when the program had ended.
+const MODES: &str = "modes";
 
 pub struct Screen {
     child: Child,
     master: File,
-    /// Kept open, so that the terminal can be looked at when the program has ended.
-    slave: File,
+    directory: TempDir,
     state: Arc<(Mutex<State>, Condvar)>,
 }
 
@@ -43,9 +48,10 @@ impl Screen {
         let slave = OpenOptions::new().read(true).write(true).custom_flags(flags).open(name.to_str().unwrap()).unwrap();
         let master = File::from(master);
         resize(&master, rows, columns);
-        // setsid makes the terminal the program's own, so that a new size is signalled.
+        let directory = tempfile::tempdir().unwrap();
+        // setsid makes the terminal the shell's own, so that a new size is signalled.
         let mut own = Command::new("setsid");
-        own.args(["--ctty", "--wait"]).arg(command.get_program()).args(command.get_args());
+        own.args(["--ctty", "--wait", "sh", "-c", SHELL, "sh"]).arg(command.get_program()).args(command.get_args());
         for (name, value) in command.get_envs() {
             match value {
                 Some(value) => own.env(name, value),
@@ -56,6 +62,7 @@ impl Screen {
         if let Some((name, Some(value))) = command.get_envs().find(|(name, _)| *name == "NO_COLOR") {
             own.env(name, value);
         }
+        own.env("MODES", directory.path().join(MODES));
         let stdio = || Stdio::from(slave.try_clone().unwrap());
         let child = own.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
         let state = State { parser: vt100::Parser::new(cells(rows), cells(columns), 0), raw: Vec::new() };
@@ -72,7 +79,7 @@ impl Screen {
                 seen.1.notify_all();
             }
         });
-        Self { child, master, slave, state }
+        Self { child, master, directory, state }
     }
 
     /// What stands on the screen, line by line.
@@ -116,11 +123,12 @@ impl Screen {
 
     /// Sends a signal to the program.
     pub fn signal(&self, name: &str) {
-        let status = Command::new("kill").args([&format!("-{name}"), &self.child.id().to_string()]).status().unwrap();
+        let parent = self.child.id().to_string();
+        let status = Command::new("pkill").args([&format!("-{name}"), "--parent", &parent]).status().unwrap();
         assert!(status.success());
     }
 
-    /// Waits for the program's end.
+    /// Waits for the program's end; one that a signal ends has the code 128 and the signal's number.
     pub fn end(&mut self) -> ExitStatus {
         let deadline = Instant::now() + LONG;
         loop {
@@ -134,9 +142,9 @@ impl Screen {
 
     /// Whether the terminal is as a shell left it: it echoes, sends whole lines and shows the first screen.
     pub fn is_restored(&self) -> bool {
-        use rustix::termios::LocalModes;
-        let modes = tcgetattr(&self.slave).unwrap().local_modes;
-        let cooked = modes.contains(LocalModes::ECHO | LocalModes::ICANON | LocalModes::ISIG);
+        let modes = fs::read_to_string(self.directory.path().join(MODES)).unwrap();
+        let on = |flag: &&str| modes.split_whitespace().any(|word| word == *flag);
+        let cooked = ["echo", "icanon", "isig", "icrnl", "opost"].iter().all(on);
         let settled = |screen: &vt100::Screen| !screen.alternate_screen() && !screen.hide_cursor();
         let deadline = Instant::now() + Duration::from_secs(5);
         let mut state = self.lock();

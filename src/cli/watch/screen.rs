@@ -190,7 +190,7 @@ mod tests {
         }
         let name = "cli::watch::screen::tests::a_panic_leaves_the_terminal_as_it_was";
         let own = std::env::current_exe().unwrap();
-        let line = format!("stty -a; '{}' --exact {name} --nocapture; stty -a", own.display());
+        let line = format!("stty rows 24 cols 80; stty -a; '{}' --exact {name} --nocapture; stty -a", own.display());
         let mut command = Command::new("script");
         command.args(["--quiet", "--command", &line, "/dev/null"]).env(CHILD, "1").env("TERM", "xterm");
         let output = command.stdin(Stdio::null()).output().unwrap();

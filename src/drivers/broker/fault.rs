@@ -5,6 +5,8 @@ use lapin::protocol::AMQPError;
 
 use crate::machine::Node;
 
+use super::{BrokerSettings, tls};
+
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
@@ -19,12 +21,31 @@ pub(super) enum Fault {
     Unreachable(String),
     #[error("what answers on that port is not an AMQP 0-9-1 broker: {0}")]
     NotAmqp(String),
+    #[error(
+        "what answers on that port does not speak TLS: the port for tls = true is usually 5671, that for tls = false 5672"
+    )]
+    NotTls,
+    #[error("the broker's certificate is refused: {0}")]
+    Untrusted(String),
+    #[error("the broker refuses TLS with this node: {0}: check client_cert and what the broker trusts")]
+    Unwelcome(String),
+    #[error("no TLS is possible: {0}")]
+    Tls(String),
     #[error("the login is refused: check username and password, and whether the account may log in from here")]
     Login,
+    #[error(
+        "the login by certificate is refused: the broker needs the plugin rabbitmq_auth_mechanism_ssl and an account \
+         named as it reads the certificate"
+    )]
+    LoginByCertificate,
     #[error("the vhost is refused: {0}")]
     Vhost(String),
     #[error("the account may not do what synkler needs: {0}")]
     Denied(String),
+    #[error("{0} is the account of another node or group: correct username, or id, mode and name")]
+    Foreign(String),
+    #[error("the broker has nothing of this group yet: central makes it when it first connects ({0})")]
+    Absent(String),
     #[error("the broker holds an exchange or queue of that name with other settings: {0}")]
     Conflict(String),
     #[error(
@@ -51,7 +72,18 @@ impl Fault {
     pub(super) fn is_lasting(&self) -> bool {
         matches!(
             self,
-            Self::NotAmqp(_) | Self::Login | Self::Vhost(_) | Self::Denied(_) | Self::Conflict(_) | Self::Setting(_)
+            Self::NotAmqp(_)
+                | Self::NotTls
+                | Self::Untrusted(_)
+                | Self::Unwelcome(_)
+                | Self::Tls(_)
+                | Self::Login
+                | Self::LoginByCertificate
+                | Self::Vhost(_)
+                | Self::Denied(_)
+                | Self::Foreign(_)
+                | Self::Conflict(_)
+                | Self::Setting(_)
         )
     }
 
@@ -63,17 +95,40 @@ impl Fault {
         }
     }
 
+    /// When it is about what the group shares, and `why` an account may not make that.
+    pub(super) fn of_shared(self, why: String) -> Self {
+        match self {
+            Self::Missing(_) => Self::Absent(why),
+            other => other,
+        }
+    }
+
     /// For an error from the attempt to connect.
-    pub(super) fn connecting(error: &lapin::Error) -> Self {
+    pub(super) fn connecting(error: &lapin::Error, settings: &BrokerSettings) -> Self {
+        let hint = match settings.tls {
+            None => "; if that port is for TLS, set tls = true",
+            // The broker looks at our certificate after the handshake, and its refusal may get lost in the hanging up.
+            Some(_) => "; a broker does so too when it misses our certificate or does not trust it: check client_cert",
+        };
         match error.kind() {
-            ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => Self::Login,
+            ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => match settings.password {
+                Some(_) => Self::Login,
+                None => Self::LoginByCertificate,
+            },
             ErrorKind::ProtocolError(error) if error.get_id() == NOT_ALLOWED => Self::Vhost(text(error)),
+            ErrorKind::ParsingError(_) if settings.tls.is_none() => {
+                Self::NotAmqp(format!("its first bytes are something else{hint}"))
+            }
             ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are something else".to_owned()),
             ErrorKind::InvalidProtocolVersion(version) => Self::NotAmqp(format!("it speaks AMQP {version}")),
             ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {
-                Self::NotAmqp("it hangs up on the AMQP greeting".to_owned())
+                Self::NotAmqp(format!("it hangs up on the AMQP greeting{hint}"))
             }
-            ErrorKind::IOError(error) => Self::Unreachable(error.to_string()),
+            // So does a port for TLS answer, but also a broker that is just going down, after which nobody need look.
+            ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+                Self::Unreachable(format!("{error}{hint}"))
+            }
+            ErrorKind::IOError(error) => tls::fault(error).unwrap_or_else(|| Self::Unreachable(error.to_string())),
             _ => Self::Unreachable(error.to_string()),
         }
     }

@@ -11,7 +11,7 @@ use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeleteOptions};
 use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
-use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event};
 use tokio::time::timeout;
 use tracing::warn;
@@ -20,7 +20,7 @@ use crate::machine::{Mode, Node};
 
 use super::fault::Fault;
 use super::topology::Names;
-use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH};
+use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, rights, tls};
 
 /// Waits for one answer of the broker, but not for ever.
 pub(super) async fn answered<T>(
@@ -65,12 +65,23 @@ impl Link {
     pub(super) async fn open(settings: &BrokerSettings, names: &Names, unserved: Option<&str>) -> Result<Self, Fault> {
         ShortString::try_new(settings.username.as_str()).map_err(|_| Fault::Setting("username"))?;
         ShortString::try_new(settings.vhost.as_str()).map_err(|_| Fault::Setting("vhost"))?;
+        if !rights::may_be(Some(&settings.username), &settings.group, &settings.me) {
+            return Err(Fault::Foreign(settings.username.clone()));
+        }
         let cutter = Cutter::default();
         let connection = connect(settings, &cutter).await?;
-        // The only listener there ever is: several would share the events among them.
-        let events = Box::pin(connection.events_listener());
-        match consume(&connection, settings, names, unserved).await {
-            Ok((publishing, consumers)) => Ok(Self { publishing, events, consumers, connection, _cutter: cutter }),
+        let opened = async {
+            shared(&connection, settings, names).await?;
+            // The only listener there ever is: several would share the events among them. What came before it is
+            // dropped, such as the refusal that a node's own account meets.
+            let events = Box::pin(connection.events_listener());
+            let (publishing, consumers) = consume(&connection, settings, names, unserved).await?;
+            Ok((events, publishing, consumers))
+        };
+        match opened.await {
+            Ok((events, publishing, consumers)) => {
+                Ok(Self { publishing, events, consumers, connection, _cutter: cutter })
+            }
             Err(fault) => {
                 close(&connection).await;
                 Err(fault)
@@ -111,19 +122,28 @@ pub(super) async fn close(connection: &Connection) {
 
 pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Result<Connection, Fault> {
     let seconds = u16::try_from(HEARTBEAT.as_secs()).unwrap_or(u16::MAX);
+    let connector = match &settings.tls {
+        Some(tls) => Some(tls::connector(tls.clone()).await?),
+        None => None,
+    };
+    let (mechanism, password) = match &settings.password {
+        Some(password) => (SASLMechanism::Plain, password.clone()),
+        None => (SASLMechanism::External, String::new()),
+    };
+    // Never amqps: TLS is ours, so that the TCP connection below it can be held and its errors be told apart.
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
         authority: AMQPAuthority {
-            userinfo: AMQPUserInfo { username: settings.username.clone(), password: settings.password.clone() },
+            userinfo: AMQPUserInfo { username: settings.username.clone(), password },
             host: settings.host.clone(),
             port: settings.port,
         },
         vhost: settings.vhost.clone(),
-        query: AMQPQueryString { heartbeat: Some(seconds), ..Default::default() },
+        query: AMQPQueryString { heartbeat: Some(seconds), auth_mechanism: Some(mechanism), ..Default::default() },
     };
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("synkler {} {}", settings.group, settings.me).into());
-    let runtime = lapin::runtime::default_runtime().map_err(|error| Fault::connecting(&error))?;
+    let runtime = lapin::runtime::default_runtime().map_err(|error| Fault::connecting(&error, settings))?;
     let held = Arc::clone(&cutter.0);
     let connecting = Connection::connector(
         uri,
@@ -135,15 +155,35 @@ pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Resul
             if let AsyncTcpStream::Plain(plain) = &stream {
                 hold(&held, plain.get_ref().as_fd().try_clone_to_owned()?.into());
             }
-            Ok(stream)
+            let Some(connector) = &connector else { return Ok(stream) };
+            // Checks, too, that the certificate is for this very name or address.
+            let handshake = stream.into_rustls(connector, &uri.authority.host);
+            Ok(timeout(ANSWER_TIMEOUT, handshake).await.map_err(std::io::Error::from)??)
         },
         properties,
     );
     match timeout(ANSWER_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => Ok(connection),
-        Ok(Err(error)) => Err(Fault::connecting(&error)),
+        Ok(Err(error)) => Err(Fault::connecting(&error, settings)),
         Err(_) => Err(Fault::Silent { asked: "the AMQP greeting", seconds: ANSWER_TIMEOUT.as_secs() }),
     }
+}
+
+/// Makes what the whole group shares, or finds it.
+async fn shared(connection: &Connection, settings: &BrokerSettings, names: &Names) -> Result<(), Fault> {
+    let me = &settings.me;
+    let making = answered("open a channel", me, connection.create_channel()).await?;
+    let used = match names.declare_shared(&making, me).await {
+        // A node's own account may not make it. The refusal has closed the channel.
+        Err(Fault::Denied(why)) if me.mode != Mode::Central => {
+            let looking = answered("open a channel", me, connection.create_channel()).await?;
+            names.find_shared(&looking, me).await.map_err(|fault| fault.of_shared(why))?;
+            looking
+        }
+        Err(fault) => return Err(fault),
+        Ok(()) => making,
+    };
+    answered("close a channel", me, used.close(200, "OK".into())).await
 }
 
 async fn consume(
@@ -159,7 +199,7 @@ async fn consume(
         let delete = declaring.queue_delete(queue.into(), QueueDeleteOptions::default());
         answered("delete a queue that has lost its leader", me, delete).await?;
     }
-    names.declare(&declaring, me).await?;
+    names.declare_own(&declaring, me).await?;
     answered("close a channel", me, declaring.close(200, "OK".into())).await?;
 
     let publishing = answered("open a channel", me, connection.create_channel()).await?;

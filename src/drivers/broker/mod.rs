@@ -31,12 +31,16 @@ mod link;
 mod outbox;
 mod probe;
 mod receive;
+mod rights;
 mod session;
 mod supervisor;
+mod tls;
 mod topology;
 
 pub use line::{Line, Unsaid};
 pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
+pub use rights::{Rights, role_kinds};
+pub use tls::{Identity, Tls};
 
 /// The most deliveries of one queue that wait for their acknowledgement.
 pub const PREFETCH: u16 = 64;
@@ -76,8 +80,10 @@ pub struct BrokerSettings {
     pub vhost: String,
     /// The account.
     pub username: String,
-    /// Its password; never printed.
-    pub password: String,
+    /// Its password, never printed; `None` means that the client certificate logs in (SASL EXTERNAL).
+    pub password: Option<String>,
+    /// How the connection is kept private; `None` is plain TCP.
+    pub tls: Option<Tls>,
     /// The group to speak in.
     pub group: GroupId,
     /// The node to speak as.
@@ -92,7 +98,8 @@ impl fmt::Debug for BrokerSettings {
 
 impl fmt::Display for BrokerSettings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}:{}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
+        let tls = if self.tls.is_some() { " by TLS" } else { "" };
+        write!(f, "{}:{}{tls}, vhost {}, user {}", self.host, self.port, self.vhost, self.username)
     }
 }
 

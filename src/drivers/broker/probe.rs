@@ -6,6 +6,8 @@ use lapin::options::{
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Channel, Connection};
 
+use crate::machine::Mode;
+
 use super::BrokerSettings;
 use super::fault::Fault;
 use super::link::{Cutter, answered, close, connect};
@@ -43,6 +45,8 @@ pub enum TroubleKind {
     Reach,
     /// Something else than an AMQP broker answers.
     NotAmqp,
+    /// One side does not believe the other's certificate, or has no TLS.
+    Tls,
     /// The account or its password is wrong.
     Login,
     /// There is no such vhost, or the account may not use it.
@@ -72,12 +76,13 @@ impl From<Fault> for Trouble {
         let kind = match &fault {
             Fault::Unreachable(_) | Fault::Lost(_) => TroubleKind::Reach,
             Fault::NotAmqp(_) => TroubleKind::NotAmqp,
-            Fault::Login => TroubleKind::Login,
+            Fault::NotTls | Fault::Untrusted(_) | Fault::Unwelcome(_) | Fault::Tls(_) => TroubleKind::Tls,
+            Fault::Login | Fault::LoginByCertificate | Fault::Foreign(_) => TroubleKind::Login,
             Fault::Vhost(_) => TroubleKind::Vhost,
             Fault::Denied(_) => TroubleKind::Rights,
             Fault::Conflict(_) => TroubleKind::Conflict,
             Fault::Silent { .. } | Fault::Unserved(_) | Fault::Internal(_) => TroubleKind::Silent,
-            Fault::Duplicate(_) | Fault::Setting(_) | Fault::Missing(_) => TroubleKind::Other,
+            Fault::Duplicate(_) | Fault::Setting(_) | Fault::Missing(_) | Fault::Absent(_) => TroubleKind::Other,
         };
         Self { kind, text: crate::machine::one_line(&fault.to_string()) }
     }
@@ -126,7 +131,11 @@ impl Look<'_> {
             Err(fault) => return Err(fault.of_queue(queue).into()),
         };
         // It is there, so this makes nothing; the broker compares.
-        self.names.declare_kept(&channel, me, queue).await?;
+        match self.names.declare_kept(&channel, me, queue).await {
+            // What the group shares is central's: another node's own account may look, but not declare.
+            Err(Fault::Denied(_)) if queue == self.names.shared && me.mode != Mode::Central => {}
+            declared => declared?,
+        }
         // A channel that stays open ends with the connection.
         let _ = answered("close a channel", me, channel.close(200, "OK".into())).await;
         Ok(QueueSight::There { messages: found.message_count(), consumers: found.consumer_count() })

@@ -6,6 +6,7 @@ use tracing::warn;
 use crate::machine::{GroupId, Node, Words, escaped};
 use crate::wire::{DecodeError, Talk, decode, decode_talk};
 
+use super::rights;
 use super::topology::{Names, node_word, read_node_word};
 
 /// What a delivery turns out to be.
@@ -26,12 +27,14 @@ enum Refusal {
     Undecodable(#[from] DecodeError),
     #[error("its routing key does not fit what it says")]
     Misrouted,
+    #[error("its account does not speak for {0}")]
+    Impostor(Node),
 }
 
 /// Reads a delivery. A refused one is logged here, with all that tells who sent it.
 pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Node) -> Heard {
     let key = delivery.routing_key.as_str();
-    match understood(&delivery.data, key, names, group, me) {
+    match understood(&delivery.data, key, names, group, me).and_then(|heard| vouched(delivery, group, heard)) {
         Ok((from, _)) if from == *me => Heard::Echo,
         Ok((from, words)) => Heard::Words(from, words),
         Err(refusal) => {
@@ -43,7 +46,8 @@ pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Nod
 
 /// Reads a question or an answer. A refused one is logged here too.
 pub(super) fn read_talk(delivery: &Delivery, names: &Names, group: &GroupId) -> Option<(Node, Talk)> {
-    match understood_talk(&delivery.data, delivery.routing_key.as_str(), names, group) {
+    let understood = understood_talk(&delivery.data, delivery.routing_key.as_str(), names, group);
+    match understood.and_then(|heard| vouched(delivery, group, heard)) {
         Ok(talk) => Some(talk),
         Err(refusal) => {
             log(delivery, &refusal, "it is dropped");
@@ -57,6 +61,7 @@ fn log(delivery: &Delivery, refusal: &Refusal, fate: &str) {
     let claimed = match refusal {
         Refusal::Undecodable(error) => error.from.clone(),
         Refusal::Misrouted => None,
+        Refusal::Impostor(claimed) => Some(claimed.clone()),
     };
     let peer = claimed.or_else(|| read_node_word(key.split('.').nth(2)?));
     let peer = peer.map_or_else(|| "an unknown sender".to_owned(), |node| node.to_string());
@@ -87,6 +92,12 @@ fn understood_talk(data: &[u8], key: &str, names: &Names, group: &GroupId) -> Re
     } else {
         Err(Refusal::Misrouted)
     }
+}
+
+/// Lets through what may come from the account that the broker vouches for.
+fn vouched<T>(delivery: &Delivery, group: &GroupId, heard: (Node, T)) -> Result<(Node, T), Refusal> {
+    let account = delivery.properties.user_id().as_ref().map(|account| account.as_str());
+    if rights::may_be(account, group, &heard.0) { Ok(heard) } else { Err(Refusal::Impostor(heard.0)) }
 }
 
 /// Whether a routing key says the same as its message.

@@ -43,25 +43,36 @@ impl Names {
         }
     }
 
-    /// Declares and binds everything this node needs. Safe to repeat.
-    ///
-    /// What must survive is durable and a quorum queue. What is said to all are hellos, which are worth
-    /// nothing later: they go to a queue that ends with the session, so that they neither pile up for a node
-    /// that is away nor end up as dead letters when they expire. Questions and answers have another such queue,
-    /// where they need not stand behind hellos, and without dead letters, because they are worth even less.
-    pub(super) async fn declare(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
+    /// Declares and binds what the whole group shares. Safe to repeat.
+    pub(super) async fn declare_shared(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
-        let exchange = |name: &str, kind| channel.exchange_declare(name.into(), kind, durable, FieldTable::default());
-        answered("declare the exchange", me, exchange(&self.exchange, ExchangeKind::Topic)).await?;
-        answered("declare the dead-letter exchange", me, exchange(&self.dead, ExchangeKind::Fanout)).await?;
-
+        self.exchanges(channel, me, durable).await?;
         let kept = QueueDeclareOptions { durable: true, ..Default::default() };
         let mut arguments = quorum();
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(DEAD_LETTER_LIMIT));
         let dead = channel.queue_declare(self.dead.as_str().into(), kept, arguments);
         answered("declare the dead-letter queue", me, dead).await?;
-        self.bind(channel, me, &self.dead, &self.dead, "").await?;
+        self.bind(channel, me, &self.dead, &self.dead, "").await
+    }
 
+    /// Looks whether it is there, for an account that may not make it.
+    pub(super) async fn find_shared(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
+        self.exchanges(channel, me, ExchangeDeclareOptions { passive: true, ..Default::default() }).await
+    }
+
+    async fn exchanges(&self, channel: &Channel, me: &Node, options: ExchangeDeclareOptions) -> Result<(), Fault> {
+        let exchange = |name: &str, kind| channel.exchange_declare(name.into(), kind, options, FieldTable::default());
+        answered("declare the exchange", me, exchange(&self.exchange, ExchangeKind::Topic)).await?;
+        answered("declare the dead-letter exchange", me, exchange(&self.dead, ExchangeKind::Fanout)).await
+    }
+
+    /// Declares and binds this node's own queues, and on central the one that all centrals share. Safe to repeat.
+    ///
+    /// What must survive is durable and a quorum queue. What is said to all are hellos, which are worth
+    /// nothing later: they go to a queue that ends with the session, so that they neither pile up for a node
+    /// that is away nor end up as dead letters when they expire. Questions and answers have another such queue,
+    /// where they need not stand behind hellos, and without dead letters, because they are worth even less.
+    pub(super) async fn declare_own(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         let passing = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let mut arguments = self.dead_letters(FieldTable::default());
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(HELLO_QUEUE_LIMIT));
@@ -141,7 +152,7 @@ pub(super) fn read_node_word(word: &str) -> Option<Node> {
 }
 
 /// Dots divide words, and a colon is in no name.
-fn dotless(name: &str) -> String {
+pub(super) fn dotless(name: &str) -> String {
     name.replace('.', ":")
 }
 

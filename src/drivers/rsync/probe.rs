@@ -4,7 +4,7 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::{REMOTE_SHELL, Rsync, feed, follow_some, names_remote_shell, not_started, verdict};
+use super::{Rsync, command, feed, follow_some, names_remote_shell, not_started, verdict};
 use crate::drivers::process::{Group, Tail};
 use crate::machine::{Direction, Location, Reason, Run, RunId, RunOutcome};
 
@@ -14,7 +14,7 @@ pub const OLDEST_PROTOCOL: u32 = 31;
 impl Rsync {
     /// The command that connects to the far side, as the user's options or the driver's own have it.
     pub fn remote_shell(&self) -> String {
-        let own = || REMOTE_SHELL.trim_start_matches("--rsh=").to_owned();
+        let own = || self.settings.ssh.remote_shell(None).trim_start_matches("--rsh=").to_owned();
         let options = &self.settings.options;
         let at = options.iter().rposition(|option| names_remote_shell(option));
         at.and_then(|at| options.get(at)?.strip_prefix("--rsh=").map(str::to_owned)).unwrap_or_else(own)
@@ -29,7 +29,7 @@ impl Rsync {
     /// Why a run would fail, and what to do about it.
     pub async fn probe(&self, direction: Direction, location: Location) -> Result<Option<u32>, Reason> {
         let run = Run { id: RunId(0), direction, location, batch: Vec::new() };
-        let mut command = self.command(&run);
+        let mut command = command(&self.settings, &run, None);
         command.args(["--dry-run", "--debug=PROTO"]).stdout(Stdio::piped());
         let mut group = match Group::start_bound(command) {
             Ok(group) => group,

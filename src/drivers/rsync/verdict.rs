@@ -59,15 +59,14 @@ impl Failure<'_> {
         }
         if has(&["Host key verification failed", "host key is known for"]) {
             return lasting(format!(
-                "the host key of {host} is not known: add it to ~/.ssh/known_hosts of this service's user, \
-                 by connecting once by hand or with ssh-keyscan"
+                "the host key of {host} is not known: have it looked at and believed with synkler trust"
             ));
         }
         let methods = ["publickey", "password", "keyboard-interactive", "gssapi", "hostbased", "none"];
         let denied = methods.map(|method| format!("Permission denied ({method}"));
         if denied.iter().any(|words| has(&[words])) || has(&["Too many authentication failures"]) {
             return lasting(format!(
-                "{host} rejects the login: add the public key of this service's user to authorized_keys there, \
+                "{host} rejects the login: add the line that synkler keys prints here to authorized_keys there, \
                  and check the user name"
             ));
         }
@@ -98,6 +97,9 @@ impl Failure<'_> {
     fn far_side(&self) -> Option<(Fault, String)> {
         let host = self.location.host();
         let lasting = |text: String| Some((Fault::Lasting, text));
+        if let Some(line) = self.line_with(&["synkler gate: "]) {
+            return lasting(format!("{host}: {line}"));
+        }
         if self.line_with(&["is your shell clean"]).is_some() {
             return lasting(format!(
                 "something else than rsync answers on {host}: its login scripts must print nothing"

@@ -1,0 +1,75 @@
+//! TLS below AMQP: whom to trust, what to show, and what its failures mean.
+
+use std::io;
+
+use lapin::tcp::{RustlsConnector, RustlsConnectorConfig};
+use tokio::task::spawn_blocking;
+
+use super::fault::Fault;
+
+/// What TLS trusts and shows; certificates and keys are in DER.
+#[derive(Clone)]
+pub struct Tls {
+    /// The only authorities whose certificate the broker may have; `None` are the system's.
+    pub authorities: Option<Vec<Vec<u8>>>,
+    /// What the broker is shown of us.
+    pub identity: Option<Identity>,
+}
+
+/// A certificate and its private key.
+#[derive(Clone)]
+pub struct Identity {
+    /// Our certificate first, then those that lead to its authority.
+    pub chain: Vec<Vec<u8>>,
+    /// The private key; never printed.
+    pub key: Vec<u8>,
+}
+
+/// What the handshakes of one session need. Reading the system's authorities takes some milliseconds of disk, so it is
+/// done where waiting hurts nobody.
+pub(super) async fn connector(tls: Tls) -> Result<RustlsConnector, Fault> {
+    let built = spawn_blocking(move || built(tls)).await;
+    built.unwrap_or_else(|error| Err(Fault::Tls(error.to_string())))
+}
+
+fn built(tls: Tls) -> Result<RustlsConnector, Fault> {
+    let unusable = |what: &str, error: io::Error| Fault::Tls(format!("{what}: {error}"));
+    let config = match tls.authorities {
+        Some(authorities) => RustlsConnectorConfig::default()
+            .with_parsable_certificates(authorities.into_iter().map(Into::into).collect()),
+        None => RustlsConnectorConfig::new_with_native_certs().map_err(|error| {
+            unusable("the system's authorities cannot be read, install ca-certificates or set ca_file", error)
+        })?,
+    };
+    let Some(Identity { chain, key }) = tls.identity else {
+        return config.connector_with_no_client_auth().map_err(|error| unusable("ca_file cannot be used", error));
+    };
+    let key = key.try_into().map_err(|error| Fault::Tls(format!("client_key cannot be used: {error}")))?;
+    config
+        .connector_with_single_cert(chain.into_iter().map(Into::into).collect(), key)
+        .map_err(|error| unusable("ca_file, client_cert and client_key cannot be used together", error))
+}
+
+/// What a failure of TLS means to the operator; `None` for any other.
+pub(super) fn fault(error: &io::Error) -> Option<Fault> {
+    // The library's own error type is not within reach, so its words have to do.
+    let text = error.to_string();
+    if text.contains("invalid peer certificate: UnknownIssuer") {
+        return Some(Fault::Untrusted(
+            "it is of no authority that is trusted here: set ca_file to the one that has signed it".to_owned(),
+        ));
+    }
+    if let Some((_, problem)) = text.split_once("invalid peer certificate: ") {
+        let name = problem.contains("not valid for name") || problem == "NotValidForName";
+        let hint = if name { "; synkler_server must be a name that is in it" } else { "" };
+        return Some(Fault::Untrusted(format!("{problem}{hint}")));
+    }
+    if let Some((_, alert)) = text.split_once("received fatal alert: ") {
+        return Some(Fault::Unwelcome(alert.to_owned()));
+    }
+    // What comes first on a plain port: the broker's own greeting, in which TLS sees no record.
+    if text.contains("InvalidContentType") || text.contains("corrupt message") {
+        return Some(Fault::NotTls);
+    }
+    None
+}

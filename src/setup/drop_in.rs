@@ -1,0 +1,262 @@
+//! What the service's box has to leave open for a config: systemd's drop-in, as text.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::system::Service;
+use crate::config::{Cleanup, Role, Settings};
+
+/// What `ProtectHome=yes` hides.
+const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
+/// What `PrivateTmp=yes` replaces by something of the service's own.
+const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
+
+/// Why there is no drop-in.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum DropInError {
+    /// A unit file has no way to write it.
+    #[error("{0:?} cannot stand in a systemd unit: it holds a control character or is no UTF-8; rename it")]
+    Unwritable(PathBuf),
+    /// It means something else to the service than to whoever asks.
+    #[error("{0:?} is no absolute path below /")]
+    NotAbsolute(PathBuf),
+}
+
+/// The drop-in for the service that reads this config. `also` is opened too. Of the directories that the cleanup script
+/// names, those are opened that `is_dir` knows; everything else it names is left to the reader, in a comment.
+///
+/// # Errors
+///
+/// When a path cannot be written down.
+pub fn drop_in(
+    service: &Service,
+    settings: &Settings,
+    also: &[PathBuf],
+    is_dir: impl Fn(&Path) -> bool,
+) -> Result<String, DropInError> {
+    let mut opening = Opening::new(service);
+    opening.writable(&settings.file_dir, "file_dir")?;
+    opening.writable(&settings.state_dir, "state_dir")?;
+    if let Some(directory) = settings.control_socket.parent() {
+        opening.writable(directory, "control_socket")?;
+    }
+    if let Role::Upload { cleanup: Some(cleanup), .. } | Role::Download { cleanup: Some(cleanup), .. } = &settings.role
+    {
+        opening.script(cleanup, is_dir)?;
+    }
+    for path in also {
+        opening.writable(path, "--also")?;
+    }
+    Ok(opening.text(service))
+}
+
+/// What is to be opened, in order.
+struct Opening {
+    own: [PathBuf; 2],
+    seen: BTreeSet<PathBuf>,
+    mounts: Vec<String>,
+    lines: Vec<String>,
+    remarks: Vec<String>,
+    bares_homes: bool,
+}
+
+impl Opening {
+    fn new(service: &Service) -> Self {
+        Self {
+            own: service.own_directories(),
+            seen: BTreeSet::new(),
+            mounts: Vec::new(),
+            lines: Vec::new(),
+            remarks: Vec::new(),
+            bares_homes: false,
+        }
+    }
+
+    fn writable(&mut self, path: &Path, what: &str) -> Result<(), DropInError> {
+        if path.parent().is_none() || !path.is_absolute() {
+            return Err(DropInError::NotAbsolute(path.to_owned()));
+        }
+        let open_already = self.own.iter().any(|own| path.starts_with(own));
+        if open_already || self.seen.iter().any(|seen| path.starts_with(seen)) {
+            return Ok(());
+        }
+        self.seen.insert(path.to_owned());
+        self.mounts.push(unit_word(path, "")?);
+        // With the minus, a directory that is missing keeps synkler from its work with a message of its own instead of
+        // systemd's.
+        let word = unit_word(path, "-")?;
+        self.lines.push(format!("# {what}"));
+        let order = if self.hides(path) { "BindPaths" } else { "ReadWritePaths" };
+        self.lines.push(format!("{order}={word}"));
+        Ok(())
+    }
+
+    fn script(&mut self, cleanup: &Cleanup, is_dir: impl Fn(&Path) -> bool) -> Result<(), DropInError> {
+        for (index, beginning) in cleanup.beginnings().enumerate() {
+            // Of "--to=/sent" what stands behind the sign counts; of "/sent/%f" the directory is what is left.
+            let start = if beginning.starts_with('/') { Some(0) } else { beginning.find("=/").map(|at| at + 1) };
+            let Some(text) = start.and_then(|start| beginning.get(start..)) else { continue };
+            let path: PathBuf = Path::new(text).components().collect();
+            if path.parent().is_none() {
+                continue;
+            }
+            if index > 0 && is_dir(&path) {
+                self.writable(&path, "cleanup_script")?;
+            } else if self.hides(&path) {
+                self.lines.push("# cleanup_script: to be seen, not to be written".to_owned());
+                self.lines.push(format!("BindReadOnlyPaths={}", unit_word(&path, "-")?));
+            } else if index > 0 {
+                self.doubtful(&path);
+            }
+        }
+        Ok(())
+    }
+
+    fn doubtful(&mut self, path: &Path) {
+        let path = path.display().to_string();
+        let path = crate::machine::escaped(path.as_bytes());
+        self.remarks.push(format!(
+            "# cleanup_script names {path}, which is no directory now; if it writes there, repeat this with: --also {path}"
+        ));
+    }
+
+    /// Whether the box puts something else in the path's place.
+    fn hides(&mut self, path: &Path) -> bool {
+        let below = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
+        self.bares_homes |= below(&HOMES);
+        below(&HOMES) || below(&TEMPORARY)
+    }
+
+    fn text(self, service: &Service) -> String {
+        let mut text = format!(
+            "# What the box of {}.service leaves open for its config. Written by: {} drop-in\n",
+            service.unit(),
+            service.command()
+        );
+        if self.lines.is_empty() {
+            text.push_str("# The config needs nothing but what is open already.\n");
+        } else {
+            text.push_str(
+                "# What is opened must still be one that the service's user may use: see its owner and mode.\n",
+            );
+        }
+        for remark in &self.remarks {
+            text.push_str(&format!("{remark}\n"));
+        }
+        if !self.mounts.is_empty() {
+            text.push_str(&format!("\n[Unit]\nRequiresMountsFor={}\n", self.mounts.join(" ")));
+        }
+        if !self.lines.is_empty() {
+            text.push_str("\n[Service]\n");
+        }
+        if self.bares_homes {
+            text.push_str("# Homes stay empty but for what is bound below.\nProtectHome=tmpfs\n");
+        }
+        for line in &self.lines {
+            text.push_str(&format!("{line}\n"));
+        }
+        text
+    }
+}
+
+/// A path as one word of a unit file, behind a prefix. systemd takes quotes and backslashes off, and fills in what
+/// stands behind a percent sign.
+fn unit_word(path: &Path, prefix: &str) -> Result<String, DropInError> {
+    let unwritable = || DropInError::Unwritable(path.to_owned());
+    let text = path.to_str().ok_or_else(unwritable)?;
+    if text.contains(char::is_control) {
+        return Err(unwritable());
+    }
+    let escaped = text.replace('\\', r"\\").replace('"', "\\\"").replace('%', "%%");
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._+@=,-%".contains(c);
+    Ok(if escaped.chars().all(plain) { format!("{prefix}{escaped}") } else { format!("\"{prefix}{escaped}\"") })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, load};
+
+    fn settings(text: &str) -> Settings {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.toml");
+        std::fs::write(&path, format!("synkler_server = 'mq'\n{text}")).unwrap();
+        let around = Environment::new("box")
+            .with("STATE_DIRECTORY", "/var/lib/synkler")
+            .with("RUNTIME_DIRECTORY", "/run/synkler");
+        load(Some(&path), &around).unwrap().settings
+    }
+
+    fn made(text: &str, also: &[&str]) -> String {
+        let also: Vec<_> = also.iter().map(PathBuf::from).collect();
+        let directories = ["/srv/sent", "/home/user/downloads", "/srv"];
+        let is_dir = |path: &Path| directories.iter().any(|directory| Path::new(directory) == path);
+        drop_in(&Service::of(None), &settings(text), &also, is_dir).unwrap()
+    }
+
+    /// Without comments.
+    fn orders(text: &str) -> Vec<&str> {
+        text.lines().filter(|line| !line.starts_with('#') && !line.is_empty()).collect()
+    }
+
+    #[test]
+    fn what_is_open_already_needs_nothing() {
+        let text = made("file_dir = '/var/lib/synkler/spool'\nmode = 'central'\n", &[]);
+        assert_eq!(orders(&text), [""; 0]);
+        assert!(text.contains("needs nothing"), "{text}");
+    }
+
+    #[test]
+    fn file_dir_and_what_the_script_names_are_opened() {
+        let text =
+            made("file_dir = '/srv/out'\nmode = 'upload'\ncleanup_script = '/usr/bin/mv -- %F /srv/sent/%f'\n", &[]);
+        let opened = ["ReadWritePaths=-/srv/out", "ReadWritePaths=-/srv/sent"];
+        assert_eq!(orders(&text)[3..], opened);
+        let text = made(
+            "file_dir = '/srv/out'\nmode = 'upload'\ncleanup_script = 'mv --target-directory=/srv/sent %F'\n",
+            &["/srv/out/x", "/mnt/a"],
+        );
+        assert_eq!(
+            orders(&text),
+            [
+                "[Unit]",
+                "RequiresMountsFor=/srv/out /srv/sent /mnt/a",
+                "[Service]",
+                "ReadWritePaths=-/srv/out",
+                "ReadWritePaths=-/srv/sent",
+                "ReadWritePaths=-/mnt/a"
+            ]
+        );
+        let text = made("file_dir = '/srv/out'\nmode = 'upload'\ncleanup_script = 'mv %F /srv/gone'\n", &[]);
+        assert!(text.contains("# cleanup_script names /srv/gone, which is no directory now; if it writes there, repeat this with: --also /srv/gone"));
+    }
+
+    #[test]
+    fn homes_are_bound_one_by_one() {
+        let config = "file_dir = '/home/user/temp_downloads'\nmode = 'download'\ncleanup_script = '/home/user/bin/done %F /home/user/downloads'\n";
+        assert_eq!(
+            orders(&made(config, &["/tmp/x"])),
+            [
+                "[Unit]",
+                "RequiresMountsFor=/home/user/temp_downloads /home/user/downloads /tmp/x",
+                "[Service]",
+                "ProtectHome=tmpfs",
+                "BindPaths=-/home/user/temp_downloads",
+                "BindReadOnlyPaths=-/home/user/bin/done",
+                "BindPaths=-/home/user/downloads",
+                "BindPaths=-/tmp/x"
+            ]
+        );
+    }
+
+    #[test]
+    fn paths_mean_themselves_to_systemd() {
+        let word = |path: &str| unit_word(Path::new(path), "-").unwrap();
+        assert_eq!(word("/srv/a_b.c-1@x"), "-/srv/a_b.c-1@x");
+        assert_eq!(word("/srv/100%i"), "-/srv/100%%i");
+        assert_eq!(word("/srv/my \"own\" \\files: $HOME ;#'"), r#""-/srv/my \"own\" \\files: $HOME ;#'""#);
+        assert!(unit_word(Path::new("/srv/a\nb"), "").is_err());
+        let relative = drop_in(&Service::of(None), &settings("file_dir = '/x'\n"), &[PathBuf::from("y")], |_| false);
+        assert!(relative.unwrap_err().to_string().contains("no absolute path"));
+    }
+}

@@ -1,0 +1,228 @@
+//! A node's config file, and what is to be done next, word for word.
+
+use std::path::PathBuf;
+
+use super::system::{Service, USER};
+use crate::machine::{GroupId, Mode, Node};
+
+/// What a config is made of.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Plan {
+    /// What the node is called, and what it does.
+    pub node: Node,
+    /// Whether that name is another than the host's, so that the config must say it.
+    pub is_renamed: bool,
+    /// The group.
+    pub group: GroupId,
+    /// Watched, spool, or destination.
+    pub file_dir: PathBuf,
+    /// The broker's host.
+    pub server: String,
+    /// The virtual host there.
+    pub vhost: String,
+    /// The account there.
+    pub username: String,
+    /// Whether the connection is by TLS.
+    pub tls: bool,
+    /// `[user@]host` under which central is reached by ssh.
+    pub central_host: String,
+    /// What runs for an item that is through; upload and download.
+    pub cleanup_script: Option<String>,
+}
+
+impl Plan {
+    /// How the node is called where its credentials and its state have a place of their own.
+    pub(super) fn node_word(&self) -> String {
+        format!("{}-{}", self.group, self.node.mode)
+    }
+}
+
+/// The config file. Only what differs from a default is in it.
+pub fn config_text(plan: &Plan) -> String {
+    let mode = plan.node.mode;
+    let mut lines = vec![
+        format!("# This node is {} of group {}. Written by: synkler init", plan.node, plan.group),
+        "# Every key: man synkler.conf, and /usr/share/doc/synkler/sample-config".to_owned(),
+        String::new(),
+    ];
+    let mut set = |key: &str, value: &str| lines.push(format!("{key} = {}", quoted(value)));
+    set("mode", mode.as_str());
+    if plan.group.as_str() != "default" {
+        set("id", plan.group.as_str());
+    }
+    if plan.is_renamed {
+        set("name", plan.node.name.as_str());
+    }
+    set("file_dir", &plan.file_dir.to_string_lossy());
+    set("synkler_server", &plan.server);
+    if plan.vhost != "/" {
+        set("vhost", &plan.vhost);
+    }
+    set("username", &plan.username);
+    match mode {
+        Mode::Central => set("central_host", &plan.central_host),
+        Mode::Upload | Mode::Download => {
+            if let Some(script) = &plan.cleanup_script {
+                set("cleanup_script", script);
+            }
+        }
+    }
+    if plan.tls {
+        lines.push("tls = true".to_owned());
+    }
+    lines.join("\n") + "\n"
+}
+
+/// What an operator does after that, as root; `has_password` tells whether the credential is there already.
+pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String {
+    let (unit, synkler) = (service.unit(), service.command());
+    let mut steps: Vec<(String, Vec<String>)> = Vec::new();
+    let mut step = |what: &str, commands: Vec<String>| steps.push((what.to_owned(), commands));
+    if !has_password {
+        let path = service.credential(&plan.node_word(), "password");
+        step(
+            "Put the broker's password where root alone can read it:",
+            vec![
+                format!("install -d -m 0700 {}", path.parent().unwrap_or(&path).display()),
+                format!("(umask 077; cat >{})", path.display()),
+            ],
+        );
+    }
+    step(
+        "Open the service's box for the directories that the config names:",
+        vec![
+            format!("mkdir -p /etc/systemd/system/{unit}.service.d"),
+            format!("{synkler} drop-in >/etc/systemd/system/{unit}.service.d/paths.conf"),
+            "systemctl daemon-reload".to_owned(),
+        ],
+    );
+    let (node, group, vhost) = (&plan.node, &plan.group, &plan.vhost);
+    match node.mode {
+        Mode::Central => {
+            let spool = plan.file_dir.join(group.as_str());
+            step(
+                "On the broker's host, make an account for each node (here with the names alpha and delta for the others):",
+                vec![format!(
+                    "synkler broker-setup --apply --id {group} --vhost {vhost} central:{} upload:alpha download:delta",
+                    node.name
+                )],
+            );
+            step(
+                "On each upload and download, print the line with which its key opens this spool:",
+                vec![format!("synkler keys --spool {}", spool.display())],
+            );
+            step(
+                "Put these lines where sshd looks for them (end with Ctrl-D):",
+                vec![
+                    format!("install -d -m 0700 -o {USER} -g {USER} /var/lib/synkler/.ssh"),
+                    format!("runuser -u {USER} -- tee -a /var/lib/synkler/.ssh/authorized_keys"),
+                ],
+            );
+        }
+        Mode::Upload | Mode::Download => {
+            let host = plan.central_host.rsplit('@').next().unwrap_or_default().trim_matches(['[', ']']);
+            step(
+                "Make the key for central, and append the line it prints there to /var/lib/synkler/.ssh/authorized_keys:",
+                vec![format!("{synkler} keys --spool FILE_DIR_OF_CENTRAL/{group}")],
+            );
+            step("Trust central's host key, after a look at its fingerprint:", vec![format!("{synkler} trust {host}")]);
+        }
+    }
+    step(
+        "See that all is well, and start:",
+        vec![
+            format!("{synkler} --check"),
+            format!("systemctl enable --now {unit}"),
+            format!("synklerctl --id {group} status"),
+        ],
+    );
+    let mut text = String::from("Next, as root on this host where nothing else is said:\n");
+    for (number, (what, commands)) in steps.iter().enumerate().map(|(index, step)| (index + 1, step)) {
+        text.push_str(&format!("\n{number}. {what}\n"));
+        for command in commands {
+            text.push_str(&format!("   {command}\n"));
+        }
+    }
+    text
+}
+
+/// A text as TOML writes it.
+fn quoted(text: &str) -> String {
+    let mut quoted = String::from("\"");
+    for c in text.chars() {
+        match c {
+            '"' | '\\' => quoted.extend(['\\', c]),
+            c if c.is_control() => quoted.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => quoted.push(c),
+        }
+    }
+    quoted + "\""
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::{Environment, Role, load};
+    use std::path::Path;
+
+    fn plan(mode: Mode) -> Plan {
+        Plan {
+            node: Node::new(mode, "alpha".parse().unwrap()),
+            is_renamed: false,
+            group: "default".parse().unwrap(),
+            file_dir: PathBuf::from("/srv/out"),
+            server: "mq.example.com".to_owned(),
+            vhost: "/".to_owned(),
+            username: "synkler.default.upload.alpha".to_owned(),
+            tls: false,
+            central_host: "synkler@hub.example.com".to_owned(),
+            cleanup_script: Some(r#"mv -- %F "/srv/se nt\\x"/%f"#.to_owned()),
+        }
+    }
+
+    #[test]
+    fn the_config_means_what_was_answered() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("c.toml");
+        let around = Environment::new("alpha").with("HOME", "/h");
+        for mode in [Mode::Upload, Mode::Central, Mode::Download] {
+            std::fs::write(&path, config_text(&plan(mode))).unwrap();
+            let loaded = load(Some(&path), &around).unwrap();
+            assert!(loaded.notices.is_empty(), "{:?}", loaded.notices);
+            let settings = loaded.settings;
+            assert_eq!((settings.node, settings.broker.host.as_str()), (plan(mode).node, "mq.example.com"));
+            match settings.role {
+                Role::Central { host, .. } => assert_eq!(host, "synkler@hub.example.com"),
+                Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => {
+                    let name = crate::machine::ItemName::new(b"n").unwrap();
+                    assert_eq!(cleanup.unwrap().argv(&name, Path::new("/i/n"))[3], "/srv/se nt\\x/n");
+                }
+            }
+        }
+        let all = Plan {
+            is_renamed: true,
+            group: "g".parse().unwrap(),
+            vhost: "v".to_owned(),
+            tls: true,
+            file_dir: PathBuf::from("/srv/a \"b\" \\c\u{7f}"),
+            ..plan(Mode::Download)
+        };
+        std::fs::write(&path, config_text(&all)).unwrap();
+        let settings = load(Some(&path), &Environment::new("other").with("HOME", "/h")).unwrap().settings;
+        assert_eq!((settings.node, settings.group, settings.file_dir), (all.node, all.group, all.file_dir));
+        assert!(settings.broker.tls.is_some() && settings.broker.vhost == "v");
+    }
+
+    #[test]
+    fn the_next_steps_fit_the_role_and_the_unit() {
+        let upload = next_steps(&plan(Mode::Upload), &Service::of(None), true);
+        assert!(upload.contains("   synkler drop-in >/etc/systemd/system/synkler.service.d/paths.conf\n"), "{upload}");
+        assert!(upload.contains("   synkler trust hub.example.com\n") && !upload.contains("broker-setup"), "{upload}");
+        assert!(!upload.contains("password"));
+        let inbound = Service::of(Some(Path::new("/etc/synkler/inbound.toml")));
+        let central = next_steps(&plan(Mode::Central), &inbound, false);
+        assert!(central.contains("   systemctl enable --now synkler@inbound\n"), "{central}");
+        assert!(central.contains("cat >/etc/synkler/credentials/default-central/password"), "{central}");
+        assert!(central.contains("synkler keys --spool /srv/out/default"), "{central}");
+    }
+}

@@ -1,0 +1,406 @@
+//! `synkler broker-setup`, `synkler init` and `synkler drop-in`: what they read, write and say.
+
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use rustix::fs::{Gid, Uid, chown};
+
+use super::broker::{self, Account, Step};
+use super::init::{Plan, config_text, next_steps};
+use super::system::{Service, numbers};
+use super::{drop_in, terminal};
+use crate::config::{self, Secret};
+use crate::drivers::broker::Rights;
+use crate::machine::{GroupId, Mode, Node, NodeName};
+
+/// The largest password file, in bytes.
+const PASSWORD_LIMIT: u64 = 4096;
+/// The largest file of authorities, in bytes.
+const PEM_LIMIT: u64 = 1024 * 1024;
+/// Wrong arguments, as clap has it.
+const USAGE: u8 = 2;
+
+/// What `synkler broker-setup` was told.
+#[derive(Debug, Clone)]
+pub struct BrokerOrder {
+    /// `MODE:NAME` each.
+    pub nodes: Vec<String>,
+    /// The group.
+    pub id: String,
+    /// The virtual host.
+    pub vhost: String,
+    /// Whether to run the commands instead of printing them.
+    pub apply: bool,
+    /// Holds the password of the one node there is.
+    pub password_file: Option<PathBuf>,
+}
+
+/// What `synkler init` was told; the rest is asked for.
+#[derive(Debug, Clone)]
+pub struct InitOrder {
+    /// What the node does.
+    pub mode: Mode,
+    /// The file to write, instead of the package's.
+    pub config: Option<PathBuf>,
+    /// Watched, spool, or destination.
+    pub file_dir: Option<PathBuf>,
+    /// The broker's host.
+    pub server: Option<String>,
+    /// The group.
+    pub id: Option<String>,
+    /// The node's name.
+    pub name: Option<String>,
+    /// `[user@]host` of central.
+    pub central_host: Option<String>,
+    /// The virtual host.
+    pub vhost: Option<String>,
+    /// The account at the broker.
+    pub username: Option<String>,
+    /// Holds its password; `-` is standard input.
+    pub password_file: Option<PathBuf>,
+    /// Whether the connection is by TLS.
+    pub tls: bool,
+    /// The authorities that its certificate may be of.
+    pub ca_file: Option<PathBuf>,
+    /// What runs for an item that is through.
+    pub cleanup_script: Option<String>,
+    /// Whether to make `file_dir`.
+    pub make_dir: bool,
+    /// Whether a config that is there may be replaced.
+    pub force: bool,
+}
+
+/// Why something ended early, and with what.
+struct Failure(u8, String);
+
+impl From<String> for Failure {
+    fn from(text: String) -> Self {
+        Self(1, text)
+    }
+}
+
+/// Prints or runs what makes accounts at the broker.
+pub fn broker_setup(order: &BrokerOrder) -> ExitCode {
+    ended(make_accounts(order))
+}
+
+/// Writes a node's config and says what comes next.
+pub fn init(order: &InitOrder) -> ExitCode {
+    ended(write_config(order))
+}
+
+/// Prints the drop-in for the service that reads this config.
+pub fn print_drop_in(config: Option<&Path>, also: &[PathBuf]) -> ExitCode {
+    let service = Service::of(config);
+    let made = config::load(config, &service.environment()).map_err(|error| Failure(78, error.to_string())).and_then(
+        |loaded| {
+            let text = drop_in(&service, &loaded.settings, also, Path::is_dir);
+            text.map_err(|error| Failure::from(error.to_string()))
+        },
+    );
+    ended(made.map(|text| print(&text)))
+}
+
+fn make_accounts(order: &BrokerOrder) -> Result<(), Failure> {
+    let usage = |text: String| Failure(USAGE, text);
+    let group: GroupId = order.id.parse().map_err(|error| usage(format!("--id: {error}")))?;
+    if !broker::is_plain_vhost(&order.vhost) {
+        let text = format!("--vhost: found {:?}, allowed are A-Z a-z 0-9 / . _ : -", order.vhost);
+        return Err(usage(text));
+    }
+    if order.password_file.is_some() && order.nodes.len() != 1 {
+        return Err(usage("--password-file holds the password of one node: name just that one".to_owned()));
+    }
+    let mut accounts = Vec::new();
+    for text in &order.nodes {
+        let node = broker::parse_node(text).map_err(|error| usage(error.to_string()))?;
+        let password = match &order.password_file {
+            Some(path) => password_in(path)?,
+            None => broker::generated_password(random()?),
+        };
+        accounts.push(Account { node, password });
+    }
+    if order.apply {
+        apply(order, &group, &accounts)
+    } else {
+        print(&broker::script(&order.vhost, &group, &accounts));
+        Ok(())
+    }
+}
+
+/// Runs the steps. What is there already stays, with rights given anew.
+fn apply(order: &BrokerOrder, group: &GroupId, accounts: &[Account]) -> Result<(), Failure> {
+    let listed = |what: &str| -> Result<Vec<String>, Failure> {
+        let text = rabbitmqctl(&["--silent", what], None)?;
+        Ok(text.lines().map(|line| line.split('\t').next().unwrap_or_default().to_owned()).collect())
+    };
+    let (vhosts, users) = (listed("list_vhosts")?, listed("list_users")?);
+    for step in broker::steps(&order.vhost, group, accounts) {
+        match &step {
+            Step::Vhost(name) if vhosts.contains(name) => continue,
+            Step::Account { name, .. } if users.contains(name) && order.password_file.is_none() => continue,
+            Step::Account { name, password } if users.contains(name) => {
+                rabbitmqctl(&["change_password", name], Some(password))?;
+            }
+            _ => {
+                rabbitmqctl(&step.arguments(), step.input())?;
+            }
+        }
+    }
+    let is_there = |account: &Account| users.contains(&Rights::of(group, &account.node).account);
+    let (kept, made): (Vec<_>, Vec<_>) =
+        accounts.iter().cloned().partition(|account| is_there(account) && order.password_file.is_none());
+    for Account { node, .. } in kept {
+        say(&format!("{node} has an account already: its password stays as it is, its rights are given anew"));
+    }
+    print(&broker::notes(&order.vhost, group, &made));
+    Ok(())
+}
+
+fn rabbitmqctl(arguments: &[&str], input: Option<&Secret>) -> Result<String, Failure> {
+    let what = arguments.iter().find(|word| !word.starts_with('-')).copied().unwrap_or_default();
+    let failed = |error: io::Error| format!("rabbitmqctl {what}: {error}; --apply is for root on the broker's host");
+    let mut command = Command::new("rabbitmqctl");
+    command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = command.spawn().map_err(failed)?;
+    if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
+        // One that ends without reading says why, below.
+        let _ = writeln!(stdin, "{}", input.expose());
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        let said = said.lines().map(str::trim).filter(|line| !line.is_empty()).collect::<Vec<_>>().join(" ");
+        return Err(Failure::from(format!(
+            "rabbitmqctl {what} failed ({}): {}",
+            output.status,
+            crate::machine::one_line(&said)
+        )));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+fn write_config(order: &InitOrder) -> Result<(), Failure> {
+    let service = Service::of(order.config.as_deref());
+    let path = order.config.clone().unwrap_or_else(|| service.config());
+    if path.exists() && !order.force {
+        match config::sets_anything(&path) {
+            Ok(false) => {}
+            Ok(true) => {
+                let text = format!("{} sets something already: edit it, or replace it with --force", path.display());
+                return Err(Failure::from(text));
+            }
+            Err(error) => return Err(Failure::from(error.to_string())),
+        }
+    }
+    let plan = plan(order)?;
+    let password = password(order)?;
+    install_config(&path, &plan, &service)?;
+    say(&format!("{} is written", path.display()));
+    let credential = |name: &str| service.credential(&plan.node_word(), name);
+    if let Some(password) = &password {
+        install_credential(&credential("password"), format!("{}\n", password.expose()).as_bytes())?;
+    }
+    if let Some(file) = &order.ca_file {
+        install_credential(&credential("ca.pem"), &read(file, PEM_LIMIT)?)?;
+    }
+    if order.make_dir {
+        make_dir(&plan.file_dir, plan.node.mode)?;
+    } else if !plan.file_dir.is_dir() {
+        say(&format!("{} is no directory yet: make it before synkler starts", plan.file_dir.display()));
+    }
+    print(&next_steps(&plan, &service, password.is_some() || credential("password").exists()));
+    Ok(())
+}
+
+/// From the flags, and where there is somebody to ask, from the answers.
+fn plan(order: &InitOrder) -> Result<Plan, Failure> {
+    let usage = |text: String| Failure(USAGE, text);
+    let answered = |flag: &Option<String>, option: &str, question: &str, default: Option<&str>| match (flag, default) {
+        (Some(value), _) => Ok(value.clone()),
+        (None, default) if terminal::is_there() => {
+            terminal::ask(question, default).map_err(|error| Failure::from(format!("there is no answer: {error}")))
+        }
+        (None, Some(default)) => Ok(default.to_owned()),
+        (None, None) => Err(usage(format!("{option} is needed, because there is no terminal to ask on"))),
+    };
+    let mode = order.mode;
+    let place = match mode {
+        Mode::Upload => "Directory whose files are handed over",
+        Mode::Central => "Directory for copies on their way",
+        Mode::Download => "Directory where files arrive",
+    };
+    let file_dir = order.file_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
+    let file_dir = PathBuf::from(answered(&file_dir, "--file-dir", place, None)?);
+    let server = answered(&order.server, "--server", "Host of the broker", None)?;
+    let group = answered(&order.id, "--id", "Group", Some("default"))?;
+    let group: GroupId = group.parse().map_err(|error| usage(format!("--id: {error}")))?;
+    let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    let name = answered(&order.name, "--name", "This node's name", Some(&host_name))?;
+    let is_renamed = name != host_name;
+    let name: NodeName = name.parse().map_err(|error| usage(format!("--name: {error}")))?;
+    let node = Node::new(mode, name);
+    let central_host = match (mode, &order.central_host) {
+        (_, Some(host)) => host.clone(),
+        (Mode::Central, None) => {
+            let default = format!("synkler@{host_name}");
+            answered(
+                &None,
+                "--central-host",
+                "[user@]host under which the others reach this host by ssh",
+                Some(&default),
+            )?
+        }
+        (Mode::Upload | Mode::Download, None) => answered(&None, "--central-host", "Host of central", Some(&server))?,
+    };
+    let vhost = answered(&order.vhost, "--vhost", "Virtual host at the broker", Some("/"))?;
+    let own = Rights::of(&group, &node).account;
+    let username = answered(&order.username, "--username", "Account at the broker", Some(&own))?;
+    let cleanup_script = match (mode, &order.cleanup_script) {
+        (Mode::Central, _) => None,
+        (_, Some(script)) => Some(script.clone()),
+        (_, None) => Some(answered(
+            &None,
+            "--cleanup-script",
+            "Command for what is through, such as mv %F /srv/sent/",
+            Some("none"),
+        )?)
+        .filter(|script| script != "none"),
+    };
+    let tls = order.tls || order.ca_file.is_some();
+    Ok(Plan { node, is_renamed, group, file_dir, server, vhost, username, tls, central_host, cleanup_script })
+}
+
+fn password(order: &InitOrder) -> Result<Option<Secret>, Failure> {
+    match &order.password_file {
+        Some(path) => password_in(path).map(Some),
+        None if terminal::is_there() => {
+            let answer = terminal::ask_secret("Its password (Enter: it comes later)");
+            let answer = answer.map_err(|error| Failure::from(format!("there is no answer: {error}")))?;
+            Ok(Some(answer).filter(|answer| !answer.is_empty()).map(Secret::new))
+        }
+        None => Ok(None),
+    }
+}
+
+/// Only a config that the service can use takes the place of the one that is there.
+fn install_config(path: &Path, plan: &Plan, service: &Service) -> Result<(), Failure> {
+    let new = path.with_extension("toml.new");
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}{}", path.display(), as_root(&error)));
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    write(&new, 0o640, config_text(plan).as_bytes()).map_err(failed)?;
+    let installed = config::load(Some(&new), &service.environment())
+        .map_err(|error| Failure::from(error.to_string().replace(&new.display().to_string(), "what was given")))
+        .and_then(|_| give_to_group(&new).map_err(failed))
+        .and_then(|()| fs::rename(&new, path).map_err(failed));
+    if installed.is_err() {
+        // The file of before is untouched, and this one is of no use.
+        let _ = fs::remove_file(&new);
+    }
+    installed
+}
+
+fn install_credential(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}{}", path.display(), as_root(&error)));
+    if let Some(directory) = path.parent() {
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(failed)?;
+    }
+    let new = path.with_extension("new");
+    write(&new, 0o600, bytes).and_then(|()| fs::rename(&new, path)).map_err(failed)?;
+    say(&format!("{} is written; systemd hands it to the service", path.display()));
+    Ok(())
+}
+
+fn make_dir(path: &Path, mode: Mode) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}{}", path.display(), as_root(&error)));
+    if path.is_dir() {
+        say(&format!("{} is there already and stays as it is", path.display()));
+        return Ok(());
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent).map_err(failed)?;
+    }
+    // Others have no business in central's spool.
+    let bits = if mode == Mode::Central { 0o750 } else { 0o755 };
+    fs::DirBuilder::new().mode(bits).create(path).map_err(failed)?;
+    if let (true, (Some(user), group)) = (rustix::process::geteuid().is_root(), numbers().map_err(failed)?) {
+        chown(path, Some(Uid::from_raw(user)), group.map(Gid::from_raw)).map_err(|error| failed(error.into()))?;
+    }
+    say(&format!("{} is made", path.display()));
+    Ok(())
+}
+
+/// The service's group may read it, where there is one.
+fn give_to_group(path: &Path) -> io::Result<()> {
+    if let (true, (_, Some(group))) = (rustix::process::geteuid().is_root(), numbers()?) {
+        chown(path, None, Some(Gid::from_raw(group)))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
+    let _ = fs::remove_file(path);
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(mode).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+fn as_root(error: &io::Error) -> &'static str {
+    if error.kind() == io::ErrorKind::PermissionDenied { "; this is for root" } else { "" }
+}
+
+fn password_in(path: &Path) -> Result<Secret, Failure> {
+    let bytes = read(path, PASSWORD_LIMIT)?;
+    let text = String::from_utf8(bytes).map_err(|_| Failure::from(format!("{}: is not UTF-8", path.display())))?;
+    match text.trim_end_matches(['\r', '\n']) {
+        "" => Err(Failure::from(format!("{}: holds no password", path.display()))),
+        password if password.contains(char::is_control) => {
+            Err(Failure::from(format!("{}: holds more than one line, or a control character", path.display())))
+        }
+        password => Ok(Secret::new(password)),
+    }
+}
+
+/// A file's bytes; `-` is standard input.
+fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}", path.display()));
+    let source: Box<dyn Read> =
+        if path == Path::new("-") { Box::new(io::stdin()) } else { Box::new(File::open(path).map_err(failed)?) };
+    let mut bytes = Vec::new();
+    source.take(limit + 1).read_to_end(&mut bytes).map_err(failed)?;
+    if u64::try_from(bytes.len()).is_ok_and(|length| length > limit) {
+        return Err(Failure::from(format!("{}: is larger than the {limit} bytes allowed", path.display())));
+    }
+    Ok(bytes)
+}
+
+fn random() -> Result<[u8; 24], Failure> {
+    let mut random = [0; 24];
+    let read = File::open("/dev/urandom").and_then(|mut source| source.read_exact(&mut random));
+    read.map_err(|error| Failure::from(format!("/dev/urandom: {error}")))?;
+    Ok(random)
+}
+
+fn ended(outcome: Result<(), Failure>) -> ExitCode {
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(Failure(code, text)) => {
+            text.lines().for_each(say);
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// A reader that has gone away has seen enough.
+fn print(text: &str) {
+    let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
+}
+
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "synkler: {text}");
+}

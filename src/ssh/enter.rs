@@ -1,0 +1,137 @@
+//! Central's side of a node's key: the command judged, the directory opened, the process boxed in, rsync started.
+//!
+//! The gate's judgement alone would not do: the far side tells the names of files over the connection, where no
+//! command line shows them, and an rsync that is told `../x`, or a name below a link that an earlier run has left,
+//! follows. So the directory is opened without following a link, rsync works in it as `./`, and Landlock keeps rsync,
+//! whatever it is told, from opening anything else.
+
+use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
+use rustix::io::Errno;
+
+use super::gate::{Refusal, Side, Target, judge};
+use crate::drivers::sys::{Reach, confine};
+
+/// What rsync needs of the system: programs and libraries to run, and files that tell names and time zones.
+const PROGRAMS: &[&str] = &["/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store"];
+const TABLES: &[&str] = &[
+    "/etc/ld.so.cache",
+    "/etc/ld.so.preload",
+    "/etc/localtime",
+    "/etc/nsswitch.conf",
+    "/etc/passwd",
+    "/etc/group",
+    "/dev/urandom",
+    "/dev/random",
+];
+
+/// What one key in `authorized_keys` opens.
+#[derive(Debug, Clone)]
+pub struct Entrance {
+    /// Whose key it is.
+    pub side: Side,
+    /// One group's directory on this host, `<file_dir>/<id>`, as central tells the others: absolute.
+    pub spool: PathBuf,
+    /// The rsync program.
+    pub rsync: PathBuf,
+    /// Whether to go on where the kernel has no Landlock; then rsync alone keeps to the directory.
+    pub without_landlock: bool,
+}
+
+/// Why nobody comes in.
+#[derive(Debug, thiserror::Error)]
+pub enum EnterError {
+    /// What was asked for is not allowed.
+    #[error("refused: {0}")]
+    Refused(#[from] Refusal),
+    /// A directory of the spool is not there, or no directory.
+    #[error("cannot open {}: start central once, which makes it, or put the directory that central names into authorized_keys", path.display())]
+    Spool {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: Errno,
+    },
+    /// The kernel cannot box rsync in.
+    #[error(
+        "the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): switch it on, or add --no-landlock to the \
+         command in authorized_keys, which trusts this key's owner to stay in the spool"
+    )]
+    Landlock(#[source] Errno),
+    /// rsync is not there.
+    #[error("cannot start {}: install rsync, or name it with --rsync in authorized_keys", program.display())]
+    NotStarted {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// Turns this process into the rsync that `command` (sshd's `$SSH_ORIGINAL_COMMAND`) asks for, if that is allowed.
+/// To be called first thing, while the process has one thread.
+///
+/// # Errors
+///
+/// Returns only with the reason why not.
+pub fn enter(entrance: &Entrance, command: Option<&OsStr>) -> Result<Infallible, EnterError> {
+    let Entrance { side, spool, rsync, without_landlock } = entrance;
+    let command = command.map_or(Some(""), OsStr::to_str).ok_or(Refusal::Unreadable)?;
+    let permit = judge(command, *side, &spool.to_string_lossy())?;
+    let dir = open_target(permit.target, *side, spool)?;
+    let entered = rustix::process::fchdir(&dir);
+    entered.map_err(|source| EnterError::Spool { path: spool.clone(), source })?;
+    match box_in(permit.target, dir.as_fd(), rsync) {
+        Err(Errno::NOSYS | Errno::OPNOTSUPP) if *without_landlock => {}
+        boxed => boxed.map_err(EnterError::Landlock)?,
+    }
+    let source = Command::new(rsync).arg0("rsync").args(permit.arguments).env_clear().exec();
+    Err(EnterError::NotStarted { program: rsync.clone(), source })
+}
+
+/// The directory to work in; below the spool no link is followed. A place is made where it is not there yet, with the
+/// mode that rsync would give it.
+fn open_target(target: Target, side: Side, spool: &Path) -> Result<OwnedFd, EnterError> {
+    const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
+    let failed = |path: &Path, source| EnterError::Spool { path: path.to_owned(), source };
+    let mut path = spool.to_owned();
+    let base = openat(CWD, &path, OPEN, Mode::empty()).map_err(|errno| failed(&path, errno))?;
+    let half = match (target, side) {
+        (Target::ListSpool, _) => return Ok(base),
+        (Target::Arrival(_), _) | (Target::ListHalf, Side::Upload) => "in",
+        (Target::Held, _) | (Target::ListHalf, Side::Download) => "held",
+    };
+    path.push(half);
+    let half = openat(&base, half, OPEN | OFlags::NOFOLLOW, Mode::empty()).map_err(|errno| failed(&path, errno))?;
+    let Target::Arrival(place) = target else { return Ok(half) };
+    let place = place.to_string();
+    path.push(&place);
+    match mkdirat(&half, &place, Mode::from_raw_mode(0o777)) {
+        Ok(()) | Err(Errno::EXIST) => {}
+        Err(errno) => return Err(failed(&path, errno)),
+    }
+    openat(&half, &place, OPEN | OFlags::NOFOLLOW, Mode::empty()).map_err(|errno| failed(&path, errno))
+}
+
+fn box_in(target: Target, dir: BorrowedFd<'_>, rsync: &Path) -> Result<(), Errno> {
+    let look = |path: &Path| openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
+    let mut opened = Vec::new();
+    opened.extend(PROGRAMS.iter().filter_map(|path| Some((look(Path::new(path))?, Reach::Run))));
+    opened.extend(look(rsync).map(|fd| (fd, Reach::Run)));
+    opened.extend(TABLES.iter().filter_map(|path| Some((look(Path::new(path))?, Reach::Read))));
+    opened.extend(look(Path::new("/dev/null")).map(|fd| (fd, Reach::Change)));
+    let reach = match target {
+        Target::Arrival(_) => Reach::Change,
+        Target::Held => Reach::Read,
+        Target::ListSpool | Target::ListHalf => Reach::List,
+    };
+    let mut rules: Vec<_> = opened.iter().map(|(fd, reach)| (fd.as_fd(), *reach)).collect();
+    rules.push((dir, reach));
+    confine(&rules)
+}

@@ -1,0 +1,191 @@
+//! `synkler keys`, `synkler trust` and `synkler gate`: what they say and to whom. Each works on the files of the daemon
+//! that the config is for, as the user who owns them: root becomes that user first.
+
+use std::io::{self, BufRead, IsTerminal, Read, Write};
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode};
+
+use super::enter::{Entrance, enter};
+use super::gate::Side;
+use super::keys::{authorized_line, own_key};
+use super::trust::{HostKey, known, scan, trust};
+use super::{key_places, known_hosts};
+use crate::config::Loaded;
+use crate::machine::Mode;
+
+/// Where root keeps what systemd hands over.
+const CREDENTIALS: &str = "/etc/synkler/credentials";
+/// The longest answer to a question, in bytes.
+const ANSWER_LIMIT: u64 = 100;
+
+/// `synkler gate`: becomes rsync, or says on standard error why not.
+pub fn gate(entrance: &Entrance) -> ExitCode {
+    match enter(entrance, std::env::var_os("SSH_ORIGINAL_COMMAND").as_deref()) {
+        Ok(never) => match never {},
+        Err(error) => {
+            // rsync on the other side shows this to its operator.
+            say(&format!("synkler gate: {}", chain(&error)));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// `synkler keys`: makes sure that there is a key pair and prints the line for central on standard output. `spool` is
+/// `<file_dir>/<id>` as central has them; without it the line has a gap to fill in.
+pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
+    let state_dir = loaded.service_state_dir();
+    let settings = &loaded.settings;
+    let side = match settings.mode() {
+        Mode::Upload => Side::Upload,
+        Mode::Download => Side::Download,
+        Mode::Central => return fail("central logs in nowhere: make keys on the uploads and downloads"),
+    };
+    // What systemd hands over has no directory outside of the service; root can look where it comes from.
+    let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+    let credentials = credentials.or_else(|| Some(PathBuf::from(CREDENTIALS)).filter(|_| loaded.is_of_system()));
+    let places = key_places(&state_dir, credentials.as_deref());
+    if !places.iter().any(|path| path.exists())
+        && let Some(ended) = as_owner(&state_dir, loaded)
+    {
+        return ended;
+    }
+    let gap = format!("/FILE_DIR_OF_CENTRAL/{}", settings.group);
+    let made = own_key(&places, &format!("synkler {}", settings.node))
+        .and_then(|key| Ok((authorized_line(&key, side, &settings.node.name, spool.unwrap_or(&gap))?, key)));
+    match made {
+        Ok((line, key)) => {
+            let what = if key.made { "made" } else { "there is" };
+            say(&format!("synkler: {what} the key {}", key.path.display()));
+            say(
+                "synkler: append this line to ~/.ssh/authorized_keys of the account on central that central_host names",
+            );
+            if spool.is_none() {
+                say(&format!(
+                    "synkler: and put central's file_dir into it; with --spool FILE_DIR/{} it is complete",
+                    settings.group
+                ));
+            }
+            // A reader that has gone away has seen enough.
+            let _ = writeln!(io::stdout(), "{line}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&chain(&error)),
+    }
+}
+
+/// `synkler trust`: shows the keys of a host, and has the service believe them when `fingerprint`, or who sits at the
+/// terminal, says that they are the right ones.
+pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&str>) -> ExitCode {
+    let state_dir = loaded.service_state_dir();
+    if let Some(ended) = as_owner(&state_dir, loaded) {
+        return ended;
+    }
+    let path = known_hosts(&state_dir);
+    let (keys, others) = match scan(host, port).and_then(|keys| known(&keys, &path).map(|known| (keys, known))) {
+        Ok((keys, (same, 0))) if same == keys.len() => {
+            show(&keys);
+            say(&format!("synkler: {} has these keys already", path.display()));
+            return ExitCode::SUCCESS;
+        }
+        Ok((keys, (_, others))) => (keys, others),
+        Err(error) => return fail(&chain(&error)),
+    };
+    show(&keys);
+    if others > 0 {
+        say(&format!(
+            "synkler: {} has other keys for this host: they have changed, or this is another host",
+            path.display()
+        ));
+    }
+    let keys: Vec<HostKey> = match fingerprint {
+        Some(wanted) => {
+            let is_wanted =
+                |key: &HostKey| key.fingerprint.trim_start_matches("SHA256:") == wanted.trim_start_matches("SHA256:");
+            keys.into_iter().filter(is_wanted).collect()
+        }
+        None if !io::stdin().is_terminal() => {
+            return fail(&format!(
+                "there is no terminal to ask on: say which is right with --fingerprint, after comparing with what {LOOK} shows on that host"
+            ));
+        }
+        None => {
+            say(&format!("synkler: compare them with what {LOOK} shows on that host"));
+            if !agreed() {
+                return fail("nothing was changed");
+            }
+            keys
+        }
+    };
+    if keys.is_empty() {
+        return fail(&format!("{host} shows no key with that fingerprint: nothing was changed"));
+    }
+    let made = std::fs::create_dir_all(&state_dir).map_err(|error| error.to_string());
+    match made.and_then(|()| trust(&keys, &path).map_err(|error| chain(&error))) {
+        Ok(()) => {
+            say(&format!("synkler: {host} is trusted, in {}", path.display()));
+            ExitCode::SUCCESS
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+/// What shows a host's own fingerprints.
+const LOOK: &str = "\"for f in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $f; done\"";
+
+fn show(keys: &[HostKey]) {
+    for HostKey { kind, fingerprint, .. } in keys {
+        let _ = writeln!(io::stdout(), "{kind:<20} {fingerprint}");
+    }
+}
+
+fn agreed() -> bool {
+    let _ = write!(io::stderr(), "Are these the keys of that host? Type yes: ").and_then(|()| io::stderr().flush());
+    let mut answer = String::new();
+    let read = io::stdin().lock().take(ANSWER_LIMIT).read_line(&mut answer);
+    read.is_ok() && answer.trim() == "yes"
+}
+
+/// Where root calls and the state directory (or what is there of its path) belongs to another user, does all of it
+/// again as that user, so that no file is made that the service could not use, and no link of that user's leads root
+/// astray; how that ended.
+fn as_owner(state_dir: &Path, loaded: &Loaded) -> Option<ExitCode> {
+    let owner = state_dir.ancestors().find_map(|dir| dir.metadata().ok())?;
+    if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
+        return None;
+    }
+    let again = std::env::current_exe().and_then(|program| {
+        let mut command = Command::new(program);
+        command.args(std::env::args_os().skip(1)).uid(owner.uid()).gid(owner.gid());
+        command.env("HOME", state_dir).env("SYNKLER_STATE_DIR", state_dir);
+        if let Some(file) = &loaded.file {
+            command.env("SYNKLER_CONF", file);
+        }
+        command.status()
+    });
+    Some(match again {
+        Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
+        Err(error) => fail(&format!("cannot go on as the owner of {}: {error}", state_dir.display())),
+    })
+}
+
+fn fail(text: &str) -> ExitCode {
+    say(&format!("synkler: {text}"));
+    ExitCode::FAILURE
+}
+
+fn say(text: &str) {
+    let _ = writeln!(io::stderr(), "{text}");
+}
+
+/// An error and what led to it, as one line.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(&format!(": {cause}"));
+        source = cause.source();
+    }
+    text
+}
