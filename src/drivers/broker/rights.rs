@@ -73,7 +73,7 @@ impl Rights {
 /// The kinds of words that only some say, by the mode that says them; all say `hello`, and ask and answer.
 pub fn role_kinds(mode: Mode) -> &'static [&'static str] {
     match mode {
-        Mode::Upload => &["new", "withdraw", "sent", "freed", "waiting"],
+        Mode::Upload => &["new", "cancel", "withdraw", "sent", "freed", "waiting"],
         Mode::Central => {
             &["withdraw", "upload", "received", "download", "noted", "release", "closed", "waiting", "unknown"]
         }
