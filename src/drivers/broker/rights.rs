@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(
             upload.say,
             format!(
-                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|withdraw|sent|freed|waiting)))$"
+                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|cancel|withdraw|sent|freed|waiting)))$"
             )
         );
         let central = Rights::of(&group, &node(Mode::Central, "hub"));
