@@ -252,6 +252,8 @@ async fn a_silent_port_is_hung_up_on() {
 #[tokio::test]
 async fn an_account_without_rights_is_told_so() {
     let vhost = shared().vhost();
+    // What the group shares is there already: central makes it.
+    let _hub = Peer::connected(settings(shared(), &vhost, &node(Mode::Central, "hub"))).await;
     shared().tool("rabbitmqctl", &["set_permissions", "--vhost", &vhost, "nobody", "^$", "^$", "^$"]);
     let mut settings = settings(shared(), &vhost, &node(Mode::Upload, "alpha"));
     settings.username = "nobody".to_owned();

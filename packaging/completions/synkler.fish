@@ -44,7 +44,7 @@ complete -c synkler -n "__fish_synkler_using_subcommand init" -l file-dir -d 'Th
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l server -d 'Host name or address of the broker' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l id -d 'The group [default: default]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l name -d 'This node\'s name [default: the host name]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l central-host -d 'Where central is reached by ssh [default: on central synkler@ and the host name, else the broker\'s host]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l central-host -d 'Where central is reached by ssh [default: on central synkler at the host name, else the broker\'s host]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l vhost -d 'The virtual host at the broker [default: /]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l username -d 'The account at the broker [default: the one that broker-setup makes for this node]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l password-file -d 'A file with the account\'s password, on one line; - is standard input' -r -F

@@ -33,7 +33,7 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
     let began = Instant::now();
     match timeout_at(until, rsync.probe(direction, location.clone())).await {
         Ok(Ok(protocol)) => welcome(&central, &location, protocol),
-        Ok(Err(reason)) => refused(&central, &location, &reason, &shell),
+        Ok(Err(reason)) => refused(&central, &location, &reason, &shell, rsync.has_own_shell()),
         Err(_) => failed(
             CHECK,
             format!("{central}: {} does not answer within {} s", location.host(), began.elapsed().as_secs()),
@@ -55,11 +55,20 @@ fn welcome(central: &Node, location: &Location, protocol: Option<u32>) -> Findin
     }
 }
 
-fn refused(central: &Node, location: &Location, reason: &Reason, shell: &str) -> Finding {
+fn refused(central: &Node, location: &Location, reason: &Reason, shell: &str, own_shell: bool) -> Finding {
     let text = format!("{central}: {}", reason.detail());
     let host = location.host();
     let says = |words: &str| reason.detail().contains(words);
-    let cure = if says("is not known: add it") {
+    let name = host.rsplit('@').next().unwrap_or(host);
+    let cure = if says("host key") && !own_shell {
+        let again = if says("has changed") { format!("if {name} was really set up anew: ") } else { String::new() };
+        format!(
+            "{again}synkler trust {name}, and compare the fingerprint it shows with what ssh-keygen -lf \
+             /etc/ssh/ssh_host_ed25519_key.pub prints on {name}"
+        )
+    } else if says("rejects the login") && !own_shell {
+        format!("on {name}: put the line that synkler keys prints here into authorized_keys of the user it names")
+    } else if says("is not known: add it") {
         let ask = asking(shell);
         format!(
             "as {}: {ask} {host} true, and compare the fingerprint it shows with what ssh-keygen -lf \
@@ -67,7 +76,6 @@ fn refused(central: &Node, location: &Location, reason: &Reason, shell: &str) ->
             account()
         )
     } else if says("has changed") {
-        let name = host.rsplit('@').next().unwrap_or(host);
         format!(
             "if {host} was really set up anew: as {}: ssh-keygen -R {name}, then {} {host} true",
             account(),

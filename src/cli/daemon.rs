@@ -141,7 +141,7 @@ pub struct InitArguments {
     /// This node's name [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Where central is reached by ssh [default: on central synkler@ and the host name, else the broker's host]
+    /// Where central is reached by ssh [default: on central synkler at the host name, else the broker's host]
     #[arg(long, value_name = "[USER@]HOST")]
     pub central_host: Option<String>,
     /// The virtual host at the broker [default: /]

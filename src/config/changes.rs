@@ -22,10 +22,19 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
     if old.mode() != new.mode() {
         return vec!["mode"];
     }
+    let tls = |settings: &Settings| settings.broker.tls.clone();
+    let authorities = |settings: &Settings| tls(settings)?.authorities;
+    let identity = |settings: &Settings| tls(settings)?.identity;
+    let certificate = |settings: &Settings| identity(settings).map(|identity| identity.chain);
+    let key = |settings: &Settings| identity(settings).map(|identity| identity.key);
     let mut different = vec![
         ("file_dir", old.file_dir != new.file_dir),
         ("synkler_server", old.broker.host != new.broker.host),
         ("port", old.broker.port != new.broker.port),
+        ("tls", tls(old).is_some() != tls(new).is_some()),
+        ("ca_file", authorities(old) != authorities(new)),
+        ("client_cert", certificate(old) != certificate(new)),
+        ("client_key", key(old) != key(new)),
         ("vhost", old.broker.vhost != new.broker.vhost),
         ("username", old.broker.username != new.broker.username),
         ("password", old.broker.password != new.broker.password),
@@ -78,6 +87,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::settings::{Identity, Tls};
     use crate::config::{Environment, Preset, load};
     use crate::machine::Mode;
 
@@ -107,11 +117,15 @@ mod tests {
             let old = settings(mode, None);
             assert!(differences(&old, &settings(mode, None)).is_empty());
             for key in KEYS.iter().filter(|key| key.modes.contains(&mode) && key.preset != Preset::Ignored) {
+                if ["ca_file", "client_cert", "client_key"].contains(&key.name) {
+                    continue;
+                }
                 let password = tempfile::NamedTempFile::new().unwrap();
                 fs::write(&password, "other").unwrap();
                 let value = match key.name {
                     "mode" if mode == Mode::Upload => "download",
                     "mode" => "upload",
+                    "tls" => "true",
                     "file_dir" | "state_dir" | "control_socket" | "rsync" => "/other",
                     "password_file" => password.path().to_str().unwrap(),
                     "cleanup_script" => "rm -r %F",
@@ -129,6 +143,7 @@ mod tests {
                 let found = differences(&old, &settings(mode, Some((key.name, value))));
                 let wanted: &[&str] = match key.name {
                     "password_file" => &["password"],
+                    "tls" => &["port", "tls"],
                     // Central is reached where the broker is, unless it is told otherwise.
                     "synkler_server" if mode == Mode::Central => &["synkler_server", "central_host"],
                     name => &[name],
@@ -136,6 +151,15 @@ mod tests {
                 assert_eq!(found, wanted, "{mode}");
             }
         }
+        let with = |authorities, chain: &[u8], key: &[u8]| {
+            let mut settings = settings(Mode::Upload, Some(("tls", "true")));
+            let identity = Identity { chain: vec![chain.to_vec()], key: key.to_vec() };
+            settings.broker.tls = Some(Tls { authorities, identity: Some(identity) });
+            settings
+        };
+        let old = with(None, b"a", b"b");
+        assert_eq!(differences(&old, &with(Some(vec![]), b"a", b"b")), ["ca_file"]);
+        assert_eq!(differences(&old, &with(None, b"x", b"y")), ["client_cert", "client_key"]);
         assert!(LIVE.iter().all(|live| KEYS.iter().any(|key| key.name == *live)));
     }
 }

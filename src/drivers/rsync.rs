@@ -77,6 +77,13 @@ pub struct Settings {
     pub ssh: Ssh,
 }
 
+impl Settings {
+    /// Whether the user's options name the remote shell.
+    fn own_shell(&self) -> bool {
+        self.options.iter().any(|option| names_remote_shell(option))
+    }
+}
+
 /// Starts rsync runs and stops them. How many at once is the machine's business.
 #[derive(Debug)]
 pub struct Rsync {
@@ -100,8 +107,7 @@ struct AtWork {
 impl Rsync {
     /// A driver whose answers go to `events`.
     pub fn new(settings: Settings, events: mpsc::Sender<Input>) -> Self {
-        let own_shell = settings.options.iter().any(|option| names_remote_shell(option));
-        let connections = (!own_shell).then(|| Connections::new(settings.ssh.clone(), &settings.options));
+        let connections = (!settings.own_shell()).then(|| Connections::new(settings.ssh.clone(), &settings.options));
         Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), connections }
     }
 
@@ -198,7 +204,7 @@ fn command(settings: &Settings, run: &Run, socket: Option<&Path>) -> Command {
     command.arg(if rustix::process::geteuid().is_root() { "-rlptgo" } else { "-rlpt" });
     command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
     command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
-    if !options.iter().any(|option| names_remote_shell(option)) {
+    if !settings.own_shell() {
         command.arg(ssh.remote_shell(socket));
     }
     command.args(options);
@@ -234,7 +240,7 @@ async fn carry_out(
         None => None,
     };
     match Group::start_bound(command(settings, run, socket)) {
-        Ok(group) => follow(run, group, stopped, events).await,
+        Ok(group) => follow(run, settings.own_shell(), group, stopped, events).await,
         Err(error) => not_started(&settings.program, &error),
     }
 }
@@ -242,6 +248,7 @@ async fn carry_out(
 /// Feeds a run its list, reads along, and tells how it ended; when it returns, no process of it is left.
 async fn follow(
     run: &Run,
+    own_shell: bool,
     mut group: Group,
     mut stopped: oneshot::Receiver<()>,
     events: &mpsc::Sender<Input>,
@@ -279,7 +286,7 @@ async fn follow(
     drop(group);
     match ended {
         Ok(status) if halted && !status.success() => failed(Fault::Passing, "stopped"),
-        Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location),
+        Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location, own_shell),
         Err(error) => failed(Fault::Passing, &format!("rsync cannot be waited for: {error}")),
     }
 }

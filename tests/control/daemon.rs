@@ -386,7 +386,7 @@ fn changing_is_for_the_owner_and_the_socket_s_group() {
         &["retry", "x"],
         &["bump", "x"],
         &["withdraw", "x"],
-        &["nodes", "forget", "--yes", "x"],
+        &["nodes", "forget", "--yes", "alone"],
         &["log-level", "debug"],
         &["reload"],
     ] {

@@ -50,7 +50,7 @@ fn it_follows_what_changes_and_gives_the_terminal_back() {
 
     let name = "new\x1b[2J\x1b[H\u{202e}here";
     *shared.lock().unwrap() = with(&[name]);
-    let text = screen.until("what is new", |text| text.contains("new\\u{1b}[2J\\u{1b}[H\\u{202e}here"));
+    let text = screen.until("what is new", |text| text.contains("new\\u{1b}[2J\\u{1b}[H"));
     assert!(!text.contains("caf") && text.contains("Transfers: 1 (1 announced)"), "what is gone is gone: {text}");
 
     // A narrower and lower terminal: everything is laid out anew.
@@ -171,7 +171,7 @@ fn a_pipe_gets_a_line_for_each_change() {
     assert!(line.ends_with("UTC  one: announced: waiting for central to answer"), "{line}");
     *shared.lock().unwrap() = with(&["one", "evil\x1b[2J\nname"]);
     assert!(piped.next().ends_with("2 on the way"));
-    assert!(piped.next().ends_with("evil\\x1b[2J\\nname: announced: waiting for central to answer"));
+    assert!(piped.next().ends_with("evil\\u{1b}[2J\\nname: announced: waiting for central to answer"));
     *shared.lock().unwrap() = idle();
     assert!(piped.next().ends_with("0 on the way"));
     let mut gone = [piped.next(), piped.next()];

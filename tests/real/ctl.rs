@@ -161,7 +161,7 @@ fn without_its_daemon_a_node_is_examined_all_the_same() {
     let upload = bed.upload("alpha", "settle_seconds = 0\n");
     let output = upload.ctl().arg("check").env("SYNKLER_CONF", &upload.config).stdin(Stdio::null()).output().unwrap();
     let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
-    assert!(text.contains("[  ok   ] config"), "{text} {said}");
+    assert!(text.contains("[  ok   ] file-dir"), "{text} {said}");
     assert!(said.contains("no daemon answers") && said.contains("examines this node instead"), "{said}");
     assert!(matches!(output.status.code(), Some(1 | 3)), "{text}");
 }

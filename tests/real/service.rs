@@ -147,7 +147,7 @@ fn sighup_is_answered_with_a_word_and_ends_nothing() {
     let mut node = bed::offline(dir.path(), "central", "");
     node.start();
     signal(node.pid(), "HUP");
-    node.expect(0, SOON, &["SIGHUP", "settings are read at start only"]);
+    node.expect(0, SOON, &["config read again: changed: nothing"]);
     assert_eq!(node.status(1)["node"]["pid"], node.pid());
     let (ended, _) = node.stop();
     assert!(ended.success());

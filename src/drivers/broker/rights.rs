@@ -73,7 +73,7 @@ impl Rights {
 /// The kinds of words that only some say, by the mode that says them; all say `hello`, and ask and answer.
 pub fn role_kinds(mode: Mode) -> &'static [&'static str] {
     match mode {
-        Mode::Upload => &["new", "withdraw", "sent", "freed", "waiting"],
+        Mode::Upload => &["new", "cancel", "withdraw", "sent", "freed", "waiting"],
         Mode::Central => {
             &["withdraw", "upload", "received", "download", "noted", "release", "closed", "waiting", "unknown"]
         }
@@ -130,7 +130,7 @@ mod tests {
         assert_eq!(
             upload.say,
             format!(
-                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|withdraw|sent|freed|waiting)))$"
+                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|cancel|withdraw|sent|freed|waiting)))$"
             )
         );
         let central = Rights::of(&group, &node(Mode::Central, "hub"));

@@ -20,6 +20,11 @@ impl Rsync {
         at.and_then(|at| options.get(at)?.strip_prefix("--rsh=").map(str::to_owned)).unwrap_or_else(own)
     }
 
+    /// Whether the user's options name the remote shell.
+    pub fn has_own_shell(&self) -> bool {
+        self.settings.own_shell()
+    }
+
     /// Connects just as a run does, with an empty list and `--dry-run`, and tells which version of rsync's protocol
     /// the far side speaks; nothing where the local rsync does not say. Takes as long as the user's ssh options allow,
     /// by default about 20 s; may be given up at any moment.
@@ -46,7 +51,7 @@ impl Rsync {
         )
         .3;
         let outcome = match ended {
-            Ok(status) => verdict::verdict(status, &tail.text(), direction, &run.location),
+            Ok(status) => verdict::verdict(status, &tail.text(), direction, &run.location, self.settings.own_shell()),
             Err(error) => not_started(&self.settings.program, &error),
         };
         refused(outcome).map(|()| protocol)

@@ -8,12 +8,19 @@ use std::process::ExitStatus;
 use crate::drivers::process;
 use crate::machine::{Cause, Direction, Fault, Location, Reason, RunOutcome};
 
-/// What came of a run that was not stopped by us.
-pub(super) fn verdict(status: ExitStatus, complaints: &str, direction: Direction, location: &Location) -> RunOutcome {
+/// What came of a run that was not stopped by us; `own_shell` says that rsync_opts name the remote shell, so that
+/// keys and known hosts are the user's and not the service's.
+pub(super) fn verdict(
+    status: ExitStatus,
+    complaints: &str,
+    direction: Direction,
+    location: &Location,
+    own_shell: bool,
+) -> RunOutcome {
     if status.success() {
         return RunOutcome::Complete;
     }
-    let failure = Failure { status, complaints, direction, location };
+    let failure = Failure { status, complaints, direction, location, own_shell };
     let partial = matches!(status.code(), Some(23 | 24));
     if let Some(line) = failure.no_space() {
         let reason = Reason::with(Cause::Space, &format!("{}: {line}", failure.receiver()));
@@ -40,6 +47,7 @@ struct Failure<'a> {
     complaints: &'a str,
     direction: Direction,
     location: &'a Location,
+    own_shell: bool,
 }
 
 impl Failure<'_> {
@@ -58,16 +66,15 @@ impl Failure<'_> {
             ));
         }
         if has(&["Host key verification failed", "host key is known for"]) {
-            return lasting(format!(
-                "the host key of {host} is not known: have it looked at and believed with synkler trust"
-            ));
+            let how = if self.own_shell { "add it to known_hosts" } else { "look at it with synkler trust" };
+            return lasting(format!("the host key of {host} is not known: {how}"));
         }
         let methods = ["publickey", "password", "keyboard-interactive", "gssapi", "hostbased", "none"];
         let denied = methods.map(|method| format!("Permission denied ({method}"));
         if denied.iter().any(|words| has(&[words])) || has(&["Too many authentication failures"]) {
+            let key = if self.own_shell { "the public key" } else { "the line that synkler keys prints here" };
             return lasting(format!(
-                "{host} rejects the login: add the line that synkler keys prints here to authorized_keys there, \
-                 and check the user name"
+                "{host} rejects the login: add {key} to authorized_keys there, and check the user name"
             ));
         }
         if has(&["Connection refused"]) {
@@ -195,7 +202,7 @@ mod tests {
 
     fn judge(code: i32, direction: Direction, complaints: &str) -> RunOutcome {
         let location = Location::new("syn@central", "/srv").unwrap();
-        verdict(ExitStatus::from_raw(code << 8), complaints, direction, &location)
+        verdict(ExitStatus::from_raw(code << 8), complaints, direction, &location, false)
     }
 
     fn failed(code: i32, complaints: &str) -> (Fault, String) {
