@@ -213,6 +213,7 @@ impl Daemon {
     ) -> Result<(), DaemonError> {
         let now = self.clock.now();
         for input in inputs {
+            self.drivers.overhear(&input);
             self.machine.handle(now, input);
         }
         let mut records: Vec<Record> = Vec::new();

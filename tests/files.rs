@@ -12,8 +12,11 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use conformance::{Spot, World, stories};
+use md5::{Digest as _, Md5};
 use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
-use synkler::machine::{Effect, Input, ItemName, Mode};
+use synkler::machine::{
+    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, TransferId,
+};
 use tokio::sync::mpsc;
 
 struct Host {
@@ -44,7 +47,7 @@ impl Host {
             Effect::Hash { item, signature } => files.hash(item, signature),
             Effect::Look { transfer, item } => files.look(transfer, item),
             Effect::Take { transfer, place, name, kind } => files.take(transfer, place, name, kind),
-            Effect::Verify { transfer, name, kind } => files.verify(transfer, name, kind),
+            Effect::Verify { transfer, name, kind, digest } => files.verify(transfer, name, kind, digest),
             Effect::Place { transfer, name, inode, replace } => files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => files.discard(transfer),
             Effect::Measure => files.measure(),
@@ -129,6 +132,39 @@ fn the_real_world_conforms() {
     }
 }
 
+/// What was read while it arrived is believed only where it is what was announced: else all is read again.
+#[test]
+fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
+    for announced_is_right in [true, false] {
+        let mut host = Host::new(Mode::Download, "/tmp");
+        let (transfer, item) = (TransferId::mint(1, [1; 10]), ItemName::new(b"large").unwrap());
+        let Layout::Download(staging) = host.layout.clone() else { panic!() };
+        let location = Location::new("host", "/srv").unwrap();
+        let (batch, direction) = (vec![(transfer, item.clone())], Direction::Pull);
+        host.files.expect(&Run { id: RunId(1), direction, location, batch });
+        // Its answer comes after the look at staging.
+        host.perform(Effect::Look { transfer, item: item.clone() });
+        let own = staging.staging_dir().join(transfer.to_string());
+        fs::create_dir(&own).unwrap();
+        let mut bytes = vec![7; 12 << 20];
+        fs::write(own.join("large"), &bytes).unwrap();
+        host.files.read_on();
+        host.perform(Effect::Look { transfer, item: item.clone() });
+        if !announced_is_right {
+            // Mended behind the reader, as rsync does with what it takes up again.
+            bytes[5] = 8;
+            let file = fs::OpenOptions::new().write(true).open(own.join("large")).unwrap();
+            std::os::unix::fs::FileExt::write_at(&file, &bytes[5..6], 5).unwrap();
+        }
+        let digest = Digest(Md5::digest(&bytes).into());
+        let effect = Effect::Verify { transfer, name: item, kind: Kind::File, digest };
+        let Some(Input::Verified { outcome: CopyOutcome::Found { fingerprint, .. }, .. }) = host.perform(effect) else {
+            panic!()
+        };
+        assert_eq!((fingerprint.digest, fingerprint.size), (digest, 12 << 20));
+    }
+}
+
 #[test]
 fn space_is_measured_where_file_dir_lies() {
     for base in ["/tmp", "/dev/shm"] {
@@ -151,7 +187,7 @@ fn short_work_overtakes_long_work() {
     let mut host = Host::new(Mode::Upload, "/tmp");
     let dir = host.layout.file_dir().to_owned();
     let name = |text: &str| ItemName::new(text.as_bytes()).unwrap();
-    let transfer = synkler::machine::TransferId::mint(1, [0; 10]);
+    let transfer = TransferId::mint(1, [0; 10]);
     let look = |item: &str| Effect::Look { transfer, item: name(item) };
     for item in ["big 1", "big 2", "big 3"] {
         // Sparse: read in full, stored as nothing.

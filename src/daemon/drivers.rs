@@ -46,19 +46,29 @@ impl Drivers {
         });
     }
 
+    /// What one driver tells may concern another.
+    pub(super) fn overhear(&self, input: &Input) {
+        if let Input::Progress { .. } = input {
+            self.files.read_on();
+        }
+    }
+
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
             Effect::Say { to, words } => self.broker.publish(to, words),
             Effect::Hash { item, signature } => self.files.hash(item, signature),
             Effect::Look { transfer, item } => self.files.look(transfer, item),
             Effect::Take { transfer, place, name, kind } => self.files.take(transfer, place, name, kind),
-            Effect::Verify { transfer, name, kind } => self.files.verify(transfer, name, kind),
+            Effect::Verify { transfer, name, kind, digest } => self.files.verify(transfer, name, kind, digest),
             Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => self.files.discard(transfer),
             Effect::DropPlace(place) => self.files.discard_place(place),
             Effect::Sweep { transfers, places } => self.files.sweep(&transfers, &places),
             Effect::Measure => self.files.measure(),
-            Effect::Run(run) => self.with_rsync(|rsync| rsync.start(run)),
+            Effect::Run(run) => {
+                self.files.expect(&run);
+                self.with_rsync(|rsync| rsync.start(run));
+            }
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
             Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
             // The loop keeps these to itself.

@@ -22,7 +22,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Fingerprint, ItemName, Kind, Location, Node, PlaceId, Reason, Record, Row, Signature, TransferId, Words,
+    Address, Digest, Fingerprint, ItemName, Kind, Location, Node, PlaceId, Reason, Record, Row, Signature, TransferId,
+    Words,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -184,6 +185,8 @@ pub enum Effect {
         name: ItemName,
         /// What it should be.
         kind: Kind,
+        /// What its digest should be: the only one that is believed of bytes that were read while they arrived.
+        digest: Digest,
     },
     /// Download: give it its final name, without overwriting, durably.
     Place {

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    CopyOutcome, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode, PlaceId, PlaceOutcome,
-    Sight, Signature, TransferId,
+    CopyOutcome, Digest, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode, PlaceId,
+    PlaceOutcome, Sight, Signature, TransferId,
 };
 
 /// Where a file may stand.
@@ -111,7 +111,7 @@ fn take<W: World>(world: &mut W, number: u8, place: Option<PlaceId>) -> Option<F
 }
 
 fn verify<W: World>(world: &mut W, number: u8) -> Option<(Fingerprint, u64)> {
-    let effect = Effect::Verify { transfer: transfer(number), name: item(), kind: Kind::File };
+    let effect = Effect::Verify { transfer: transfer(number), name: item(), kind: Kind::File, digest: Digest([0; 16]) };
     match world.perform(Mode::Download, effect) {
         Some(Input::Verified { outcome, .. }) => copy(outcome),
         other => panic!("{other:?}"),

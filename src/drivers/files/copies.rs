@@ -18,10 +18,19 @@ const SYNC_CHUNK: usize = 16;
 /// From this many bytes on, an item is made durable while its digest is computed.
 const SYNC_AHEAD: u64 = 8 << 20;
 
+type Proof = Result<(Digest, Option<Arc<str>>), SurveyError>;
+
 /// Computes a copy's fingerprint and, where `durable` names the directory it lies in, makes it durable. An
 /// entry of another kind than the announced one is not the item: it counts as missing, so that the item is
 /// asked for again.
-pub(super) fn appraise(site: &Site, kind: Kind, durable: Option<&Folder>) -> Result<CopyOutcome, SurveyError> {
+///
+/// `read` is asked for the digest of a file that was read while it arrived, by its kind, inode and size.
+pub(super) fn appraise(
+    site: &Site,
+    kind: Kind,
+    durable: Option<&Folder>,
+    read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
+) -> Result<CopyOutcome, SurveyError> {
     let survey = match site.survey() {
         Err(SurveyError::Gone) => return Ok(CopyOutcome::Missing),
         other => other?,
@@ -31,13 +40,17 @@ pub(super) fn appraise(site: &Site, kind: Kind, durable: Option<&Folder>) -> Res
         tracing::warn!("{site}: expected a {}, found a {found}", kind.as_str());
         return Ok(CopyOutcome::Missing);
     }
+    let prove = || match read(kind, survey.inode(), survey.size()) {
+        Some(digest) => Ok((digest, None)),
+        None => site.prove_with_manifest(&survey),
+    };
     let (digest, manifest) = match durable {
         Some(dir) => {
-            let proof = prove_and_make_durable(site, &survey)?;
+            let proof = prove_and_make_durable(site, &survey, prove)?;
             dir.sync()?;
             proof
         }
-        None => site.prove_with_manifest(&survey)?,
+        None => prove()?,
     };
     if site.survey()?.signature() != survey.signature() {
         return Err(SurveyError::Changed(site.to_string()));
@@ -47,13 +60,13 @@ pub(super) fn appraise(site: &Site, kind: Kind, durable: Option<&Folder>) -> Res
 
 /// Both at once where there is much to do: one waits for the processor, the other for the disk. A change between the
 /// two shows in the survey that follows, as it would if they came one after the other.
-fn prove_and_make_durable(site: &Site, survey: &Survey) -> Result<(Digest, Option<Arc<str>>), SurveyError> {
+fn prove_and_make_durable(site: &Site, survey: &Survey, prove: impl FnOnce() -> Proof) -> Proof {
     thread::scope(|scope| {
         let durable = || make_durable(site, survey);
         let ahead = survey.size() >= SYNC_AHEAD;
         // Where no thread is to be had, one comes after the other.
         let writing = ahead.then(|| thread::Builder::new().spawn_scoped(scope, durable).ok()).flatten();
-        let proof = site.prove_with_manifest(survey)?;
+        let proof = prove()?;
         match writing.map(thread::ScopedJoinHandle::join) {
             Some(Ok(made)) => made?,
             Some(Err(_)) | None => durable()?,

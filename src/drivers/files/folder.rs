@@ -71,6 +71,16 @@ impl Folder {
         }
     }
 
+    /// A file in it, for reading; `None` where there is none.
+    pub(super) fn open_file(&self, name: &[u8]) -> Result<Option<OwnedFd>, Refusal> {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
+        match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => Ok(Some(fd)),
+            Err(Errno::NOENT | Errno::LOOP) => Ok(None),
+            Err(errno) => Err(self.refusal("open", name, errno)),
+        }
+    }
+
     /// A directory in it, made with mode 0700 where it is not there; one that is there keeps its mode.
     pub(super) fn make(&self, name: &[u8]) -> Result<Self, Refusal> {
         match mkdirat(&self.fd, name, Mode::RWXU) {

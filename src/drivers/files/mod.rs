@@ -3,6 +3,7 @@
 //! [`Source`], [`Spool`] and [`Staging`] are what the three roles do with files, as plain calls that block;
 //! [`Files`] carries out a machine's effects with them on threads of its own and sends the answers.
 
+mod ahead;
 mod copies;
 mod folder;
 mod pool;
@@ -23,13 +24,14 @@ pub use source::Source;
 pub use spool::Spool;
 pub use staging::{Staging, TAKEN};
 
+use self::ahead::Ahead;
 use self::folder::Folder;
 use self::pool::{Lane, Pool};
 use super::disk::{Refusal, shown, space};
 use super::manifest::{Site, SurveyError};
 use crate::machine::{
-    Cause, CopyOutcome, HashOutcome, Input, ItemName, Kind, PlaceId, PlaceOutcome, Reason, Sight, Signature,
-    TransferId, escaped,
+    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, PlaceId, PlaceOutcome, Reason, Run,
+    Sight, Signature, TransferId, escaped,
 };
 
 /// The most leftovers one sweep looks at in one directory; the next start does the rest.
@@ -146,13 +148,17 @@ pub struct Files {
     layout: Arc<Layout>,
     events: mpsc::Sender<Input>,
     pool: Pool,
+    ahead: Arc<Ahead>,
 }
+
+/// Larger batches are of small files, which are read in no time.
+const BATCH_READ_ALONG: usize = 4;
 
 impl Files {
     /// Starts `workers` threads (at least one) for work that reads whole items, and four for the rest. Fails
     /// where the system allows no more threads.
     pub fn new(layout: Layout, events: mpsc::Sender<Input>, workers: usize) -> io::Result<Self> {
-        Ok(Self { layout: Arc::new(layout), events, pool: Pool::start(workers)? })
+        Ok(Self { layout: Arc::new(layout), events, pool: Pool::start(workers)?, ahead: Arc::default() })
     }
 
     /// Upload: [`crate::machine::Effect::Hash`].
@@ -185,11 +191,46 @@ impl Files {
         });
     }
 
+    /// Download: a run is about to fetch these. What it begins anew is read while it arrives, see [`Files::read_on`].
+    pub fn expect(&self, run: &Run) {
+        if run.direction != Direction::Pull || run.batch.len() > BATCH_READ_ALONG {
+            return;
+        }
+        for (transfer, name) in run.batch.clone() {
+            let ahead = Arc::clone(&self.ahead);
+            // Should the run be quicker, the file looks like one that was begun earlier, and that is fine.
+            self.submit(Lane::Short, Some(transfer), move |layout| {
+                ahead.end(transfer);
+                if let Layout::Download(staging) = layout
+                    && staging.lacks(transfer, &name)
+                {
+                    ahead.expect(transfer, name);
+                }
+                None
+            });
+        }
+    }
+
+    /// Download: more bytes have arrived, so that there may be more to read.
+    pub fn read_on(&self) {
+        for (transfer, item) in self.ahead.due() {
+            self.submit(Lane::Long, Some(transfer), move |layout| {
+                if let Layout::Download(staging) = layout {
+                    staging.read_on(transfer, &item);
+                }
+                None
+            });
+        }
+    }
+
     /// Download: [`crate::machine::Effect::Verify`].
-    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind) {
+    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest) {
+        let ahead = Arc::clone(&self.ahead);
         self.submit(Lane::Long, Some(transfer), move |layout| {
+            let read = ahead.end(transfer);
+            let read = |kind, inode, size| read?.digest(kind, inode, size).filter(|read| *read == digest);
             let outcome = match layout {
-                Layout::Download(staging) => staging.verify(transfer, &name, kind),
+                Layout::Download(staging) => staging.verify(transfer, &name, kind, read),
                 Layout::Upload(_) | Layout::Central(_) => CopyOutcome::Failed(misplaced()),
             };
             Some(Input::Verified { transfer, outcome })
@@ -209,6 +250,7 @@ impl Files {
 
     /// Central and download: [`crate::machine::Effect::Drop`]. On upload there is nothing of ours to remove.
     pub fn discard(&self, transfer: TransferId) {
+        self.ahead.end(transfer);
         self.submit(Lane::Short, Some(transfer), move |layout| {
             let outcome = match layout {
                 Layout::Upload(_) => Ok(()),

@@ -86,7 +86,7 @@ impl Spool {
             self.move_in(&held, transfer, place, name)?;
         }
         match held.child(transfer.to_string().as_bytes())? {
-            Some(own) => appraise(&own.site(name)?, kind, None),
+            Some(own) => appraise(&own.site(name)?, kind, None, |_, _, _| None),
             None => Ok(CopyOutcome::Missing),
         }
     }

@@ -10,13 +10,16 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Statx, StatxFlags};
 use rustix::io::Errno;
 
+use super::ahead::Arriving;
 use super::copies::appraise;
 use super::folder::{Folder, Onto, RESERVED};
 use super::source::written;
 use super::{LayoutError, Leftover, leftovers_in, look_at};
 use crate::drivers::disk::Refusal;
 use crate::drivers::manifest::{Survey, SurveyError, file_type};
-use crate::machine::{Cause, CopyOutcome, GroupId, ItemName, Kind, PlaceOutcome, Reason, Sight, Signature, TransferId};
+use crate::machine::{
+    Cause, CopyOutcome, Digest, GroupId, ItemName, Kind, PlaceOutcome, Reason, Sight, Signature, TransferId,
+};
 
 /// Begins the name of the mark that tells the item from another one that got its inode later.
 const BORN_MARK: &str = ".synkler-born-";
@@ -75,22 +78,52 @@ impl Staging {
     }
 
     /// Carries out [`crate::machine::Effect::Verify`].
-    pub fn verify(&self, transfer: TransferId, name: &ItemName, kind: Kind) -> CopyOutcome {
-        match self.try_verify(transfer, name, kind) {
+    /// `read` is asked for the digest of a file that was read while it arrived, by its kind, inode and size.
+    pub fn verify(
+        &self,
+        transfer: TransferId,
+        name: &ItemName,
+        kind: Kind,
+        read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
+    ) -> CopyOutcome {
+        match self.try_verify(transfer, name, kind, read) {
             Ok(outcome) => outcome,
             Err(error) => CopyOutcome::Failed(error.reason()),
         }
     }
 
-    fn try_verify(&self, transfer: TransferId, name: &ItemName, kind: Kind) -> Result<CopyOutcome, SurveyError> {
+    fn try_verify(
+        &self,
+        transfer: TransferId,
+        name: &ItemName,
+        kind: Kind,
+        read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
+    ) -> Result<CopyOutcome, SurveyError> {
         let staging = Folder::open(&self.staging_dir())?;
         let Some(own) = staging.child(transfer.to_string().as_bytes())? else {
             return Ok(CopyOutcome::Missing);
         };
-        let outcome = appraise(&own.site(name)?, kind, Some(&own))?;
+        let outcome = appraise(&own.site(name)?, kind, Some(&own), read)?;
         // That the transfer's directory exists is what later tells a placed item from a lost one.
         staging.sync()?;
         Ok(outcome)
+    }
+
+    /// Whether nothing of this item lies in staging; not where that cannot be told.
+    pub(super) fn lacks(&self, transfer: TransferId, name: &ItemName) -> bool {
+        let own = Folder::open(&self.staging_dir()).and_then(|dir| dir.child(transfer.to_string().as_bytes()));
+        match own {
+            Ok(Some(own)) => matches!(own.inode(name.as_bytes()), Ok(None)),
+            Ok(None) => true,
+            Err(_) => false,
+        }
+    }
+
+    /// Reads on in what is arriving.
+    pub(super) fn read_on(&self, transfer: TransferId, item: &Arriving) {
+        let own = Folder::open(&self.staging_dir()).and_then(|dir| dir.child(transfer.to_string().as_bytes()));
+        // What cannot be read now is looked at when it is proven.
+        item.read_on(own.ok().flatten().as_ref());
     }
 
     /// Carries out [`crate::machine::Effect::Place`]. May be called again after a crash at any point of it.

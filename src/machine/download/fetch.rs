@@ -176,7 +176,8 @@ impl Download {
             match self.transfers.get(&id) {
                 Some(transfer) if transfer.stage == Stage::Verifying => {
                     let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
-                    self.desk.effect(Effect::Verify { transfer: id, name, kind });
+                    let digest = transfer.row.fingerprint.digest;
+                    self.desk.effect(Effect::Verify { transfer: id, name, kind, digest });
                 }
                 _ => {
                     self.verifying.leave(&id);
