@@ -74,20 +74,6 @@ impl Trio {
         self.await_lines(&self.download, marks.1, names.len(), "cleanup script succeeded");
         self.await_lines(&self.upload, marks.0, names.len(), "cleanup script succeeded");
         let took = start.elapsed();
-        if let Ok(dir) = std::env::var("LOGDIR") {
-            for node in [&self.upload, &self.download, &self.central] {
-                fs::write(format!("{dir}/{}", node.mode), node.log.text()).unwrap();
-            }
-            for node in [&self.upload, &self.download, &self.central] {
-                let stat = fs::read_to_string(format!("/proc/{}/stat", node.pid())).unwrap();
-                let fields: Vec<_> = stat.rsplit_once(") ").unwrap().1.split(' ').collect();
-                println!(
-                    "{} utime {} stime {} cutime {} cstime {}",
-                    node.mode, fields[11], fields[12], fields[13], fields[14]
-                );
-            }
-            println!("took {took:?}");
-        }
         // What comes after the end belongs to nobody's time, the next measurement's least of all.
         self.await_lines(&self.upload, marks.0, names.len(), "handed over");
         self.await_lines(&self.central, marks.2, names.len(), "the copy on central is dropped");
