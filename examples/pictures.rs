@@ -54,7 +54,8 @@ fn main() {
         let mut command = upload.ctl();
         command.arg(verb);
         let screen = Screen::start(&command, SIZE.0, SIZE.1);
-        screen.until("two bars", |text| text.matches('░').count() > 10 && text.contains(" by download delta"));
+        let filled = |text: &str| text.lines().filter(|line| line.contains("█░")).count();
+        screen.until("two bars", |text| filled(text) >= 2 && text.contains(" by download delta"));
         let svg = screen.look(|screen| picture::svg(screen, &format!("$ synklerctl {verb}")));
         fs::write(docs.join(format!("{verb}.svg")), svg).unwrap();
     }

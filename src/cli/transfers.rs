@@ -121,7 +121,8 @@ pub(super) fn paused(pause: &Paused, now: u64) -> String {
 
 /// What has failed and when it goes on; empty when neither is to be told.
 pub(super) fn outlook(transfer: &Transfer, now: u64) -> String {
-    outlook_of(transfer.attempts, transfer.next, now)
+    // While it runs, that words are said again in a while is of no interest.
+    outlook_of(transfer.attempts, transfer.next.filter(|_| transfer.progress.is_none()), now)
 }
 
 /// The same of what is no transfer in full.
