@@ -410,7 +410,7 @@ fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
 #[test]
 fn what_waits_is_tried_again_at_once() {
     let mut desk = Desk::upload(restored(vec![row(1, "granted")]));
-    let run = synkler::machine::RunId(0);
+    let run = RunId(0);
     assert_eq!(desk.deed(Order::Retry(one(1))), (false, "nothing to do: it is being sent".to_owned()));
     let failed = RunOutcome::Failed(Fault::Lasting, Reason::with(Cause::Transport, "host key unknown"));
     desk.input(Input::Ran { run, outcome: failed });
@@ -440,7 +440,7 @@ fn what_stands_in_line_is_sent_next() {
     let mut desk = Desk::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     assert!(desk.view(1).progress.is_some());
     assert_eq!(desk.deed(Order::Bump(one(3))), (true, "it is sent next".to_owned()));
-    let effects = desk.input(Input::Ran { run: synkler::machine::RunId(0), outcome: RunOutcome::Complete });
+    let effects = desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     assert_eq!(batch(&runs(&effects)[0]), [id(3)]);
 
     let rows = (1..=3).map(|number| big(row(number, "waiting"))).collect();
@@ -606,7 +606,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
     let mut desk = Desk::download(restored(vec![row(1, "wanted")]));
     desk.input(Input::Space { free: 1 << 40, total: 1 << 40 });
     assert_eq!(desk.view(1).began, Some(desk.now));
-    desk.input(Input::Ran { run: synkler::machine::RunId(0), outcome: RunOutcome::Complete });
+    desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     let effects = desk.input(Input::Verified { transfer: id(1), outcome: copy(1) });
     assert_eq!(kept(effects), Some((id(1), text)));
 }
