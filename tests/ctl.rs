@@ -18,6 +18,7 @@ use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
 
 use node::{Daemon, crowded, idle, status};
 use peer::{Peer, error};
@@ -58,6 +59,22 @@ fn the_program_shows_the_node_as_text_and_as_json() {
     let mut wide = synklerctl(&daemon.path, &["status"]);
     let output = wide.env("COLUMNS", "200").output().unwrap();
     assert!(String::from_utf8(output.stdout).unwrap().contains("  WHY\n"));
+}
+
+/// From its start to its end, answer and all; the best of some, because others want the processor too.
+#[test]
+fn it_takes_less_than_twenty_milliseconds() {
+    let daemon = Daemon::start(idle(), Limits::default());
+    let took = |arguments: &[&str]| {
+        let mut command = synklerctl(&daemon.path, arguments);
+        let began = Instant::now();
+        assert!(command.output().unwrap().status.success());
+        began.elapsed()
+    };
+    for arguments in [&["status"][..], &["--version"]] {
+        let quickest = (0..20).map(|_| took(arguments)).min().unwrap();
+        assert!(quickest < Duration::from_millis(20), "{arguments:?} took {quickest:?}");
+    }
 }
 
 #[test]

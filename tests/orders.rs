@@ -7,9 +7,10 @@ use std::time::{Duration, Instant};
 
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
-    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, Kind, KnownNode, Location, Machine, Mode, Node,
-    Order, PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunOutcome, Scope, Selection,
-    Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings, Wait, Words,
+    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, Kind, KnownNode, Level, Location, Machine,
+    Mode, Node, Note, Order, PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunId,
+    RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings, Wait,
+    Words,
 };
 
 const START: u64 = 1_800_000_000_000;
@@ -266,12 +267,8 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
     let told = hellos(&effects);
     assert_eq!((told[0].0.clone(), told[0].1.paused.as_ref()), (Address::All, Some(order)), "all are told at once");
 
-    let run = Run {
-        id: synkler::machine::RunId(0),
-        direction: synkler::machine::Direction::Push,
-        location: location(),
-        batch: Vec::new(),
-    };
+    let run =
+        Run { id: RunId(0), direction: synkler::machine::Direction::Push, location: location(), batch: Vec::new() };
     let effects = desk.input(stopped(&run));
     assert!(runs(&effects).is_empty());
     let view = desk.view(1);
@@ -367,6 +364,34 @@ fn an_item_that_is_paused_holds_up_no_other() {
     assert!(deeds.is_empty(), "what this node knows nothing of is for others to say");
 }
 
+/// What the log tells at INFO of transfer 1.
+fn told(effects: &[Effect]) -> Vec<&str> {
+    let notes = effects.iter().filter_map(|effect| if let Effect::Note(note) = effect { Some(note) } else { None });
+    let about = |note: &&Note| (note.transfer, note.item.as_ref()) == (Some(id(1)), Some(&name("item 1")));
+    notes.filter(|note| note.level == Level::Info).filter(about).map(|note| note.text.as_str()).collect()
+}
+
+#[test]
+fn an_items_story_tells_who_ordered_what() {
+    let mut desk = Desk::upload(restored(vec![row(1, "granted")]));
+    let run = RunId(0);
+    assert!(desk.view(1).progress.is_some(), "it is being sent");
+    let (_, effects) = desk.order(Order::Pause { scope: Scope::Items(one(1)), now: true });
+    assert_eq!(told(&effects), ["pause ordered by root: paused: nothing new starts for it; its run is stopped"]);
+    let effects = desk.input(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, Cause::Transport.into()) });
+    assert_eq!(told(&effects), ["rsync was stopped: it is continued later"]);
+    let (_, effects) = desk.order(Order::Retry(one(1)));
+    let [line] = told(&effects)[..] else { panic!("{effects:?}") };
+    assert!(line.starts_with("retry ordered by root: it is paused by root on upload alpha at "), "{line}");
+    let (_, effects) = desk.order(Order::Resume { scope: Scope::Items(one(1)) });
+    assert_eq!(told(&effects), ["resume ordered by root: resumed", "rsync starts to send it"]);
+    let (_, effects) = desk.order(Order::Bump(one(1)));
+    assert_eq!(told(&effects), ["bump ordered by root: nothing to do: it is being sent"]);
+    let (_, effects) = desk.order(Order::Withdraw(one(1)));
+    let given_up = "withdraw ordered by root: given up: its source stays and is not sent again until it changes";
+    assert_eq!(told(&effects), [given_up]);
+}
+
 #[test]
 fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
     let mut desk = Desk::upload(restored(Vec::new()));
@@ -385,7 +410,7 @@ fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
 #[test]
 fn what_waits_is_tried_again_at_once() {
     let mut desk = Desk::upload(restored(vec![row(1, "granted")]));
-    let run = synkler::machine::RunId(0);
+    let run = RunId(0);
     assert_eq!(desk.deed(Order::Retry(one(1))), (false, "nothing to do: it is being sent".to_owned()));
     let failed = RunOutcome::Failed(Fault::Lasting, Reason::with(Cause::Transport, "host key unknown"));
     desk.input(Input::Ran { run, outcome: failed });
@@ -415,7 +440,7 @@ fn what_stands_in_line_is_sent_next() {
     let mut desk = Desk::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     assert!(desk.view(1).progress.is_some());
     assert_eq!(desk.deed(Order::Bump(one(3))), (true, "it is sent next".to_owned()));
-    let effects = desk.input(Input::Ran { run: synkler::machine::RunId(0), outcome: RunOutcome::Complete });
+    let effects = desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     assert_eq!(batch(&runs(&effects)[0]), [id(3)]);
 
     let rows = (1..=3).map(|number| big(row(number, "waiting"))).collect();
@@ -581,7 +606,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
     let mut desk = Desk::download(restored(vec![row(1, "wanted")]));
     desk.input(Input::Space { free: 1 << 40, total: 1 << 40 });
     assert_eq!(desk.view(1).began, Some(desk.now));
-    desk.input(Input::Ran { run: synkler::machine::RunId(0), outcome: RunOutcome::Complete });
+    desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     let effects = desk.input(Input::Verified { transfer: id(1), outcome: copy(1) });
     assert_eq!(kept(effects), Some((id(1), text)));
 }

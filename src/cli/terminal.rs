@@ -4,6 +4,8 @@ use std::env;
 use std::ffi::OsString;
 use std::io::{self, IsTerminal, Write};
 
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::line::Look;
@@ -49,6 +51,19 @@ pub(super) fn print(bytes: &[u8]) -> io::Result<bool> {
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
         Err(err) if err.kind() == io::ErrorKind::BrokenPipe => Ok(false),
         written => written.map(|()| true),
+    }
+}
+
+/// Waits until whoever reads stdout has gone; tells whether that can be told.
+pub(super) fn reader_leaves() -> bool {
+    let stdout = io::stdout();
+    // Nothing is asked for: the end of the other side is told all the same. A file has no other side.
+    let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
+    loop {
+        match poll(&mut asked, None) {
+            Err(Errno::INTR) => {}
+            polled => return polled.is_ok(),
+        }
     }
 }
 

@@ -157,7 +157,7 @@ impl Desk {
             doing: String::new(),
             clock_ahead: None,
         };
-        Self {
+        let mut desk = Self {
             me: settings.me,
             now,
             started: now,
@@ -180,7 +180,13 @@ impl Desk {
             records: VecDeque::new(),
             effects: VecDeque::new(),
             speech: BTreeMap::new(),
+        };
+        for (whose, pause) in [("this node is", &restored.paused), ("the group is", &restored.group.pause)] {
+            if let Some(pause) = pause {
+                desk.note(Level::Info, None, None, None, format!("{whose} still paused {pause}"));
+            }
         }
+        desk
     }
 
     pub(super) fn connected(&self) -> bool {

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 
 use super::desk::Desk;
-use super::{ItemName, Node, Row, Time, TransferId, decode_bytes, one_line};
+use super::{ItemName, Level, Node, Row, Time, TransferId, decode_bytes, one_line};
 
 /// The longest name of who gave an order, in bytes.
 pub const BY_LIMIT: usize = 64;
@@ -167,35 +167,35 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
         Order::Pause { scope: Scope::Node, now } => {
             let mut text = role.desk().pause_node(by);
             if now {
-                text.push_str(&stopped(role.halt(&|_| true)));
+                text.push_str(&stop_all(role, by));
             }
             vec![Deed::about(None, Ok(text))]
         }
         Order::Pause { scope: Scope::Group, now } => {
             let mut text = role.desk().pause_group(by, now);
             if now {
-                text.push_str(&stopped(role.halt(&|_| true)));
+                text.push_str(&stop_all(role, by));
             }
             vec![Deed::about(None, Ok(text))]
         }
         Order::Pause { scope: Scope::Items(handles), now } => pause_items(role, by, &handles, now),
         Order::Resume { scope: Scope::Node } => {
-            let text = role.desk().resume_node();
+            let text = role.desk().resume_node(by);
             role.go_on();
             vec![Deed::about(None, Ok(text))]
         }
         Order::Resume { scope: Scope::Group } => {
-            let text = role.desk().resume_group();
+            let text = role.desk().resume_group(by);
             role.go_on();
             vec![Deed::about(None, Ok(text))]
         }
-        Order::Resume { scope: Scope::Items(handles) } => each(role, &handles, resume_item, no_transfer),
+        Order::Resume { scope: Scope::Items(handles) } => each(role, by, "resume", &handles, resume_item, no_transfer),
         Order::Retry(handles) => {
-            each(role, &handles, |role, id| Some(retry(role, id)), |role, name| role.retry_item(name))
+            each(role, by, "retry", &handles, |role, id| Some(retry(role, id)), Steered::retry_item)
         }
-        Order::Bump(handles) => each(role, &handles, |role, id| Some(role.bump(id)), no_transfer),
-        Order::Withdraw(handles) => each(role, &handles, |role, id| role.withdraw(id, by), no_transfer),
-        Order::Forget(node) => match role.desk().forget(&node) {
+        Order::Bump(handles) => each(role, by, "bump", &handles, |role, id| Some(role.bump(id)), no_transfer),
+        Order::Withdraw(handles) => each(role, by, "withdraw", &handles, |role, id| role.withdraw(id, by), no_transfer),
+        Order::Forget(node) => match role.desk().forget(&node, by) {
             Err(text) => vec![Deed::about(None, Err(text))],
             Ok(known) => {
                 let told = known.then(|| Deed::about(None, Ok(format!("{node} is forgotten"))));
@@ -205,7 +205,12 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
     }
 }
 
-fn stopped(runs: u64) -> String {
+/// Stops every run, and tells how many there were.
+fn stop_all(role: &mut impl Steered, by: &str) -> String {
+    let runs = role.halt(&|_| true);
+    if runs > 0 {
+        role.desk().note(Level::Info, None, None, None, format!("what runs is stopped by {by}"));
+    }
     match runs {
         0 => "; no run was under way".to_owned(),
         1 => "; one run is stopped".to_owned(),
@@ -217,9 +222,12 @@ fn no_transfer<R>(_: &mut R, _: &ItemName) -> Outcome {
     Err("it is no transfer yet: it has to settle first".to_owned())
 }
 
-/// Does something with every transfer that is meant, and something else with items that are no transfers yet.
+/// Does something with every transfer that is meant, and something else with items that are no transfers yet. Each one's
+/// story tells of it, and who wanted it.
 fn each<R: Steered>(
     role: &mut R,
+    by: &str,
+    what: &str,
     handles: &[Handle],
     mut transfer: impl FnMut(&mut R, TransferId) -> Option<Outcome>,
     item: impl Fn(&mut R, &ItemName) -> Outcome,
@@ -230,7 +238,12 @@ fn each<R: Steered>(
             Some(id) => transfer(role, id),
             None => Some(item(role, &name)),
         };
-        deeds.extend(outcome.map(|outcome| Deed::about(Some(name), outcome)));
+        if let Some(outcome) = outcome {
+            let deed = Deed::about(Some(name), outcome);
+            let text = format!("{what} ordered by {by}: {}", deed.text);
+            role.desk().note(Level::Info, id, deed.item.as_ref(), None, text);
+            deeds.push(deed);
+        }
     }
     deeds
 }
@@ -269,7 +282,7 @@ fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool
         }
         Some(Ok(text))
     };
-    each(role, handles, set, no_transfer)
+    each(role, by, "pause", handles, set, no_transfer)
 }
 
 fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {

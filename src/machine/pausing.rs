@@ -22,14 +22,14 @@ impl Desk {
         "paused: nothing new starts here".to_owned()
     }
 
-    pub(super) fn resume_node(&mut self) -> String {
+    pub(super) fn resume_node(&mut self, by: &str) -> String {
         if self.paused.take().is_none() {
             return match &self.group.pause {
                 Some(pause) => format!("nothing to do: this node is not paused, but the group is, {pause}"),
                 None => "nothing to do: it is not paused".to_owned(),
             };
         }
-        self.note(Level::Info, None, None, None, "resumed");
+        self.note(Level::Info, None, None, None, format!("resumed by {by}"));
         self.persist(Record::Paused(None));
         self.hello(Address::All, false);
         match &self.group.pause {
@@ -51,10 +51,11 @@ impl Desk {
         "paused: nothing new starts in the whole group; nodes that are away learn it when they are back".to_owned()
     }
 
-    pub(super) fn resume_group(&mut self) -> String {
+    pub(super) fn resume_group(&mut self, by: &str) -> String {
         if self.group.pause.is_none() {
             return "nothing to do: the group is not paused".to_owned();
         }
+        self.note(Level::Info, None, None, None, format!("the group is resumed by {by}"));
         self.order_group(None, false);
         match &self.paused {
             Some(pause) => format!("resumed, but this node is still paused {pause}"),
@@ -70,7 +71,7 @@ impl Desk {
     }
 
     /// Forgets a peer, unless it is or may be alive. Tells whether it was one.
-    pub(super) fn forget(&mut self, node: &Node) -> Result<bool, String> {
+    pub(super) fn forget(&mut self, node: &Node, by: &str) -> Result<bool, String> {
         if *node == self.me {
             return Err("a node does not forget itself".to_owned());
         }
@@ -91,7 +92,7 @@ impl Desk {
         let known = self.peers.remove(node).is_some();
         if known {
             self.persist(Record::Forgotten(node.clone()));
-            self.note(Level::Warn, None, None, Some(node), "forgotten, as ordered");
+            self.note(Level::Warn, None, None, Some(node), format!("forgotten, as ordered by {by}"));
         }
         Ok(known)
     }

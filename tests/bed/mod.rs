@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each program uses its part")]
 
+pub mod counted;
 pub mod node;
 pub mod tree;
 

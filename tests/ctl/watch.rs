@@ -3,8 +3,9 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::fs::symlink;
-use std::process::{Child, ChildStdout, Stdio};
+use std::process::{Child, ChildStdout, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use synkler::control::Limits;
 use synkler::control::types::Monitor;
@@ -137,19 +138,25 @@ fn no_color_takes_the_colours_away() {
 /// `watch` into a pipe.
 struct Piped {
     child: Child,
-    lines: Lines<BufReader<ChildStdout>>,
+    lines: Option<Lines<BufReader<ChildStdout>>>,
 }
 
 impl Piped {
     fn start(daemon: &Daemon, arguments: &[&str]) -> Self {
         let mut child =
             synklerctl(&daemon.path, arguments).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
-        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let lines = Some(BufReader::new(child.stdout.take().unwrap()).lines());
         Self { child, lines }
     }
 
     fn next(&mut self) -> String {
-        self.lines.next().unwrap().unwrap()
+        self.lines.as_mut().unwrap().next().unwrap().unwrap()
+    }
+
+    /// Reads no more, and waits for the end.
+    fn leave(&mut self) -> ExitStatus {
+        self.lines = None;
+        self.child.wait().unwrap()
     }
 }
 
@@ -177,6 +184,19 @@ fn a_pipe_gets_a_line_for_each_change() {
     let mut gone = [piped.next(), piped.next()];
     gone.sort();
     assert!(gone.iter().all(|line| line.ends_with(": no longer on the way")), "{gone:?}");
+}
+
+#[test]
+fn it_ends_with_its_reader_though_nothing_changes() {
+    let (daemon, _shared) = changing(with(&["one"]));
+    for arguments in [&["watch"][..], &["watch", "--json"]] {
+        let mut piped = Piped::start(&daemon, arguments);
+        piped.next();
+        let left = Instant::now();
+        assert_eq!(piped.leave().code(), Some(0));
+        // Without a change, the daemon says nothing for 20 seconds.
+        assert!(left.elapsed() < Duration::from_secs(5), "it stayed for {:?}", left.elapsed());
+    }
 }
 
 #[test]

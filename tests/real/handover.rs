@@ -67,6 +67,22 @@ pub fn no_errors(nodes: &[&Node]) {
     }
 }
 
+/// What a node's log tells of an item, as `journalctl -o cat SYNKLER_ITEM=...` shows it.
+fn story(node: &Node, item: &str) -> Vec<String> {
+    let (text, field) = (node.log.text(), format!(" item={item} "));
+    let told = text.lines().filter_map(|line| line.split_once(&field)?.0.split_once(" INFO "));
+    told.map(|(_, text)| text.to_owned()).collect()
+}
+
+/// What the document for operators says that upload, central and download tell.
+fn documented_stories() -> [Vec<String>; 3] {
+    let document = include_str!("../../docs/operations.md");
+    let (_, rest) = document.split_once("journalctl -u synkler -o cat SYNKLER_ITEM=results.tar\n").unwrap();
+    let block = rest.split("\n```").next().unwrap();
+    let mut stories = block.split("# on ").skip(1).map(|story| story.lines().skip(1).map(str::to_owned).collect());
+    [(); 3].map(|()| stories.next().unwrap())
+}
+
 fn held_copies(central: &Node) -> usize {
     fs::read_dir(central.file_dir.join("default/held")).map_or(0, Iterator::count)
 }
@@ -134,16 +150,31 @@ fn two_thousand_small_files_and_a_large_one() {
 fn central_drops_its_copy_after_keep_minutes_and_not_before() {
     let bed = Bed::new();
     let trio = Trio::new(&bed, "keep_minutes = 0.1\n");
-    tree::hand_in(&trio.upload.file_dir, b"kept a while", b"content");
-    trio.central.expect(0, LONG, &["kept a while", "all receipts are in"]);
+    tree::hand_in(&trio.upload.file_dir, b"results.tar", b"content");
+    trio.central.expect(0, LONG, &["results.tar", "all receipts are in"]);
     let released = Instant::now();
     trio.handed_over(1, LONG);
     assert_eq!(held_copies(&trio.central), 1);
-    trio.central.expect(0, LONG, &["kept a while", "the copy on central is dropped"]);
+    trio.central.expect(0, LONG, &["results.tar", "the copy on central is dropped"]);
     let kept = released.elapsed();
     assert!(kept >= Duration::from_millis(5900), "dropped after {kept:?} already");
     assert!(kept < Duration::from_secs(20), "dropped after {kept:?} only");
     assert_eq!(held_copies(&trio.central), 0);
+    let nodes = [&trio.upload, &trio.central, &trio.download];
+    // Central's note of the receipt and the script go on beside each other.
+    trio.download.expect(0, LONG, &["results.tar", "central has noted the receipt"]);
+    let noted = |story: &mut Vec<String>| {
+        let at = story.iter().position(|line| line.contains("central has noted the receipt")).unwrap();
+        assert!(at > story.iter().position(|line| line.contains("delivered")).unwrap());
+        story.remove(at)
+    };
+    for (node, mut told) in nodes.into_iter().zip(documented_stories()) {
+        let mut story = story(node, "results.tar");
+        if node.mode == "download" {
+            assert_eq!(noted(&mut story), noted(&mut told));
+        }
+        assert_eq!(story, told, "{} {}", node.mode, node.name);
+    }
     no_errors(&[&trio.upload, &trio.central, &trio.download]);
 }
 

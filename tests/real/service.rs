@@ -3,11 +3,12 @@
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output};
 use std::time::Duration;
 
 use super::handover::{Trio, no_errors};
+use crate::bed::counted::{Counted, partial};
 use crate::bed::node::{Node, signal, wait_for};
 use crate::bed::{self, Bed, sshd, tree};
 
@@ -54,26 +55,8 @@ fn the_service_manager_hears_of_every_step_though_there_is_no_broker() {
     hear(&socket, |message| message == "STOPPING=1");
 }
 
-/// An rsync that writes down how many bytes each file took.
-fn counting_rsync(bed: &Bed) -> (String, PathBuf) {
-    let log = bed.dir.path().join("rsync.log");
-    let text = format!(
-        "[ \"$1\" = --version ] || set -- --log-file='{}' --log-file-format='moved %b' \"$@\"\nexec /usr/bin/rsync \"$@\"",
-        log.display()
-    );
-    (format!("rsync = \"{}\"\n", bed.script("rsync", &text).display()), log)
-}
-
-/// The only file below `dir` that is at least half a megabyte long.
-fn partial(dir: &Path) -> Option<PathBuf> {
-    fs::read_dir(dir).ok()?.flatten().find_map(|entry| {
-        let meta = fs::symlink_metadata(entry.path()).ok()?;
-        if meta.is_dir() { partial(&entry.path()) } else { (meta.len() > 1 << 19).then(|| entry.path()) }
-    })
-}
-
 /// Stops a node, as systemd does, while it moves a large file to where `target` tells; then starts it again.
-fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, log: &Path) {
+fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, rsync: &Counted) {
     let size = || partial(target).and_then(|path| fs::metadata(path).ok()).map_or(0, |meta| meta.len());
     node.expect(0, LONG, &["large", "rsync starts"]);
     assert!(wait_for(LONG, || size() > 6 << 20), "nothing arrives");
@@ -90,14 +73,11 @@ fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, log: &Path) {
     assert!(kept > 6 << 20 && kept < TOTAL as u64, "{kept}");
     // At full speed this time.
     node.set(&bed.rsync_opts());
-    fs::write(log, "").unwrap();
     let mark = node.log.mark();
     node.start();
     let moved = if node.mode == "upload" { "sent to central" } else { "fetched and proven" };
     node.expect(mark, LONG, &["large", moved]);
-    let text = fs::read_to_string(log).unwrap();
-    let last = text.rsplit("moved ").next().unwrap().lines().next().unwrap();
-    let bytes: u64 = last.parse().unwrap_or_else(|_| panic!("{text}"));
+    let bytes = rsync.moved("large");
     assert!(bytes < TOTAL as u64 - kept + (1 << 20), "{bytes} moved, though {kept} of {TOTAL} were there");
     if node.mode == "upload" {
         let held = partial(target).unwrap();
@@ -113,13 +93,13 @@ fn slow(bed: &Bed) -> String {
 fn sigterm_while_it_sends_keeps_what_has_been_sent() {
     let bed = Bed::new();
     let mut trio = Trio::resting(&bed, "");
-    let (rsync, log) = counting_rsync(&bed);
-    trio.upload.set(&rsync);
+    let rsync = Counted::new(&bed);
+    trio.upload.set(&rsync.setting);
     trio.upload.set(&slow(&bed));
     trio.start();
     tree::hand_in(&trio.upload.file_dir, b"large", &tree::noise(1, TOTAL));
     let spool = trio.central.file_dir.clone();
-    stopped_on_the_way(&bed, &mut trio.upload, &spool, &log);
+    stopped_on_the_way(&bed, &mut trio.upload, &spool, &rsync);
     trio.handed_over(1, LONG);
     assert!(fs::read(trio.arrived.join("large")).unwrap() == tree::noise(1, TOTAL));
     no_errors(&[&trio.upload, &trio.central, &trio.download]);
@@ -129,13 +109,13 @@ fn sigterm_while_it_sends_keeps_what_has_been_sent() {
 fn sigterm_while_it_fetches_keeps_what_has_been_fetched() {
     let bed = Bed::new();
     let mut trio = Trio::resting(&bed, "");
-    let (rsync, log) = counting_rsync(&bed);
-    trio.download.set(&rsync);
+    let rsync = Counted::new(&bed);
+    trio.download.set(&rsync.setting);
     trio.download.set(&slow(&bed));
     trio.start();
     tree::hand_in(&trio.upload.file_dir, b"large", &tree::noise(2, TOTAL));
     let staging = trio.download.file_dir.join(".synkler");
-    stopped_on_the_way(&bed, &mut trio.download, &staging, &log);
+    stopped_on_the_way(&bed, &mut trio.download, &staging, &rsync);
     trio.handed_over(1, LONG);
     assert!(fs::read(trio.arrived.join("large")).unwrap() == tree::noise(2, TOTAL));
     no_errors(&[&trio.upload, &trio.central, &trio.download]);

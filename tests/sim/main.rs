@@ -147,7 +147,7 @@ fn replay() {
 
 /// A machine made worse is found out within this many schedules, by one of these promises.
 fn found_out(sabotage: Sabotage, promises: &[Promise]) {
-    const MOST: u64 = 300;
+    const MOST: u64 = 3000;
     let Some(seed) = search(0..MOST, Some(sabotage)).found else {
         panic!("{sabotage:?} is not found out within {MOST} schedules")
     };

@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use super::What;
+use crate::cli::terminal::reader_leaves;
 use crate::control::types::Monitor;
 use crate::control::{Client, ClientError};
 
@@ -23,6 +24,8 @@ pub(in crate::cli) enum News {
     Lost(String),
     /// It has never answered, and nothing more comes.
     Failed(ClientError),
+    /// Nobody reads any more what is written about it.
+    Unread,
 }
 
 /// The receiving end; when it is dropped, the thread ends with its next news.
@@ -36,8 +39,25 @@ pub(in crate::cli) struct Feed {
 impl Feed {
     /// Starts to listen, first on this connection.
     pub(in crate::cli) fn start(client: Client, what: What) -> Self {
+        Self::with(client, what, |_| {})
+    }
+
+    /// The same for what is written to stdout: nothing may change for long, and whoever reads may have seen enough.
+    pub(super) fn until_unread(client: Client, what: What) -> Self {
+        Self::with(client, what, |sender| {
+            thread::spawn(move || {
+                if reader_leaves() {
+                    // When nobody listens, there is nobody to tell.
+                    drop(sender.send(News::Unread));
+                }
+            });
+        })
+    }
+
+    fn with(client: Client, what: What, other: impl FnOnce(SyncSender<News>)) -> Self {
         let (sender, news) = mpsc::sync_channel(QUEUE);
         let (stop, stopped) = mpsc::channel();
+        other(sender.clone());
         thread::spawn(move || listen(client, what, &sender, &stopped));
         Self { news, _stop: stop }
     }

@@ -38,12 +38,13 @@ pub(super) fn watch(target: &Target, what: What, out: Out) -> Result<Exit, Failu
 }
 
 fn lines(client: Client, what: What, out: Out) -> Result<(), Failure> {
-    let feed = Feed::start(client, what);
+    let feed = Feed::until_unread(client, what);
     let mut model = Model::default();
     let mut lost = false;
     while let Some(news) = feed.wait() {
         let text = match news {
             News::Failed(error) => return Err(error.into()),
+            News::Unread => break,
             News::Lost(why) => {
                 if !lost {
                     super::terminal::complain(&format!("{why}; trying again"));

@@ -105,6 +105,7 @@ impl Screen {
             }
             News::Lost(why) => self.lost = Some(why),
             News::Failed(error) => return Err(error.into()),
+            News::Unread => {}
         }
         Ok(())
     }

@@ -170,6 +170,7 @@ impl Central {
 
     fn grant(&mut self, upload: &NodeName, batch: Vec<(u64, TransferId)>) {
         let place = PlaceId { journal: self.desk.journal, number: self.next_place };
+        let peer = Node::new(Mode::Upload, upload.clone());
         self.next_place += 1;
         self.desk.persist(Record::NextPlace(self.next_place));
         for entry in batch {
@@ -181,6 +182,14 @@ impl Central {
                 transfer.row.place = Some(place);
                 self.reserved = self.reserved.saturating_add(transfer.row.fingerprint.size);
                 self.places.entry(place).or_default().insert(id);
+                let name = transfer.row.name.clone();
+                self.desk.note(
+                    Level::Info,
+                    Some(id),
+                    Some(&name),
+                    Some(&peer),
+                    "there is a place for it: it is asked for",
+                );
                 self.move_to(id, Stage::Granted, None);
             }
         }
@@ -367,6 +376,8 @@ impl Central {
                 }
             };
             let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
+            let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
+            self.desk.note(Level::Info, Some(id), Some(&name), None, text);
             self.desk.effect(Effect::Take { transfer: id, place, name, kind });
         }
     }

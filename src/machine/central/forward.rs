@@ -135,6 +135,10 @@ impl Central {
             fingerprint: row.fingerprint,
         };
         let item = Forward { offer, upload: row.upload.clone() };
+        if says == 1 {
+            let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
+            self.desk.note(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
+        }
         self.desk.say(to, Words::Download { location, items: vec![item] });
         let wait = self.desk.repeat_after(says);
         self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(wait));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Download, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Cause, Effect, ItemName, Level, PlaceOutcome, Question, Reason, Row, Sight, Signature, TransferId,
+    Cause, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature, TransferId,
 };
 
 const TAKEN_FIRST: Duration = Duration::from_secs(5);
@@ -161,6 +161,8 @@ impl Download {
                 continue;
             };
             if !self.settings.cleanup {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "it stays: there is no cleanup script");
                 self.cleaned(id);
             } else if self.same_name(id).any(|other| self.placing.is_inside(&other) || self.cleaning.is_inside(&other))
             {
@@ -186,10 +188,10 @@ impl Download {
             return;
         }
         match sight {
-            Sight::Gone => self.cleaned(id),
+            Sight::Gone => self.cleaned_already(id),
             // Another transfer has been given the name since, so this one's item is gone.
             Sight::Present(signature) if row.signature != Some(signature) && self.is_of_another(id, signature) => {
-                self.cleaned(id);
+                self.cleaned_already(id);
             }
             // A script that has begun may have changed it itself; before that, it is no longer what it was for.
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
@@ -203,11 +205,20 @@ impl Download {
                 if let Some(transfer) = self.transfers.get_mut(&id) {
                     transfer.row.cleaned = true;
                 }
+                self.desk.note(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
                 self.desk.effect(Effect::Cleanup { transfer: id, item });
             }
             Sight::Unreadable(reason) => self.script_failed(id, reason),
         }
+    }
+
+    fn cleaned_already(&mut self, id: TransferId) {
+        if let Some(transfer) = self.transfers.get(&id) {
+            let name = transfer.row.name.clone();
+            self.desk.note(Level::Info, Some(id), Some(&name), None, "it has been taken away already");
+        }
+        self.cleaned(id);
     }
 
     fn is_of_another(&self, id: TransferId, signature: Signature) -> bool {
@@ -259,12 +270,14 @@ impl Download {
         }
     }
 
-    pub(super) fn on_noted(&mut self, id: TransferId) {
+    pub(super) fn on_noted(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage.is_delivered()) else {
             return;
         };
         if !transfer.row.acknowledged {
             transfer.row.acknowledged = true;
+            let name = transfer.row.name.clone();
+            self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
             self.desk.dirty.insert(id);
             self.desk.timers.stop(&Timer::Say(id));
         }

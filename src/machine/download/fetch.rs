@@ -154,6 +154,14 @@ impl Download {
             };
             match outcome {
                 RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                    let name = transfer.row.name.clone();
+                    self.desk.note(
+                        Level::Info,
+                        Some(id),
+                        Some(&name),
+                        None,
+                        "rsync was stopped: it is continued later",
+                    );
                     self.move_to(id, Stage::Wanted, None);
                     self.line_up(id);
                 }
@@ -163,7 +171,8 @@ impl Download {
                 }
                 RunOutcome::Failed(_, reason) => {
                     transfer.row.attempts += 1;
-                    let reason = reason.clone();
+                    let (name, reason) = (transfer.row.name.clone(), reason.clone());
+                    self.desk.note(Level::Info, Some(id), Some(&name), None, format!("not fetched: {reason}"));
                     self.move_to(id, Stage::Wanted, Some(reason));
                     self.line_up(id);
                 }

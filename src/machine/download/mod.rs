@@ -271,7 +271,7 @@ impl Download {
             (Mode::Central, Words::Download { location, items }) => {
                 items.into_iter().for_each(|item| self.on_offered(from, item, &location));
             }
-            (Mode::Central, Words::Noted(list)) => list.into_iter().for_each(|id| self.on_noted(id)),
+            (Mode::Central, Words::Noted(list)) => list.into_iter().for_each(|id| self.on_noted(from, id)),
             (Mode::Central, Words::Withdraw(list)) => {
                 list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central gave it up"));
             }

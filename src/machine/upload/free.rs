@@ -23,16 +23,17 @@ impl Upload {
             self.desk.timers.set(Timer::Say(id), self.desk.now);
             return;
         }
+        let name = transfer.row.name.clone();
         let wrong = transfer.row.fingerprint != release.fingerprint || release.receivers.is_empty();
         if wrong || matches!(transfer.stage, Stage::Releasing | Stage::Cleaning) || !self.taken_by(from, id) {
             if wrong {
                 let text = "ignored a release that is not about these bytes";
-                self.desk.note(Level::Warn, Some(id), None, Some(from), text);
+                self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), text);
             }
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let (name, from_withdrawn) = (transfer.row.name.clone(), transfer.stage == Stage::Withdrawing);
+        let from_withdrawn = transfer.stage == Stage::Withdrawing;
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
         if from_withdrawn && transfer.row.is_ordered_away() {
@@ -95,6 +96,7 @@ impl Upload {
                 row.cleaned = true;
                 let item = row.name.clone();
                 self.desk.dirty.insert(id);
+                self.desk.note(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
                 self.desk.effect(Effect::Cleanup { transfer: id, item });
             }
@@ -109,8 +111,19 @@ impl Upload {
                 }
                 self.put_off(id, reason, DISPUTED_EVERY);
             }
-            Sight::Present(_) | Sight::Gone => self.free(id, sight),
+            Sight::Present(_) | Sight::Gone => {
+                let why = match sight {
+                    Sight::Gone => "it is gone already",
+                    Sight::Present(signature) if row.signature == Some(signature) => "there is no cleanup script",
+                    _ => "it has been changed since it was sent",
+                };
+                let name = row.name.clone();
+                self.desk.note(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
+                self.free(id, sight);
+            }
             Sight::Unreadable(reason) => {
+                let name = row.name.clone();
+                self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
                 row.attempts += 1;
                 let wait = self.desk.backoff(RETRY_FIRST, row.attempts, RETRY_LAST);
                 self.put_off(id, reason, wait);

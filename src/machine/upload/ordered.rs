@@ -3,7 +3,7 @@
 use super::{ItemState, Stage, Upload, UploadSettings};
 use crate::machine::desk::{Desk, Timer};
 use crate::machine::orders::{Outcome, Steered, carry_out};
-use crate::machine::{Address, Cause, Deed, ItemName, Level, Node, Order, Reason, Row, TransferId, Wait, Words};
+use crate::machine::{Address, Cause, Deed, ItemName, Node, Order, Reason, Row, TransferId, Wait, Words};
 
 impl Upload {
     pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
@@ -149,7 +149,6 @@ impl Steered for Upload {
         let was_received = matches!(transfer.stage, Stage::Sent | Stage::Received);
         let (name, signature, fingerprint) =
             (transfer.row.name.clone(), transfer.row.signature, transfer.row.fingerprint);
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("given up by {by}"));
         self.dispatch.disown(&mut self.desk, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);

@@ -94,6 +94,8 @@ impl Upload {
         }
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
+        let name = transfer.row.name.clone();
+        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central asks for it");
         self.desk.dirty.insert(id);
         self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Granted, None);
@@ -120,6 +122,14 @@ impl Upload {
             }
             match outcome {
                 RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                    let name = transfer.row.name.clone();
+                    self.desk.note(
+                        Level::Info,
+                        Some(id),
+                        Some(&name),
+                        None,
+                        "rsync was stopped: it is continued later",
+                    );
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
                 }
@@ -131,7 +141,8 @@ impl Upload {
                 }
                 RunOutcome::Failed(_, reason) => {
                     transfer.row.attempts += 1;
-                    let reason = reason.clone();
+                    let (name, reason) = (transfer.row.name.clone(), reason.clone());
+                    self.desk.note(Level::Info, Some(id), Some(&name), None, format!("not sent: {reason}"));
                     self.move_to(id, Stage::Granted, Some(reason));
                     self.line_up(id);
                 }
@@ -164,6 +175,8 @@ impl Upload {
                 self.give_up(id, "the source went away");
             }
             Sight::Unreadable(reason) => {
+                let name = transfer.row.name.clone();
+                self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
                 transfer.row.attempts += 1;
                 let wait = self.desk.backoff(UNREADABLE_FIRST, transfer.row.attempts, UNREADABLE_LAST);
                 self.move_to(id, Stage::Granted, Some(reason));
