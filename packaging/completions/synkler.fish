@@ -63,6 +63,7 @@ complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l apply -
 complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l also -d 'Open these too, for what a cleanup script touches' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s c -l config -d 'Read this config file and no other' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l apply -d 'Put it where systemd reads it, as paths.conf, in place of what is there'
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synkler -n "__fish_synkler_using_subcommand keys" -l spool -d 'The spool that the key opens: file_dir and id as central has them, such as /srv/synkler/default' -r
 complete -c synkler -n "__fish_synkler_using_subcommand keys" -s c -l config -d 'Read this config file and no other' -r -F

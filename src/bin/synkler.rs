@@ -38,7 +38,9 @@ fn main() -> ExitCode {
         Some(DaemonVerb::BrokerSetup { nodes, id, vhost, apply, password_file }) => {
             return setup::broker_setup(&BrokerOrder { nodes, id, vhost, apply, password_file });
         }
-        Some(DaemonVerb::DropIn { also }) => return setup::print_drop_in(arguments.config.as_deref(), &also),
+        Some(DaemonVerb::DropIn { also, apply }) => {
+            return setup::print_drop_in(arguments.config.as_deref(), &also, apply);
+        }
         _ => {}
     }
     let origin = daemon::Origin { explicit: arguments.config, environment: config::Environment::of_process() };

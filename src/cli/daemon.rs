@@ -71,11 +71,14 @@ pub enum DaemonVerb {
     ///
     /// That is file_dir, the directories that the cleanup script names, and what --also adds. Homes stay hidden but for
     /// what is named. The drop-in of an instance comes with --config /etc/synkler/INSTANCE.toml.
-    #[command(after_help = "Example: synkler drop-in >/etc/systemd/system/synkler.service.d/paths.conf")]
+    #[command(after_help = "Example: synkler drop-in --apply")]
     DropIn {
         /// Open these too, for what a cleanup script touches
         #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
         also: Vec<PathBuf>,
+        /// Put it where systemd reads it, as paths.conf, in place of what is there
+        #[arg(long)]
+        apply: bool,
     },
     /// Make the key with which this node logs in to central, and print the line for central's authorized_keys
     ///

@@ -90,11 +90,7 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
     }
     step(
         "Open the service's box for the directories that the config names:",
-        vec![
-            format!("mkdir -p /etc/systemd/system/{unit}.service.d"),
-            format!("{synkler} drop-in >/etc/systemd/system/{unit}.service.d/paths.conf"),
-            "systemctl daemon-reload".to_owned(),
-        ],
+        vec![format!("{synkler} drop-in --apply")],
     );
     let (node, group, vhost) = (&plan.node, &plan.group, &plan.vhost);
     match node.mode {
@@ -113,10 +109,7 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
             );
             step(
                 "Put these lines where sshd looks for them (end with Ctrl-D):",
-                vec![
-                    format!("install -d -m 0700 -o {USER} -g {USER} /var/lib/synkler/.ssh"),
-                    format!("runuser -u {USER} -- tee -a /var/lib/synkler/.ssh/authorized_keys"),
-                ],
+                vec![format!("runuser -u {USER} -- tee -a /var/lib/synkler/.ssh/authorized_keys")],
             );
         }
         Mode::Upload | Mode::Download => {
@@ -216,7 +209,7 @@ mod tests {
     #[test]
     fn the_next_steps_fit_the_role_and_the_unit() {
         let upload = next_steps(&plan(Mode::Upload), &Service::of(None), true);
-        assert!(upload.contains("   synkler drop-in >/etc/systemd/system/synkler.service.d/paths.conf\n"), "{upload}");
+        assert!(upload.contains("   synkler drop-in --apply\n"), "{upload}");
         assert!(upload.contains("   synkler trust hub.example.com\n") && !upload.contains("broker-setup"), "{upload}");
         assert!(!upload.contains("password"));
         let inbound = Service::of(Some(Path::new("/etc/synkler/inbound.toml")));

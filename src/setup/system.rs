@@ -52,6 +52,11 @@ impl Service {
         Path::new(CONFIGS).join(format!("{}.toml", self.instance.as_deref().unwrap_or("synkler")))
     }
 
+    /// The drop-in that opens its box.
+    pub(super) fn drop_in(&self) -> PathBuf {
+        PathBuf::from(format!("/etc/systemd/system/{}.service.d/paths.conf", self.unit()))
+    }
+
     /// Where a credential of the node belongs; `node` is `<id>-<mode>`. An instance's are its own.
     pub(super) fn credential(&self, node: &str, name: &str) -> PathBuf {
         let directory = Path::new(CREDENTIALS);

@@ -92,8 +92,8 @@ pub fn init(order: &InitOrder) -> ExitCode {
     ended(write_config(order))
 }
 
-/// Prints the drop-in for the service that reads this config.
-pub fn print_drop_in(config: Option<&Path>, also: &[PathBuf]) -> ExitCode {
+/// Prints the drop-in for the service that reads this config, or with `apply` puts it where systemd reads it.
+pub fn print_drop_in(config: Option<&Path>, also: &[PathBuf], apply: bool) -> ExitCode {
     let service = Service::of(config);
     let made = config::load(config, &service.environment()).map_err(|error| Failure(78, error.to_string())).and_then(
         |loaded| {
@@ -101,7 +101,31 @@ pub fn print_drop_in(config: Option<&Path>, also: &[PathBuf]) -> ExitCode {
             text.map_err(|error| Failure::from(error.to_string()))
         },
     );
-    ended(made.map(|text| print(&text)))
+    ended(made.and_then(|text| {
+        if apply {
+            return install_drop_in(&service.drop_in(), &text);
+        }
+        print(&text);
+        Ok(())
+    }))
+}
+
+fn install_drop_in(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error: io::Error| Failure::from(format!("{}: {error}{}", path.display(), as_root(&error)));
+    if let Some(directory) = path.parent() {
+        fs::create_dir_all(directory).map_err(failed)?;
+    }
+    let new = path.with_extension("new");
+    write(&new, 0o644, text.as_bytes()).and_then(|()| fs::rename(&new, path)).map_err(failed)?;
+    say(&format!("{} is written", path.display()));
+    // Where systemd does not run, it reads the file when it does.
+    if Path::new("/run/systemd/system").is_dir() {
+        let reloaded = Command::new("systemctl").arg("daemon-reload").stdin(Stdio::null()).status();
+        if !reloaded.is_ok_and(|status| status.success()) {
+            return Err(Failure::from("systemctl daemon-reload failed: repeat it".to_owned()));
+        }
+    }
+    Ok(())
 }
 
 fn make_accounts(order: &BrokerOrder) -> Result<(), Failure> {
