@@ -273,12 +273,20 @@ fn an_unknown_host_key_and_a_rejected_login() {
     central.start();
     upload.start();
     until_known(&upload, "central");
+    // A newcomer, before it has heard of anybody.
+    let (newcomer, known_hosts) = (bed.upload("beta", ""), bed.sshd.path("known_hosts"));
+    let known = fs::read(&known_hosts).unwrap();
+    assert_eq!(examine(&newcomer).findings["ssh"].says("127.0.0.1, where the broker is, would let").result, "skipped");
+    fs::write(&known_hosts, "").unwrap();
+    let report = examine(&newcomer);
+    report.findings["ssh"].says("the host key of 127.0.0.1 is not known").cured_by("StrictHostKeyChecking=ask");
+    assert_eq!(report.result("ssh"), "warning", "it may be another host");
+    fs::write(&known_hosts, &known).unwrap();
+
     let report = examine_running(&upload);
     report.assert_nothing_failed();
     report.findings["ssh"].says("central hub: rsync at 127.0.0.1:").says("answers (protocol ");
 
-    let known_hosts = bed.sshd.path("known_hosts");
-    let known = fs::read(&known_hosts).unwrap();
     fs::write(&known_hosts, "").unwrap();
     let unknown = |report: &Report| {
         report

@@ -141,6 +141,36 @@ fn a_second_daemon_is_refused_by_name() {
 }
 
 #[test]
+fn what_a_killed_daemon_leaves_for_a_moment_is_waited_for() {
+    let dir = tempfile::tempdir().unwrap();
+    drop(open(dir.path()));
+    let mut dead = Command::new("true").spawn().unwrap();
+    dead.wait().unwrap();
+    let path = dir.path().join("lock");
+    std::fs::write(&path, format!("{}\n", dead.id())).unwrap();
+    let left = std::fs::File::open(&path).unwrap();
+    left.lock().unwrap();
+    let (opened, result) = std::sync::mpsc::channel();
+    let state_dir = dir.path().to_owned();
+    let opener = std::thread::spawn(move || {
+        let journal = open(&state_dir);
+        opened.send(()).unwrap();
+        drop(journal);
+    });
+    assert!(result.recv_timeout(Duration::from_millis(200)).is_err(), "it has not waited");
+    drop(left);
+    result.recv_timeout(Duration::from_secs(20)).unwrap();
+    opener.join().unwrap();
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{}\n", std::process::id()));
+
+    // What stays is another daemon, though its process cannot be seen from here.
+    std::fs::write(&path, format!("{}\n", dead.id())).unwrap();
+    let left = std::fs::File::open(&path).unwrap();
+    left.lock().unwrap();
+    assert!(matches!(refusal(dir.path()), JournalError::Locked { holder: Some(pid), .. } if pid == dead.id()));
+}
+
+#[test]
 fn it_serves_one_identity() {
     let dir = tempfile::tempdir().unwrap();
     drop(open(dir.path()));

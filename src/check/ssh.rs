@@ -2,23 +2,25 @@
 
 use tokio::time::{Instant, timeout_at};
 
-use super::{account, failed, ok, skipped};
+use super::{account, failed, ok, skipped, warning};
 use crate::config::Settings;
 use crate::control::types::Finding;
-use crate::drivers::rsync::OLDEST_PROTOCOL;
+use crate::drivers::rsync::{OLDEST_PROTOCOL, Rsync};
 use crate::machine::{Direction, Location, Mode, Node, Reason};
 
 const CHECK: &str = "ssh";
 
-/// Tries the first of these, which is the one that was heard last.
+/// Tries the first of these, which is the one that was heard last. Where there is none yet, the broker's host is tried,
+/// which is central's by default.
 pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>, until: Instant) -> Finding {
     let (direction, below) = match settings.mode() {
         Mode::Upload => (Direction::Push, "in"),
         Mode::Download => (Direction::Pull, "held"),
         Mode::Central => return skipped(CHECK, "uploads and downloads come to this node by ssh: examine it there"),
     };
+    let rsync = super::rsync::driver(settings);
     let Some((central, spool)) = centrals.into_iter().next() else {
-        return skipped(CHECK, "no central has said yet where it can be reached: start synkler here and on central");
+        return presumed(&settings.broker.host, &rsync, until).await;
     };
     let path = format!("{}/{below}", spool.path().trim_end_matches('/'));
     let Ok(location) = Location::new(spool.host(), &path) else {
@@ -28,17 +30,47 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
             "set a shorter file_dir on central",
         );
     };
-    let rsync = super::rsync::driver(settings);
     let shell = rsync.remote_shell();
     let began = Instant::now();
     match timeout_at(until, rsync.probe(direction, location.clone())).await {
         Ok(Ok(protocol)) => welcome(&central, &location, protocol),
-        Ok(Err(reason)) => refused(&central, &location, &reason, &shell, rsync.has_own_shell()),
+        Ok(Err(reason)) => failed(
+            CHECK,
+            format!("{central}: {}", reason.detail()),
+            cure(&location, &reason, &shell, rsync.has_own_shell()),
+        ),
         Err(_) => failed(
             CHECK,
             format!("{central}: {} does not answer within {} s", location.host(), began.elapsed().as_secs()),
             by_hand(&shell, location.host()),
         ),
+    }
+}
+
+/// Whether ssh would get as far as rsync on that host, should it be central's.
+async fn presumed(host: &str, rsync: &Rsync, until: Instant) -> Finding {
+    let nobody = "no central has said yet where it can be reached";
+    let start = "start synkler here and on central";
+    // Nothing is fetched from there. Where a key opens a part of the spool only, the refusal shows that it opens that.
+    let Ok(location) = Location::new(host, "/") else { return skipped(CHECK, format!("{nobody}: {start}")) };
+    let answer = match timeout_at(until, rsync.probe(Direction::Pull, location.clone())).await {
+        Ok(Ok(_)) => None,
+        Ok(Err(reason)) if ["synkler gate: ", "rrsync"].iter().any(|words| reason.detail().contains(words)) => None,
+        Ok(Err(reason)) => Some(reason),
+        Err(_) => {
+            return skipped(CHECK, format!("{nobody}, and {host}, where the broker is, does not answer: {start}"));
+        }
+    };
+    let Some(reason) = answer else {
+        return skipped(CHECK, format!("{nobody}; {host}, where the broker is, would let this node in: {start}"));
+    };
+    let text = format!("{nobody}; should it be {host}, where the broker is: {}", reason.detail());
+    let is_curable = ["host key", "rejects the login"].iter().any(|words| reason.detail().contains(words));
+    if is_curable {
+        warning(CHECK, text, cure(&location, &reason, &rsync.remote_shell(), rsync.has_own_shell()))
+    } else {
+        // The broker may well be on a host that has nothing to do with this.
+        skipped(CHECK, format!("{text}: {start}"))
     }
 }
 
@@ -55,12 +87,11 @@ fn welcome(central: &Node, location: &Location, protocol: Option<u32>) -> Findin
     }
 }
 
-fn refused(central: &Node, location: &Location, reason: &Reason, shell: &str, own_shell: bool) -> Finding {
-    let text = format!("{central}: {}", reason.detail());
+fn cure(location: &Location, reason: &Reason, shell: &str, own_shell: bool) -> String {
     let host = location.host();
     let says = |words: &str| reason.detail().contains(words);
     let name = host.rsplit('@').next().unwrap_or(host);
-    let cure = if says("host key") && !own_shell {
+    if says("host key") && !own_shell {
         let again = if says("has changed") { format!("if {name} was really set up anew: ") } else { String::new() };
         format!(
             "{again}synkler trust {name}, and compare the fingerprint it shows with what ssh-keygen -lf \
@@ -100,8 +131,7 @@ fn refused(central: &Node, location: &Location, reason: &Reason, shell: &str, ow
         format!("on {host}: systemctl start synkler, which makes {}, with file_dir as the path says", location.path())
     } else {
         by_hand(shell, host)
-    };
-    failed(CHECK, text, cure)
+    }
 }
 
 fn by_hand(shell: &str, host: &str) -> String {

@@ -1,6 +1,8 @@
 //! How a daemon gets on with whoever runs it: the service manager, signals, the command line.
 
+use std::collections::BTreeMap;
 use std::fs;
+use std::io::Read;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
@@ -53,6 +55,68 @@ fn the_service_manager_hears_of_every_step_though_there_is_no_broker() {
     let (ended, took) = node.stop();
     assert!(ended.success() && took < Duration::from_secs(5), "{ended} after {took:?}");
     hear(&socket, |message| message == "STOPPING=1");
+}
+
+/// An entry as the journal takes it: `NAME=VALUE`, or the name, the value's length as 64 bits, and the value.
+fn entry(mut bytes: &[u8]) -> BTreeMap<String, String> {
+    let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
+    let mut fields = BTreeMap::new();
+    while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
+        let (line, rest) = (&bytes[..end], &bytes[end + 1..]);
+        let (name, value) = match line.iter().position(|byte| *byte == b'=') {
+            Some(at) => {
+                bytes = rest;
+                (&line[..at], &line[at + 1..])
+            }
+            None => {
+                let length = u64::from_le_bytes(rest[..8].try_into().unwrap()) as usize;
+                bytes = &rest[8 + length + 1..];
+                (line, &rest[8..8 + length])
+            }
+        };
+        fields.insert(text(name), text(value));
+    }
+    fields
+}
+
+#[test]
+fn the_journal_gets_fields_by_which_an_items_story_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let journal = dir.path().join("journal");
+    fs::create_dir(&journal).unwrap();
+    let socket = UnixDatagram::bind(journal.join("socket")).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    let mut node = bed::offline(dir.path(), "upload", "settle_seconds = 0\n");
+    // As the service manager has it: stderr is the stream that the variable names, and the journal listens.
+    node.under = bed::with_mount(&format!(
+        "-t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind '{}' /run/systemd/journal \
+         && export JOURNAL_STREAM=\"$(stat -L -c %d:%i /proc/self/fd/2)\"",
+        journal.display()
+    ));
+    node.child = Some(node.command().spawn().unwrap());
+    let hear = |words: &str| {
+        let mut buffer = [0; 4096];
+        loop {
+            let length = socket.recv(&mut buffer).unwrap();
+            let fields = entry(&buffer[..length]);
+            if fields.get("MESSAGE").is_some_and(|message| message.contains(words)) {
+                return fields;
+            }
+        }
+    };
+    hear("unfinished transfers");
+    tree::hand_in(&node.file_dir, "caf\u{e9} 100%.tar".as_bytes(), b"content");
+    let fields = hear("settled: file of 7 bytes");
+    assert!(fields["MESSAGE"].starts_with("caf\u{e9} 100%.tar: settled: "), "{fields:?}");
+    assert_eq!(fields["SYNKLER_ITEM"], "caf\u{e9} 100%25.tar");
+    assert_eq!((&*fields["PRIORITY"], &*fields["SYSLOG_IDENTIFIER"]), ("6", "synkler"));
+    assert_eq!(node.status(1)["transfers"][0]["id"], fields["SYNKLER_TRANSFER"]);
+    let mut stderr = String::new();
+    let mut child = node.child.take().unwrap();
+    signal(child.id(), "TERM");
+    child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+    assert!(child.wait().unwrap().success());
+    assert_eq!(stderr, "", "nothing is told twice");
 }
 
 /// Stops a node, as systemd does, while it moves a large file to where `target` tells; then starts it again.

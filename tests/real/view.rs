@@ -20,6 +20,12 @@ fn shown(node: &Node) -> Status {
     client(node).status(Some(1000), false).unwrap()
 }
 
+/// The same by the program, with its exit code.
+fn printed(node: &Node) -> (Option<i32>, Status) {
+    let output = node.ctl().args(["status", "--json", "--limit", "1000"]).output().unwrap();
+    (output.status.code(), serde_json::from_slice(&output.stdout).unwrap())
+}
+
 /// What must be the same wherever it is asked.
 fn told(status: &Status) -> (Vec<Transfer>, u64, Value) {
     (status.transfers.clone(), status.total, serde_json::to_value(&status.counts).unwrap())
@@ -98,6 +104,11 @@ fn all_three_tell_the_same_and_without_central_what_they_know() {
     let delta = status.members.iter().find(|member| member.name == "delta").unwrap();
     assert_eq!(delta.paused.as_ref().map(|pause| pause.node.as_str()), Some("download delta"));
     assert_eq!((status.view.from.as_str(), status.total), ("central hub", 3));
+    // Nothing happens now, so that the program tells just this, wherever it is asked.
+    for node in trio.nodes() {
+        let (code, same) = printed(node);
+        assert_eq!((code, told(&same)), (Some(0), told(&status)), "{}", node.name);
+    }
 
     // Pages of the list, and one transfer's whole way, from wherever they are asked.
     for node in trio.nodes() {
@@ -135,7 +146,9 @@ fn all_three_tell_the_same_and_without_central_what_they_know() {
         assert_eq!(status.view.silent, ["central hub"]);
         assert!(status.view.why.unwrap().contains("central hub"));
         assert_eq!(status.transfers.len(), 3);
-        assert!(node.ctl().arg("status").status().unwrap().code() == Some(4));
+        let (code, known) = printed(node);
+        assert_eq!((code, known.transfers.len()), (Some(4), 3));
+        assert_eq!(node.ctl().arg("status").output().unwrap().status.code(), Some(4));
     }
     trio.central.start();
     client(&trio.download).resume(None, false).unwrap();

@@ -1,13 +1,16 @@
 //! The database itself: opened, checked, brought to the present version; one method a transaction.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::channel;
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior, params};
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 
 use super::rows::{self, Fields, TRANSFER_COLUMNS};
 use super::{HISTORY_LIMIT, JournalError, Owner, Past, Sought};
@@ -17,6 +20,8 @@ use crate::machine::{GroupId, ItemName, MATCHES_LIMIT, Node, Question, Record, R
 pub(super) const MIGRATIONS: &[&str] = &[include_str!("schema_1.sql"), include_str!("schema_2.sql")];
 /// How long another program may keep the database locked.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
+/// How long what a killed daemon has left behind may keep the lock.
+const LEFT_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// SQLite's page cache, in KiB.
 const CACHE_KIB: i64 = 2048;
 /// What the WAL file is cut back to once a bulk of writes has passed, in bytes.
@@ -277,12 +282,30 @@ fn lock(state_dir: &Path) -> Result<Lock, JournalError> {
             let mut text = String::new();
             let read = (&file).take(20).read_to_string(&mut text);
             let holder = read.ok().and_then(|_| text.trim_end().parse().ok());
-            return Err(JournalError::Locked { path: state_dir.to_owned(), holder });
+            // Of a daemon that was killed, a child may be left that has not come to its exec yet.
+            if !holder.is_some_and(is_gone) || !comes_free(&file) {
+                return Err(JournalError::Locked { path: state_dir.to_owned(), holder });
+            }
+            file.rewind().map_err(failed)?;
         }
         Err(TryLockError::Error(error)) => return Err(failed(error)),
     }
     file.set_len(0).and_then(|()| writeln!(file, "{}", std::process::id())).map_err(failed)?;
     Ok(Lock(file))
+}
+
+fn is_gone(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
+}
+
+/// Takes the lock if it comes free soon.
+fn comes_free(file: &File) -> bool {
+    let (taken, result) = channel();
+    // Both share one lock. A thread that waits in vain ends with the process, which does not start then.
+    let Ok(shared) = file.try_clone() else { return false };
+    std::thread::spawn(move || taken.send(shared.lock().is_ok()));
+    result.recv_timeout(LEFT_OVER_LIMIT) == Ok(true)
 }
 
 fn connect(path: &Path) -> rusqlite::Result<Connection> {

@@ -32,14 +32,14 @@ fn an_upload_waits_for_ssh_with_the_reason_and_goes_on_when_it_is_mended() {
     let known = fs::read(&known_hosts).unwrap();
     fs::write(&known_hosts, "").unwrap();
     item(2);
-    until_both_say(&trio.upload, &trio.central, "is not known: have it looked at");
+    until_both_say(&trio.upload, &trio.central, "is not known: add it to known_hosts");
     fs::write(&known_hosts, &known).unwrap();
     trio.handed_over(2, LONG);
 
     let authorized = fs::read(&authorized_keys).unwrap();
     fs::write(&authorized_keys, "").unwrap();
     item(3);
-    until_both_say(&trio.upload, &trio.central, "rejects the login: add the line that synkler keys");
+    until_both_say(&trio.upload, &trio.central, "rejects the login: add the public key");
     fs::write(&authorized_keys, &authorized).unwrap();
     trio.handed_over(3, LONG);
     assert_eq!(tree::survey(&trio.arrived).len(), 3);
@@ -57,9 +57,9 @@ fn a_download_waits_for_ssh_with_the_reason_and_goes_on_when_it_is_mended() {
     trio.download.set(&format!("rsync_opts = [\"--rsh={ssh}\"]"));
     trio.start();
     tree::hand_in(&trio.upload.file_dir, b"item", b"content");
-    until_both_say(&trio.download, &trio.central, "is not known: have it looked at");
+    until_both_say(&trio.download, &trio.central, "is not known: add it to known_hosts");
     fs::copy(bed.sshd.path("known_hosts"), &known_hosts).unwrap();
-    until_both_say(&trio.download, &trio.central, "rejects the login: add the line that synkler keys");
+    until_both_say(&trio.download, &trio.central, "rejects the login: add the public key");
     let authorized = bed.sshd.path("authorized_keys");
     let both = fs::read_to_string(&authorized).unwrap() + &fs::read_to_string(key.with_extension("pub")).unwrap();
     fs::write(&authorized, both).unwrap();
