@@ -285,6 +285,22 @@ fn a_node_may_see_that_its_half_is_there() {
     }
 }
 
+/// `synklerctl check` examines the way by a run that moves nothing.
+#[tokio::test]
+async fn the_examination_of_the_way_is_let_in() {
+    for (side, direction, half, other) in
+        [("upload", Direction::Push, "in", "held"), ("download", Direction::Pull, "held", "in")]
+    {
+        let node = Restricted::new(side, &[]);
+        let before = tree(&node.bench.path("spool"));
+        let half = node.bench.location(&format!("spool/{half}"));
+        node.bench.rsync.probe(direction, half).await.unwrap();
+        let refusal = node.bench.rsync.probe(direction, node.bench.location(&format!("spool/{other}"))).await;
+        assert!(refusal.unwrap_err().detail().contains("is not open to this key"));
+        assert_same(&tree(&node.bench.path("spool")), &before);
+    }
+}
+
 /// What the installed rsync makes of every option that `rsync_opts` may hold.
 #[tokio::test]
 async fn every_option_that_the_config_allows_is_let_in() {

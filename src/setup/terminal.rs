@@ -31,13 +31,13 @@ pub(super) fn ask(question: &str, default: Option<&str>) -> io::Result<String> {
 
 /// Asks for something that is not to be seen; nothing is an answer too.
 pub(super) fn ask_secret(question: &str) -> io::Result<String> {
-    write!(io::stderr(), "{question}: ")?;
-    io::stderr().flush()?;
     let before = tcgetattr(io::stdin())?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
+    // First of all: who answers as soon as the question stands there must not see it on the screen.
     tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
-    let answer = line();
+    let asked = write!(io::stderr(), "{question}: ").and_then(|()| io::stderr().flush());
+    let answer = asked.and_then(|()| line());
     let restored = tcsetattr(io::stdin(), OptionalActions::Now, &before);
     writeln!(io::stderr())?;
     restored?;

@@ -60,8 +60,8 @@ pub enum EnterError {
     },
     /// The kernel cannot box rsync in.
     #[error(
-        "the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): switch it on, or add --no-landlock to the \
-         command in authorized_keys, which trusts this key's owner to stay in the spool"
+        "the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): switch it on, let the container have it, or \
+         add --no-landlock to the command in authorized_keys, which trusts this key's owner to stay in the spool"
     )]
     Landlock(#[source] Errno),
     /// rsync is not there.
@@ -88,7 +88,8 @@ pub fn enter(entrance: &Entrance, command: Option<&OsStr>) -> Result<Infallible,
     let entered = rustix::process::fchdir(&dir);
     entered.map_err(|source| EnterError::Spool { path: spool.clone(), source })?;
     match box_in(permit.target, dir.as_fd(), rsync) {
-        Err(Errno::NOSYS | Errno::OPNOTSUPP) if *without_landlock => {}
+        // The box of a container, which hides Landlock, says that it is not permitted.
+        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) if *without_landlock => {}
         boxed => boxed.map_err(EnterError::Landlock)?,
     }
     let source = Command::new(rsync).arg0("rsync").args(permit.arguments).env_clear().exec();

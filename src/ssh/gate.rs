@@ -3,7 +3,7 @@
 //! sshd hands over the command that the far side asked for; no shell sees it. Here it is taken apart, and everything
 //! that is not known to be harmless is refused by name: an upload's key may write one batch to `<spool>/in/<place>/`,
 //! a download's key may read `<spool>/held/`, and both may list what stands in `<spool>` itself and in their half of
-//! it, which is how a node examines its way to central. The path is never handed on: rsync gets a directory that was
+//! it, and run dry there, which is how a node examines its way to central. The path is never handed on: rsync gets a directory that was
 //! opened without following links.
 //!
 //! The script `rrsync` that comes with rsync does not do: a writer may put anything anywhere in its directory, links in
@@ -43,7 +43,7 @@ pub enum Target {
     Held,
     /// The names in the spool itself are listed.
     ListSpool,
-    /// The names in `in` (upload) or `held` (download) are listed.
+    /// The names in `in` (upload) or `held` (download) are listed, or a run there moves nothing (`--dry-run`).
     ListHalf,
 }
 
@@ -164,6 +164,8 @@ struct Asked {
     deep: bool,
     /// One level of a directory is shown.
     flat: bool,
+    /// Nothing is moved.
+    dry: bool,
 }
 
 impl Asked {
@@ -217,6 +219,7 @@ impl Asked {
             match letter {
                 's' => return Err(Refusal::Hidden),
                 'd' => self.flat = true,
+                'n' => self.dry = true,
                 _ if !LETTERS.contains(letter) => return Err(Refusal::Option(shown(&format!("-{letter}")))),
                 'r' | 'R' => self.deep = true,
                 _ => {}
@@ -250,6 +253,13 @@ impl Asked {
         match (side, self.sender) {
             (Side::Upload, true) => Err(Refusal::Direction("upload", "read")),
             (Side::Download, false) => Err(Refusal::Direction("download", "write")),
+            _ if self.dry => {
+                if bare == half {
+                    Ok(Target::ListHalf)
+                } else {
+                    refused(half)
+                }
+            }
             (Side::Upload, false) => {
                 let place = bare.strip_prefix(&half).and_then(|rest| rest.strip_prefix('/')?.parse().ok());
                 place.map_or_else(|| refused(below("in/<place>")), |place| Ok(Target::Arrival(place)))
@@ -324,6 +334,10 @@ mod tests {
             (LIST.to_owned(), Side::Upload, Target::ListHalf),
             (LIST.replace("in/", "held"), Side::Download, Target::ListHalf),
             (LIST.replace("/in/", "/"), Side::Download, Target::ListSpool),
+            (LIST.replace("-de", "-nde"), Side::Upload, Target::ListHalf),
+            // What synklerctl check asks for.
+            (WRITE.replace("-l", "-nl").replace("000000ab-12/", ""), Side::Upload, Target::ListHalf),
+            (READ.replace("-l", "-nl"), Side::Download, Target::ListHalf),
         ] {
             let permit = judge(&command, side, SPOOL).unwrap_or_else(|error| panic!("{command}: {error}"));
             assert_eq!(permit.target, target, "{command}");
@@ -395,6 +409,9 @@ mod tests {
             (upload("/default/in/", "/default2/in/"), "in/<place>"),
             (upload("/srv/spool/default/in/", "in/"), "in/<place>"),
             (upload("/srv/spool/default/in/000000ab-12/", "/etc/"), "/etc/"),
+            (upload("-ltpr", "-nltpr"), "/in"),
+            (upload("--server -l", "--server --sender -nl"), "may not read"),
+            (download(" --sender -l", " -nl"), "may not write"),
             (download(" --sender", ""), "may not write"),
             (download("/held/", "/in/"), "/held"),
             (download("/held/", "/held/../in/"), "/held"),
