@@ -36,11 +36,11 @@ async fn ssh_failures_say_what_to_do() {
     make_key(&other_key);
     let (fault, text) = with(sshd.ssh_with(sshd.port(), &other_key, &known)).await;
     assert_eq!(fault, Fault::Lasting);
-    assert!(text.starts_with(&format!("{HOST} rejects the login: add the line that synkler keys")), "{text}");
+    assert!(text.starts_with(&format!("{HOST} rejects the login: add the public key")), "{text}");
 
     let empty = sshd.path("empty");
     fs::write(&empty, "").unwrap();
-    let unknown = format!("the host key of {HOST} is not known: have it looked at");
+    let unknown = format!("the host key of {HOST} is not known: add it to known_hosts");
     let (fault, text) = with(sshd.ssh_with(sshd.port(), &key, &empty)).await;
     assert_eq!(fault, Fault::Lasting);
     assert!(text.starts_with(&unknown), "{text}");

@@ -262,7 +262,7 @@ async fn keys_and_trust_make_a_node_ready() {
     let place = own.bench.location("spool/in/000000ab-1");
     own.bench.start_at(Direction::Push, place.clone(), &[b"x"]);
     let text = refused(own.bench.ran().await);
-    assert!(text.contains("is not known: have it looked at and believed with synkler trust"), "{text}");
+    assert!(text.contains("is not known: look at it with synkler trust"), "{text}");
 
     let port = own.sshd.port().to_string();
     let trust = |more: &[&str]| synkler(&dir, &[&["trust", HOST, "--port", &port], more].concat());
