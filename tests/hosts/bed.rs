@@ -6,20 +6,23 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use super::host::{Host, sh};
 use super::{image, package};
 
+/// Slow enough to be disturbed, fast enough to be waited for.
+const RATE: &str = "root tbf rate 100mbit burst 256k latency 100ms";
+
 /// upload -- central -- download; central is 10.71.1.1 to upload and 10.71.2.1 to download.
 pub struct Bed {
     pub upload: Host,
     pub central: Host,
     pub download: Host,
     // Dropped after the hosts.
-    _networks: Networks,
+    networks: Networks,
     _dir: tempfile::TempDir,
 }
 
 struct Networks(Vec<String>);
 
 impl Bed {
-    /// Boots the hosts and installs our package on each, with apt.
+    /// Boots the hosts, with our package in root's home.
     pub fn new() -> Self {
         let dir = tempfile::Builder::new().prefix("synkler-hosts-").tempdir_in("/var/tmp").unwrap();
         let base = image::base();
@@ -30,7 +33,7 @@ impl Bed {
                 let (dir, base, namespace) = (dir.path(), &base, namespace.to_owned());
                 scope.spawn(move || {
                     let host = Host::boot(name, dir, base, &namespace);
-                    package::install(&host, &package::deb());
+                    package::copy(&host, &package::deb());
                     host
                 })
             };
@@ -41,9 +44,38 @@ impl Bed {
         upload.run("echo '10.71.1.1 central' >>/etc/hosts");
         download.run("echo '10.71.2.1 central' >>/etc/hosts");
         central.run("printf '127.0.1.1 central\\n10.71.1.2 upload\\n10.71.2.2 download\\n' >>/etc/hosts");
-        let bed = Self { upload, central, download, _networks: networks, _dir: dir };
+        let bed = Self { upload, central, download, networks, _dir: dir };
         bed.check_routes();
         bed
+    }
+
+    /// A host by its name.
+    pub fn host(&self, name: &str) -> &Host {
+        let hosts = [&self.upload, &self.central, &self.download];
+        hosts
+            .into_iter()
+            .find(|host| host.name == name)
+            .unwrap_or_else(|| panic!("{name:?} is none of the three hosts"))
+    }
+
+    /// The same, to do more with it.
+    pub fn host_mut(&mut self, name: &str) -> &mut Host {
+        let hosts = [&mut self.upload, &mut self.central, &mut self.download];
+        hosts
+            .into_iter()
+            .find(|host| host.name == name)
+            .unwrap_or_else(|| panic!("{name:?} is none of the three hosts"))
+    }
+
+    /// All three.
+    pub fn hosts(&self) -> [&Host; 3] {
+        [&self.upload, &self.central, &self.download]
+    }
+
+    /// Pulls the cable between central and download, or plugs it in again.
+    pub fn unplug_download(&self, out: bool) {
+        let [_, hub, _] = self.networks.names();
+        sh(&format!("ip -n {hub} link set eth1 {}", if out { "down" } else { "up" }));
     }
 
     /// That the bed is what it claims to be.
@@ -69,7 +101,8 @@ impl Networks {
             sh(&format!(
                 "ip link add {leg} netns {hub} type veth peer name eth0 netns {leaf} && \
                  ip -n {hub} addr add 10.71.{net}.1/24 dev {leg} && ip -n {hub} link set {leg} up && \
-                 ip -n {leaf} addr add 10.71.{net}.2/24 dev eth0 && ip -n {leaf} link set eth0 up"
+                 ip -n {leaf} addr add 10.71.{net}.2/24 dev eth0 && ip -n {leaf} link set eth0 up && \
+                 tc -n {hub} qdisc add dev {leg} {RATE} && tc -n {leaf} qdisc add dev eth0 {RATE}"
             ));
         }
         Self(names.into())

@@ -51,6 +51,8 @@ impl Host {
         let nspawn = Command::new("systemd-nspawn")
             .arg("-D")
             .arg(self.root())
+            // It keeps Landlock from a container, unlike a kernel from a host.
+            .arg("--system-call-filter=landlock_create_ruleset landlock_add_rule landlock_restrict_self")
             .args(["-b", "--register=no", "--keep-unit", "--console=pipe", "--link-journal=no"])
             .arg(format!("--hostname={}", self.name))
             .arg(format!("--network-namespace-path=/run/netns/{}", self.namespace))
@@ -74,22 +76,36 @@ impl Host {
         children.split_whitespace().next()?.parse().ok()
     }
 
-    /// Runs a shell's text as root on the host, whatever comes of it.
-    pub fn try_run(&self, text: &str) -> Said {
-        let Some(leader) = self.leader() else {
-            return Said { out: String::new(), err: "the host is down".to_owned(), code: -1 };
-        };
-        let mut child = Command::new("nsenter")
-            .args(["-t", &leader.to_string(), "-m", "-u", "-i", "-n", "-p", "-C", "--", "/usr/bin/env", "-i"])
-            .args(["PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "HOME=/root", "LANG=C.UTF-8"])
-            .args(["DEBIAN_FRONTEND=noninteractive", "/bin/sh", "-s"])
+    /// Starts a program as root on the host, with pipes to it.
+    pub fn enter(&self, program: &[&str]) -> Child {
+        let leader = self.leader().unwrap_or_else(|| panic!("{} is down", self.name));
+        Command::new("nsenter")
+            .args(["-t", &leader.to_string(), "-m", "-u", "-i", "-n", "-p", "-C", "--"])
+            .args([
+                "/usr/bin/env",
+                "-C",
+                "/root",
+                "-i",
+                "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+            ])
+            .args(["HOME=/root", "SHELL=/bin/sh", "TERM=xterm", "LANG=C.UTF-8", "SYSTEMD_PAGER=cat"])
+            .arg("DEBIAN_FRONTEND=noninteractive")
+            .args(program)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap();
+            .unwrap()
+    }
+
+    /// Runs a shell's text as root on the host, whatever comes of it.
+    pub fn try_run(&self, text: &str) -> Said {
+        if self.leader().is_none() {
+            return Said { out: String::new(), err: "the host is down".to_owned(), code: -1 };
+        }
+        let mut child = self.enter(&["/bin/sh", "-s"]);
         let mut stdin = child.stdin.take().unwrap();
-        let text = format!("cd /root || exit\n{{ {text}\n}} </dev/null\n");
+        let text = format!("{{ {text}\n}} </dev/null\n");
         let fed = std::thread::spawn(move || drop(stdin.write_all(text.as_bytes())));
         let output = child.wait_with_output().unwrap();
         fed.join().unwrap();
@@ -131,9 +147,16 @@ impl Host {
     /// What the host's synkler has to say, for a test that fails.
     pub fn story(&self) -> String {
         let journal = "journalctl --no-pager -o short-precise -n 60 -t synkler -t synkler-inbound -t synkler-outbound; \
-                       systemctl status --no-pager -l 'synkler*'; synklerctl status";
+                       systemctl status --no-pager -n 0 -l 'synkler*'; synklerctl status";
         let said = self.try_run(journal);
         format!("--- {} ---\n{}{}", self.name, said.out, said.err)
+    }
+
+    /// Shuts the host down as an administrator would, and boots it again.
+    pub fn reboot(&mut self) {
+        self.try_run("systemctl poweroff");
+        self.down();
+        self.start();
     }
 
     /// Everything on the host ends with its PID 1; killing the container's runner alone would leave it behind.

@@ -6,9 +6,12 @@ use std::process::Command;
 
 use super::host::sh;
 
+/// Raised when an image is to be made anew although it has the same packages in it.
+const EDITION: u32 = 2;
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,rsync,openssh-server,openssh-client,rabbitmq-server,iproute2,\
-                        iputils-ping,procps,sudo,man-db,ca-certificates";
+const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,ca-certificates";
+/// What hosts install by themselves: they reach no archive, so it lies ready.
+const READY: &str = "rsync openssh-client openssh-server rabbitmq-server";
 
 /// Where images are kept: a day's first run makes one, others take it.
 fn cache() -> PathBuf {
@@ -21,7 +24,7 @@ pub fn base() -> PathBuf {
     fs::create_dir_all(&cache).unwrap();
     let lock = File::create(cache.join("lock")).unwrap();
     lock.lock().unwrap();
-    let name = format!("{SUITE}-{:08x}", checksum(PACKAGES.as_bytes()));
+    let name = format!("{SUITE}-{:08x}", checksum(format!("{PACKAGES} {READY} {EDITION}").as_bytes()));
     let base = cache.join(name);
     if !base.exists() {
         let making = base.with_extension("making");
@@ -39,21 +42,21 @@ pub fn base() -> PathBuf {
     base
 }
 
-/// What would slow down every boot, or make hosts alike that must differ.
+/// What would make hosts alike that must differ goes, and what they will install comes.
 fn settle(root: &Path) {
     fs::write(root.join("etc/machine-id"), "").unwrap();
-    for key in fs::read_dir(root.join("etc/ssh")).unwrap().flatten() {
-        if key.file_name().to_string_lossy().starts_with("ssh_host_") {
-            fs::remove_file(key.path()).unwrap();
-        }
-    }
     let root = root.display();
-    // Each host has its own; only central wants a broker and an sshd.
+    sh(&format!("rm -f {root}/etc/ssh/ssh_host_*"));
     sh(&format!(
-        "for unit in rabbitmq-server ssh epmd apt-daily.timer apt-daily-upgrade.timer; do \
-         systemctl --root={root} disable $unit 2>/dev/null || true; done"
+        "for unit in apt-daily.timer apt-daily-upgrade.timer; do systemctl --root={root} disable $unit; done 2>/dev/null"
     ));
     fs::write(format!("{root}/etc/apt/apt.conf.d/90bed"), "APT::Install-Recommends \"0\";\n").unwrap();
+    // These disks need not outlive a power failure.
+    fs::write(format!("{root}/etc/dpkg/dpkg.cfg.d/bed"), "force-unsafe-io\n").unwrap();
+    sh(&format!(
+        "chroot {root} apt-get update -q && \
+         DEBIAN_FRONTEND=noninteractive chroot {root} apt-get install -y -q --download-only {READY}"
+    ));
 }
 
 /// Names the image by what is in it.

@@ -3,7 +3,15 @@
 //! for word. Needs root; `make test-hosts` builds the package first.
 
 mod bed;
+mod chain;
+mod chapter;
+mod confined;
+mod disturbances;
 mod host;
 mod image;
+mod original;
 mod package;
+mod seen;
 mod story;
+mod terminal;
+mod traffic;

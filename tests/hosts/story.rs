@@ -1,34 +1,37 @@
-//! What happens on three hosts.
+//! What happens on three hosts: one bed for all of it, because a bed takes a minute to make.
+
+use std::time::Instant;
 
 use super::bed::Bed;
+use super::{chain, chapter, confined, disturbances, original, package, seen, traffic};
 
 #[test]
-fn a_file_and_a_directory_travel() {
-    let bed = Bed::new();
-    bed.central.run(
-        "install -d -o synkler -g synkler /srv/spool && ssh-keygen -A && mkdir -p /run/sshd && systemctl start ssh rabbitmq-server && \
-         rabbitmqctl add_user synkler secret && rabbitmqctl set_permissions synkler '.*' '.*' '.*'",
-    );
-    for host in [&bed.upload, &bed.download] {
-        host.run("install -d -o synkler -g synkler -m 0700 /var/lib/synkler/.ssh && \
-                  sudo -u synkler ssh-keygen -q -t ed25519 -N '' -f /var/lib/synkler/.ssh/id_ed25519 && \
-                  ssh-keyscan central 2>/dev/null >/var/lib/synkler/.ssh/known_hosts && chown synkler /var/lib/synkler/.ssh/known_hosts");
-        let key = host.run("cat /var/lib/synkler/.ssh/id_ed25519.pub");
-        bed.central.run(&format!("install -d -o synkler -g synkler -m 0700 /var/lib/synkler/.ssh && echo '{}' >>/var/lib/synkler/.ssh/authorized_keys", key.trim()));
-    }
-    for (host, mode, dir) in [
-        (&bed.upload, "upload", "/srv/outgoing"),
-        (&bed.central, "central", "/srv/spool"),
-        (&bed.download, "download", "/srv/incoming"),
-    ] {
-        host.run(&format!(
-            "install -d -o synkler -g synkler {dir} && mkdir -p /etc/systemd/system/synkler.service.d && \
-             printf '[Service]\\nReadWritePaths={dir}\\n' >/etc/systemd/system/synkler.service.d/paths.conf && \
-             printf 'mode = \"{mode}\"\\nfile_dir = \"{dir}\"\\nsynkler_server = \"central\"\\nusername = \"synkler\"\\npassword = \"secret\"\\ncentral_host = \"synkler@central\"\\nsettle_seconds = 0\\n' >/etc/synkler.conf && \
-             systemctl daemon-reload && systemctl enable --now synkler && synklerctl status"
-        ));
-    }
-    bed.upload.run("mkdir /srv/outgoing/.t && head -c 300000 /dev/urandom >/srv/outgoing/.t/x && mv /srv/outgoing/.t/x /srv/outgoing/x");
-    bed.download.wait("test -e /srv/incoming/x");
-    eprintln!("{}{}{}", bed.upload.story(), bed.central.story(), bed.download.story());
+fn three_hosts_do_as_the_readme_says_and_outlive_what_happens_to_them() {
+    let mut bed = timed("three booted hosts", Bed::new);
+    timed("the README's chapter", || chapter::follow(&bed));
+    timed("what systemd and the journal show", || seen::look(&bed));
+    timed("both ends take away what is through", || traffic::prepare(&bed));
+    timed("the service's box", || confined::box_is_tight(&bed));
+    timed("a script into another's home", || confined::script_reaches_another_owner(&bed));
+    timed("reload", || disturbances::reload(&bed));
+    timed("restart", || disturbances::restart(&bed));
+    timed("kill", || disturbances::kill(&bed));
+    timed("freeze", || disturbances::freeze(&bed));
+    timed("no broker", || disturbances::no_broker(&bed));
+    timed("no network", || {
+        disturbances::no_network(&bed, || timed("a key in wrong hands", || confined::key_opens_the_gate_alone(&bed)))
+    });
+    timed("reboot", || disturbances::reboot(&mut bed));
+    timed("upgrade while 200 MB travel", || package::upgrade(&bed));
+    timed("a chain of two groups", || chain::deliver(&bed));
+    timed("remove and purge", || package::remove_and_purge(&bed));
+    timed("a config of the original program", || original::goes_on(&bed));
+}
+
+fn timed<T>(what: &str, step: impl FnOnce() -> T) -> T {
+    let start = Instant::now();
+    eprintln!("--- {what}");
+    let outcome = step();
+    eprintln!("--- {what}: {:.1} s", start.elapsed().as_secs_f64());
+    outcome
 }
