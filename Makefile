@@ -19,11 +19,11 @@ setup:
 	@sh .ci/setup
 
 demo: setup
-	$(CARGO) build --release --locked --bins
+	$(CARGO) build --release --locked --bins --example demo
 	$(CARGO) run --release --locked --quiet --example demo -- $(FILES)
 
 pictures: setup
-	$(CARGO) build --release --locked --bins
+	$(CARGO) build --release --locked --bins --example pictures
 	$(CARGO) run --release --locked --quiet --example pictures
 
 check: setup
@@ -33,8 +33,8 @@ check: setup
 	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test orders \
 		--test texts --test manual --test sim
 
+# Whoever builds a test or a bench builds the programs too; by themselves they would be built once more, with fewer features.
 test: setup
-	$(CARGO) build --locked --bins
 	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures \
 		--test setup --test ssh --test ssh_sharing --test varlink
 	$(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
@@ -42,11 +42,9 @@ test: setup
 
 # Twenty thousand items at rest: minutes, and figures that a busy machine spoils.
 scale: setup
-	$(CARGO) build --locked --bins
 	$(CARGO) test --locked --test real -- --test-threads 1 scale::
 
 bench: setup
-	$(CARGO) build --release --locked --bins
 	$(CARGO) bench --locked --bench status
 	$(CARGO) bench --locked --bench handover
 
