@@ -4,13 +4,13 @@
 # make check   the fast loop: format, lints, docs, unit and simulator tests
 # make bench   speed beside plain rsync, and answers with fifty thousand transfers known
 # make pictures  the README's pictures anew, from a real run
-# make deb rpm the packages
-# make test-hosts  the deb on three booted hosts (as root)
+# make deb rpm the packages; make reproducible builds them twice and compares
+# make test-hosts  the packages, and the deb on three booted hosts (as root)
 
 CARGO ?= cargo
 FILES ?=
 
-.PHONY: all demo pictures test scale check bench deb rpm test-hosts setup clean
+.PHONY: all demo pictures test scale check bench deb rpm reproducible test-hosts setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -49,7 +49,7 @@ bench: setup
 	$(CARGO) bench --locked --bench handover
 
 # Three booted hosts, each under a systemd of its own: as root.
-test-hosts: deb
+test-hosts: deb rpm
 	@sh .ci/setup hosts
 	$(CARGO) test --locked --test hosts -- --test-threads 1
 
@@ -66,6 +66,13 @@ deb: setup
 rpm: deb
 	@sh packaging/tools nfpm $(TOOLS)
 	sh packaging/rpm/build $(TOOLS)
+
+# That the same commit gives the same bytes: once more, from nothing.
+reproducible: deb rpm
+	cd target/packages && sha256sum *.deb *.rpm >sums
+	rm -r target/package
+	$(MAKE) deb rpm
+	cd target/packages && sha256sum -c sums
 
 clean:
 	$(CARGO) clean

@@ -11,6 +11,7 @@ mod host;
 mod image;
 mod original;
 mod package;
+mod packages;
 mod seen;
 mod story;
 mod terminal;

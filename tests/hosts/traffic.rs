@@ -30,6 +30,8 @@ pub fn prepare(bed: &Bed) {
     for host in bed.hosts() {
         host.run("systemctl restart synkler");
     }
+    // Below one mount, mv renames; between two it would copy.
+    bed.download.run("test $(grep -c ' /srv' /proc/$(systemctl show -P MainPID synkler)/mountinfo) = 1");
 }
 
 /// What belongs together of what is sent: every name begins with it.
