@@ -12,6 +12,7 @@ mod picture;
 #[path = "../tests/support/screen.rs"]
 mod screen;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
@@ -20,7 +21,7 @@ use bed::node::{Node, wait_for};
 use bed::{Bed, tree};
 use screen::Screen;
 
-const SIZE: (u16, u16) = (26, 110);
+const SIZE: (u16, u16) = (26, 120);
 const LONG: Duration = Duration::from_secs(120);
 
 fn main() {
@@ -51,7 +52,7 @@ fn main() {
         let mut command = upload.ctl();
         command.arg(verb);
         let screen = Screen::start(&command, SIZE.0, SIZE.1);
-        screen.until("two bars", |text| text.matches('░').count() > 10 && text.contains(" by download delta"));
+        screen.until("two bars", |text| text.lines().filter(|line| line.contains("█░")).count() >= 2);
         let svg = screen.look(|screen| picture::svg(screen, &format!("$ synklerctl {verb}")));
         fs::write(docs.join(format!("{verb}.svg")), svg).unwrap();
     }
@@ -62,12 +63,13 @@ fn shown(node: &Node) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
-/// How many transfers are so far on their way that it shows.
+/// How many nodes have runs that are so far on their way that it shows.
 fn under_way(node: &Node) -> usize {
     let status: serde_json::Value = serde_json::from_str(&shown(node)).unwrap_or_default();
-    let tenth =
-        |item: &&serde_json::Value| item["progress"]["bytes"].as_u64() > item["size"].as_u64().map(|size| size / 10);
-    status["transfers"].as_array().map_or(0, |items| items.iter().filter(tenth).count())
+    let share = |progress: &serde_json::Value| Some(progress["bytes"].as_f64()? / progress["total"].as_f64()?);
+    let items = status["transfers"].as_array().cloned().unwrap_or_default();
+    let far = items.iter().map(|item| &item["progress"]).filter(|progress| share(progress) > Some(0.1));
+    far.map(|progress| progress["node"].to_string()).collect::<BTreeSet<_>>().len()
 }
 
 fn members(node: &Node) -> usize {
