@@ -20,9 +20,11 @@ use synkler::machine::{Digest, Fingerprint, ItemName, Kind, Mode, Node, Record, 
 const TRANSFERS: u64 = 50_000;
 const TARGET: Duration = Duration::from_millis(100);
 const CALLS: usize = 100;
-/// Between two small calls beside the large ones, and the most that one of them may take: what a client meets whose
-/// call comes while the loop does something else.
+/// The most that a small call may take beside the large ones: what a client meets whose call comes while the loop does
+/// something else.
 const HELD_UP: Duration = Duration::from_millis(100);
+/// Between two small calls: without a rest they alone would keep one of two cores busy, and be what is measured.
+const REST: Duration = Duration::from_millis(2);
 
 fn row(number: u64) -> Row {
     let [.., a, b, c] = number.to_be_bytes();
@@ -55,9 +57,19 @@ fn row(number: u64) -> Row {
     }
 }
 
-fn median(mut took: Vec<Duration>) -> (Duration, Duration) {
-    took.sort();
-    (took[took.len() / 2], took[took.len() - 1])
+/// How long calls took: in the middle, 95 of 100, and the slowest.
+#[derive(Clone, Copy)]
+struct Took {
+    median: Duration,
+    most: Duration,
+    slowest: Duration,
+}
+
+impl Took {
+    fn of(mut took: Vec<Duration>) -> Self {
+        took.sort();
+        Self { median: took[took.len() / 2], most: took[took.len() * 95 / 100], slowest: took[took.len() - 1] }
+    }
 }
 
 fn main() -> ExitCode {
@@ -89,7 +101,7 @@ fn main() -> ExitCode {
             call(&mut client);
             took.push(start.elapsed());
         }
-        median(took)
+        Took::of(took)
     };
     let over = std::sync::atomic::AtomicBool::new(false);
     let (rows, small) = std::thread::scope(|scope| {
@@ -100,8 +112,9 @@ fn main() -> ExitCode {
                 let start = Instant::now();
                 client.info().unwrap();
                 took.push(start.elapsed());
+                std::thread::sleep(REST);
             }
-            median(took)
+            Took::of(took)
         });
         let all = Filter { limit: Some(50), ..Filter::default() };
         let filtered = Filter { failed: Some(true), stage: Some("held".to_owned()), ..all.clone() };
@@ -122,10 +135,15 @@ fn main() -> ExitCode {
     });
 
     let mut missed = false;
-    println!("{TRANSFERS} transfers known, {CALLS} calls each: median, slowest");
-    for (what, (median, slowest)) in rows {
-        println!("{what:<38} {median:>10.1?} {slowest:>10.1?}");
-        missed |= median > TARGET;
+    println!("{TRANSFERS} transfers known, {CALLS} calls each: median, 95 of 100, slowest");
+    let show = |what: &str, took: Took| {
+        println!("{what:<38} {:>10.1?} {:>10.1?} {:>10.1?}", took.median, took.most, took.slowest)
+    };
+    for (what, took) in rows {
+        show(what, took);
+        // What people look at all the time; the others are for one item, or for those that fail.
+        let quick = what.starts_with("GetStatus") || what.starts_with("List, 50");
+        missed |= took.median > TARGET || quick && took.most > TARGET;
     }
     let held_up = central.log.text();
     let held_up: Vec<u64> = held_up
@@ -133,12 +151,12 @@ fn main() -> ExitCode {
         .filter_map(|line| line.split("the loop was held up for ").nth(1)?.split(' ').next()?.parse().ok())
         .collect();
     let longest = held_up.iter().max().copied();
-    println!("{:<38} {:>10.1?} {:>10.1?}", "a small call beside them", small.0, small.1);
+    show("a small call beside them", small);
     match longest {
         None => println!("the loop was never held up for more than 100 ms"),
         Some(longest) => println!("the loop was held up {} times, {longest} ms at the longest", held_up.len()),
     }
-    missed |= small.0 > HELD_UP || longest.is_some();
+    missed |= small.slowest > HELD_UP || longest.is_some();
     if missed {
         println!("missed: answers within {TARGET:?}, and a loop that nothing holds up for longer than that");
         return ExitCode::FAILURE;
