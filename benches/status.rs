@@ -112,6 +112,7 @@ fn main() -> ExitCode {
                 let start = Instant::now();
                 client.info().unwrap();
                 took.push(start.elapsed());
+                #[allow(clippy::disallowed_methods, reason = "the pause is the measurement's own")]
                 std::thread::sleep(REST);
             }
             Took::of(took)

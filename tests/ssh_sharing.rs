@@ -102,6 +102,30 @@ async fn runs_share_one_connection() {
 }
 
 #[tokio::test]
+async fn an_ssh_of_the_users_is_shared_with_its_arguments() {
+    let mut own = Own::new();
+    let shell = format!("--rsh={}", own.sshd.ssh());
+    own.bench.change(|settings| {
+        // The way of the service does not lead anywhere.
+        settings.ssh.program = "/nonexistent".into();
+        settings.options = vec![shell];
+    });
+    for _ in 0..3 {
+        own.completes().await;
+    }
+    assert_eq!(own.logins(), 1, "{}", own.sshd.log());
+    kill(&[own.master()], Signal::KILL);
+    own.completes().await;
+    assert_eq!(own.logins(), 2, "a run needs no shared connection: {}", own.sshd.log());
+    let wrapped = format!("--rsh={} -v", own.sshd.ssh());
+    own.bench.change(|settings| settings.options = vec![wrapped]);
+    for _ in 0..2 {
+        own.completes().await;
+    }
+    assert_eq!(own.logins(), 4, "each by itself: {}", own.sshd.log());
+}
+
+#[tokio::test]
 async fn a_killed_connection_fails_what_is_on_it_and_nothing_after() {
     let mut own = Own::new();
     own.bench.change(|settings| settings.options = vec!["--bwlimit=15000".to_owned()]);

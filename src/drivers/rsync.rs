@@ -15,8 +15,8 @@
 //! - `--timeout`, with ssh's own keep-alive: the only limits on a stall. A run may take days.
 //! - `-s` is not used: `rrsync` refuses it, and no name is on a command line anyway.
 //!
-//! The user's options come last, so theirs win. A remote shell among them is theirs to look after; else ssh is called as
-//! `shell` says, over a connection that the runs share.
+//! The user's options come after these, so theirs win. A remote shell among them is theirs to look after; else ssh is
+//! called as `shell` says. Where it is ssh, whoever's, the runs share a connection.
 
 mod probe;
 mod progress;
@@ -44,6 +44,7 @@ pub use self::probe::OLDEST_PROTOCOL;
 use self::progress::Lines;
 use self::shared::{Connections, Share};
 pub use self::shell::Ssh;
+use self::shell::names_remote_shell;
 use super::process::{self, DRAIN_LIMIT, Group, Tail};
 use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};
 
@@ -90,7 +91,7 @@ pub struct Rsync {
     settings: Arc<Settings>,
     events: mpsc::Sender<Input>,
     runs: BTreeMap<RunId, AtWork>,
-    /// `None` where the user has a remote shell of his own.
+    /// `None` where the user has a remote shell that no runs can share.
     connections: Option<Connections>,
 }
 
@@ -107,7 +108,7 @@ struct AtWork {
 impl Rsync {
     /// A driver whose answers go to `events`.
     pub fn new(settings: Settings, events: mpsc::Sender<Input>) -> Self {
-        let connections = (!settings.own_shell()).then(|| Connections::new(settings.ssh.clone(), &settings.options));
+        let connections = Connections::new(&settings.ssh, &settings.options);
         Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), connections }
     }
 
@@ -190,7 +191,8 @@ impl Rsync {
     }
 }
 
-fn command(settings: &Settings, run: &Run, socket: Option<&Path>) -> Command {
+/// A run by a connection of its own, or with `shared` as its remote shell.
+fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
     let Settings { program, options, file_dir, staging_dir, ssh } = settings;
     let mut command = process::command(program);
     for (key, _) in std::env::vars_os() {
@@ -204,10 +206,10 @@ fn command(settings: &Settings, run: &Run, socket: Option<&Path>) -> Command {
     command.arg(if rustix::process::geteuid().is_root() { "-rlptgo" } else { "-rlpt" });
     command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
     command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
-    if !settings.own_shell() {
-        command.arg(ssh.remote_shell(socket));
+    if shared.is_none() && !settings.own_shell() {
+        command.arg(ssh.remote_shell(None));
     }
-    command.args(options);
+    command.args(options).args(shared);
     let far = far_dir(&run.location);
     match run.direction {
         Direction::Push => command.arg(with_slash(file_dir)).arg(far),
@@ -232,14 +234,14 @@ async fn carry_out(
     mut stopped: oneshot::Receiver<()>,
     events: &mpsc::Sender<Input>,
 ) -> RunOutcome {
-    let socket = match &mut share {
+    let shared = match &mut share {
         Some(share) => tokio::select! {
-            socket = share.socket() => socket,
+            shared = share.remote_shell() => shared,
             _ = &mut stopped => return failed(Fault::Passing, "stopped"),
         },
         None => None,
     };
-    match Group::start_bound(command(settings, run, socket)) {
+    match Group::start_bound(command(settings, run, shared)) {
         Ok(group) => follow(run, settings.own_shell(), group, stopped, events).await,
         Err(error) => not_started(&settings.program, &error),
     }
@@ -348,16 +350,6 @@ fn with_slash(dir: &Path) -> OsString {
     path
 }
 
-/// Whether an option is `--rsh` or `-e`, also among other short options; after a short option that takes a
-/// value, the rest of the word is that value.
-fn names_remote_shell(option: &str) -> bool {
-    if option.starts_with("--") {
-        return option == "--rsh" || option.starts_with("--rsh=");
-    }
-    let Some(letters) = option.strip_prefix('-') else { return false };
-    letters.chars().find(|letter| "efBMT@".contains(*letter)) == Some('e')
-}
-
 fn failed(fault: Fault, text: &str) -> RunOutcome {
     RunOutcome::Failed(fault, Reason::with(Cause::Transport, text))
 }
@@ -452,16 +444,6 @@ mod tests {
         }
         assert!(Version(3, 1, 2) < OLDEST_VERSION && Version(3, 0, 9) < OLDEST_VERSION);
         assert!(Version(3, 10, 0) > OLDEST_VERSION && Version(4, 0, 0) > OLDEST_VERSION);
-    }
-
-    #[test]
-    fn the_users_remote_shell_is_recognised() {
-        for option in ["--rsh=/usr/bin/ssh", "--rsh", "-e", "-essh", "-ve", "-zessh -p 1"] {
-            assert!(names_remote_shell(option), "{option}");
-        }
-        for option in ["-z", "--rsync-path=x", "--exclude=e", "-Te", "-M--else", "-fe", "--bwlimit=5", "ssh -e"] {
-            assert!(!names_remote_shell(option), "{option}");
-        }
     }
 
     #[test]

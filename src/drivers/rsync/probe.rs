@@ -4,7 +4,8 @@ use std::process::Stdio;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
-use super::{Rsync, command, feed, follow_some, names_remote_shell, not_started, verdict};
+use super::shell::names_remote_shell;
+use super::{Rsync, command, feed, follow_some, not_started, verdict};
 use crate::drivers::process::{Group, Tail};
 use crate::machine::{Direction, Location, Reason, Run, RunId, RunOutcome};
 

@@ -24,7 +24,7 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use super::GRACE;
-use super::shell::{Ssh, config_word};
+use super::shell::{Shell, Ssh, config_word};
 use crate::drivers::process::{self, Group, Tail};
 
 /// How long a run waits for the connection before it makes one of its own.
@@ -45,7 +45,9 @@ const PATH_LIMIT: usize = 107 - 17;
 /// The connections, by host.
 #[derive(Debug)]
 pub(super) struct Connections {
-    ssh: Ssh,
+    shell: Arc<Shell>,
+    /// Where their sockets are.
+    sockets: Option<PathBuf>,
     /// Of the user's options those that ssh must have too: `-4`, `-6`.
     family: Option<&'static str>,
     by_host: BTreeMap<String, Shared>,
@@ -78,13 +80,15 @@ enum Phase {
 /// A run's share in a connection, which stays up as long as somebody has one.
 #[derive(Debug)]
 pub(super) struct Share {
+    shell: Arc<Shell>,
     state: Arc<State>,
     phase: watch::Receiver<Phase>,
 }
 
 impl Share {
-    /// The socket, when the connection is up; waits for that, 12 s at most.
-    pub(super) async fn socket(&mut self) -> Option<&Path> {
+    /// What a run over the connection is given as its remote shell, when the connection is up; waits for that, 12 s at
+    /// most.
+    pub(super) async fn remote_shell(&mut self) -> Option<String> {
         let ready = self.phase.wait_for(|phase| *phase != Phase::Connecting);
         match tokio::time::timeout(READY_LIMIT, ready).await {
             Ok(Ok(phase)) if *phase == Phase::Up => {}
@@ -95,27 +99,29 @@ impl Share {
             self.state.hangs.notify_one();
             return None;
         }
-        Some(&self.state.socket)
+        Some(self.shell.over(&self.state.socket))
     }
 }
 
 impl Connections {
-    pub(super) fn new(ssh: Ssh, options: &[String]) -> Self {
+    /// `None` where each run has to connect by itself.
+    pub(super) fn new(ssh: &Ssh, options: &[String]) -> Option<Self> {
+        let shell = Arc::new(Shell::to_share(ssh, options)?);
         let family = options.iter().rev().find_map(|option| match option.as_str() {
             "--ipv4" => Some("-4"),
             "--ipv6" => Some("-6"),
             _ => None,
         });
-        Self { ssh, family, by_host: BTreeMap::new(), made: 0 }
+        Some(Self { shell, sockets: ssh.sockets.clone(), family, by_host: BTreeMap::new(), made: 0 })
     }
 
     /// A share in the connection to `[user@]host`, which is started if need be; `None` where runs had better connect by
     /// themselves for now. The caller runs inside the runtime.
     pub(super) fn share(&mut self, host: &str) -> Option<Share> {
-        let dir = self.ssh.sockets.clone()?;
+        let dir = self.sockets.clone()?;
         self.by_host.retain(|_, shared| !shared.is_gone() || shared.started.elapsed() < AGAIN_AFTER);
         if let Some(shared) = self.by_host.get(host) {
-            return (!shared.is_gone()).then(|| Share::of(&shared.state));
+            return (!shared.is_gone()).then(|| self.share_of(&shared.state));
         }
         if self.by_host.len() >= HOST_LIMIT {
             return None;
@@ -124,11 +130,11 @@ impl Connections {
             Ok(shared) => shared,
             Err(error) => {
                 tracing::info!("ssh connections are not shared, each run makes its own: {}: {error}", dir.display());
-                self.ssh.sockets = None;
+                self.sockets = None;
                 return None;
             }
         };
-        let share = Share::of(&shared.state);
+        let share = self.share_of(&shared.state);
         self.by_host.insert(host.to_owned(), shared);
         Some(share)
     }
@@ -140,9 +146,13 @@ impl Connections {
             // Its group is killed when it is dropped.
             let _ = task.await;
         }
-        if let Some(dir) = self.ssh.sockets.as_ref().filter(|_| self.made > 0) {
+        if let Some(dir) = self.sockets.as_ref().filter(|_| self.made > 0) {
             let _ = std::fs::remove_dir_all(dir);
         }
+    }
+
+    fn share_of(&self, state: &Arc<State>) -> Share {
+        Share { shell: Arc::clone(&self.shell), state: Arc::clone(state), phase: state.phase.subscribe() }
     }
 
     fn start(&mut self, dir: &Path, host: &str) -> io::Result<Shared> {
@@ -157,9 +167,10 @@ impl Connections {
             }
         }
         self.made += 1;
-        let mut command = process::command(&self.ssh.program);
+        let (program, arguments) = self.shell.of_master();
+        let mut command = process::command(program);
         super::never_ask(&mut command);
-        command.args(self.ssh.arguments());
+        command.args(arguments);
         for option in ["ControlMaster=yes", "ControlPersist=no", "ClearAllForwardings=yes", "PermitLocalCommand=no"] {
             command.args(["-o", option]);
         }
@@ -178,12 +189,6 @@ impl Connections {
 impl Shared {
     fn is_gone(&self) -> bool {
         *self.state.phase.borrow() == Phase::Gone
-    }
-}
-
-impl Share {
-    fn of(state: &Arc<State>) -> Self {
-        Self { state: Arc::clone(state), phase: state.phase.subscribe() }
     }
 }
 

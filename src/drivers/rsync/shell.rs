@@ -1,4 +1,4 @@
-//! The remote shell: how ssh is called where the user's options do not say otherwise.
+//! The remote shell: how ssh is called, by the service's own rules or as the user's options say.
 
 use std::path::{Path, PathBuf};
 
@@ -49,18 +49,130 @@ impl Ssh {
         arguments
     }
 
-    /// What rsync is given as its remote shell: one text, which it splits at blanks that are not in quotes. With
-    /// `socket`, over the connection that is shared there, or without it if it is gone.
+    /// What rsync is given as its remote shell, over the connection that is shared at `socket`, if any.
     pub(super) fn remote_shell(&self, socket: Option<&Path>) -> String {
-        let mut arguments = self.arguments();
-        if let Some(socket) = socket.and_then(config_word) {
-            arguments.extend(["-o".to_owned(), "ControlMaster=no".to_owned()]);
-            arguments.extend(["-o".to_owned(), format!("ControlPath={socket}")]);
-        }
-        let program = self.program.to_string_lossy();
-        let words = [program.as_ref()].into_iter().chain(arguments.iter().map(String::as_str));
-        format!("--rsh={}", words.map(quoted).collect::<Vec<_>>().join(" "))
+        with_socket(&self.program.to_string_lossy(), self.arguments(), socket)
     }
+}
+
+/// How the runs reach the far side.
+#[derive(Debug)]
+pub(super) enum Shell {
+    /// ssh by the service's own rules.
+    Service(Ssh),
+    /// ssh with the arguments that the user's options give it.
+    User { program: String, arguments: Vec<String> },
+}
+
+impl Shell {
+    /// The ssh whose connection the runs can share; `None` where the user has a remote shell of another kind, or one
+    /// with an argument that may mean something else on a connection that is not its own.
+    pub(super) fn to_share(ssh: &Ssh, options: &[String]) -> Option<Self> {
+        let mut named = options.iter().filter(|option| names_remote_shell(option));
+        let Some(option) = named.next_back() else { return Some(Self::Service(ssh.clone())) };
+        // rsync takes quotes out by rules of its own, which nobody needs for an ordinary ssh.
+        let text = option.strip_prefix("--rsh=").filter(|text| !text.contains(['\'', '"']))?;
+        let mut words = text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned);
+        let program = words.next().filter(|program| Path::new(program).file_name() == Some("ssh".as_ref()))?;
+        let arguments: Vec<String> = words.collect();
+        are_ordinary(&arguments).then_some(Self::User { program, arguments })
+    }
+
+    /// The program and its arguments, for the connection that is shared.
+    pub(super) fn of_master(&self) -> (&Path, Vec<String>) {
+        match self {
+            Self::Service(ssh) => (&ssh.program, ssh.arguments()),
+            // Of two equal options ssh takes the first, so the user's win.
+            Self::User { program, arguments } => {
+                let notices = SSH_OPTIONS.iter().filter(|option| option.starts_with("Server"));
+                let notices = notices.flat_map(|option| ["-o".to_owned(), (*option).to_owned()]);
+                (Path::new(program), arguments.iter().cloned().chain(notices).collect())
+            }
+        }
+    }
+
+    /// What a run over the connection at `socket` is given as `--rsh`; without the connection it makes one of its own.
+    pub(super) fn over(&self, socket: &Path) -> String {
+        match self {
+            Self::Service(ssh) => ssh.remote_shell(Some(socket)),
+            Self::User { program, arguments } => with_socket(program, arguments.clone(), Some(socket)),
+        }
+    }
+}
+
+/// Whether each of ssh's arguments only says where and as whom to connect, and how to be sure of it.
+fn are_ordinary(arguments: &[String]) -> bool {
+    const FLAGS: [&str; 8] = ["-4", "-6", "-a", "-C", "-k", "-q", "-T", "-x"];
+    const OPTIONS: [&str; 30] = [
+        "addressfamily",
+        "batchmode",
+        "bindaddress",
+        "checkhostip",
+        "ciphers",
+        "compression",
+        "connectionattempts",
+        "connecttimeout",
+        "globalknownhostsfile",
+        "hostkeyalgorithms",
+        "hostkeyalias",
+        "hostname",
+        "identitiesonly",
+        "identityagent",
+        "identityfile",
+        "ipqos",
+        "kexalgorithms",
+        "loglevel",
+        "macs",
+        "passwordauthentication",
+        "port",
+        "preferredauthentications",
+        "proxyjump",
+        "pubkeyacceptedalgorithms",
+        "serveralivecountmax",
+        "serveraliveinterval",
+        "stricthostkeychecking",
+        "tcpkeepalive",
+        "user",
+        "userknownhostsfile",
+    ];
+    let mut arguments = arguments.iter().map(String::as_str);
+    while let Some(argument) = arguments.next() {
+        if FLAGS.contains(&argument) {
+            continue;
+        }
+        let Some((letter, attached)) = argument.split_at_checked(2) else { return false };
+        let Some(value) = Some(attached).filter(|value| !value.is_empty()).or_else(|| arguments.next()) else {
+            return false;
+        };
+        let name = value.split(['=', ' ']).next().unwrap_or_default().to_ascii_lowercase();
+        match letter {
+            "-b" | "-c" | "-F" | "-i" | "-J" | "-l" | "-m" | "-p" => {}
+            "-o" if OPTIONS.contains(&name.as_str()) => {}
+            _ => return false,
+        }
+    }
+    true
+}
+
+/// Whether an option is `--rsh` or `-e`, also among other short options; after a short option that takes a
+/// value, the rest of the word is that value.
+pub(super) fn names_remote_shell(option: &str) -> bool {
+    if option.starts_with("--") {
+        return option == "--rsh" || option.starts_with("--rsh=");
+    }
+    let Some(letters) = option.strip_prefix('-') else { return false };
+    letters.chars().find(|letter| "efBMT@".contains(*letter)) == Some('e')
+}
+
+/// What rsync is given as its remote shell: one text, which it splits at blanks that are not in quotes. With `socket`,
+/// over the connection that is shared there, or without it if it is gone.
+fn with_socket(program: &str, mut arguments: Vec<String>, socket: Option<&Path>) -> String {
+    if let Some(socket) = socket.and_then(config_word) {
+        arguments.extend(["-o".to_owned(), "ControlMaster=no".to_owned()]);
+        arguments.extend(["-o".to_owned(), format!("ControlPath={socket}")]);
+    }
+    let words = [program].into_iter().chain(arguments.iter().map(String::as_str));
+    format!("--rsh={}", words.map(quoted).collect::<Vec<_>>().join(" "))
 }
 
 /// A path as ssh reads it from an option: in quotes, and with `%` doubled. `None` for a path that ssh has no way of
@@ -103,5 +215,55 @@ mod tests {
         );
         std::fs::write(at("first"), "").unwrap();
         assert!(ssh.remote_shell(None).contains(&format!("-o IdentityFile={show}/first -o IdentitiesOnly=yes")));
+    }
+
+    #[test]
+    fn the_users_remote_shell_is_recognised() {
+        for option in ["--rsh=/usr/bin/ssh", "--rsh", "-e", "-essh", "-ve", "-zessh -p 1"] {
+            assert!(names_remote_shell(option), "{option}");
+        }
+        for option in ["-z", "--rsync-path=x", "--exclude=e", "-Te", "-M--else", "-fe", "--bwlimit=5", "ssh -e"] {
+            assert!(!names_remote_shell(option), "{option}");
+        }
+    }
+
+    #[test]
+    fn an_ordinary_ssh_of_the_users_is_shared_with_its_arguments() {
+        let shell = |options: &[&str]| {
+            let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+            Shell::to_share(&Ssh::default(), &options)
+        };
+        assert!(matches!(shell(&["-z"]), Some(Shell::Service(_))));
+        let users = "/usr/bin/ssh  -p 2222 -i /keys/a -oUser=me -o StrictHostKeyChecking=no -4 -ldata -J hop";
+        let shared = shell(&["--rsh=rsh", "-z", &format!("--rsh={users}")]).unwrap();
+        let (program, arguments) = shared.of_master();
+        assert_eq!(program, Path::new("/usr/bin/ssh"));
+        let plain = users.replace("  ", " ");
+        assert_eq!(
+            format!("/usr/bin/ssh {}", arguments.join(" ")),
+            format!("{plain} -o ServerAliveInterval=15 -o ServerAliveCountMax=3")
+        );
+        let over = format!("--rsh={plain} -o ControlMaster=no -o ControlPath=/run/1");
+        assert_eq!(shared.over(Path::new("/run/1")), over);
+        for other in [
+            "--rsh=rsh",
+            "--rsh=",
+            "--rsh=/opt/ssh-wrapper -p 2",
+            "--rsh=ssh -i '/my keys/a'",
+            "--rsh=ssh -S none",
+            "-essh",
+            "--rsh=ssh -M",
+            "--rsh=ssh -oControlPath=none",
+            "--rsh=ssh -o controlmaster=auto",
+            "--rsh=ssh -L 1:b:2",
+            "--rsh=ssh -p",
+            "--rsh=ssh -v",
+            "--rsh=ssh host",
+            "--rsh=ssh -o ProxyCommand=x",
+            "--rsh=ssh -f",
+            "--rsh=ssh -",
+        ] {
+            assert!(shell(&["--rsh=ssh", other]).is_none(), "{other}");
+        }
     }
 }
