@@ -326,6 +326,12 @@ impl Desk {
         wait + Duration::from_millis(TICK_MILLIS - over)
     }
 
+    /// How long it is to the next tick of this length: what is said then goes together in few messages.
+    pub(super) fn until_tick(&self, length: Duration) -> Duration {
+        let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1);
+        Duration::from_millis(length - self.now.as_millis() % length)
+    }
+
     /// How long to wait before saying a word again that the peer has answered with the reason why it takes time:
     /// it has it in its journal.
     pub(super) fn repeat_answered(&mut self) -> Duration {

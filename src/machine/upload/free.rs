@@ -10,6 +10,8 @@ const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_LAST: Duration = Duration::from_secs(600);
 /// How often an item that changed under its cleanup script is looked at again.
 const DISPUTED_EVERY: Duration = Duration::from_secs(60);
+/// That a source is free is said on ticks of this length: nothing waits for it, and scripts end one by one.
+const FREED_TICK: Duration = Duration::from_millis(100);
 
 impl Upload {
     pub(super) fn on_release(&mut self, from: &Node, release: &Release) {
@@ -164,6 +166,7 @@ impl Upload {
         row.attempts = 0;
         let (name, fingerprint, delivered) = (row.name.clone(), row.fingerprint, row.signature);
         self.move_to(id, Stage::Freed, None);
+        self.desk.timers.set(Timer::Say(id), self.desk.now.after(self.desk.until_tick(FREED_TICK)));
         match (sight, delivered) {
             (Sight::Present(signature), Some(delivered)) if signature != delivered => {
                 self.on_seen(Sighting { name, signature, size: fingerprint.size, complete: false });
