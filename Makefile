@@ -10,7 +10,7 @@
 CARGO ?= cargo
 FILES ?=
 
-.PHONY: all demo pictures test scale check bench deb rpm reproducible test-hosts setup clean
+.PHONY: all demo pictures test scale check bench deb rpm reproducible test-hosts test-hosts-quick setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -52,6 +52,15 @@ bench: setup
 test-hosts: deb rpm
 	@sh .ci/setup hosts
 	$(CARGO) test --locked --test hosts -- --test-threads 1
+
+# The same hosts, with a package of the programs as the tests build them: no optimised build, a short outage. For .ci/run.
+test-hosts-quick: setup
+	@sh .ci/setup hosts
+	@sh packaging/tools cargo-deb $(TOOLS)
+	$(CARGO) test --locked --test hosts --no-run
+	mkdir -p target/quick && ln -sfn ../debug target/quick/release
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/quick cargo-deb --no-build --fast --output target/packages/
+	SYNKLER_HOSTS_OUTAGE=$${SYNKLER_HOSTS_OUTAGE:-30} $(CARGO) test --locked --test hosts three_hosts
 
 # The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
 # For these two only: a build script that reads it would run again, and all that hangs on it, after every commit.

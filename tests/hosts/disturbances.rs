@@ -82,34 +82,33 @@ pub fn no_broker(bed: &Bed) {
 }
 
 /// The cable between central and download is out; `meanwhile` is done in the time.
-pub fn no_network(bed: &Bed, meanwhile: impl FnOnce()) {
+pub fn no_network(bed: &mut Bed, meanwhile: impl FnOnce(&mut Bed)) {
     let outage = std::env::var("SYNKLER_HOSTS_OUTAGE").unwrap_or_else(|_| OUTAGE.to_owned());
     let outage = Duration::from_secs(outage.parse().expect("SYNKLER_HOSTS_OUTAGE is a number of seconds"));
-    let before = Batch::send(bed, "cable", 25);
-    before.until_download_receives();
+    Batch::send(bed, "cable", 25).until_download_receives();
     let end = Instant::now() + outage;
     bed.unplug_download(true);
-    let during = Batch::send(bed, "during", 10);
-    meanwhile();
+    Batch::send(bed, "during", 10);
+    meanwhile(bed);
     rest_until(end);
     bed.unplug_download(false);
-    before.arrives();
-    during.arrives();
+    for label in ["cable", "during"] {
+        Batch::known(bed, label).arrives();
+    }
 }
 
-/// Each host in its turn; central takes the broker and sshd along.
-pub fn reboot(bed: &mut Bed) {
-    for (turn, name) in ["upload", "central", "download"].into_iter().enumerate() {
-        let label = format!("reboot{turn}");
-        let batch = Batch::send(bed, &label, 25);
-        if name == "download" {
-            batch.until_download_receives()
-        } else {
-            batch.until_central_receives()
-        };
-        bed.host_mut(name).reboot();
-        Batch::known(bed, &label).arrives();
-    }
+/// A host starts anew while something is coming through it; central takes the broker and sshd along. What is on its way
+/// is returned by its label.
+pub fn reboot(bed: &mut Bed, name: &str) -> String {
+    let label = format!("reboot-{name}");
+    let batch = Batch::send(bed, &label, 25);
+    if name == "download" {
+        batch.until_download_receives()
+    } else {
+        batch.until_central_receives()
+    };
+    bed.host_mut(name).reboot();
+    label
 }
 
 fn main_pid(host: &Host) -> String {

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use super::bed::Bed;
+use super::traffic::Batch;
 use super::{chain, chapter, confined, disturbances, original, package, seen, traffic};
 
 #[test]
@@ -18,10 +19,19 @@ fn three_hosts_do_as_the_readme_says_and_outlive_what_happens_to_them() {
     timed("kill", || disturbances::kill(&bed));
     timed("freeze", || disturbances::freeze(&bed));
     timed("no broker", || disturbances::no_broker(&bed));
+    let mut under_way = Vec::new();
     timed("no network", || {
-        disturbances::no_network(&bed, || timed("a key in wrong hands", || confined::key_opens_the_gate_alone(&bed)))
+        disturbances::no_network(&mut bed, |bed| {
+            timed("a key in wrong hands", || confined::key_opens_the_gate_alone(bed));
+            for name in ["upload", "central"] {
+                under_way.push(timed(&format!("reboot of {name}"), || disturbances::reboot(bed, name)));
+            }
+        });
     });
-    timed("reboot", || disturbances::reboot(&mut bed));
+    under_way.push(timed("reboot of download", || disturbances::reboot(&mut bed, "download")));
+    timed("what the reboots met arrives", || {
+        under_way.iter().for_each(|label| Batch::known(&bed, label).arrives());
+    });
     timed("upgrade while 200 MB travel", || package::upgrade(&bed));
     timed("a chain of two groups", || chain::deliver(&bed));
     timed("remove and purge", || package::remove_and_purge(&bed));
