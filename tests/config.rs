@@ -433,6 +433,12 @@ fn tls_takes_its_port_and_what_it_trusts() {
     assert!(both.settings.broker.password.is_some() && both.settings.broker.tls.unwrap().identity.is_some());
 }
 
+/// The password in force with these lines in the config.
+fn password_of(text: &str, environment: &Environment) -> String {
+    let settings = load_as("c", &format!("{SMALL}{text}"), environment).unwrap().settings;
+    settings.broker.password.unwrap().expose().to_owned()
+}
+
 #[test]
 fn credentials_serve_where_the_config_sets_none() {
     let directory = TempDir::new().unwrap();
@@ -448,16 +454,7 @@ fn credentials_serve_where_the_config_sets_none() {
 
     // One of the node's own stands above it, and what is set above both.
     write(&directory, "handed/synkler_g-upload_password", "of the node");
-    let password = |text: &str| {
-        load_as("c", &format!("{SMALL}{text}"), &environment)
-            .unwrap()
-            .settings
-            .broker
-            .password
-            .unwrap()
-            .expose()
-            .to_owned()
-    };
+    let password = |text: &str| password_of(text, &environment);
     assert_eq!(password("id = 'g'\nmode = 'upload'\n"), "of the node");
     assert_eq!(password("id = 'g'\n"), "of the unit");
     assert_eq!(password("password = 'set'\n"), "set");
@@ -471,16 +468,7 @@ fn credentials_serve_where_the_config_sets_none() {
     write(&directory, "kept/password", "kept");
     write(&directory, "kept/g-upload/password", "kept for one");
     let environment = nowhere().with_credentials(place.join("kept"));
-    let password = |text: &str| {
-        load_as("c", &format!("{SMALL}{text}"), &environment)
-            .unwrap()
-            .settings
-            .broker
-            .password
-            .unwrap()
-            .expose()
-            .to_owned()
-    };
+    let password = |text: &str| password_of(text, &environment);
     assert_eq!(password(""), "kept");
     assert_eq!(password("id = 'g'\nmode = 'upload'\n"), "kept for one");
     let none = nowhere().with_credentials(place.join("nonexistent"));

@@ -233,7 +233,7 @@ mod tests {
     fn whoever_has_it_in_hand_says_more() {
         let granted = || seen(HUB, "running", transfer(1, "granted"));
         let cases = [
-            (granted(), vec![seen(ALPHA, "queued", transfer(1, "granted"))], "upload alpha: in line to be sent"),
+            (granted(), vec![seen(ALPHA, "queued", transfer(1, "granted"))], "upload alpha: in line for rsync"),
             (granted(), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "rsync is at work"),
             (granted(), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "rsync is at work"),
             (granted(), vec![], "rsync is at work"),

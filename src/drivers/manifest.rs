@@ -30,9 +30,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, o
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Refusal, shown};
-use crate::machine::{
-    Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, Reason, Signature, decode_bytes, encode_bytes,
-};
+use crate::machine::{Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, Reason, Signature, encode_bytes};
 
 /// The most entries an item may have.
 pub const SURVEY_LIMIT: usize = 2_000_000;
@@ -465,48 +463,6 @@ fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
 
 fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir == ITSELF { name.to_vec() } else { [dir, b"/", name].concat() }
-}
-
-/// An item's proof as `md5sum -c` reads it in the directory that holds the item: one line a regular file, so nothing
-/// for a symbolic link. `None` for a directory whose manifest text is not known or is none.
-pub fn md5sums(name: &ItemName, kind: Kind, digest: Digest, manifest: Option<&str>) -> Option<Vec<u8>> {
-    let mut lines = Vec::new();
-    match kind {
-        Kind::File => sum_line(&mut lines, &digest.to_string(), name.as_bytes()),
-        Kind::Symlink => {}
-        Kind::Directory => {
-            for line in manifest?.lines() {
-                let fields: Vec<_> = line.split(' ').collect();
-                match fields.as_slice() {
-                    ["f", _, _, digest, path] => {
-                        let path = decode_bytes(path)?;
-                        sum_line(&mut lines, digest, &[name.as_bytes(), b"/", &path].concat());
-                    }
-                    ["d" | "l", _, _, _, _] => {}
-                    _ => return None,
-                }
-            }
-        }
-    }
-    Some(lines)
-}
-
-/// A backslash before the line says that its path has characters that are written as two.
-fn sum_line(lines: &mut Vec<u8>, digest: &str, path: &[u8]) {
-    if path.iter().any(|byte| matches!(byte, b'\\' | b'\n' | b'\r')) {
-        lines.push(b'\\');
-    }
-    lines.extend_from_slice(digest.as_bytes());
-    lines.extend_from_slice(b"  ");
-    for byte in path {
-        match byte {
-            b'\\' => lines.extend_from_slice(b"\\\\"),
-            b'\n' => lines.extend_from_slice(b"\\n"),
-            b'\r' => lines.extend_from_slice(b"\\r"),
-            other => lines.push(*other),
-        }
-    }
-    lines.push(b'\n');
 }
 
 /// What stands under `name` in `dir`, without following a symbolic link.

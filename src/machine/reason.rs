@@ -53,7 +53,7 @@ reason_codes! {
     /// Not enough free space.
     Space = "space", "not enough free space";
     /// It stands in line for an rsync run.
-    Queued = "queued", "in line to be sent";
+    Queued = "queued", "in line for rsync";
     /// rsync is at work.
     Running = "running", "rsync is at work";
     /// rsync or ssh failed.

@@ -98,6 +98,11 @@ impl Bed {
         format!("rsync_opts = [\"--rsh={}\"]\n", self.sshd.ssh())
     }
 
+    /// The same, with a limit to the speed as rsync's `--bwlimit` takes it.
+    pub fn rsync_opts_at(&self, limit: &str) -> String {
+        self.rsync_opts().replace("[\"", &format!("[\"--bwlimit={limit}\", \""))
+    }
+
     /// A program, beside the nodes'.
     pub fn script(&self, name: &str, text: &str) -> PathBuf {
         script(&self.dir.path().join(name), text)

@@ -139,17 +139,13 @@ fn paused_under_load(bed: &Bed, trio: &mut Trio, mode: &str, target: &Path, rsyn
     no_errors(&[&trio.upload, &trio.central, &trio.download]);
 }
 
-fn slow(bed: &Bed) -> String {
-    bed.rsync_opts().replace("[\"", "[\"--bwlimit=4m\", \"")
-}
-
 #[test]
 fn an_upload_that_is_paused_under_load_starts_nothing_and_loses_nothing() {
     let bed = Bed::new();
     let mut trio = Trio::resting(&bed, "");
     let rsync = Counted::new(&bed);
     trio.upload.set(&rsync.setting);
-    trio.upload.set(&slow(&bed));
+    trio.upload.set(&bed.rsync_opts_at("4m"));
     trio.start();
     let spool = trio.central.file_dir.join("default/in");
     paused_under_load(&bed, &mut trio, "upload", &spool, &rsync);
@@ -161,7 +157,7 @@ fn a_download_that_is_paused_under_load_starts_nothing_and_loses_nothing() {
     let mut trio = Trio::resting(&bed, "");
     let rsync = Counted::new(&bed);
     trio.download.set(&rsync.setting);
-    trio.download.set(&slow(&bed));
+    trio.download.set(&bed.rsync_opts_at("4m"));
     trio.start();
     let staging = trio.download.file_dir.join(".synkler");
     paused_under_load(&bed, &mut trio, "download", &staging, &rsync);

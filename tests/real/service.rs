@@ -149,17 +149,13 @@ fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, rsync: &Counted
     }
 }
 
-fn slow(bed: &Bed) -> String {
-    bed.rsync_opts().replace("[\"", "[\"--bwlimit=6m\", \"")
-}
-
 #[test]
 fn sigterm_while_it_sends_keeps_what_has_been_sent() {
     let bed = Bed::new();
     let mut trio = Trio::resting(&bed, "");
     let rsync = Counted::new(&bed);
     trio.upload.set(&rsync.setting);
-    trio.upload.set(&slow(&bed));
+    trio.upload.set(&bed.rsync_opts_at("6m"));
     trio.start();
     tree::hand_in(&trio.upload.file_dir, b"large", &tree::noise(1, TOTAL));
     let spool = trio.central.file_dir.clone();
@@ -175,7 +171,7 @@ fn sigterm_while_it_fetches_keeps_what_has_been_fetched() {
     let mut trio = Trio::resting(&bed, "");
     let rsync = Counted::new(&bed);
     trio.download.set(&rsync.setting);
-    trio.download.set(&slow(&bed));
+    trio.download.set(&bed.rsync_opts_at("6m"));
     trio.start();
     tree::hand_in(&trio.upload.file_dir, b"large", &tree::noise(2, TOTAL));
     let staging = trio.download.file_dir.join(".synkler");

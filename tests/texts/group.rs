@@ -240,7 +240,7 @@ pub(crate) fn troubled() -> Status {
 
 /// An upload at work in a group that is well.
 pub(crate) fn well() -> Status {
-    let waiting = |number, item: &str| transfer(number, item, "waiting", reason("queued", "in line to be sent"));
+    let waiting = |number, item: &str| transfer(number, item, "waiting", reason("queued", "in line for rsync"));
     let fetching = Transfer {
         size: 820_000_000,
         progress: Some(progress("download zeta", 697_000_000, 820_000_000, 98_000_000, 1)),
