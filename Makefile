@@ -60,7 +60,7 @@ test-hosts-quick: setup
 	$(CARGO) test --locked --test hosts --no-run
 	mkdir -p target/quick && ln -sfn ../debug target/quick/release
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/quick cargo-deb --no-build --fast --output target/packages/
-	SYNKLER_HOSTS_OUTAGE=$${SYNKLER_HOSTS_OUTAGE:-30} $(CARGO) test --locked --test hosts three_hosts
+	HOSTS_OUTAGE=$${HOSTS_OUTAGE:-30} $(CARGO) test --locked --test hosts three_hosts
 
 # The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
 # For these two only: a build script that reads it would run again, and all that hangs on it, after every commit.

@@ -140,7 +140,8 @@ fn systemd_takes_the_drop_in_as_it_is() {
     fs::create_dir_all(units.join("synkler.service.d")).unwrap();
     let unit =
         include_str!("../systemd/system/synkler.service").replace("/usr/bin/synkler", env!("CARGO_BIN_EXE_synkler"));
-    fs::write(units.join("synkler.service"), unit.replace("Also=synkler.socket\n", "")).unwrap();
+    let alone = unit.replace("Also=synkler.socket\n", "").replace(" synkler.socket\n", "\n");
+    fs::write(units.join("synkler.service"), alone).unwrap();
     let verify = |drop_in: &str| {
         fs::write(units.join("synkler.service.d/paths.conf"), drop_in).unwrap();
         let mut command = Command::new("systemd-analyze");

@@ -83,8 +83,8 @@ pub fn no_broker(bed: &Bed) {
 
 /// The cable between central and download is out; `meanwhile` is done in the time.
 pub fn no_network(bed: &mut Bed, meanwhile: impl FnOnce(&mut Bed)) {
-    let outage = std::env::var("SYNKLER_HOSTS_OUTAGE").unwrap_or_else(|_| OUTAGE.to_owned());
-    let outage = Duration::from_secs(outage.parse().expect("SYNKLER_HOSTS_OUTAGE is a number of seconds"));
+    let outage = std::env::var("HOSTS_OUTAGE").unwrap_or_else(|_| OUTAGE.to_owned());
+    let outage = Duration::from_secs(outage.parse().expect("HOSTS_OUTAGE is a number of seconds"));
     Batch::send(bed, "cable", 25).until_download_receives();
     let end = Instant::now() + outage;
     bed.unplug_download(true);

@@ -15,7 +15,7 @@ const READY: &str = "rsync openssh-client openssh-server rabbitmq-server";
 
 /// Where images are kept: a day's first run makes one, others take it.
 fn cache() -> PathBuf {
-    std::env::var_os("SYNKLER_HOSTS_CACHE").map_or_else(|| PathBuf::from("/var/tmp/synkler-hosts"), PathBuf::from)
+    std::env::var_os("HOSTS_CACHE").map_or_else(|| PathBuf::from("/var/tmp/synkler-hosts"), PathBuf::from)
 }
 
 /// The image's root directory, made if it is missing; several runs at once make it once.

@@ -2,6 +2,18 @@
 
 use super::bed::Bed;
 
+/// Who looks does not start what somebody has stopped.
+pub fn stop(bed: &Bed) {
+    let host = &bed.central;
+    host.run("systemctl stop synkler");
+    let said = host.try_run("synklerctl status");
+    assert_ne!(said.code, 0, "{}", said.out);
+    assert_eq!(host.try_run("systemctl is-active synkler synkler.socket").out.trim(), "inactive\ninactive");
+    host.run("systemctl start synkler");
+    // All three nodes tell of themselves again.
+    host.wait("synklerctl status");
+}
+
 /// `hello` has travelled.
 pub fn look(bed: &Bed) {
     let mut transfers = Vec::new();
@@ -13,6 +25,7 @@ pub fn look(bed: &Bed) {
         let status = host.run("systemctl status --no-pager synkler");
         assert!(status.contains("Active: active (running)") && status.contains("Status: \""), "{status}");
         assert_eq!(host.run("systemctl is-enabled synkler synkler.socket").trim(), "enabled\nenabled");
+        assert_eq!(host.run("systemctl is-active synkler synkler.socket").trim(), "active\nactive");
 
         let told = host.run("journalctl -u synkler SYNKLER_ITEM=hello -o json --output-fields=SYNKLER_TRANSFER,PRIORITY,SYSLOG_IDENTIFIER");
         assert!(told.lines().count() > 0);

@@ -11,6 +11,7 @@ fn three_hosts_do_as_the_readme_says_and_outlive_what_happens_to_them() {
     let mut bed = timed("three booted hosts", Bed::new);
     timed("the README's chapter", || chapter::follow(&bed));
     timed("what systemd and the journal show", || seen::look(&bed));
+    timed("a stop is a stop", || seen::stop(&bed));
     timed("both ends take away what is through", || traffic::prepare(&bed));
     timed("the service's box", || confined::box_is_tight(&bed));
     timed("a script into another's home", || confined::script_reaches_another_owner(&bed));
