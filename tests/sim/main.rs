@@ -18,6 +18,7 @@ mod daemon;
 mod drivers;
 mod faults;
 mod files;
+mod group;
 mod journal;
 #[allow(dead_code)]
 #[path = "../support/journal_suite.rs"]
@@ -213,6 +214,7 @@ fn a_word_that_is_never_said_is_found_out() {
 #[test]
 fn talking_for_ever_is_found_out() {
     found_out(Sabotage::Babble, &[Promise::Restless]);
+    found_out(Sabotage::ThroughIsHidden, &[Promise::Silent]);
 }
 
 #[test]

@@ -53,6 +53,8 @@ pub(crate) enum Sabotage {
     SweepMissing,
     /// Upload says again and again that something is free.
     Babble,
+    /// What central is through with is left out of the group's view.
+    ThroughIsHidden,
 }
 
 impl Sim {
