@@ -15,4 +15,5 @@ mod log;
 mod pause;
 mod scale;
 mod service;
+mod versions;
 mod view;
