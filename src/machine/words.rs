@@ -71,6 +71,8 @@ pub struct Offer {
     pub entries: u64,
     /// What it is proven by.
     pub fingerprint: Fingerprint,
+    /// When its upload made the transfer; it grows with every transfer of that upload.
+    pub minted: Time,
 }
 
 /// A directory on central that rsync reads from or writes to.

@@ -225,6 +225,7 @@ pub(super) struct Offered {
     entries: u64,
     size: u64,
     md5: Spelled<Digest>,
+    minted: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -418,6 +419,7 @@ impl From<Offer> for Offered {
             entries: offer.entries,
             size: offer.fingerprint.size,
             md5: Spelled(offer.fingerprint.digest),
+            minted: offer.minted.as_millis(),
         }
     }
 }
@@ -430,6 +432,7 @@ impl From<Offered> for Offer {
             kind: offered.kind,
             entries: offered.entries,
             fingerprint: Fingerprint { size: offered.size, digest: offered.md5.0 },
+            minted: Time::from_millis(offered.minted),
         }
     }
 }

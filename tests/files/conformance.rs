@@ -89,7 +89,7 @@ fn proof<W: World>(world: &mut W, version: u64) -> Fingerprint {
     world.write(&Spot::Source(item()), version);
     let now = signature(world, Mode::Upload);
     match hash(world, now) {
-        HashOutcome::Proven { kind: Kind::File, entries: 1, fingerprint, manifest: None } => fingerprint,
+        HashOutcome::Proven { kind: Kind::File, entries: 1, fingerprint, manifest: None, .. } => fingerprint,
         other => panic!("{other:?}"),
     }
 }

@@ -2,8 +2,8 @@
 //! table of the vocabulary says.
 
 use synkler::machine::{
-    Cause, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, PlaceId, Question, Reason, Run, RunId, RunOutcome,
-    Sight, Sighting, Signature, TransferId,
+    Cause, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Mounts, Origin, PlaceId, Question, Reason, Run,
+    RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
 };
 
 use crate::checker::Promise;
@@ -182,6 +182,12 @@ impl Sim {
             entries: crate::world::World::entries(source.version),
             fingerprint: self.world.fingerprint(whole, None),
             manifest: None,
+            origin: Origin {
+                inode: source.inode,
+                born: Some(Self::shown(source.born)),
+                ours: source.ours,
+                mounts: Mounts::default(),
+            },
         }
     }
 

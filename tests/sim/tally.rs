@@ -35,10 +35,13 @@ pub(crate) enum Deed {
     Cancelled,
     ForgotPeer,
     Kept,
-    Disputed,
+    HeldForNobody,
+    Insisted,
+    LeftBehind,
+    MadeBeside,
 }
 
-const COUNT: usize = Deed::Disputed as usize + 1;
+const COUNT: usize = Deed::MadeBeside as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -102,6 +105,9 @@ impl Deed {
         Self::Cancelled,
         Self::ForgotPeer,
         Self::Kept,
-        Self::Disputed,
+        Self::HeldForNobody,
+        Self::Insisted,
+        Self::LeftBehind,
+        Self::MadeBeside,
     ];
 }

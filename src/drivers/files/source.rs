@@ -89,6 +89,7 @@ impl Source {
                 entries: survey.entries().len() as u64,
                 fingerprint: survey.fingerprint(digest),
                 manifest,
+                origin: survey.origin().clone(),
             },
             Err(busy) => HashOutcome::Held(busy),
         })

@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Download, Offered, RECALLS, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, CopyOutcome, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Record, Row, RunId,
-    RunOutcome, TransferId, Words,
+    Address, Cause, CopyOutcome, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Record,
+    Row, RunId, RunOutcome, TransferId, Words,
 };
 
 const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -71,6 +71,7 @@ impl Download {
             entries: offer.entries,
             fingerprint: offer.fingerprint,
             stage: String::new(),
+            minted: offer.minted,
             created: self.desk.next_age(),
             since: now,
             reason: None,
@@ -80,6 +81,8 @@ impl Download {
             location: Some(location),
             signature: None,
             inode: None,
+            born: None,
+            mounts: Mounts::default(),
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,
