@@ -325,8 +325,10 @@ impl Sim {
     /// What was put aside at an upload is wanted by the operator who has it tried again, whatever has made it.
     fn insists(&mut self, node: usize, name: usize) {
         let Role::Upload(upload) = self.nodes[node].role else { return };
-        let view = self.nodes[node].machine.as_ref().and_then(|machine| machine.view(&self.handle(name)));
-        let aside = view.is_some_and(|view| matches!(view.reason.cause(), Cause::Disputed | Cause::Leftover));
+        let machine = self.nodes[node].machine.as_ref();
+        let views = machine.map(|machine| machine.snapshot(&Selection::urgent(1000)).transfers).unwrap_or_default();
+        let is_aside = |cause| matches!(cause, Cause::Disputed | Cause::Leftover);
+        let aside = views.iter().any(|view| view.name == self.world.names[name] && is_aside(view.reason.cause()));
         let stamp = self.world.sources[upload].get(&name).map(|source| source.stamp).filter(|_| aside);
         if let Some(instance) = stamp.and_then(|stamp| self.world.instances.get_mut(&stamp)) {
             instance.leftover = false;
