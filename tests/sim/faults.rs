@@ -426,7 +426,7 @@ impl Sim {
 
     /// Between the last look and the end of the script nobody can tell a change from the script's own work:
     /// users keep their hands off, as the manual asks.
-    fn is_guarded(&self, node: usize, name: usize) -> bool {
+    pub(crate) fn is_guarded(&self, node: usize, name: usize) -> bool {
         let item = &self.world.names[name];
         // The look after a script, too, is part of it.
         let cleaning = |op: &Op| matches!(op, Op::Cleanup { item: cleaned, .. } | Op::Look { item: cleaned, .. } if cleaned == item);

@@ -256,6 +256,11 @@ impl Sim {
     fn clean_source(&mut self, upload: usize, name: usize, script: Script) {
         let Some(source) = self.world.sources[upload].get(&name).copied() else { return };
         let beside = World::made_of(name);
+        // Scripts, too, keep their hands off what another script is at work on.
+        let makes = matches!(script, Script::Renames | Script::Copies | Script::Converts);
+        if makes && self.is_guarded(1 + upload, beside) {
+            return;
+        }
         match script {
             Script::None | Script::Leaves => {}
             Script::Removes => self.world.take_away(upload, name),
