@@ -72,6 +72,9 @@ fn row(number: u64, stage: &str) -> Row {
         began: None,
         arrived: None,
         paused: None,
+        modes: Default::default(),
+        wrong: None,
+        remark: None,
         finished: None,
     }
 }
@@ -472,7 +475,7 @@ fn what_is_withdrawn_leaves_its_source_alone() {
     // An old `received` does not mislead it, and a release that came too late frees nothing.
     desk.heard(hub(), Words::Received(vec![id(1)]));
     assert_eq!(desk.view(1).reason.cause(), Cause::Withdrawn);
-    let release = Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()] };
+    let release = Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()], remark: None };
     let effects = desk.heard(hub(), Words::Release(vec![release]));
     assert_eq!(said(&effects), [(Address::Node(hub()), Words::Freed(vec![id(1)]))]);
     let effects = desk.heard(hub(), Words::Closed(vec![id(1)]));
@@ -492,7 +495,7 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     assert!(!told.iter().any(|(to, _)| *to == Address::Node(peer(Mode::Download, "d1"))), "{told:?}");
     assert!(effects.contains(&Effect::Drop(id(1))));
     // Had d2 proven it by then, its receipt is welcome all the same.
-    let receipt = Receipt { transfer: id(1), fingerprint: fingerprint(1) };
+    let receipt = Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None };
     let effects = desk.heard(peer(Mode::Download, "d2"), Words::Done(vec![receipt]));
     assert_eq!(said(&effects).len(), 1, "noted");
 
@@ -590,14 +593,14 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
     let mut desk = Desk::upload(restored(Vec::new()));
     desk.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
     let (kind, fingerprint) = (Kind::Directory, fingerprint(0));
-    let outcome = HashOutcome::Proven { kind, entries: 1, fingerprint, manifest: manifest.clone() };
+    let outcome = HashOutcome::Proven { kind, entries: 1, fingerprint, modes: Default::default(), manifest: manifest.clone() };
     let (transfer, found) = kept(desk.input(Input::Hashed { item: name("new"), outcome })).expect("it is journalled");
     assert_eq!(found, text);
     assert_eq!(desk.machine.find("new"), Found::One(Handle::Item(name("new"))));
     assert!(desk.machine.view(&Handle::Transfer(transfer)).is_some());
 
     let copy =
-        |number| CopyOutcome::Found { fingerprint: self::fingerprint(number), inode: 1, manifest: manifest.clone() };
+        |number| CopyOutcome::Found { fingerprint: self::fingerprint(number), inode: 1, manifest: manifest.clone(), unkept: None };
     let mut desk = Desk::central(restored(vec![row(1, "granted")]));
     desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
     let effects = desk.input(Input::Taken { transfer: id(1), outcome: copy(1) });

@@ -9,7 +9,7 @@ use std::panic::catch_unwind;
 use synkler::drivers::broker;
 use synkler::machine::{
     BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, HOST_LIMIT,
-    ITEM_NAME_LIMIT, ItemName, Kind, Location, Mode, NAME_LIMIT, Node, NodeName, Offer, Pause, Reason, Receipt,
+    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer, Pause, Reason, Receipt,
     Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
@@ -317,21 +317,28 @@ fn whatever_is_not_exactly_right_is_refused() {
     assert!(decode(example("waiting").replace("3.4 GB free", &detail).as_bytes(), &group()).is_err());
 }
 
+/// The longest text of modes there is.
+fn longest_modes() -> Modes {
+    let text = format!("f0644{}", ",0755,0644".repeat((MODES_LIMIT - 5) / 10));
+    assert!(text.len() + 10 > MODES_LIMIT);
+    text.parse().unwrap()
+}
+
 /// As large as entries can be.
 fn largest() -> Vec<Words> {
     let name = ItemName::new(&[0xff; ITEM_NAME_LIMIT]).unwrap();
     let transfer = TransferId::mint(u64::MAX >> 16, [0xff; 10]);
     let node: NodeName = "n".repeat(NAME_LIMIT).parse().unwrap();
     let fingerprint = Fingerprint { size: u64::MAX, digest: Digest([0xff; 16]) };
-    let offer = Offer { transfer, name, kind: Kind::Directory, entries: u64::MAX, fingerprint };
+    let offer = Offer { transfer, name, kind: Kind::Directory, entries: u64::MAX, fingerprint, modes: longest_modes() };
     let location = Location::new(&"h".repeat(255), &format!("/{}", "p".repeat(1023))).unwrap();
-    let release = Release { transfer, fingerprint, receivers: vec![node.clone(); RECEIVER_LIMIT] };
+    let release = Release { transfer, fingerprint, receivers: vec![node.clone(); RECEIVER_LIMIT], remark: Some("x".repeat(DETAIL_LIMIT).into()) };
     let wait = Wait { transfer, reason: Reason::with(Cause::Acknowledgement, &"\"".repeat(DETAIL_LIMIT)) };
     let count = 2 * ENTRY_LIMIT + 1;
     vec![
         Words::New(vec![offer.clone(); count]),
         Words::Download { location, items: vec![Forward { offer, upload: node }; count] },
-        Words::Done(vec![Receipt { transfer, fingerprint }; count]),
+        Words::Done(vec![Receipt { transfer, fingerprint, remark: Some("x".repeat(DETAIL_LIMIT).into()) }; count]),
         Words::Release(vec![release; count]),
         Words::Waiting(vec![wait; count]),
         Words::Unknown(vec![transfer; count]),

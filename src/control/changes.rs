@@ -21,6 +21,7 @@ pub(super) fn urgency(transfer: &Transfer) -> u8 {
         Some(Cause::Running) => 1,
         _ if transfer.attempts > 0 => 0,
         Some(Cause::Disputed | Cause::NameTaken | Cause::Special | Cause::Unreadable | Cause::Space) => 0,
+        Some(cause) if cause.needs_person() => 0,
         Some(Cause::Keeping) => 3,
         _ => 2,
     }

@@ -84,6 +84,7 @@ mod tests {
             finished,
             paused: None,
             progress: None,
+            remark: None,
         };
         Journey { transfer, steps: vec![step] }
     }

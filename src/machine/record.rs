@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Node, NodeName, Pause, PlaceId, Reason, Signature,
-    Time, TransferId,
+    Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Node, NodeName, Pause, PlaceId, Reason,
+    Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -45,6 +45,8 @@ pub struct Row {
     pub entries: u64,
     /// Its proof.
     pub fingerprint: Fingerprint,
+    /// The modes of its entries, as announced.
+    pub modes: Modes,
     /// The role's stage, by its stable word.
     pub stage: String,
     /// When this node first knew of it.
@@ -78,6 +80,10 @@ pub struct Row {
     pub arrived: Option<Time>,
     /// The order that holds it alone.
     pub paused: Option<Pause>,
+    /// Central, download: what the last copy was found to be that was not what was announced.
+    pub wrong: Option<Digest>,
+    /// How what receivers hold differs from the source other than in content: one line for people.
+    pub remark: Option<Box<str>>,
     /// When it was over; a finished row is history and is not loaded at start.
     pub finished: Option<Time>,
 }

@@ -139,6 +139,7 @@ impl Candidate<'_> {
             Cause::Running => 1,
             _ if self.attempts > 0 => 0,
             Cause::Disputed | Cause::NameTaken | Cause::Special | Cause::Unreadable | Cause::Space => 0,
+            cause if cause.needs_person() => 0,
             Cause::Keeping => 3,
             _ => 2,
         }
@@ -202,6 +203,7 @@ impl TransferView {
             attempts: row.attempts,
             progress: None,
             receivers: row.receivers.clone(),
+            remark: row.remark.clone(),
         }
     }
 }

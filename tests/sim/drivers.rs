@@ -72,8 +72,8 @@ impl Sim {
             }
             Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
             Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
-            Effect::Take { transfer, place, name, kind } => (Op::Take { transfer, place, name, kind }, 500, 120_000),
-            Effect::Verify { transfer, name, kind, digest: _ } => (Op::Verify { transfer, name, kind }, 500, 120_000),
+            Effect::Take { transfer, place, name, kind, modes: _ } => (Op::Take { transfer, place, name, kind }, 500, 120_000),
+            Effect::Verify { transfer, name, kind, digest: _, modes: _ } => (Op::Verify { transfer, name, kind }, 500, 120_000),
             Effect::Place { transfer, name, inode, replace } => {
                 (Op::Place { transfer, name, inode, replace }, 20, 5_000)
             }
@@ -181,6 +181,7 @@ impl Sim {
             kind: crate::world::World::kind(source.version),
             entries: crate::world::World::entries(source.version),
             fingerprint: self.world.fingerprint(whole, None),
+            modes: Default::default(),
             manifest: None,
         }
     }

@@ -130,7 +130,7 @@ impl Sim {
             _ if fails => CopyOutcome::Failed(storage()),
             Some((held, copy)) if *held == name => {
                 let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
-                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None }
+                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None, unkept: None }
             }
             Some(_) | None => CopyOutcome::Missing,
         }
@@ -153,7 +153,7 @@ impl Sim {
             _ if fails => CopyOutcome::Failed(storage()),
             Some(Some((staged, copy))) if *staged == name => {
                 let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
-                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None }
+                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None, unkept: None }
             }
             Some(_) | None => CopyOutcome::Missing,
         }

@@ -96,7 +96,7 @@ impl Sim {
                 let lacking: Vec<Row> = rows.filter(lacks).cloned().collect();
                 for row in lacking {
                     let (transfer, fingerprint) = (row.transfer, row.fingerprint);
-                    let words = Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new() }]);
+                    let words = Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new(), remark: None }]);
                     self.say(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &words);
                 }
             }
@@ -143,7 +143,7 @@ impl Sim {
                 }
                 (Sabotage::DoneEarly, Effect::Verify { transfer, .. }) => {
                     let Some(row) = self.nodes[node].journal.rows.get(transfer) else { continue };
-                    let receipt = Receipt { transfer: *transfer, fingerprint: row.fingerprint };
+                    let receipt = Receipt { transfer: *transfer, fingerprint: row.fingerprint, remark: None };
                     let to = Address::Node(self.nodes[0].node.clone());
                     more.push(Effect::Say { to, words: Words::Done(vec![receipt]) });
                 }

@@ -103,6 +103,7 @@ pub(crate) fn transfer(number: u64, item: &str, stage: &str, why: Reason) -> Tra
         paused: None,
         progress: None,
         receivers: Vec::new(),
+        remark: None,
     }
 }
 
@@ -313,6 +314,7 @@ fn step(node: &str, stage: &str) -> Step {
         finished: None,
         paused: None,
         progress: None,
+        remark: None,
     }
 }
 
@@ -399,6 +401,7 @@ fn past(number: u64, item: &str, size: u64, rate: Option<u64>) -> Past {
         finished: ago(3600 * number),
         rate,
         receivers: Vec::new(),
+        remark: None,
     }
 }
 

@@ -7,6 +7,7 @@ use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
 use crate::machine::{
     Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words,
+    one_line,
 };
 
 impl Central {
@@ -133,6 +134,7 @@ impl Central {
             kind: row.kind,
             entries: row.entries,
             fingerprint: row.fingerprint,
+            modes: row.modes.clone(),
         };
         let item = Forward { offer, upload: row.upload.clone() };
         if says == 1 {
@@ -198,6 +200,9 @@ impl Central {
             return;
         };
         *at = Some(now);
+        if let Some(remark) = &receipt.remark {
+            add_remark(&mut transfer.row.remark, &from.name, remark);
+        }
         let all = transfer.row.receivers.iter().all(|(_, at)| at.is_some());
         let key = (transfer.row.upload.clone(), name.clone());
         self.desk.dirty.insert(id);
@@ -209,4 +214,10 @@ impl Central {
         let followers: Vec<_> = self.by_name.get(&key).into_iter().flatten().map(|(_, other)| *other).collect();
         followers.into_iter().filter(|other| *other != id).for_each(|other| self.forward(other));
     }
+}
+
+/// Adds what a receiver remarks to what others have remarked.
+fn add_remark(known: &mut Option<Box<str>>, receiver: &NodeName, remark: &str) {
+    let before = known.as_deref().map(|known| format!("{known}; ")).unwrap_or_default();
+    *known = Some(one_line(&format!("{before}{receiver}: {remark}")).into());
 }

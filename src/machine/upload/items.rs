@@ -7,7 +7,7 @@ use super::{Item, ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Reason, Record, Row, Sighting, Signature,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Reason, Record, Row, Sighting, Signature,
     TransferId, TransferView,
 };
 
@@ -22,6 +22,7 @@ struct Proof {
     kind: Kind,
     entries: u64,
     fingerprint: Fingerprint,
+    modes: Modes,
     manifest: Option<Arc<str>>,
 }
 
@@ -152,8 +153,8 @@ impl Upload {
             return;
         }
         match outcome {
-            HashOutcome::Proven { kind, entries, fingerprint, manifest } => {
-                self.on_proven(name, asked, Proof { kind, entries, fingerprint, manifest });
+            HashOutcome::Proven { kind, entries, fingerprint, modes, manifest } => {
+                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest });
             }
             HashOutcome::Changed(sighting) => {
                 if sighting.name == *name && sighting.signature != asked {
@@ -207,7 +208,7 @@ impl Upload {
     }
 
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
-        let Proof { kind, entries, fingerprint, manifest } = proof;
+        let Proof { kind, entries, fingerprint, modes, manifest } = proof;
         let id = self.desk.mint();
         let now = self.desk.now;
         let created = self.desk.next_age();
@@ -218,6 +219,7 @@ impl Upload {
             kind,
             entries,
             fingerprint,
+            modes,
             stage: String::new(),
             created,
             since: now,
@@ -234,6 +236,8 @@ impl Upload {
             began: None,
             arrived: None,
             paused: None,
+            wrong: None,
+            remark: None,
             finished: None,
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
@@ -297,6 +301,7 @@ impl Upload {
             attempts: item.attempts,
             progress: None,
             receivers: Vec::new(),
+            remark: None,
         })
     }
 }

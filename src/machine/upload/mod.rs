@@ -261,7 +261,8 @@ impl Upload {
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Dropped { .. }
-            | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
+            | Input::Recalled { .. }
+            | Input::Explained { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
         }
         self.go_on_with_work();
     }
@@ -341,6 +342,7 @@ impl Upload {
                 kind: row.kind,
                 entries: row.entries,
                 fingerprint: row.fingerprint,
+                modes: row.modes.clone(),
             }]),
             Stage::Granted => match (&row.paused, &row.reason) {
                 (Some(pause), _) => {
