@@ -16,6 +16,8 @@ use synkler::wire::{MESSAGE_LIMIT, encode};
 
 #[path = "broker/accounts.rs"]
 mod accounts;
+#[path = "broker/newer.rs"]
+mod newer;
 #[path = "support/peer.rs"]
 mod peer;
 #[path = "broker/questions.rs"]

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::panic::catch_unwind;
 
+use serde_json::Value;
 use synkler::drivers::broker;
 use synkler::machine::{
     BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, HOST_LIMIT,
@@ -13,8 +14,8 @@ use synkler::machine::{
     Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
-    ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem, RECEIVER_LIMIT,
-    SLOT_LIMIT, Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_say,
+    ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem,
+    RECEIVER_LIMIT, SLOT_LIMIT, Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_say,
 };
 
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
@@ -108,7 +109,6 @@ fn questions_are_refused_unless_they_are_exactly_as_documented() {
         ("ask", "1795460400000001", "-1"),
         ("ask", "1795460400000001", "1.5"),
         ("ask", "1795460400000001", "\"1\""),
-        ("ask", "\"method\":", "\"more\":true,\"method\":"),
         ("ask", "io.synkler.Control.GetStatus", ""),
         ("ask", "io.synkler.Control.GetStatus", "GetStatus\\n"),
         ("ask", "io.synkler.Control.GetStatus", "Get Status"),
@@ -117,7 +117,6 @@ fn questions_are_refused_unless_they_are_exactly_as_documented() {
         ("ask", "\"v\":1", "\"v\":2"),
         ("ask", "\"default\"", "\"other\""),
         ("answer", "{\"previous\":\"info\"}", "7"),
-        ("answer", "\"reply\":", "\"error\":\"x\",\"reply\":"),
         ("refusal", "io.synkler.Control.NotFound", "not/found"),
         ("refusal", ",\"parameters\":{\"item\":\"results\"}", ""),
     ];
@@ -181,6 +180,7 @@ fn every_limit_has_its_documented_value() {
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
         ("ASK_LIMIT", ASK_LIMIT as u64),
         ("ANSWER_LIMIT", ANSWER_LIMIT as u64),
+        ("KIND_LIMIT", KIND_LIMIT as u64),
         ("DOTTED_LIMIT", DOTTED_LIMIT as u64),
         ("HOST_LIMIT", HOST_LIMIT as u64),
         ("DOING_LIMIT", DOING_LIMIT as u64),
@@ -208,6 +208,63 @@ fn every_limit_has_its_documented_value() {
         documented.insert(name, digits.parse::<u64>().unwrap());
     }
     assert_eq!(documented, limits);
+}
+
+/// Puts a field that nobody knows into every object, but for the one that names the kind, and for what is the
+/// interface's own.
+fn grown(text: &str) -> String {
+    fn grow(value: &mut Value) {
+        match value {
+            Value::Object(fields) => {
+                let own = |key: &str| key == "parameters" || key == "reply";
+                fields.iter_mut().filter(|(key, _)| !own(key)).for_each(|(_, field)| grow(field));
+                fields.insert("newer".to_owned(), serde_json::json!([{ "x": -1 }, null, "…"]));
+            }
+            Value::Array(entries) => entries.iter_mut().for_each(grow),
+            _ => {}
+        }
+    }
+    let mut message: Value = serde_json::from_str(text).unwrap();
+    let mut words = message["words"].take();
+    words.as_object_mut().unwrap().values_mut().for_each(grow);
+    grow(&mut message);
+    message["words"] = words;
+    message.to_string()
+}
+
+#[test]
+fn fields_of_a_newer_version_are_ignored() {
+    for (kind, text) in examples() {
+        let grown = grown(text);
+        assert!(grown.matches("newer").count() >= 3, "{grown}");
+        assert_eq!(decode(grown.as_bytes(), &group()), decode(text.as_bytes(), &group()), "{kind}");
+    }
+    for (kind, text) in talk_examples() {
+        assert_eq!(decode_talk(grown(text).as_bytes(), &group()), decode_talk(text.as_bytes(), &group()), "{kind}");
+    }
+}
+
+#[test]
+fn a_kind_of_a_newer_version_is_told_apart_from_what_is_malformed() {
+    let alpha = Node::new(Mode::Upload, "alpha".parse().unwrap());
+    for (kind, text) in examples().into_iter().chain(talk_examples()) {
+        let text = text.replacen(&format!("{{\"{kind}\":"), "{\"good-morning\":", 1);
+        let unknown = Problem::UnknownKind("good-morning".to_owned());
+        assert_eq!(decode(text.as_bytes(), &group()).unwrap_err().problem, unknown);
+        assert_eq!(decode_talk(text.as_bytes(), &group()).unwrap_err().problem, unknown);
+    }
+    let longest = "k".repeat(KIND_LIMIT);
+    let newer = example("new").replace("{\"new\":", &format!("{{\"{longest}\":"));
+    let expected = DecodeError { from: Some(alpha), problem: Problem::UnknownKind(longest.clone()) };
+    assert_eq!(problem(newer.as_bytes()), expected);
+    // Whatever has no such name, or no sender, or is for another group, is no message.
+    for (right, wrong) in [(&*longest, "New"), (&longest, ""), (&longest, &"k".repeat(KIND_LIMIT + 1)), ("alpha", "..")]
+    {
+        let error = problem(newer.replace(right, wrong).as_bytes());
+        assert!(matches!(error.problem, Problem::Invalid(_)), "{error}");
+    }
+    let error = problem(newer.replace("default", "other").as_bytes());
+    assert!(!matches!(error.problem, Problem::UnknownKind(_)), "{error}");
 }
 
 fn example(kind: &str) -> &'static str {
@@ -257,13 +314,13 @@ fn a_refusal_says_what_is_wrong_and_who_sent_it() {
 fn whatever_is_not_exactly_right_is_refused() {
     let wrong = [
         ("new", "\"v\":1,", "\"v\":1,\"v\":1,"),
-        ("new", "\"v\":1,", "\"v\":1,\"extra\":0,"),
-        ("new", "\"mode\":\"upload\",", "\"mode\":\"upload\",\"extra\":0,"),
         ("new", "\"mode\":\"upload\"", "\"mode\":\"Upload\""),
         ("new", "\"name\":\"alpha\"", "\"name\":\"..\""),
-        ("new", "{\"new\":", "{\"newer\":"),
         ("new", "{\"new\":", "{\"hello\":"),
-        ("new", "\"offers\":[", "\"extra\":0,\"offers\":["),
+        ("new", "{\"new\":", "{\"ask\":"),
+        ("new", "{\"new\":", "{\"Newer\":"),
+        ("new", "{\"new\":", "{\"newer\":0,\"new\":"),
+        ("new", "{\"new\":", "{\"newer\":0,\"evennewer\":"),
         ("new", "\"name\":\"run-42\"", "\"name\":\"run/42\""),
         ("new", "\"name\":\"run-42\"", "\"name\":\"run%2f42\""),
         ("new", "\"name\":\"run-42\"", "\"name\":\"run\\u000042\""),
@@ -286,7 +343,6 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("upload", "\"place\":\"00c0ffee-12\"", "\"place\":\"../../etc\""),
         ("upload", "syn@hub.example.org", "-oProxyCommand=x"),
         ("upload", "/srv/synkler/default/in/00c0ffee-12", "/srv/../etc"),
-        ("upload", "\"path\":", "\"extra\":0,\"path\":"),
         ("hello", "\"slots\":2", "\"slots\":0"),
         ("hello", "\"slots\":2", "\"slots\":1001"),
         ("hello", "\"journal\":\"00c0ffee\"", "\"journal\":\"c0ffee\""),
@@ -297,7 +353,6 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("hello", "\"by\":\"root\"", "\"by\":\"\""),
         ("hello", "\"by\":\"root\"", "\"by\":\"ro\\u001bot\""),
         ("hello", "\"free\":812000000000", "\"free\":-1"),
-        ("hello", "\"stop\":false}", "\"stop\":false,\"extra\":1}"),
         ("hello", "\"changed\":1795463900000,", ""),
         ("hello", "\"name\":\"delta\"}}", "\"name\":\"..\"}}"),
         ("waiting", "\"cause\":\"space\"", "\"cause\":\"boredom\""),

@@ -2,10 +2,13 @@
 //!
 //! A message is one JSON object, `{"v":1,"group":…,"from":{"mode":…,"name":…},"words":{KIND:{…}}}`;
 //! docs/protocol.md shows each kind byte by byte. Whatever [`decode`] lets through is valid: names, ids,
-//! digests and places have been through their constructors, lists are within their limits, unknown keys are
-//! errors, and the sender's mode is one that may say such a thing.
+//! digests and places have been through their constructors, lists are within their limits, and the sender's mode is one
+//! that may say such a thing. What only a newer version knows is no error: fields that are not known here are
+//! ignored, and a kind that is not known here is told apart from what is malformed ([`Problem::UnknownKind`]).
 
-use serde::de::DeserializeOwned;
+use std::collections::BTreeMap;
+
+use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -28,6 +31,8 @@ pub const RECEIVER_LIMIT: usize = 900;
 pub const VERSION_LIMIT: usize = 64;
 /// The most rsync runs at once that a hello may tell of.
 pub const SLOT_LIMIT: u32 = 1000;
+/// The longest the name of a kind of message may be, in bytes.
+pub const KIND_LIMIT: usize = 32;
 /// The longest the full name of a method or an error may be, in bytes.
 pub const DOTTED_LIMIT: usize = 128;
 
@@ -53,7 +58,7 @@ pub enum Problem {
     /// It is of another version of the protocol, or of none.
     #[error("protocol version {0} where {PROTOCOL_VERSION} is spoken")]
     Version(String),
-    /// Something in it is missing, unknown, too much or invalid.
+    /// Something in it is missing, too much or invalid.
     #[error("not a message: {0}")]
     Invalid(String),
     /// It belongs to another group.
@@ -72,7 +77,16 @@ pub enum Problem {
         /// What it says.
         kind: &'static str,
     },
+    /// It is whole, but of a kind that only newer versions say.
+    #[error("{0:?} is unknown to this version")]
+    UnknownKind(String),
 }
+
+/// The kinds that are known here, of words, and of questions and answers.
+const KINDS: [&str; 18] = [
+    "hello", "new", "withdraw", "cancel", "upload", "sent", "received", "download", "done", "noted", "release",
+    "freed", "closed", "waiting", "unknown", "ask", "answer", "refusal",
+];
 
 /// Whether nodes of this mode ever say words of this kind.
 pub fn may_say(mode: Mode, words: &Words) -> bool {
@@ -154,14 +168,31 @@ fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> R
     if header.v != PROTOCOL_VERSION {
         return refuse(from, Problem::Version(printable(&header.v.to_string())));
     }
-    let envelope: Envelope<W> = match serde_json::from_slice(bytes) {
-        Ok(envelope) => envelope,
-        Err(error) => return refuse(from, Problem::Invalid(printable(&error.to_string()))),
+    let read: Result<Envelope<W>, String> = match serde_json::from_slice::<Envelope<W>>(bytes) {
+        Ok(envelope) => Ok(envelope),
+        Err(error) => Err(printable(&error.to_string())),
     };
-    if envelope.group.0 != *group {
-        return refuse(from, Problem::Group { found: envelope.group.0, expected: group.clone() });
+    match read {
+        Ok(Envelope { group: found, .. }) if found.0 != *group => {
+            refuse(from, Problem::Group { found: found.0, expected: group.clone() })
+        }
+        Ok(envelope) => Ok((Node::from(envelope.from), envelope.words)),
+        Err(invalid) => {
+            refuse(from, unknown_kind(bytes, group).map_or(Problem::Invalid(invalid), Problem::UnknownKind))
+        }
     }
-    Ok((Node::from(envelope.from), envelope.words))
+}
+
+/// The kind of a message that is whole and for this group, but of no kind that is known here.
+fn unknown_kind(bytes: &[u8], group: &GroupId) -> Option<String> {
+    let envelope: Envelope<BTreeMap<String, IgnoredAny>> = serde_json::from_slice(bytes).ok()?;
+    if envelope.group.0 != *group || envelope.words.len() != 1 {
+        return None;
+    }
+    let (kind, _) = envelope.words.into_iter().next()?;
+    let shaped =
+        (1..=KIND_LIMIT).contains(&kind.len()) && kind.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-');
+    (shaped && !KINDS.contains(&kind.as_str())).then_some(kind)
 }
 
 /// What every version of a message has: enough to say who sent what we cannot read.

@@ -13,7 +13,6 @@ use super::{RECEIVER_LIMIT, VERSION_LIMIT};
 
 /// A whole message.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Envelope<W> {
     pub(super) v: u64,
     pub(super) group: Spelled<GroupId>,
@@ -23,7 +22,6 @@ pub(super) struct Envelope<W> {
 
 /// Who says it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Sender {
     mode: Spelled<Mode>,
     name: Spelled<NodeName>,
@@ -45,7 +43,7 @@ type Transfers = List<Spelled<TransferId>>;
 
 /// What is said, under its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename_all = "lowercase")]
 pub(super) enum Said {
     Hello(Box<Greeting>),
     New { offers: List<Offered> },
@@ -65,7 +63,6 @@ pub(super) enum Said {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Greeting {
     journal: Spelled<JournalId>,
     started: u64,
@@ -86,7 +83,6 @@ pub(super) struct Greeting {
 
 /// An order that something is paused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct Order {
     since: u64,
     by: Giver,
@@ -95,7 +91,6 @@ struct Order {
 
 /// The youngest order about the whole group; without `paused` it is not paused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct GroupOrder {
     changed: u64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -162,7 +157,6 @@ impl From<Greeting> for Hello {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Offered {
     transfer: Spelled<TransferId>,
     name: EncodedName,
@@ -184,14 +178,12 @@ fn has_no_modes(modes: &Spelled<Modes>) -> bool {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Forwarded {
     offer: Offered,
     upload: Spelled<NodeName>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Proof {
     transfer: Spelled<TransferId>,
     size: u64,
@@ -201,7 +193,6 @@ pub(super) struct Proof {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Released {
     transfer: Spelled<TransferId>,
     size: u64,
@@ -212,7 +203,6 @@ pub(super) struct Released {
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct Held {
     transfer: Spelled<TransferId>,
     cause: Spelled<Cause>,
@@ -225,7 +215,6 @@ pub(super) struct Held {
 pub(super) struct Directory(Location);
 
 #[derive(Clone, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
 struct DirectoryText {
     host: String,
     path: String,

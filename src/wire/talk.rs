@@ -102,7 +102,7 @@ pub fn decode_talk(bytes: &[u8], group: &GroupId) -> Result<(Node, Talk), Decode
 
 /// The shape of what is said, under its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase", deny_unknown_fields)]
+#[serde(rename_all = "lowercase")]
 enum Spoken {
     Ask { ask: u64, method: Dotted, parameters: Map<String, Value> },
     Answer { ask: u64, reply: Map<String, Value> },

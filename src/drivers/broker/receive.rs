@@ -1,10 +1,12 @@
 //! From a delivery to words or to a question, or to the reason why it is refused.
 
+use std::collections::BTreeSet;
+
 use lapin::message::Delivery;
-use tracing::warn;
+use tracing::{info, warn};
 
 use crate::machine::{GroupId, Node, Words, escaped};
-use crate::wire::{DecodeError, Talk, decode, decode_talk};
+use crate::wire::{DecodeError, Problem, Talk, decode, decode_talk};
 
 use super::rights;
 use super::topology::{Names, node_word, read_node_word};
@@ -16,6 +18,8 @@ pub(super) enum Heard {
     Words(Node, Words),
     /// What this node itself has said to all.
     Echo,
+    /// A kind of message that only newer versions know; it has been noted.
+    Unknown,
     /// Nothing that could be understood; it has been logged.
     Refused,
 }
@@ -31,12 +35,48 @@ enum Refusal {
     Impostor(Node),
 }
 
+/// What a message says: something that is known here, or the kind of what is not.
+#[derive(Debug, PartialEq, Eq)]
+enum Said<T> {
+    Known(T),
+    Unknown(String),
+}
+
+/// Which unknown kinds have been heard of whom. It lives as long as the driver, so that a new session tells nothing
+/// again.
+#[derive(Debug, Default)]
+pub(super) struct Noted(BTreeSet<(Node, String)>);
+
+impl Noted {
+    /// The most that are remembered; what is more is not told.
+    const LIMIT: usize = 256;
+
+    /// Whether it is the first of its sender and kind.
+    fn is_news(&mut self, from: &Node, kind: &str) -> bool {
+        self.0.len() < Self::LIMIT && self.0.insert((from.clone(), kind.to_owned()))
+    }
+
+    fn note(&mut self, from: &Node, kind: &str) {
+        if self.is_news(from, kind) {
+            info!(
+                peer = %from,
+                "{from} sends messages of kind {kind:?}, which this version does not know; they are ignored: \
+                 upgrade synkler here to make use of them"
+            );
+        }
+    }
+}
+
 /// Reads a delivery. A refused one is logged here, with all that tells who sent it.
-pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Node) -> Heard {
+pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Node, noted: &mut Noted) -> Heard {
     let key = delivery.routing_key.as_str();
     match understood(&delivery.data, key, names, group, me).and_then(|heard| vouched(delivery, group, heard)) {
         Ok((from, _)) if from == *me => Heard::Echo,
-        Ok((from, words)) => Heard::Words(from, words),
+        Ok((from, Said::Known(words))) => Heard::Words(from, words),
+        Ok((from, Said::Unknown(kind))) => {
+            noted.note(&from, &kind);
+            Heard::Unknown
+        }
         Err(refusal) => {
             log(delivery, &refusal, &format!("it goes to queue {}", names.dead));
             Heard::Refused
@@ -45,10 +85,19 @@ pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Nod
 }
 
 /// Reads a question or an answer. A refused one is logged here too.
-pub(super) fn read_talk(delivery: &Delivery, names: &Names, group: &GroupId) -> Option<(Node, Talk)> {
+pub(super) fn read_talk(
+    delivery: &Delivery,
+    names: &Names,
+    group: &GroupId,
+    noted: &mut Noted,
+) -> Option<(Node, Talk)> {
     let understood = understood_talk(&delivery.data, delivery.routing_key.as_str(), names, group);
     match understood.and_then(|heard| vouched(delivery, group, heard)) {
-        Ok(talk) => Some(talk),
+        Ok((from, Said::Known(talk))) => Some((from, talk)),
+        Ok((from, Said::Unknown(kind))) => {
+            noted.note(&from, &kind);
+            None
+        }
         Err(refusal) => {
             log(delivery, &refusal, "it is dropped");
             None
@@ -76,22 +125,33 @@ fn log(delivery: &Delivery, refusal: &Refusal, fate: &str) {
     );
 }
 
-fn understood(data: &[u8], key: &str, names: &Names, group: &GroupId, me: &Node) -> Result<(Node, Words), Refusal> {
-    let (from, words) = decode(data, group)?;
-    if fits(key, |to| names.is_for_us(to, me.mode), &from, words.kind()) {
-        Ok((from, words))
-    } else {
-        Err(Refusal::Misrouted)
-    }
+type Understood<T> = Result<(Node, Said<T>), Refusal>;
+
+fn understood(data: &[u8], key: &str, names: &Names, group: &GroupId, me: &Node) -> Understood<Words> {
+    routed(decode(data, group), Words::kind, key, |to| names.is_for_us(to, me.mode))
 }
 
-fn understood_talk(data: &[u8], key: &str, names: &Names, group: &GroupId) -> Result<(Node, Talk), Refusal> {
-    let (from, talk) = decode_talk(data, group)?;
-    if fits(key, |to| names.is_talk_for_us(to), &from, talk.kind()) {
-        Ok((from, talk))
-    } else {
-        Err(Refusal::Misrouted)
-    }
+fn understood_talk(data: &[u8], key: &str, names: &Names, group: &GroupId) -> Understood<Talk> {
+    routed(decode_talk(data, group), Talk::kind, key, |to| names.is_talk_for_us(to))
+}
+
+/// Compares what was read with its routing key, which must say the same.
+fn routed<T>(
+    decoded: Result<(Node, T), DecodeError>,
+    kind_of: impl FnOnce(&T) -> &'static str,
+    key: &str,
+    is_for_us: impl FnOnce(&str) -> bool,
+) -> Understood<T> {
+    let (from, said) = match decoded {
+        Ok((from, said)) => (from, Said::Known(said)),
+        Err(DecodeError { from: Some(from), problem: Problem::UnknownKind(kind) }) => (from, Said::Unknown(kind)),
+        Err(error) => return Err(error.into()),
+    };
+    let fits = match &said {
+        Said::Known(said) => fits(key, is_for_us, &from, kind_of(said)),
+        Said::Unknown(kind) => fits(key, is_for_us, &from, kind),
+    };
+    if fits { Ok((from, said)) } else { Err(Refusal::Misrouted) }
 }
 
 /// Lets through what may come from the account that the broker vouches for.
@@ -127,7 +187,7 @@ mod tests {
         let message = encode(&group, &upload, words.clone()).remove(0);
         let hear = |key: &str| understood(&message, key, &names, &group, &me);
         for key in ["v1.central-hub.upload-up.freed", "v1.central.upload-up.freed", "v1.all.upload-up.freed"] {
-            assert_eq!(hear(key), Ok((upload.clone(), words.clone())), "{key}");
+            assert_eq!(hear(key), Ok((upload.clone(), Said::Known(words.clone()))), "{key}");
         }
         for key in [
             "",
@@ -145,7 +205,7 @@ mod tests {
         let asked = Talk::Ask { ask: 1, method: "A.B".to_owned(), parameters: serde_json::Map::new() };
         let message = encode_talk(&group, &upload, asked.clone()).unwrap();
         let hear = |key: &str| understood_talk(&message, key, &names, &group);
-        assert_eq!(hear("v1.now-central-hub.upload-up.ask"), Ok((upload.clone(), asked)));
+        assert_eq!(hear("v1.now-central-hub.upload-up.ask"), Ok((upload.clone(), Said::Known(asked))));
         for key in [
             "v1.central-hub.upload-up.ask",
             "v1.now-central.upload-up.ask",
@@ -155,5 +215,37 @@ mod tests {
         ] {
             assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
         }
+    }
+
+    #[test]
+    fn an_unknown_kind_is_told_apart_and_its_routing_key_checked_all_the_same() {
+        let group: GroupId = "g".parse().unwrap();
+        let upload = Node::new(Mode::Upload, "up".parse().unwrap());
+        let me = Node::new(Mode::Central, "hub".parse().unwrap());
+        let names = Names::new(&group, &me);
+        let message = encode(&group, &upload, Words::Freed(vec![TransferId::mint(1, [2; 10])])).remove(0);
+        let message = String::from_utf8(message).unwrap().replace("freed", "good-morning");
+        let unknown = |from: &Node| Ok((from.clone(), Said::Unknown("good-morning".to_owned())));
+        let hear = |key: &str| understood(message.as_bytes(), key, &names, &group, &me);
+        assert_eq!(hear("v1.central.upload-up.good-morning"), unknown(&upload));
+        for key in ["v1.central.upload-up.freed", "v1.central.upload-x.good-morning", "v1.x.upload-up.good-morning"] {
+            assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
+        }
+        let key = "v1.now-central-hub.upload-up.good-morning";
+        assert_eq!(
+            understood_talk(message.as_bytes(), key, &names, &group),
+            Ok((upload, Said::Unknown("good-morning".to_owned())))
+        );
+    }
+
+    #[test]
+    fn what_is_noted_is_noted_once_and_has_a_limit() {
+        let node = |number: usize| Node::new(Mode::Upload, format!("n{number}").parse().unwrap());
+        let mut noted = Noted::default();
+        assert!(noted.is_news(&node(0), "x"));
+        assert!(!noted.is_news(&node(0), "x"));
+        assert!(noted.is_news(&node(0), "y"));
+        let news = (1..1000).filter(|number| noted.is_news(&node(*number), "x")).count();
+        assert_eq!(news, Noted::LIMIT - 2);
     }
 }

@@ -53,7 +53,7 @@ impl Rights {
         let kinds = role_kinds(node.mode).join("|");
         let anyone = "(upload|central|download)-[^.]+";
         let say = format!(
-            r"v1\.((all|{anyone})\.{me}\.hello|nobody\.{me}\.check|now-{anyone}\.{me}\.(ask|answer|refusal)|{to}\.{me}\.({kinds}))"
+            r"v1\.((all|{anyone})\.{me}\.hello|nobody\.{me}\.check|now-{anyone}\.{me}\.(ask|answer|refusal)|{to}\.{me}\.({kinds}|{NEWER}))"
         );
         let shared_key = if node.mode == Mode::Central { "central|" } else { "" };
         let hear = format!(r"v1\.(all|{shared_key}{me}|now-{me})\.#");
@@ -69,6 +69,10 @@ impl Rights {
         }
     }
 }
+
+/// Kinds that newer versions add: each has a hyphen, and what is known today has none. So an account that was made by
+/// this version lets its node be upgraded, and gives it no right that another mode has today.
+const NEWER: &str = "[a-z]+(-[a-z]+)+";
 
 /// The kinds of words that only some say, by the mode that says them; all say `hello`, and ask and answer.
 pub fn role_kinds(mode: Mode) -> &'static [&'static str] {
@@ -130,7 +134,7 @@ mod tests {
         assert_eq!(
             upload.say,
             format!(
-                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|cancel|withdraw|sent|freed|waiting)))$"
+                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|cancel|withdraw|sent|freed|waiting|[a-z]+(-[a-z]+)+)))$"
             )
         );
         let central = Rights::of(&group, &node(Mode::Central, "hub"));

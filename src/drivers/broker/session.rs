@@ -16,7 +16,7 @@ use crate::wire::Talk;
 use super::fault::Fault;
 use super::link::{Incoming, Link};
 use super::outbox::{Answer, Outbox};
-use super::receive::{self, Heard};
+use super::receive::{self, Heard, Noted};
 use super::topology::Names;
 use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, DeliveryTag, Ends, TALK_QUEUE_LIMIT};
 
@@ -33,6 +33,7 @@ pub(super) async fn run(
     settings: &BrokerSettings,
     number: u64,
     unserved: Option<&str>,
+    noted: &mut Noted,
     ends: &mut Ends,
 ) -> Result<(), Ended> {
     let names = Names::new(&settings.group, &settings.me);
@@ -50,6 +51,7 @@ pub(super) async fn run(
         settings,
         names: &names,
         number,
+        noted,
         outbox: Outbox::new(settings, &names.exchange, link.publishing.clone(), number),
         unanswered: BTreeMap::new(),
         news: VecDeque::from([BrokerEvent::Connected]),
@@ -70,6 +72,7 @@ struct Session<'a> {
     settings: &'a BrokerSettings,
     names: &'a Names,
     number: u64,
+    noted: &'a mut Noted,
     outbox: Outbox<'a>,
     /// Deliveries that the daemon has not acknowledged, by their number.
     unanswered: BTreeMap<u64, Acker>,
@@ -147,21 +150,21 @@ impl Session<'_> {
     }
 
     fn receive(&mut self, delivery: Delivery) {
-        let heard = receive::read(&delivery, self.names, &self.settings.group, &self.settings.me);
+        let heard = receive::read(&delivery, self.names, &self.settings.group, &self.settings.me, self.noted);
         match heard {
             Heard::Words(from, words) => {
                 let tag = DeliveryTag { session: self.number, number: delivery.delivery_tag };
                 self.unanswered.insert(tag.number, delivery.acker);
                 self.news.push_back(BrokerEvent::Delivery { from, words, tag });
             }
-            Heard::Echo => self.outbox.answer(delivery.acker, Answer::Acknowledge),
+            Heard::Echo | Heard::Unknown => self.outbox.answer(delivery.acker, Answer::Acknowledge),
             Heard::Refused => self.outbox.answer(delivery.acker, Answer::Reject),
         }
     }
 
     /// Acknowledged at once: what the daemon does not take in its time is not worth hearing again.
     fn receive_talk(&mut self, delivery: Delivery) {
-        let heard = receive::read_talk(&delivery, self.names, &self.settings.group);
+        let heard = receive::read_talk(&delivery, self.names, &self.settings.group, self.noted);
         self.outbox.answer(delivery.acker, Answer::Acknowledge);
         let Some((from, talk)) = heard else { return };
         if self.news.len() >= TALK_QUEUE_LIMIT as usize {

@@ -10,6 +10,7 @@ use tracing::{debug, warn};
 use crate::machine::{Cause, Node, Reason};
 
 use super::fault::Fault;
+use super::receive::Noted;
 use super::session::{self, Ended};
 use super::topology::node_word;
 use super::{BrokerEvent, BrokerSettings, Ends, RECONNECT_LIMIT};
@@ -23,10 +24,11 @@ pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
     let mut logged = BTreeSet::new();
     let mut told = None;
     let mut unserved = Unserved::default();
+    let mut noted = Noted::default();
     let mut number = 0;
     loop {
         number += 1;
-        let outcome = session::run(&settings, number, unserved.for_good(), &mut ends).await;
+        let outcome = session::run(&settings, number, unserved.for_good(), &mut noted, &mut ends).await;
         let Err(Ended { fault, lasted }) = outcome else { return };
         unserved.note(&fault);
         ends.open.store(false, Ordering::Release);
