@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
-    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, Kind, KnownNode, Level, Location, Machine,
-    Mode, Node, Note, Order, PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunId,
-    RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings, Wait,
-    Words,
+    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
+    Machine, Mode, Node, Note, Order, PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run,
+    RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings,
+    Wait, Words,
 };
 
 const START: u64 = 1_800_000_000_000;
@@ -133,6 +133,7 @@ impl Desk {
 
     fn central(restored: Restored) -> Self {
         let settings = CentralSettings {
+            keep_modes: KeepModes::Try,
             me: hub().name,
             version: "1".to_owned(),
             receivers: None,
@@ -146,6 +147,7 @@ impl Desk {
 
     fn download(restored: Restored) -> Self {
         let settings = DownloadSettings {
+            keep_modes: KeepModes::Try,
             me: "d1".parse().unwrap(),
             version: "1".to_owned(),
             slots: 1,
@@ -475,7 +477,8 @@ fn what_is_withdrawn_leaves_its_source_alone() {
     // An old `received` does not mislead it, and a release that came too late frees nothing.
     desk.heard(hub(), Words::Received(vec![id(1)]));
     assert_eq!(desk.view(1).reason.cause(), Cause::Withdrawn);
-    let release = Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()], remark: None };
+    let release =
+        Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()], remark: None };
     let effects = desk.heard(hub(), Words::Release(vec![release]));
     assert_eq!(said(&effects), [(Address::Node(hub()), Words::Freed(vec![id(1)]))]);
     let effects = desk.heard(hub(), Words::Closed(vec![id(1)]));
@@ -593,14 +596,19 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
     let mut desk = Desk::upload(restored(Vec::new()));
     desk.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
     let (kind, fingerprint) = (Kind::Directory, fingerprint(0));
-    let outcome = HashOutcome::Proven { kind, entries: 1, fingerprint, modes: Default::default(), manifest: manifest.clone() };
+    let outcome =
+        HashOutcome::Proven { kind, entries: 1, fingerprint, modes: Default::default(), manifest: manifest.clone() };
     let (transfer, found) = kept(desk.input(Input::Hashed { item: name("new"), outcome })).expect("it is journalled");
     assert_eq!(found, text);
     assert_eq!(desk.machine.find("new"), Found::One(Handle::Item(name("new"))));
     assert!(desk.machine.view(&Handle::Transfer(transfer)).is_some());
 
-    let copy =
-        |number| CopyOutcome::Found { fingerprint: self::fingerprint(number), inode: 1, manifest: manifest.clone(), unkept: None };
+    let copy = |number| CopyOutcome::Found {
+        fingerprint: self::fingerprint(number),
+        inode: 1,
+        manifest: manifest.clone(),
+        unkept: None,
+    };
     let mut desk = Desk::central(restored(vec![row(1, "granted")]));
     desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
     let effects = desk.input(Input::Taken { transfer: id(1), outcome: copy(1) });
@@ -725,6 +733,7 @@ fn settings_are_taken_up_while_it_runs() {
     let receivers = vec![("d1".parse().unwrap(), Some(Time::from_millis(START)))];
     let mut desk = Desk::central(restored(vec![Row { receivers, ..row(1, "released") }]));
     let settings = CentralSettings {
+        keep_modes: KeepModes::Try,
         me: hub().name,
         version: "1".to_owned(),
         receivers: Some(BTreeSet::new()),

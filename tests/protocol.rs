@@ -10,8 +10,8 @@ use serde_json::Value;
 use synkler::drivers::broker;
 use synkler::machine::{
     BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, HOST_LIMIT,
-    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer, Pause, Reason, Receipt,
-    Release, TransferId, Wait, Words,
+    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer, Pause,
+    Reason, Receipt, Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem,
@@ -387,7 +387,12 @@ fn largest() -> Vec<Words> {
     let fingerprint = Fingerprint { size: u64::MAX, digest: Digest([0xff; 16]) };
     let offer = Offer { transfer, name, kind: Kind::Directory, entries: u64::MAX, fingerprint, modes: longest_modes() };
     let location = Location::new(&"h".repeat(255), &format!("/{}", "p".repeat(1023))).unwrap();
-    let release = Release { transfer, fingerprint, receivers: vec![node.clone(); RECEIVER_LIMIT], remark: Some("x".repeat(DETAIL_LIMIT).into()) };
+    let release = Release {
+        transfer,
+        fingerprint,
+        receivers: vec![node.clone(); RECEIVER_LIMIT],
+        remark: Some("x".repeat(DETAIL_LIMIT).into()),
+    };
     let wait = Wait { transfer, reason: Reason::with(Cause::Acknowledgement, &"\"".repeat(DETAIL_LIMIT)) };
     let count = 2 * ENTRY_LIMIT + 1;
     vec![

@@ -59,7 +59,9 @@ impl Drivers {
             Effect::Hash { item, signature } => self.files.hash(item, signature),
             Effect::Look { transfer, item } => self.files.look(transfer, item),
             Effect::Take { transfer, place, name, kind, modes } => self.files.take(transfer, place, name, kind, modes),
-            Effect::Verify { transfer, name, kind, digest, modes } => self.files.verify(transfer, name, kind, digest, modes),
+            Effect::Verify { transfer, name, kind, digest, modes } => {
+                self.files.verify(transfer, name, kind, digest, modes)
+            }
             Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => self.files.discard(transfer),
             Effect::DropPlace(place) => self.files.discard_place(place),

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Node, NodeName, Pause, PlaceId, Reason,
-    Signature, Time, TransferId,
+    Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Node, NodeName, Pause, PlaceId,
+    Reason, Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.

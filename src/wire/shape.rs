@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{
-    Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello, InvalidLocation,
-    JournalId, Kind, Location, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Reason, Receipt, Release, Time, TransferId,
-    Wait, Words,
+    Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello,
+    InvalidLocation, JournalId, Kind, Location, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Reason, Receipt,
+    Release, Time, TransferId, Wait, Words,
 };
 
 use super::field::{Detail, EncodedName, Giver, Line, List, Slots, Spelled};

@@ -72,8 +72,12 @@ impl Sim {
             }
             Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
             Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
-            Effect::Take { transfer, place, name, kind, modes: _ } => (Op::Take { transfer, place, name, kind }, 500, 120_000),
-            Effect::Verify { transfer, name, kind, digest: _, modes: _ } => (Op::Verify { transfer, name, kind }, 500, 120_000),
+            Effect::Take { transfer, place, name, kind, modes: _ } => {
+                (Op::Take { transfer, place, name, kind }, 500, 120_000)
+            }
+            Effect::Verify { transfer, name, kind, digest: _, modes: _ } => {
+                (Op::Verify { transfer, name, kind }, 500, 120_000)
+            }
             Effect::Place { transfer, name, inode, replace } => {
                 (Op::Place { transfer, name, inode, replace }, 20, 5_000)
             }

@@ -96,7 +96,8 @@ impl Sim {
                 let lacking: Vec<Row> = rows.filter(lacks).cloned().collect();
                 for row in lacking {
                     let (transfer, fingerprint) = (row.transfer, row.fingerprint);
-                    let words = Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new(), remark: None }]);
+                    let words =
+                        Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new(), remark: None }]);
                     self.say(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &words);
                 }
             }

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use synkler::machine::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Location, Mode, Modes, Node, Pause,
-    PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Location, Mode, Modes, Node,
+    Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 
 /// A journal under test, driven one step at a time.

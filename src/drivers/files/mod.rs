@@ -30,8 +30,8 @@ use self::pool::{Lane, Pool};
 use super::disk::{Refusal, shown, space};
 use super::manifest::{Site, SurveyError};
 use crate::machine::{
-    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, Modes, PlaceId, PlaceOutcome, Reason, Run,
-    Sight, Signature, TransferId, escaped,
+    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, Modes, PlaceId, PlaceOutcome, Reason,
+    Run, Sight, Signature, TransferId, escaped,
 };
 
 /// The most leftovers one sweep looks at in one directory; the next start does the rest.

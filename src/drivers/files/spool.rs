@@ -67,7 +67,14 @@ impl Spool {
 
     /// Carries out [`crate::machine::Effect::Take`]. What is held is not made durable: until the receivers
     /// have given their receipts, the source has it.
-    pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: &ItemName, kind: Kind, modes: Option<&Modes>) -> CopyOutcome {
+    pub fn take(
+        &self,
+        transfer: TransferId,
+        place: Option<PlaceId>,
+        name: &ItemName,
+        kind: Kind,
+        modes: Option<&Modes>,
+    ) -> CopyOutcome {
         match self.try_take(transfer, place, name, kind, modes) {
             Ok(outcome) => outcome,
             Err(error) => CopyOutcome::Failed(error.reason()),

@@ -252,7 +252,8 @@ fn a_full_file_system_says_so() {
         arrive(&spool, 1, "x");
         let full = (0..20).any(|number| fs::write(dir.join(format!("dir/{number}")), "").is_err());
         assert!(full);
-        let CopyOutcome::Failed(reason) = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::File, None) else {
+        let CopyOutcome::Failed(reason) = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::File, None)
+        else {
             panic!()
         };
         assert_eq!(reason.cause(), Cause::Space);

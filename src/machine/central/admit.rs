@@ -6,8 +6,8 @@ use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question, Reason,
-    Record, Row, TransferId, Wait, Words,
+    Address, Cause, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question, Reason, Record, Row,
+    TransferId, Wait, Words,
 };
 
 /// How many offers may wait for the journal's answer; what is more will be offered again.

@@ -6,8 +6,7 @@ use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
 use crate::machine::{
-    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words,
-    one_line,
+    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words, one_line,
 };
 
 impl Central {

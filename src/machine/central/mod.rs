@@ -21,8 +21,8 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{FIRST_ORDER, Turnstile};
 use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question,
-    Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
+    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
+    Question, Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.

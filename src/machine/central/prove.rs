@@ -47,7 +47,8 @@ impl Central {
                 }
             };
             let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
-            let modes = Some(&transfer.row.modes).filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
+            let modes = Some(&transfer.row.modes)
+                .filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
             let modes = modes.cloned();
             let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
             self.desk.note(Level::Info, Some(id), Some(&name), None, text);

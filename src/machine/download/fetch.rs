@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::{Download, Offered, RECALLS, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Row, RunId, RunOutcome, TransferId,
-    Words,
+    Address, Cause, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
+    TransferId, Words,
 };
 
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -54,7 +54,10 @@ impl Download {
         if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
             if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
-                self.desk.say(to, Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark }]));
+                self.desk.say(
+                    to,
+                    Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark }]),
+                );
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
                 self.desk.note(Level::Warn, Some(id), Some(&row.name), None, text);

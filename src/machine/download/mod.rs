@@ -18,8 +18,8 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Reason,
-    Receipt, Record, Restored, Row, Time, TransferId, Wait, Words,
+    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Mode, Node,
+    NodeName, Reason, Receipt, Record, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 const VERIFIES: usize = 16;

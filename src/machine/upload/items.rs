@@ -7,8 +7,8 @@ use super::{Item, ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Reason, Record, Row, Sighting, Signature,
-    TransferId, TransferView,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Reason, Record, Row, Sighting,
+    Signature, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
