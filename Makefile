@@ -37,7 +37,7 @@ check: setup
 test: setup
 	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures \
 		--test setup --test ssh --test ssh_sharing --test varlink
-	$(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
+	PREVIOUS_BIN=$$(sh .ci/previous) $(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
 	$(CARGO) test --locked --test real -- --test-threads 1 scale::
 
 # Twenty thousand items at rest: minutes, and figures that a busy machine spoils.

@@ -290,29 +290,29 @@ async fn bad_messages_become_dead_letters_once() {
     let good = String::from_utf8(encode(&group, &alpha, freed(1)).remove(0)).unwrap();
     let offer = |name: &str, md5: &str| {
         format!(
-            "{{\"v\":1,\"group\":\"g\",\"from\":{{\"mode\":\"upload\",\"name\":\"alpha\"}},\"words\":{{\"new\":\
+            "{{\"v\":2,\"group\":\"g\",\"from\":{{\"mode\":\"upload\",\"name\":\"alpha\"}},\"words\":{{\"new\":\
              {{\"offers\":[{{\"transfer\":\"{}\",\"name\":\"{name}\",\"kind\":\"file\",\"entries\":1,\"size\":0,\
              \"md5\":\"{md5}\"}}]}}}}}}",
             TransferId::mint(1, [7; 10])
         )
     };
     let md5 = "d41d8cd98f00b204e9800998ecf8427e";
-    let new = "v1.central.upload-alpha.new";
-    let freed_key = "v1.central-hub.upload-alpha.freed";
+    let new = "to.central.upload-alpha.new";
+    let freed_key = "to.central-hub.upload-alpha.freed";
     let bad = [
         (freed_key, "\u{80}\u{4}not json, but a pickle, perhaps".to_owned()),
-        (freed_key, good.replace("\"v\":1", "\"v\":2")),
+        (freed_key, good.replace("\"v\":2", "\"v\":3")),
         (freed_key, " ".repeat(MESSAGE_LIMIT + 1)),
         (new, offer("a/b", md5)),
         (new, offer("a%00b", md5)),
         (new, offer("..", md5)),
         (new, offer("a", &md5[1..])),
         (new, offer("a", &md5.to_uppercase())),
-        ("v1.central.upload-mallory.freed", good.clone()),
+        ("to.central.upload-mallory.freed", good.clone()),
         (freed_key, good.replace("alpha", "al pha")),
         (freed_key, good.replace("upload", "download")),
         (freed_key, good.replace("\"group\":\"g\"", "\"group\":\"other\"")),
-        ("v1.all.upload-alpha.nonsense", good.clone()),
+        ("to.all.upload-alpha.nonsense", good.clone()),
     ];
     for (key, body) in &bad {
         publish_raw(&channel, "synkler.g", key, body.as_bytes()).await;

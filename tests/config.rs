@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synkler::config::{Environment, KEYS, Loaded, Percent, Preset, Role, load, sets_anything};
-use synkler::machine::Mode;
+use synkler::machine::{KeepModes, Mode};
 use tempfile::TempDir;
 
 const SAMPLE: &str = include_str!("../sample-config");

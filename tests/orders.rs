@@ -8,10 +8,13 @@ use std::time::{Duration, Instant};
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
     GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
-    Machine, Mode, Node, Note, Order, PlaceId, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run,
-    RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings,
-    Wait, Words,
+    Machine, Mode, Node, Note, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored, RoleSettings,
+    Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView,
+    UploadSettings, Wait, Words,
 };
+
+#[path = "orders/apart.rs"]
+mod apart;
 
 const START: u64 = 1_800_000_000_000;
 
@@ -225,6 +228,7 @@ fn hellos(effects: &[Effect]) -> Vec<(Address, Hello)> {
 
 fn hello(group: GroupPause) -> Hello {
     Hello {
+        protocols: Protocols::OURS,
         journal: JournalId(1),
         started: Time::from_millis(START - 900_000),
         version: "1".to_owned(),

@@ -9,13 +9,13 @@ use std::panic::catch_unwind;
 use serde_json::Value;
 use synkler::drivers::broker;
 use synkler::machine::{
-    BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupId, HOST_LIMIT,
+    BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Fit, Forward, GroupId, HOST_LIMIT,
     ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer, Pause,
-    Reason, Receipt, Release, TransferId, Wait, Words,
+    Protocols, Reason, Receipt, Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
-    ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, PROTOCOL_VERSION, Problem,
-    RECEIVER_LIMIT, SLOT_LIMIT, Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_say,
+    ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, Problem, RECEIVER_LIMIT, SLOT_LIMIT,
+    Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_say,
 };
 
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
@@ -114,7 +114,7 @@ fn questions_are_refused_unless_they_are_exactly_as_documented() {
         ("ask", "io.synkler.Control.GetStatus", "Get Status"),
         ("ask", "{\"here\":true,\"limit\":100}", "[1]"),
         ("ask", "{\"here\":true,\"limit\":100}", "null"),
-        ("ask", "\"v\":1", "\"v\":2"),
+        ("ask", "\"v\":2", "\"v\":3"),
         ("ask", "\"default\"", "\"other\""),
         ("answer", "{\"previous\":\"info\"}", "7"),
         ("refusal", "io.synkler.Control.NotFound", "not/found"),
@@ -170,7 +170,8 @@ fn the_table_says_who_may_say_what() {
 fn every_limit_has_its_documented_value() {
     let seconds = |duration: std::time::Duration| duration.as_secs();
     let limits = BTreeMap::from([
-        ("PROTOCOL_VERSION", PROTOCOL_VERSION),
+        ("PROTOCOL_MIN", Protocols::OURS.min()),
+        ("PROTOCOL_MAX", Protocols::OURS.max()),
         ("MESSAGE_LIMIT", MESSAGE_LIMIT as u64),
         ("ENTRY_LIMIT", ENTRY_LIMIT as u64),
         ("RECEIVER_LIMIT", RECEIVER_LIMIT as u64),
@@ -267,6 +268,41 @@ fn a_kind_of_a_newer_version_is_told_apart_from_what_is_malformed() {
     assert!(!matches!(error.problem, Problem::UnknownKind(_)), "{error}");
 }
 
+/// Whatever else a hello of another protocol holds or lacks, it tells who speaks what.
+#[test]
+fn the_lasting_part_of_a_hello_is_read_whatever_its_protocol() {
+    let lasting = |protocols: &str, more: &str| {
+        format!(
+            "{{\"v\":7,\"group\":\"default\",\"from\":{{\"mode\":\"download\",\"name\":\"delta\"}},\"words\":{{\"hello\":{{\
+             \"protocols\":{protocols},\"journal\":\"00c0ffee\",\"started\":7,\"version\":\"9.9\",\"reply\":true,\"now\":9{more}}}}}}}"
+        )
+    };
+    for (protocols, more, fit) in [
+        ("[1,1]", "", Fit::TooOld),
+        ("[3,9]", "", Fit::TooNew),
+        ("[3,9]", ",\"slots\":\"many\",\"doing\":{}", Fit::TooNew),
+    ] {
+        let (from, words) = decode(lasting(protocols, more).as_bytes(), &group()).unwrap();
+        let Words::Hello(hello) = words else { panic!("another word") };
+        assert_eq!((from.name.as_str(), Protocols::OURS.fit(hello.protocols)), ("delta", fit));
+        assert_eq!((hello.version.as_str(), hello.started.as_millis(), hello.reply), ("9.9", 7, true));
+    }
+    // One that shares a protocol says all that belongs to it.
+    assert!(decode(lasting("[2,9]", "").as_bytes(), &group()).is_err());
+    let newer = example("hello").replace("[2,2]", "[2,9]");
+    let (_, Words::Hello(hello)) = decode(newer.as_bytes(), &group()).unwrap() else { panic!("another word") };
+    assert_eq!(Protocols::OURS.fit(hello.protocols), Fit::Together(2));
+    assert!(decode(lasting("[3,9]", "").replace("default", "other").as_bytes(), &group()).is_err());
+    assert!(decode(lasting("[3,9]", "").replace("\"delta\"", "\"..\"").as_bytes(), &group()).is_err());
+}
+
+#[test]
+fn a_code_of_a_newer_version_is_shown_as_it_is() {
+    let text = example("waiting").replacen("\"cause\":\"space\"", "\"cause\":\"cold-feet\"", 1);
+    let (_, Words::Waiting(waits)) = decode(text.as_bytes(), &group()).unwrap() else { panic!("another word") };
+    assert_eq!(waits[0].reason, Reason::with(Cause::Other, "cold-feet: 12.1 GB needed, 3.4 GB free"));
+}
+
 fn example(kind: &str) -> &'static str {
     examples().into_iter().find(|(heading, _)| *heading == kind).unwrap().1
 }
@@ -289,8 +325,8 @@ fn a_refusal_says_what_is_wrong_and_who_sent_it() {
     assert!(matches!(problem(b"7").problem, Problem::Invalid(_)));
     assert_eq!(problem(b"{}"), DecodeError { from: None, problem: Problem::Version("null".to_owned()) });
 
-    for version in ["0", "2", "1.0", "\"1\"", "null", "[1]"] {
-        let error = problem(new.replacen("\"v\":1", &format!("\"v\":{version}"), 1).as_bytes());
+    for version in ["0", "1", "3", "2.0", "\"1\"", "null", "[1]"] {
+        let error = problem(new.replacen("\"v\":2", &format!("\"v\":{version}"), 1).as_bytes());
         assert_eq!(error.from, alpha, "{version}");
         assert_eq!(error.problem, Problem::Version(version.to_owned()));
     }
@@ -313,7 +349,7 @@ fn a_refusal_says_what_is_wrong_and_who_sent_it() {
 #[test]
 fn whatever_is_not_exactly_right_is_refused() {
     let wrong = [
-        ("new", "\"v\":1,", "\"v\":1,\"v\":1,"),
+        ("new", "\"v\":2,", "\"v\":2,\"v\":2,"),
         ("new", "\"mode\":\"upload\"", "\"mode\":\"Upload\""),
         ("new", "\"name\":\"alpha\"", "\"name\":\"..\""),
         ("new", "{\"new\":", "{\"hello\":"),
@@ -347,7 +383,7 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("hello", "\"slots\":2", "\"slots\":1001"),
         ("hello", "\"journal\":\"00c0ffee\"", "\"journal\":\"c0ffee\""),
         ("hello", "\"reply\":true", "\"reply\":1"),
-        ("hello", "\"version\":\"0.1.0\"", "\"version\":\"0.1.0\\n\""),
+        ("hello", "\"version\":\"0.2.0\"", "\"version\":\"0.2.0\\n\""),
         ("hello", "\"host\":\"delta.example.org\"", "\"host\":\"delta \""),
         ("hello", "\"doing\":\"fetching 2, 41 in line\"", "\"doing\":7"),
         ("hello", "\"by\":\"root\"", "\"by\":\"\""),
@@ -355,7 +391,12 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("hello", "\"free\":812000000000", "\"free\":-1"),
         ("hello", "\"changed\":1795463900000,", ""),
         ("hello", "\"name\":\"delta\"}}", "\"name\":\"..\"}}"),
-        ("waiting", "\"cause\":\"space\"", "\"cause\":\"boredom\""),
+        ("waiting", "\"cause\":\"space\"", "\"cause\":\"Boredom\""),
+        ("waiting", "\"cause\":\"space\"", "\"cause\":\"\""),
+        ("hello", "\"protocols\":[2,2],", ""),
+        ("hello", "\"protocols\":[2,2]", "\"protocols\":[2]"),
+        ("hello", "\"protocols\":[2,2]", "\"protocols\":[2,1]"),
+        ("hello", "\"protocols\":[2,2]", "\"protocols\":[0,2]"),
         ("waiting", "3.4 GB free", "3.4 GB\\nfree"),
         ("release", "[\"delta\",\"echo.example.org\"]", "[]"),
     ];
@@ -507,7 +548,7 @@ fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
         b"central",
         b"upload",
         b"download",
-        b"\"v\":1,",
+        b"\"v\":2,",
         b"{\"mode\":\"central\"}",
     ];
     let mut bytes = messages[random.below(messages.len())].clone();

@@ -63,6 +63,7 @@ pub fn nodes_text(status: &Status, look: Look) -> Text {
 fn ink(member: &Member) -> Option<Ink> {
     match (member.alive, &member.paused) {
         (false, _) => Some(Ink::Red),
+        (true, _) if member.apart.is_some() => Some(Ink::Red),
         (true, Some(_)) => Some(Ink::Yellow),
         (true, None) => None,
     }
@@ -72,6 +73,9 @@ fn doing(member: &Member, now: u64) -> String {
     let mut parts = Vec::new();
     if !member.alive {
         parts.push(format!("silent for {}", span(now.saturating_sub(member.heard), 2)));
+    }
+    if let Some(apart) = &member.apart {
+        parts.push(apart.text.clone());
     }
     if let Some(pause) = &member.paused {
         parts.push(super::transfers::paused(pause, now));

@@ -67,6 +67,7 @@ fn is_own(status: &Status, member: &Member) -> bool {
 pub(super) fn dot(member: &Member) -> (&'static str, Ink) {
     match (member.alive, &member.paused) {
         (false, _) => ("○", Ink::Red),
+        (true, _) if member.apart.is_some() => ("●", Ink::Red),
         (true, Some(_)) => ("●", Ink::Yellow),
         (true, None) => ("●", Ink::Green),
     }
@@ -139,6 +140,9 @@ impl Page {
             parts.push("this node".to_owned());
         } else if !member.alive {
             parts.push(format!("silent for {}", span(self.now.saturating_sub(member.heard), 1)));
+        }
+        if let Some(apart) = &member.apart {
+            parts.push(apart.text.clone());
         }
         if let Some(pause) = &member.paused {
             parts.push(format!("paused {} by {}", ago(pause.since, self.now), pause.by));

@@ -339,9 +339,9 @@ fn reach(snapshot: &Snapshot, here: bool, is_peer: bool) -> Reach {
     }
 }
 
-/// The peers that are alive, the answering node not among them.
+/// The peers that are alive and share a protocol with the answering node, that node node not among them.
 pub(super) fn alive(snapshot: &Snapshot) -> Vec<Node> {
-    snapshot.peers.iter().filter(|peer| peer.alive).map(|peer| peer.node.clone()).collect()
+    snapshot.peers.iter().filter(|peer| peer.alive && peer.apart.is_none()).map(|peer| peer.node.clone()).collect()
 }
 
 /// The view of a node that has asked these in vain.

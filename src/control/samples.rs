@@ -52,6 +52,8 @@ pub(super) fn member(node: &str) -> Member {
         free: None,
         doing: String::new(),
         clock_ahead: None,
+        protocols: None,
+        apart: None,
     }
 }
 

@@ -8,7 +8,8 @@ use super::types::{
     Broker, Count, Deed, Journey, Member, Node, Past, Paused, Progress, Reason, Receiver, Status, Step, Transfer, View,
 };
 use crate::machine::{
-    self, BrokerState, GroupId, NodeName, PeerView, Row, Snapshot, Time, TransferView, decode_bytes, encode_bytes,
+    self, BrokerState, GroupId, NodeName, PeerView, Protocols, Row, Snapshot, Time, TransferView, decode_bytes,
+    encode_bytes,
 };
 
 /// Varlink's integers are signed, so what a peer claims beyond them is cut.
@@ -18,6 +19,10 @@ fn int(value: u64) -> u64 {
 
 fn moment(time: Time) -> u64 {
     int(time.as_millis())
+}
+
+fn range(protocols: Protocols) -> Vec<u64> {
+    vec![int(protocols.min()), int(protocols.max())]
 }
 
 /// Uploads, centrals, downloads: the way of the bytes.
@@ -61,6 +66,8 @@ impl Status {
             free: snapshot.free.map(int),
             doing: snapshot.doing.clone(),
             clock_ahead: Some(0),
+            protocols: Some(range(Protocols::OURS)),
+            apart: None,
         };
         let mut members: Vec<_> = snapshot.peers.iter().map(Member::from).chain([own]).collect();
         members.sort_by(|a, b| rank(&a.mode).cmp(&rank(&b.mode)).then_with(|| a.name.cmp(&b.name)));
@@ -288,6 +295,8 @@ impl From<&PeerView> for Member {
             free: view.free.map(int),
             doing: view.doing.clone(),
             clock_ahead: view.clock_ahead,
+            protocols: view.protocols.map(range),
+            apart: view.apart.as_ref().map(|(code, text)| Reason { code: (*code).to_owned(), text: text.clone() }),
         }
     }
 }

@@ -228,6 +228,10 @@ shapes! {
         doing: String,
         /// By how many milliseconds its clock is ahead, once known.
         clock_ahead: Option<i64>,
+        /// The lowest and the highest version of the protocol that it speaks, once known.
+        protocols: Option<Vec<u64>>,
+        /// Why it cannot be worked with, where it shares no protocol, and what to do.
+        apart: Option<Reason>,
     }
 
     /// The group at one moment, as one node tells it.

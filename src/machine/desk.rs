@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use super::{
     Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Node,
-    NodeName, Note, Pause, PlaceId, Reason, Record, Restored, Row, Time, Timers, TransferId, Words, words::ENTRY_LIMIT,
+    NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Time, Timers, TransferId, Words,
+    words::ENTRY_LIMIT,
 };
 
 /// How often a node makes itself known.
@@ -89,12 +90,16 @@ pub(super) struct Greeting {
     pub(super) forgot: bool,
     /// It told of a younger order about the whole group.
     pub(super) ordered: bool,
+    /// It shares no protocol with us: what it says beyond its hello is left alone.
+    pub(super) apart: bool,
 }
 
 /// A peer, and what it told last that the journal does not keep.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) known: KnownNode,
+    /// What it speaks; `None` until it has been heard since the start.
+    pub(super) protocols: Option<Protocols>,
     pub(super) paused: Option<Pause>,
     pub(super) free: Option<u64>,
     pub(super) doing: String,
@@ -152,6 +157,7 @@ impl Desk {
     pub(super) fn new(settings: DeskSettings, restored: &Restored, now: Time) -> Self {
         let silent = |known: &KnownNode| Peer {
             known: known.clone(),
+            protocols: None,
             paused: None,
             free: None,
             doing: String::new(),
@@ -232,6 +238,7 @@ impl Desk {
     pub(super) fn say_hellos(&mut self, doing: &str) {
         for (to, reply) in std::mem::take(&mut self.greetings) {
             let hello = Hello {
+                protocols: Protocols::OURS,
                 journal: self.journal,
                 started: self.started,
                 version: self.version.clone(),
@@ -254,21 +261,30 @@ impl Desk {
         let now = self.now;
         let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
         let Some(hello) = hello else {
+            if self.is_apart(from) {
+                self.note(Level::Debug, None, None, Some(from), "ignored what it says: it shares no protocol with us");
+                return Greeting { back: false, forgot: false, ordered: false, apart: true };
+            }
             if let Some(peer) = self.peers.get_mut(from) {
                 peer.known.last_heard = now;
             }
-            return Greeting { back: was_silent && self.peers.contains_key(from), forgot: false, ordered: false };
+            let back = was_silent && self.peers.contains_key(from);
+            return Greeting { back, forgot: false, ordered: false, apart: false };
         };
+        let was_apart = self.is_apart(from);
+        let apart = Protocols::OURS.fit(hello.protocols).apart().is_some();
         let before = self.peers.get(from).map(|peer| &peer.known);
-        let forgot = before.is_some_and(|before| before.journal != hello.journal);
+        let forgot = !apart && before.is_some_and(|before| before.journal != hello.journal);
+        // What it has forgotten meanwhile is noticed when it can be talked to again.
+        let read = before.filter(|_| apart);
         let known = KnownNode {
             node: from.clone(),
-            journal: hello.journal,
+            journal: read.map_or(hello.journal, |before| before.journal),
             started: hello.started,
-            slots: hello.slots,
+            slots: read.map_or(hello.slots, |before| before.slots),
             version: hello.version.clone(),
-            host: hello.host.clone(),
-            spool: hello.spool.clone(),
+            host: read.map_or(&hello.host, |before| &before.host).clone(),
+            spool: read.map_or(&hello.spool, |before| &before.spool).clone(),
             first_heard: before.map_or(now, |before| before.first_heard),
             last_heard: now,
         };
@@ -280,12 +296,22 @@ impl Desk {
         let ahead = i128::from(hello.now.as_millis()) - i128::from(now.as_millis());
         let peer = Peer {
             known,
+            protocols: Some(hello.protocols),
             paused: hello.paused.clone(),
             free: hello.free,
             doing: hello.doing.clone(),
             clock_ahead: i64::try_from(ahead).ok(),
         };
-        self.peers.insert(from.clone(), peer);
+        let told = self.peers.insert(from.clone(), peer).and_then(|before| before.protocols);
+        if told != Some(hello.protocols) {
+            self.note_fit(from, was_apart);
+        }
+        if apart {
+            if hello.reply {
+                self.hello(Address::Node(from.clone()), false);
+            }
+            return Greeting { back: false, forgot: false, ordered: false, apart };
+        }
         let ordered = hello.group > self.group;
         if ordered {
             self.take_group_order(hello.group.clone());
@@ -294,7 +320,7 @@ impl Desk {
         if hello.reply || hello.group < self.group {
             self.hello(Address::Node(from.clone()), false);
         }
-        Greeting { back: changed || was_silent, forgot, ordered }
+        Greeting { back: changed || was_silent || was_apart, forgot, ordered, apart }
     }
 
     pub(super) fn alive(&self, node: &Node) -> bool {
@@ -304,8 +330,8 @@ impl Desk {
     /// Whether a word that has been said before is worth saying again now.
     pub(super) fn reachable(&self, to: &Address) -> bool {
         match to {
-            Address::Node(node) => self.alive(node),
-            Address::AnyCentral => self.peers.keys().any(|node| node.mode == Mode::Central && self.alive(node)),
+            Address::Node(node) => self.speaks_with(node),
+            Address::AnyCentral => self.peers.keys().any(|node| node.mode == Mode::Central && self.speaks_with(node)),
             Address::All => true,
         }
     }
@@ -313,7 +339,7 @@ impl Desk {
     /// Whether to say a word that is owed, having been said `says` times. The first time it is said whoever
     /// listens, so that it lies in the peer's queue.
     pub(super) fn may_say(&self, to: &Address, says: u32) -> bool {
-        self.connected() && (says == 0 || self.reachable(to))
+        self.connected() && self.understands(to) && (says == 0 || self.reachable(to))
     }
 
     /// How long to wait before saying a word again that has been said `says` times.
@@ -378,7 +404,8 @@ impl Desk {
     /// Says something, together with what else goes to the same peer in this drain. Without a broker it is
     /// not said at all: what is owed is said when the session is up again.
     pub(super) fn say(&mut self, to: Address, words: Words) {
-        if !self.connected() {
+        let for_all_versions = matches!(words, Words::Hello(_));
+        if !self.connected() || !(for_all_versions || self.understands(&to)) {
             return;
         }
         let (place, location) = match &words {

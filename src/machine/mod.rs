@@ -6,6 +6,7 @@
 //! inputs may be handled before one drain. An input that makes no sense in the present state is counted and
 //! noted, never a panic: peers can say anything.
 
+mod apart;
 pub mod central;
 mod desk;
 mod differences;
@@ -17,6 +18,7 @@ mod modes;
 mod names;
 mod orders;
 mod pausing;
+mod protocols;
 mod reason;
 mod record;
 mod snapshot;
@@ -36,6 +38,7 @@ pub use names::{
     decode_bytes, encode_bytes, escaped,
 };
 pub use orders::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
+pub use protocols::{Fit, Protocols};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Record, Restored, Row};
 pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TransferView};

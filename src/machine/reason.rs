@@ -50,6 +50,8 @@ reason_codes! {
     Broker = "broker", "no session with the broker";
     /// Central knows no download in the group.
     Receivers = "receivers", "no download has made itself known in the group yet";
+    /// A peer that it needs speaks no protocol that this node speaks.
+    Protocol = "protocol", "a node speaks another protocol";
     /// Not enough free space.
     Space = "space", "not enough free space";
     /// It stands in line for an rsync run.
@@ -88,6 +90,8 @@ reason_codes! {
     Paused = "paused", "paused by an operator";
     /// An operator gave it up.
     Withdrawn = "withdrawn", "given up by an operator";
+    /// A peer told a code that only newer versions know; it stands before the detail.
+    Other = "other", "a reason that this version does not know";
 }
 
 impl fmt::Display for Cause {

@@ -1,6 +1,6 @@
 //! What a machine shows of itself: the stuff of `synklerctl status`.
 
-use super::{Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Reason, Time, TransferId};
+use super::{Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Protocols, Reason, Time, TransferId};
 
 /// What is asked of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -155,6 +155,10 @@ pub struct PeerView {
     /// By how many milliseconds its clock is ahead of ours, as far as its last hello's way allows to tell; `None`
     /// until known.
     pub clock_ahead: Option<i64>,
+    /// The versions of the protocol that it speaks; `None` until it has been heard since the start.
+    pub protocols: Option<Protocols>,
+    /// Where it shares none with this node: `too-old` or `too-new`, and what to do in one line.
+    pub apart: Option<(&'static str, String)>,
     /// Central: where its `in/` and `held/` are.
     pub spool: Option<Location>,
 }

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use super::desk::{Desk, Peer};
 use super::{
-    Cause, ItemName, NodeName, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId, TransferView,
+    Cause, ItemName, Mode, Node, NodeName, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId,
+    TransferView,
 };
 
 /// From, to, and what makes it happen.
@@ -99,6 +100,8 @@ pub(super) fn doing(parts: &[(u64, &str)]) -> String {
 pub(super) enum Why<'a> {
     Said(&'a Reason),
     Paused(&'a Pause),
+    /// A peer that shares no protocol with the node, which is the other.
+    Apart(&'a Peer, &'a Node),
     Plain(Cause),
 }
 
@@ -107,6 +110,7 @@ impl Why<'_> {
         match self {
             Self::Said(reason) => reason.cause(),
             Self::Paused(_) => Cause::Paused,
+            Self::Apart(..) => Cause::Protocol,
             Self::Plain(cause) => cause,
         }
     }
@@ -115,6 +119,10 @@ impl Why<'_> {
         match self {
             Self::Said(reason) => reason.clone(),
             Self::Paused(pause) => Reason::with(Cause::Paused, &pause.to_string()),
+            Self::Apart(peer, me) => {
+                let text = peer.apart(me).map(|(_, text)| text).unwrap_or_default();
+                Reason::with(Cause::Protocol, &format!("{} is {text}", peer.known.node))
+            }
             Self::Plain(cause) => Reason::new(cause),
         }
     }
@@ -138,7 +146,12 @@ impl Candidate<'_> {
         match self.cause {
             Cause::Running => 1,
             _ if self.attempts > 0 => 0,
-            Cause::Disputed | Cause::NameTaken | Cause::Special | Cause::Unreadable | Cause::Space => 0,
+            Cause::Disputed
+            | Cause::NameTaken
+            | Cause::Special
+            | Cause::Unreadable
+            | Cause::Space
+            | Cause::Protocol => 0,
             cause if cause.needs_person() => 0,
             Cause::Keeping => 3,
             _ => 2,
@@ -214,6 +227,12 @@ impl Desk {
         match (cause, self.holds(row)) {
             (Cause::Queued | Cause::Receivers | Cause::Space, Some(pause)) => Why::Paused(pause),
             (Cause::Central | Cause::Acknowledgement, _) if !self.connected() => Why::Plain(Cause::Broker),
+            (Cause::Central | Cause::Acknowledgement, _) => {
+                self.estranged(row).map_or(Why::Plain(cause), |peer| Why::Apart(peer, &self.me))
+            }
+            (Cause::Queued, _) if self.me.mode == Mode::Central => {
+                self.estranged(row).map_or(Why::Plain(cause), |peer| Why::Apart(peer, &self.me))
+            }
             _ => Why::Plain(cause),
         }
     }
@@ -230,6 +249,8 @@ impl Desk {
             free: peer.free,
             doing: peer.doing.clone(),
             clock_ahead: peer.clock_ahead,
+            protocols: peer.protocols,
+            apart: peer.apart(&self.me),
             spool: peer.known.spool.clone(),
         };
         Snapshot {

@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Fingerprint, GroupPause, ItemName, JournalId, Kind, Modes, Node, NodeName, Pause, PlaceId, Reason, Time, TransferId,
+    Fingerprint, GroupPause, ItemName, JournalId, Kind, Modes, Node, NodeName, Pause, PlaceId, Protocols, Reason, Time,
+    TransferId,
 };
 
 /// The most entries one message carries.
@@ -28,6 +29,9 @@ pub enum Address {
 /// A node makes itself known: said at every connect and about once a minute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hello {
+    /// The versions of the protocol that it speaks. Of a node that shares none with us only these, the journal, the
+    /// version, `started`, `reply` and `now` are read; the rest is as if it had nothing to tell.
+    pub protocols: Protocols,
     /// The journal it works from.
     pub journal: JournalId,
     /// When the daemon started; another value means that it has been restarted.

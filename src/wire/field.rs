@@ -9,7 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::machine::{BY_LIMIT, DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
 
-use super::{DOTTED_LIMIT, SLOT_LIMIT};
+use super::{DOTTED_LIMIT, KIND_LIMIT, SLOT_LIMIT};
 
 /// A value that stands in messages as the text it prints and parses.
 #[derive(Debug, Clone)]
@@ -149,6 +149,23 @@ impl TryFrom<String> for Detail {
             Err(format!("a detail is one line of at most {DETAIL_LIMIT} bytes"))
         }
     }
+}
+
+/// The stable word of a reason, whether or not this version knows it: 1 to [`KIND_LIMIT`] of `a-z` and `-`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "String")]
+pub(super) struct Code(pub(super) String);
+
+impl TryFrom<String> for Code {
+    type Error = String;
+    fn try_from(text: String) -> Result<Self, String> {
+        if is_word(&text) { Ok(Self(text)) } else { Err(format!("a code is 1 to {KIND_LIMIT} of a-z and -")) }
+    }
+}
+
+/// Whether it has the shape of a kind or a code: 1 to [`KIND_LIMIT`] of `a-z` and `-`.
+pub(super) fn is_word(text: &str) -> bool {
+    (1..=KIND_LIMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }
 
 /// How many rsync runs a node allows at once: 1 to [`SLOT_LIMIT`].

@@ -1,6 +1,6 @@
 //! The serialised shapes of messages, apart from the machine that decides on them.
 //!
-//! A message is one JSON object, `{"v":1,"group":…,"from":{"mode":…,"name":…},"words":{KIND:{…}}}`;
+//! A message is one JSON object, `{"v":2,"group":…,"from":{"mode":…,"name":…},"words":{KIND:{…}}}`;
 //! docs/protocol.md shows each kind byte by byte. Whatever [`decode`] lets through is valid: names, ids,
 //! digests and places have been through their constructors, lists are within their limits, and the sender's mode is one
 //! that may say such a thing. What only a newer version knows is no error: fields that are not known here are
@@ -12,17 +12,15 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Mode, Node, Words, escaped};
+use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Mode, Node, Protocols, Words, escaped};
 
 mod field;
 mod shape;
 mod talk;
 
-use shape::{Envelope, Said, Sender};
+use shape::{Envelope, Said, Sender, Stranger};
 pub use talk::{ANSWER_LIMIT, ASK_LIMIT, Failure, Talk, TooLong, decode_talk, encode_talk};
 
-/// The version of the protocol spoken here. A message of another one is refused.
-pub const PROTOCOL_VERSION: u64 = 1;
 /// The longest a message may be, in bytes.
 pub const MESSAGE_LIMIT: usize = 64 * 1024;
 /// The most receivers that a release names; a release with all of them fits into one message.
@@ -56,7 +54,7 @@ pub enum Problem {
     #[error("not JSON: {0}")]
     NotJson(String),
     /// It is of another version of the protocol, or of none.
-    #[error("protocol version {0} where {PROTOCOL_VERSION} is spoken")]
+    #[error("version {0} of the protocol, where {ours} is spoken", ours = Protocols::OURS)]
     Version(String),
     /// Something in it is missing, too much or invalid.
     #[error("not a message: {0}")]
@@ -134,8 +132,12 @@ pub fn encode(group: &GroupId, from: &Node, words: Words) -> Vec<Vec<u8>> {
 
 #[expect(clippy::expect_used, reason = "text, numbers and lists always have a JSON form")]
 fn serialised<W: Serialize>(group: &GroupId, from: &Node, words: W) -> Vec<u8> {
-    let envelope =
-        Envelope { v: PROTOCOL_VERSION, group: field::Spelled(group.clone()), from: Sender::from(from.clone()), words };
+    let envelope = Envelope {
+        v: Protocols::OURS.min(),
+        group: field::Spelled(group.clone()),
+        from: Sender::from(from.clone()),
+        words,
+    };
     serde_json::to_vec(&envelope).expect("a message has a JSON form")
 }
 
@@ -144,8 +146,10 @@ fn serialised<W: Serialize>(group: &GroupId, from: &Node, words: W) -> Vec<u8> {
 /// # Errors
 /// Whatever keeps it from being one, with the sender where that can be read.
 pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Words), DecodeError> {
-    let (sender, said) = opened::<Said>(bytes, group, MESSAGE_LIMIT)?;
-    let words = Words::from(said);
+    let (sender, words) = match opened::<Said>(bytes, group, MESSAGE_LIMIT) {
+        Ok((sender, said)) => (sender, Words::from(said)),
+        Err(error) => stranger(bytes, group).ok_or(error)?,
+    };
     if !may_say(sender.mode, &words) {
         let problem = Problem::OutOfRole { mode: sender.mode, kind: words.kind() };
         return Err(DecodeError { from: Some(sender), problem });
@@ -165,7 +169,7 @@ fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> R
         Err(error) => return refuse(None, Problem::NotJson(printable(&error.to_string()))),
     };
     let from = Sender::deserialize(header.from).ok().map(Node::from);
-    if header.v != PROTOCOL_VERSION {
+    if !header.v.as_u64().is_some_and(|version| Protocols::OURS.hold(version)) {
         return refuse(from, Problem::Version(printable(&header.v.to_string())));
     }
     let read: Result<Envelope<W>, String> = match serde_json::from_slice::<Envelope<W>>(bytes) {
@@ -181,6 +185,19 @@ fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> R
             refuse(from, unknown_kind(bytes, group).map_or(Problem::Invalid(invalid), Problem::UnknownKind))
         }
     }
+}
+
+/// The hello of a node that shares no protocol with us, of which only what stays for ever can be read.
+fn stranger(bytes: &[u8], group: &GroupId) -> Option<(Node, Words)> {
+    if bytes.len() > MESSAGE_LIMIT {
+        return None;
+    }
+    let envelope: Envelope<Stranger> = serde_json::from_slice(bytes).ok()?;
+    if envelope.group.0 != *group {
+        return None;
+    }
+    let hello = envelope.words.into_hello()?;
+    Some((Node::from(envelope.from), Words::Hello(Box::new(hello))))
 }
 
 /// The kind of a message that is whole and for this group, but of no kind that is known here.

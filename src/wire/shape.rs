@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{
     Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello,
-    InvalidLocation, JournalId, Kind, Location, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Reason, Receipt,
-    Release, Time, TransferId, Wait, Words,
+    InvalidLocation, JournalId, Kind, Location, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Protocols, Reason,
+    Receipt, Release, Time, TransferId, UnknownCause, Wait, Words,
 };
 
-use super::field::{Detail, EncodedName, Giver, Line, List, Slots, Spelled};
+use super::field::{Code, Detail, EncodedName, Giver, Line, List, Slots, Spelled};
 use super::{RECEIVER_LIMIT, VERSION_LIMIT};
 
 /// A whole message.
@@ -64,6 +64,7 @@ pub(super) enum Said {
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Greeting {
+    protocols: Range,
     journal: Spelled<JournalId>,
     started: u64,
     version: Line<VERSION_LIMIT>,
@@ -79,6 +80,63 @@ pub(super) struct Greeting {
     doing: Line<DOING_LIMIT>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spool: Option<Directory>,
+}
+
+/// The lowest and the highest version of the protocol that a node speaks.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+#[serde(try_from = "(u64, u64)", into = "(u64, u64)")]
+struct Range(Protocols);
+
+impl TryFrom<(u64, u64)> for Range {
+    type Error = String;
+    fn try_from((min, max): (u64, u64)) -> Result<Self, String> {
+        Protocols::new(min, max).map(Self).ok_or_else(|| format!("{min} to {max} are no versions of the protocol"))
+    }
+}
+
+impl From<Range> for (u64, u64) {
+    fn from(Range(protocols): Range) -> Self {
+        (protocols.min(), protocols.max())
+    }
+}
+
+/// What stays as it is in every version of the protocol, so that any node can tell what any other one speaks.
+#[derive(Deserialize)]
+pub(super) struct Stranger {
+    hello: Lasting,
+}
+
+#[derive(Deserialize)]
+struct Lasting {
+    protocols: Range,
+    journal: Spelled<JournalId>,
+    started: u64,
+    version: Line<VERSION_LIMIT>,
+    reply: bool,
+    now: u64,
+}
+
+impl Stranger {
+    /// The hello of a node that shares no protocol with us; `None` where it does share one.
+    pub(super) fn into_hello(self) -> Option<Hello> {
+        let Lasting { protocols, journal, started, version, reply, now } = self.hello;
+        Protocols::OURS.fit(protocols.0).apart()?;
+        Some(Hello {
+            protocols: protocols.0,
+            journal: journal.0,
+            started: Time::from_millis(started),
+            version: version.into_text(),
+            slots: 1,
+            reply,
+            host: String::new(),
+            now: Time::from_millis(now),
+            paused: None,
+            group: GroupPause::default(),
+            free: None,
+            doing: String::new(),
+            spool: None,
+        })
+    }
 }
 
 /// An order that something is paused.
@@ -113,6 +171,7 @@ impl From<Order> for Pause {
 impl From<Hello> for Greeting {
     fn from(hello: Hello) -> Self {
         Self {
+            protocols: Range(hello.protocols),
             journal: Spelled(hello.journal),
             started: hello.started.as_millis(),
             version: Line::cut(&hello.version),
@@ -136,6 +195,7 @@ impl From<Hello> for Greeting {
 impl From<Greeting> for Hello {
     fn from(greeting: Greeting) -> Self {
         Self {
+            protocols: greeting.protocols.0,
             journal: greeting.journal.0,
             started: Time::from_millis(greeting.started),
             version: greeting.version.into_text(),
@@ -205,7 +265,7 @@ pub(super) struct Released {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Held {
     transfer: Spelled<TransferId>,
-    cause: Spelled<Cause>,
+    cause: Code,
     #[serde(default, skip_serializing_if = "Detail::is_empty")]
     detail: Detail,
 }
@@ -451,7 +511,7 @@ impl From<Wait> for Held {
     fn from(wait: Wait) -> Self {
         Self {
             transfer: Spelled(wait.transfer),
-            cause: Spelled(wait.reason.cause()),
+            cause: Code(wait.reason.cause().code().to_owned()),
             detail: Detail(wait.reason.detail().to_owned()),
         }
     }
@@ -459,6 +519,12 @@ impl From<Wait> for Held {
 
 impl From<Held> for Wait {
     fn from(held: Held) -> Self {
-        Self { transfer: held.transfer.0, reason: Reason::with(held.cause.0, &held.detail.0) }
+        let Code(code) = held.cause;
+        let reason = match code.parse() {
+            Ok(cause) => Reason::with(cause, &held.detail.0),
+            Err(UnknownCause) if held.detail.is_empty() => Reason::with(Cause::Other, &code),
+            Err(UnknownCause) => Reason::with(Cause::Other, &format!("{code}: {}", held.detail.0)),
+        };
+        Self { transfer: held.transfer.0, reason }
     }
 }

@@ -67,7 +67,8 @@ pub struct Node {
     pub under: Vec<String>,
     /// Further variables of its environment.
     pub variables: Vec<(&'static str, String)>,
-    binaries: PathBuf,
+    /// Where its programs are.
+    pub binaries: PathBuf,
 }
 
 impl Node {

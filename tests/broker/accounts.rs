@@ -142,12 +142,12 @@ async fn an_uploads_account_can_neither_read_nor_forge_anothers_messages() {
     }
     for key in [
         "#",
-        "v1.#",
-        "v1.central.#",
-        "v1.upload-beta.#",
-        "v1.*.#",
-        "v1.now-upload-beta.#",
-        "v1.upload-alpha",
+        "to.#",
+        "to.central.#",
+        "to.upload-beta.#",
+        "to.*.#",
+        "to.now-upload-beta.#",
+        "to.upload-alpha",
         "*.upload-alpha.#",
     ] {
         let bind = open(&connection).await;
@@ -185,33 +185,33 @@ async fn an_uploads_account_can_neither_read_nor_forge_anothers_messages() {
 
     // Say: nothing as another, nothing in another role's words, nothing past central, and nowhere else.
     for (exchange, key) in [
-        ("synkler.g", "v1.central.upload-beta.new"),
-        ("synkler.g", "v1.central.download-delta.done"),
-        ("synkler.g", "v1.central.upload-alpha.done"),
-        ("synkler.g", "v1.central.upload-alpha.release"),
-        ("synkler.g", "v1.upload-beta.central-hub.release"),
-        ("synkler.g", "v1.upload-beta.upload-alpha.release"),
-        ("synkler.g", "v1.download-delta.upload-alpha.withdraw"),
-        ("synkler.g", "v1.all.upload-alpha.new"),
-        ("synkler.g", "v1.all.upload-beta.hello"),
-        ("synkler.g", "v1.now-upload-beta.central-hub.ask"),
-        ("synkler.g", "v1.central.upload-alpha.new.more"),
+        ("synkler.g", "to.central.upload-beta.new"),
+        ("synkler.g", "to.central.download-delta.done"),
+        ("synkler.g", "to.central.upload-alpha.done"),
+        ("synkler.g", "to.central.upload-alpha.release"),
+        ("synkler.g", "to.upload-beta.central-hub.release"),
+        ("synkler.g", "to.upload-beta.upload-alpha.release"),
+        ("synkler.g", "to.download-delta.upload-alpha.withdraw"),
+        ("synkler.g", "to.all.upload-alpha.new"),
+        ("synkler.g", "to.all.upload-beta.hello"),
+        ("synkler.g", "to.now-upload-beta.central-hub.ask"),
+        ("synkler.g", "to.central.upload-alpha.new.more"),
         ("", "synkler.g.upload.beta"),
-        ("amq.topic", "v1.central.upload-alpha.new"),
+        ("amq.topic", "to.central.upload-alpha.new"),
     ] {
         let properties = BasicProperties::default().with_user_id(account.into());
         refused(403, "publish", key, say(&open(&connection).await, exchange, key, b"x", properties).await);
     }
     for forged in ["synkler.g.upload.beta", Rabbit::USER] {
         let properties = BasicProperties::default().with_user_id(forged.into());
-        let key = "v1.central.upload-alpha.freed";
+        let key = "to.central.upload-alpha.freed";
         refused(406, "publish as", forged, say(&open(&connection).await, "synkler.g", key, b"x", properties).await);
     }
 
     // What it may publish and is not its own is refused by the receiver.
     let forged = encode(&group, &beta, freed(1)).remove(0);
     let nameless = encode(&group, &alpha, freed(2)).remove(0);
-    let key = "v1.central.upload-alpha.freed";
+    let key = "to.central.upload-alpha.freed";
     let signed = BasicProperties::default().with_user_id(account.into());
     say(&open(&connection).await, "synkler.g", key, &forged, signed.clone()).await.unwrap();
     say(&open(&connection).await, "synkler.g", key, &nameless, BasicProperties::default()).await.unwrap();

@@ -72,7 +72,7 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
 
     // A hello and an offer with a field more in every object.
     let (_, offer) = synkler::wire::decode(
-        json!({ "v": 1, "group": "g", "from": { "mode": "upload", "name": "alpha" }, "words": { "new": { "offers": [{
+        json!({ "v": 2, "group": "g", "from": { "mode": "upload", "name": "alpha" }, "words": { "new": { "offers": [{
             "transfer": "01936f2a-5c00-7a31-9d42-6b1f0c8e2a77", "name": "a", "kind": "file", "entries": 1, "size": 0,
             "md5": "d41d8cd98f00b204e9800998ecf8427e" }] } } })
         .to_string()
@@ -81,7 +81,7 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
     )
     .unwrap();
     for (to, words) in [("all", hello()), ("central", offer)] {
-        let key = format!("v1.{to}.upload-alpha.{}", words.kind());
+        let key = format!("to.{to}.upload-alpha.{}", words.kind());
         let message = serde_json::from_slice(&encode(&group, &alpha, words.clone())[0]).unwrap();
         publish_raw(&channel, "synkler.g", &key, grown(&message).to_string().as_bytes()).await;
         let (from, heard, tag) = hub_peer.delivery().await;
@@ -91,19 +91,19 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
 
     // An unknown kind: to this node, to all centrals, to all, and as a question, more than once each.
     let newer = |kind: &str| {
-        json!({ "v": 1, "group": "g", "from": { "mode": "upload", "name": "alpha" }, "words": { kind: { "a": 1 } } })
+        json!({ "v": 2, "group": "g", "from": { "mode": "upload", "name": "alpha" }, "words": { kind: { "a": 1 } } })
             .to_string()
     };
     for to in ["central-hub", "central", "all", "now-central-hub"] {
         for kind in ["good-morning", "good-evening", "good-morning"] {
-            let key = format!("v1.{to}.upload-alpha.{kind}");
+            let key = format!("to.{to}.upload-alpha.{kind}");
             publish_raw(&channel, "synkler.g", &key, newer(kind).as_bytes()).await;
         }
     }
     // What only resembles one is a dead letter as ever: another's name in the routing key, no name of a kind at all.
-    let key = "v1.central-hub.upload-beta.good-morning";
+    let key = "to.central-hub.upload-beta.good-morning";
     publish_raw(&channel, "synkler.g", key, newer("good-morning").as_bytes()).await;
-    let key = "v1.central-hub.upload-alpha.Good";
+    let key = "to.central-hub.upload-alpha.Good";
     publish_raw(&channel, "synkler.g", key, newer("Good").as_bytes()).await;
 
     // Nothing of it was handed on, and the session has lived through it.

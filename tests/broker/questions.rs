@@ -342,15 +342,15 @@ async fn a_bad_question_is_dropped_and_harms_nobody() {
         .unwrap(),
     )
     .unwrap();
-    let key = "v1.now-central-hub.upload-alpha.ask";
+    let key = "to.now-central-hub.upload-alpha.ask";
     for (key, body) in [
         (key, "\u{80}\u{4}not json".to_owned()),
-        (key, good.replace("\"v\":1", "\"v\":2")),
+        (key, good.replace("\"v\":2", "\"v\":3")),
         (key, good.replace("A.B", "A B")),
         (key, format!("{good}{}", " ".repeat(ASK_LIMIT))),
-        ("v1.now-central-hub.upload-mallory.ask", good.clone()),
-        ("v1.now-central-hub.upload-alpha.answer", good.clone()),
-        ("v1.now-central-hub.upload-alpha.ask.more", good.clone()),
+        ("to.now-central-hub.upload-mallory.ask", good.clone()),
+        ("to.now-central-hub.upload-alpha.answer", good.clone()),
+        ("to.now-central-hub.upload-alpha.ask.more", good.clone()),
     ] {
         publish_raw(&channel, "synkler.g", key, body.as_bytes()).await;
     }
@@ -358,7 +358,7 @@ async fn a_bad_question_is_dropped_and_harms_nobody() {
     publish_raw(&channel, "synkler.g", key, good.as_bytes()).await;
     assert!(matches!(hub_peer.next().await, BrokerEvent::Asked { from, ask: 1, .. } if from == alpha));
     // A question where words belong is a dead letter, as every other thing that is no word.
-    publish_raw(&channel, "synkler.g", "v1.central-hub.upload-alpha.ask", good.as_bytes()).await;
+    publish_raw(&channel, "synkler.g", "to.central-hub.upload-alpha.ask", good.as_bytes()).await;
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(1));
     let (_, words, tag) = hub_peer.delivery().await;
     assert_eq!(words, freed(1));

@@ -201,6 +201,8 @@ fn peer(mode: Mode, text: &str, seconds: u64) -> PeerView {
         free: None,
         doing: String::new(),
         clock_ahead: None,
+        protocols: None,
+        apart: None,
         spool: None,
     }
 }

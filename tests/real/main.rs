@@ -14,4 +14,5 @@ mod handover;
 mod pause;
 mod scale;
 mod service;
+mod versions;
 mod view;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use synkler::drivers::broker::{Broker, BrokerEvent};
 use synkler::machine::{
     Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupPause, Hello, ItemName, JournalId, Kind, Location, Mode,
-    Node as Peer, Offer, Time, TransferId, Words,
+    Node as Peer, Offer, Protocols, Time, TransferId, Words,
 };
 use tokio::sync::mpsc;
 
@@ -84,6 +84,7 @@ async fn offer_all(bed: &Bed) {
             BrokerEvent::Connected => {
                 let journal: JournalId = "00c0ffee".parse().unwrap();
                 let hello = Hello {
+                    protocols: Protocols::OURS,
                     journal,
                     started: Time::from_millis(1),
                     version: "0".into(),

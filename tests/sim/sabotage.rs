@@ -1,8 +1,8 @@
 //! Machines made worse on purpose, from outside: each way of breaking the Promise has to be found out.
 
 use synkler::machine::{
-    Address, Cause, CopyOutcome, Effect, Input, Mode, Node, Order, PlaceOutcome, Receipt, Record, Release, Row, Scope,
-    Sight, Words,
+    Address, Cause, CopyOutcome, Digest, Effect, Input, Mode, Node, Order, PlaceOutcome, Receipt, Record, Release, Row,
+    Scope, Sight, Words,
 };
 
 use crate::daemon::Role;
@@ -53,6 +53,12 @@ pub(crate) enum Sabotage {
     SweepMissing,
     /// Upload says again and again that something is free.
     Babble,
+    /// Download does not remember what a wrong copy was found to be.
+    WrongForgotten,
+    /// Download takes the modes that come from central for those that were announced.
+    ModesBelieved,
+    /// Download does not tell that modes are not kept.
+    UnkeptUnsaid,
 }
 
 impl Sim {
@@ -72,6 +78,19 @@ impl Sim {
                 }
             }
             (Sabotage::RecallForgets, Input::Recalled { row, .. }) => *row = None,
+            (Sabotage::UnkeptUnsaid, Input::Verified { outcome: CopyOutcome::Found { unkept, .. }, .. }) => {
+                *unkept = None
+            }
+            (
+                Sabotage::WrongForgotten,
+                Input::Verified { outcome: CopyOutcome::Found { fingerprint, .. }, transfer },
+            ) => {
+                // Every wrong copy looks like another one.
+                if self.nodes[node].journal.rows.get(transfer).is_some_and(|row| row.fingerprint != *fingerprint) {
+                    fingerprint.digest = Digest(u128::from(self.world.stamp()).to_be_bytes());
+                }
+            }
+            (Sabotage::WrongForgotten, Input::Explained { differences, .. }) => *differences = None,
             (Sabotage::OccupiedIsPlaced, Input::Placed { outcome, .. }) if *outcome == PlaceOutcome::Occupied => {
                 *outcome = PlaceOutcome::Placed(signature(0));
             }
@@ -127,6 +146,13 @@ impl Sim {
             (Sabotage::StopIgnored, Effect::Halt(_)) | (Sabotage::SweepMissing, Effect::Sweep { .. }) => false,
             _ => true,
         });
+        if sabotage == Sabotage::ModesBelieved {
+            for effect in effects.iter_mut() {
+                if let Effect::Verify { modes, .. } = effect {
+                    *modes = None;
+                }
+            }
+        }
         let mut more = Vec::new();
         for effect in effects.iter() {
             match (sabotage, effect) {

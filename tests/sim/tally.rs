@@ -36,9 +36,11 @@ pub(crate) enum Deed {
     ForgotPeer,
     Kept,
     Disputed,
+    Folded,
+    Unkept,
 }
 
-const COUNT: usize = Deed::Disputed as usize + 1;
+const COUNT: usize = Deed::Unkept as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -103,5 +105,7 @@ impl Deed {
         Self::ForgotPeer,
         Self::Kept,
         Self::Disputed,
+        Self::Folded,
+        Self::Unkept,
     ];
 }

@@ -6,7 +6,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use synkler::drivers::broker::{Broker, BrokerEvent, BrokerSettings, DeliveryTag};
-use synkler::machine::{GroupPause, Hello, JournalId, Mode, Node, Reason, Time, TransferId, Words};
+use synkler::machine::{GroupPause, Hello, JournalId, Mode, Node, Protocols, Reason, Time, TransferId, Words};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -79,6 +79,7 @@ pub(crate) fn closed(number: u64) -> Words {
 
 pub(crate) fn hello() -> Words {
     Words::Hello(Box::new(Hello {
+        protocols: Protocols::OURS,
         journal: JournalId(1),
         started: Time::from_millis(1),
         version: "0".to_owned(),

@@ -66,6 +66,8 @@ fn member(mode: &str, name: &str, seconds: u64, doing: &str) -> Member {
         free: Some(1_234_000_000_000),
         doing: text(doing),
         clock_ahead: Some(3),
+        protocols: Some(vec![2, 2]),
+        apart: None,
     }
 }
 
@@ -78,6 +80,15 @@ fn members() -> Vec<Member> {
             clock_ahead: Some(-612_000),
             version: text("1.1.0"),
             ..member("download", "eta", 31, "1 transfer at work")
+        },
+        Member {
+            version: text("1.0.0"),
+            protocols: Some(vec![1, 1]),
+            apart: Some(Reason {
+                code: text("too-old"),
+                text: text("too old: upgrade synkler on download theta (it speaks protocol 1, central hub protocol 2)"),
+            }),
+            ..member("download", "theta", 12, "")
         },
         member("download", "zeta", 400, "idle"),
     ]

@@ -26,6 +26,8 @@ use crate::machine::{Address, GroupId, Node, Reason, Words};
 use crate::wire::Failure;
 
 mod fault;
+#[cfg(debug_assertions)]
+mod future;
 mod line;
 mod link;
 mod outbox;

@@ -52,6 +52,8 @@ pub(super) struct Outbox<'a> {
     confirmed_last: Instant,
     refusal_logged: bool,
     delay_logged: bool,
+    #[cfg(debug_assertions)]
+    future: Option<super::future::Future>,
 }
 
 type Writing = Pin<Box<dyn Future<Output = lapin::Result<Written>> + Send>>;
@@ -93,6 +95,8 @@ impl<'a> Outbox<'a> {
             confirmed_last: Instant::now(),
             refusal_logged: false,
             delay_logged: false,
+            #[cfg(debug_assertions)]
+            future: super::future::Future::begin(),
         }
     }
 
@@ -141,7 +145,11 @@ impl<'a> Outbox<'a> {
     pub(super) fn publish(&mut self, to: &Address, words: Words) {
         let key = routing_key(to, &self.settings.me, words.kind());
         let expiry = (*to == Address::All).then_some(HELLO_EXPIRY);
+        #[cfg(debug_assertions)]
+        self.foretell(to, expiry);
         for body in encode(&self.settings.group, &self.settings.me, words) {
+            #[cfg(debug_assertions)]
+            let body = self.as_ever(body);
             self.published += 1;
             let properties = self.properties(expiry);
             self.messages.push_back(Message { number: self.published, key: key.clone(), ask: None, properties, body });
@@ -150,9 +158,29 @@ impl<'a> Outbox<'a> {
 
     pub(super) fn say(&mut self, said: Said) {
         let Said { to, kind, ask, body } = said;
+        #[cfg(debug_assertions)]
+        let body = self.as_ever(body);
         self.published += 1;
         let (key, properties) = (talk_key(&to, &self.settings.me, kind), self.properties(Some(TALK_EXPIRY)));
         self.talk.push_back(Message { number: self.published, key, ask, properties, body });
+    }
+
+    /// The message as it is, or as a later version says it, where a test wants that.
+    #[cfg(debug_assertions)]
+    fn as_ever(&self, body: Vec<u8>) -> Vec<u8> {
+        if self.future.is_some() { super::future::Future::grown(body) } else { body }
+    }
+
+    /// Says what only a later version says, where a test wants that.
+    #[cfg(debug_assertions)]
+    fn foretell(&mut self, to: &Address, expiry: Option<Duration>) {
+        let Self { future: Some(future), settings, .. } = self else { return };
+        if let Some(body) = future.greeting(&settings.group, &settings.me) {
+            self.published += 1;
+            let key = routing_key(to, &self.settings.me, super::future::KIND);
+            let properties = self.properties(expiry);
+            self.messages.push_back(Message { number: self.published, key, ask: None, properties, body });
+        }
     }
 
     /// What expires is worth nothing to a broker that has been away either.

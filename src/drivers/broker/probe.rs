@@ -152,7 +152,7 @@ impl Look<'_> {
         let read = channel.basic_get(nothing.as_str().into(), BasicGetOptions::default());
         allowed(answered("read", me, read).await)?;
         let channel = self.channel().await?;
-        let key = format!("v1.nobody.{}.check", node_word(me));
+        let key = format!("to.nobody.{}.check", node_word(me));
         let write = async {
             answered("confirm", me, channel.confirm_select(ConfirmSelectOptions::default())).await?;
             let (exchange, properties) = (self.names.exchange.as_str().into(), BasicProperties::default());

@@ -164,7 +164,7 @@ fn vouched<T>(delivery: &Delivery, group: &GroupId, heard: (Node, T)) -> Result<
 fn fits(key: &str, is_for_us: impl FnOnce(&str) -> bool, from: &Node, said: &str) -> bool {
     let mut parts = key.split('.');
     let (version, to, sender, kind) = (parts.next(), parts.next(), parts.next(), parts.next());
-    version == Some("v1")
+    version == Some("to")
         && to.is_some_and(is_for_us)
         && sender == Some(node_word(from).as_str())
         && kind == Some(said)
@@ -186,18 +186,18 @@ mod tests {
         let words = Words::Freed(vec![TransferId::mint(1, [2; 10])]);
         let message = encode(&group, &upload, words.clone()).remove(0);
         let hear = |key: &str| understood(&message, key, &names, &group, &me);
-        for key in ["v1.central-hub.upload-up.freed", "v1.central.upload-up.freed", "v1.all.upload-up.freed"] {
+        for key in ["to.central-hub.upload-up.freed", "to.central.upload-up.freed", "to.all.upload-up.freed"] {
             assert_eq!(hear(key), Ok((upload.clone(), Said::Known(words.clone()))), "{key}");
         }
         for key in [
             "",
             "synkler.g.central.hub",
             "v2.central.upload-up.freed",
-            "v1.central-other.upload-up.freed",
-            "v1.central.upload-mallory.freed",
-            "v1.central.download-up.freed",
-            "v1.central.upload-up.sent",
-            "v1.central.upload-up.freed.more",
+            "to.central-other.upload-up.freed",
+            "to.central.upload-mallory.freed",
+            "to.central.download-up.freed",
+            "to.central.upload-up.sent",
+            "to.central.upload-up.freed.more",
         ] {
             assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
         }
@@ -205,13 +205,13 @@ mod tests {
         let asked = Talk::Ask { ask: 1, method: "A.B".to_owned(), parameters: serde_json::Map::new() };
         let message = encode_talk(&group, &upload, asked.clone()).unwrap();
         let hear = |key: &str| understood_talk(&message, key, &names, &group);
-        assert_eq!(hear("v1.now-central-hub.upload-up.ask"), Ok((upload.clone(), Said::Known(asked))));
+        assert_eq!(hear("to.now-central-hub.upload-up.ask"), Ok((upload.clone(), Said::Known(asked))));
         for key in [
-            "v1.central-hub.upload-up.ask",
-            "v1.now-central.upload-up.ask",
-            "v1.now-central-hub.upload-mallory.ask",
-            "v1.now-central-hub.upload-up.answer",
-            "v1.now.central-hub.upload-up.ask",
+            "to.central-hub.upload-up.ask",
+            "to.now-central.upload-up.ask",
+            "to.now-central-hub.upload-mallory.ask",
+            "to.now-central-hub.upload-up.answer",
+            "to.now.central-hub.upload-up.ask",
         ] {
             assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
         }
@@ -227,11 +227,11 @@ mod tests {
         let message = String::from_utf8(message).unwrap().replace("freed", "good-morning");
         let unknown = |from: &Node| Ok((from.clone(), Said::Unknown("good-morning".to_owned())));
         let hear = |key: &str| understood(message.as_bytes(), key, &names, &group, &me);
-        assert_eq!(hear("v1.central.upload-up.good-morning"), unknown(&upload));
-        for key in ["v1.central.upload-up.freed", "v1.central.upload-x.good-morning", "v1.x.upload-up.good-morning"] {
+        assert_eq!(hear("to.central.upload-up.good-morning"), unknown(&upload));
+        for key in ["to.central.upload-up.freed", "to.central.upload-x.good-morning", "to.x.upload-up.good-morning"] {
             assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
         }
-        let key = "v1.now-central-hub.upload-up.good-morning";
+        let key = "to.now-central-hub.upload-up.good-morning";
         assert_eq!(
             understood_talk(message.as_bytes(), key, &names, &group),
             Ok((upload, Said::Unknown("good-morning".to_owned())))

@@ -53,10 +53,10 @@ impl Rights {
         let kinds = role_kinds(node.mode).join("|");
         let anyone = "(upload|central|download)-[^.]+";
         let say = format!(
-            r"v1\.((all|{anyone})\.{me}\.hello|nobody\.{me}\.check|now-{anyone}\.{me}\.(ask|answer|refusal)|{to}\.{me}\.({kinds}|{NEWER}))"
+            r"to\.((all|{anyone})\.{me}\.hello|nobody\.{me}\.check|now-{anyone}\.{me}\.(ask|answer|refusal)|{to}\.{me}\.({kinds}|{NEWER}))"
         );
         let shared_key = if node.mode == Mode::Central { "central|" } else { "" };
-        let hear = format!(r"v1\.(all|{shared_key}{me}|now-{me})\.#");
+        let hear = format!(r"to\.(all|{shared_key}{me}|now-{me})\.#");
         let anchored = |pattern: String| format!("^({pattern})$");
         Self {
             account,
@@ -129,16 +129,16 @@ mod tests {
         assert_eq!(upload.configure, r"^(synkler\.a:b\.upload\.x:y(\.(all|now|check))?)$");
         assert_eq!(upload.write, r"^(synkler\.a:b(\.dead)?|synkler\.a:b\.upload\.x:y(\.(all|now|check))?)$");
         assert_eq!(upload.read, r"^(synkler\.a:b|synkler\.a:b\.upload\.x:y(\.(all|now|check))?)$");
-        assert_eq!(upload.hear, r"^(v1\.(all|upload-x:y|now-upload-x:y)\.#)$");
+        assert_eq!(upload.hear, r"^(to\.(all|upload-x:y|now-upload-x:y)\.#)$");
         let anyone = "(upload|central|download)-[^.]+";
         assert_eq!(
             upload.say,
             format!(
-                r"^(v1\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|cancel|withdraw|sent|freed|waiting|[a-z]+(-[a-z]+)+)))$"
+                r"^(to\.((all|{anyone})\.upload-x:y\.hello|nobody\.upload-x:y\.check|now-{anyone}\.upload-x:y\.(ask|answer|refusal)|central(-[^.]+)?\.upload-x:y\.(new|cancel|withdraw|sent|freed|waiting|[a-z]+(-[a-z]+)+)))$"
             )
         );
         let central = Rights::of(&group, &node(Mode::Central, "hub"));
-        assert_eq!(central.hear, r"^(v1\.(all|central|central-hub|now-central-hub)\.#)$");
+        assert_eq!(central.hear, r"^(to\.(all|central|central-hub|now-central-hub)\.#)$");
         assert_eq!(central.read, central.configure);
         assert!(central.configure.starts_with(r"^(synkler\.a:b(\.(dead|central))?|synkler\.a:b\.central\.hub("));
     }

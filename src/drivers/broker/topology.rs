@@ -78,20 +78,20 @@ impl Names {
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(HELLO_QUEUE_LIMIT));
         let all = channel.queue_declare(self.all.as_str().into(), passing, arguments);
         answered("declare the queue for hellos", me, all).await?;
-        self.bind(channel, me, &self.all, &self.exchange, "v1.all.#").await?;
+        self.bind(channel, me, &self.all, &self.exchange, "to.all.#").await?;
 
         let mut arguments = FieldTable::default();
         arguments.insert("x-max-length".into(), AMQPValue::LongUInt(TALK_QUEUE_LIMIT));
         let now = channel.queue_declare(self.now.as_str().into(), passing, arguments);
         answered("declare the queue for questions", me, now).await?;
-        self.bind(channel, me, &self.now, &self.exchange, &format!("v1.now-{}.#", self.me)).await?;
+        self.bind(channel, me, &self.now, &self.exchange, &format!("to.now-{}.#", self.me)).await?;
 
         self.declare_kept(channel, me, &self.own).await?;
-        self.bind(channel, me, &self.own, &self.exchange, &format!("v1.{}.#", self.me)).await?;
+        self.bind(channel, me, &self.own, &self.exchange, &format!("to.{}.#", self.me)).await?;
 
         if me.mode == Mode::Central {
             self.declare_kept(channel, me, &self.shared).await?;
-            self.bind(channel, me, &self.shared, &self.exchange, "v1.central.#").await?;
+            self.bind(channel, me, &self.shared, &self.exchange, "to.central.#").await?;
         }
         Ok(())
     }
@@ -125,19 +125,19 @@ impl Names {
     }
 }
 
-/// The routing key of a message: `v1.<to>.<from>.<kind>`, at most 160 bytes.
+/// The routing key of a message: `to.<to>.<from>.<kind>`, at most 160 bytes.
 pub(super) fn routing_key(to: &Address, from: &Node, kind: &str) -> String {
     let to = match to {
         Address::Node(node) => node_word(node),
         Address::AnyCentral => "central".to_owned(),
         Address::All => "all".to_owned(),
     };
-    format!("v1.{to}.{}.{kind}", node_word(from))
+    format!("to.{to}.{}.{kind}", node_word(from))
 }
 
-/// The routing key of a question or an answer: `v1.now-<to>.<from>.<kind>`, at most 164 bytes.
+/// The routing key of a question or an answer: `to.now-<to>.<from>.<kind>`, at most 164 bytes.
 pub(super) fn talk_key(to: &Node, from: &Node, kind: &str) -> String {
-    format!("v1.now-{}.{}.{kind}", node_word(to), node_word(from))
+    format!("to.now-{}.{}.{kind}", node_word(to), node_word(from))
 }
 
 /// A node as one word of a routing key.
@@ -187,13 +187,13 @@ mod tests {
     fn routing_keys_have_four_words_and_tell_the_sender() {
         let from = node(Mode::Central, "hub.example-1.net");
         let key = routing_key(&Address::Node(node(Mode::Upload, "a.b")), &from, "upload");
-        assert_eq!(key, "v1.upload-a:b.central-hub:example-1:net.upload");
+        assert_eq!(key, "to.upload-a:b.central-hub:example-1:net.upload");
         assert_eq!(read_node_word("central-hub:example-1:net"), Some(from.clone()));
-        assert_eq!(routing_key(&Address::AnyCentral, &from, "new"), "v1.central.central-hub:example-1:net.new");
-        assert_eq!(routing_key(&Address::All, &from, "hello"), "v1.all.central-hub:example-1:net.hello");
+        assert_eq!(routing_key(&Address::AnyCentral, &from, "new"), "to.central.central-hub:example-1:net.new");
+        assert_eq!(routing_key(&Address::All, &from, "hello"), "to.all.central-hub:example-1:net.hello");
         assert_eq!(
             talk_key(&node(Mode::Upload, "a.b"), &from, "ask"),
-            "v1.now-upload-a:b.central-hub:example-1:net.ask"
+            "to.now-upload-a:b.central-hub:example-1:net.ask"
         );
         for word in ["", "upload", "upload-", "sideways-a", "now-upload-a", "upload-a b"] {
             assert_eq!(read_node_word(word), None, "{word}");

@@ -114,7 +114,7 @@ impl Central {
         let peer = Node::new(Mode::Upload, upload.clone());
         let slots = self.desk.peers.get(&peer).map_or(1, |peer| peer.known.slots.clamp(1, 64)) as usize;
         let (open, big_open) = self.open_places(upload);
-        if self.desk.held_by().is_some() || open > slots || !self.desk.alive(&peer) || self.required().is_none() {
+        if self.desk.held_by().is_some() || open > slots || !self.desk.speaks_with(&peer) || self.required().is_none() {
             return false;
         }
         let Some((free, total)) = self.space else { return false };

@@ -294,6 +294,9 @@ impl Central {
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        if greeting.apart {
+            return;
+        }
         if greeting.ordered {
             self.wake(None);
         } else if greeting.back {

@@ -1,9 +1,9 @@
 //! What a status shows.
 
 use super::{Central, Stage, Transfer};
-use crate::machine::desk::Timer;
+use crate::machine::desk::{Peer, Timer};
 use crate::machine::stage::{self, Candidate, Why};
-use crate::machine::{Cause, Handle, NodeName, Reason, Selection, Snapshot, TransferId, TransferView};
+use crate::machine::{Cause, Handle, Mode, Node, NodeName, Reason, Selection, Snapshot, TransferId, TransferView};
 
 impl Central {
     pub(super) fn doing(&self) -> String {
@@ -83,6 +83,11 @@ impl Central {
         match (&row.reason, transfer.stage) {
             (Some(reason), _) => return (Why::Said(reason), None),
             (None, Stage::Held) => {
+                let peer = |name: &NodeName| self.desk.peers.get(&Node::new(Mode::Download, name.clone()));
+                let apart = |peer: &&Peer| self.desk.is_apart(&peer.known.node);
+                if let Some(peer) = transfer.pending().filter_map(peer).find(apart) {
+                    return (Why::Apart(peer, &self.desk.me), None);
+                }
                 if let Some((name, reason)) = told() {
                     return (Why::Said(reason), Some(name));
                 }

@@ -264,6 +264,9 @@ impl Download {
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        if greeting.apart {
+            return;
+        }
         if greeting.ordered && self.desk.group.stop {
             self.dispatch.halt(&mut self.desk, |_| true);
         }

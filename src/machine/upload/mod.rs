@@ -295,6 +295,9 @@ impl Upload {
     fn on_heard(&mut self, from: &Node, words: Words) {
         let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        if greeting.apart {
+            return;
+        }
         if greeting.ordered && self.desk.group.stop {
             self.dispatch.halt(&mut self.desk, |_| true);
         }
@@ -330,7 +333,7 @@ impl Upload {
         let row = &transfer.row;
         let to = match &row.central {
             Some(name) => Address::Node(Node::new(Mode::Central, name.clone())),
-            None => Address::AnyCentral,
+            None => self.desk.any_central(),
         };
         if !self.desk.may_say(&to, transfer.says) {
             return;

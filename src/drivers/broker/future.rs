@@ -1,0 +1,83 @@
+//! What a later version may do to messages, for the test that runs a group of mixed versions: one field more in every
+//! object, and now and then one kind more. Debug builds only, and only where [`SWITCH`] is set: a release has none of it.
+//!
+//! A switch instead of a feature, because a second build of this crate would take longer than the whole test.
+
+use serde_json::{Map, Value, json};
+
+use crate::machine::{GroupId, Node, Protocols};
+use crate::wire::MESSAGE_LIMIT;
+
+/// The variable of the environment that turns it on, with any value. Those that begin with `SYNKLER_` are keys.
+const SWITCH: &str = "FUTURE_SYNKLER";
+/// The kind that only the future knows.
+pub(super) const KIND: &str = "good-morning";
+/// It is sent before each so-manieth message.
+const EVERY: u64 = 5;
+
+pub(super) struct Future {
+    said: u64,
+}
+
+impl Future {
+    /// `None` unless it is turned on.
+    pub(super) fn begin() -> Option<Self> {
+        std::env::var_os(SWITCH).map(|_| Self { said: 0 })
+    }
+
+    /// The message as the future says it; one that would be too long stays as it is.
+    pub(super) fn grown(body: Vec<u8>) -> Vec<u8> {
+        let grown = serde_json::from_slice::<Map<String, Value>>(&body).ok().and_then(|mut message| {
+            for value in message.get_mut("words").and_then(Value::as_object_mut)?.values_mut() {
+                grow(value);
+            }
+            message.get_mut("from").map(grow);
+            message.insert("newer".to_owned(), json!(["field"]));
+            serde_json::to_vec(&message).ok()
+        });
+        grown.filter(|grown| grown.len() <= MESSAGE_LIMIT).unwrap_or(body)
+    }
+
+    /// A message of the kind that only the future knows, when it is time for one.
+    pub(super) fn greeting(&mut self, group: &GroupId, me: &Node) -> Option<Vec<u8>> {
+        self.said += 1;
+        (self.said % EVERY == 1).then(|| {
+            let from = json!({ "mode": me.mode.as_str(), "name": me.name.as_str() });
+            let words = json!({ KIND: { "how": "are you" } });
+            json!({ "v": Protocols::OURS.min(), "group": group.as_str(), "from": from, "words": words })
+                .to_string()
+                .into_bytes()
+        })
+    }
+}
+
+fn grow(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(grow);
+            fields.insert("newer".to_owned(), json!({ "than": 0.2 }));
+        }
+        Value::Array(entries) => entries.iter_mut().for_each(grow),
+        _ => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::machine::{Mode, TransferId, Words};
+    use crate::wire::{Problem, decode, encode};
+
+    #[test]
+    fn the_future_can_be_read_by_the_present() {
+        let (group, me) = ("g".parse().unwrap(), Node::new(Mode::Upload, "up".parse().unwrap()));
+        let words = Words::Freed(vec![TransferId::mint(1, [2; 10])]);
+        let grown = Future::grown(encode(&group, &me, words.clone()).remove(0));
+        assert_eq!(String::from_utf8_lossy(&grown).matches("newer").count(), 3);
+        assert_eq!(decode(&grown, &group), Ok((me.clone(), words)));
+        let mut future = Future { said: 0 };
+        let greetings: Vec<_> = (0..11).filter_map(|_| future.greeting(&group, &me)).collect();
+        assert_eq!(greetings.len(), 3);
+        assert_eq!(decode(&greetings[0], &group).unwrap_err().problem, Problem::UnknownKind(KIND.to_owned()));
+    }
+}

@@ -1,0 +1,82 @@
+//! Peers that share no version of the protocol with a node: known and shown, but nothing is said to them but hello.
+
+use super::desk::{Desk, Peer};
+use super::{Address, Fit, Level, Mode, Node, Protocols, Row};
+
+impl Desk {
+    /// Tells once that a peer cannot be talked to, and that it can be again.
+    pub(super) fn note_fit(&mut self, peer: &Node, was_apart: bool) {
+        match self.peers.get(peer).and_then(|peer| peer.apart(&self.me)) {
+            Some((_, text)) => {
+                self.note(Level::Warn, None, None, Some(peer), format!("{text}; no work is exchanged until then"));
+            }
+            None if was_apart => {
+                self.note(Level::Info, None, None, Some(peer), "it speaks our protocol again: work goes on");
+            }
+            None => {}
+        }
+    }
+
+    /// Whether a node shares no protocol with us, as it said itself.
+    pub(super) fn is_apart(&self, node: &Node) -> bool {
+        self.peers.get(node).is_some_and(|peer| peer.apart(&self.me).is_some())
+    }
+
+    /// The peer that a transfer needs and that shares no protocol with us: its upload, on central; elsewhere the central
+    /// that has it, or any, where no central is left to take it.
+    pub(super) fn estranged(&self, row: &Row) -> Option<&Peer> {
+        let node = match (self.me.mode, &row.central) {
+            (Mode::Central, _) => Node::new(Mode::Upload, row.upload.clone()),
+            (_, Some(central)) => Node::new(Mode::Central, central.clone()),
+            (_, None) => {
+                let mut centrals = self.peers.keys().filter(|node| node.mode == Mode::Central);
+                let first = centrals.clone().next()?.clone();
+                if !centrals.all(|node| self.is_apart(node)) {
+                    return None;
+                }
+                first
+            }
+        };
+        self.peers.get(&node).filter(|_| self.is_apart(&node))
+    }
+
+    /// Whichever central takes it first; a certain one while there is one that would not understand it.
+    pub(super) fn any_central(&self) -> Address {
+        let centrals = || self.peers.keys().filter(|node| node.mode == Mode::Central);
+        if !centrals().any(|node| self.is_apart(node)) {
+            return Address::AnyCentral;
+        }
+        let fitting = || centrals().filter(|node| !self.is_apart(node));
+        let chosen = fitting().find(|node| self.alive(node)).or_else(|| fitting().next());
+        chosen.cloned().map_or(Address::AnyCentral, Address::Node)
+    }
+
+    /// Whether whoever may take what is said there shares a protocol with us.
+    pub(super) fn understands(&self, to: &Address) -> bool {
+        match to {
+            Address::Node(node) => !self.is_apart(node),
+            Address::AnyCentral => !self.peers.keys().any(|node| node.mode == Mode::Central && self.is_apart(node)),
+            Address::All => true,
+        }
+    }
+
+    /// Whether a node has been heard lately and shares a protocol with us.
+    pub(super) fn speaks_with(&self, node: &Node) -> bool {
+        self.alive(node) && !self.is_apart(node)
+    }
+}
+
+impl Peer {
+    /// Why it cannot be talked to, and what to do, as `me` sees it: a stable word and a text.
+    pub(super) fn apart(&self, me: &Node) -> Option<(&'static str, String)> {
+        let (ours, theirs) = (Protocols::OURS, self.protocols?);
+        let fit = ours.fit(theirs);
+        let (what, whom) = match fit {
+            Fit::Together(_) => return None,
+            Fit::TooOld => ("too old", &self.known.node),
+            Fit::TooNew => ("too new", me),
+        };
+        let text = format!("{what}: upgrade synkler on {whom} (it speaks {theirs}, {me} {ours})");
+        fit.apart().map(|code| (code, text))
+    }
+}
