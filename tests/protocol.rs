@@ -177,6 +177,7 @@ fn every_limit_has_its_documented_value() {
         ("RECEIVER_LIMIT", RECEIVER_LIMIT as u64),
         ("NAME_LIMIT", NAME_LIMIT as u64),
         ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
+        ("MODES_LIMIT", MODES_LIMIT as u64),
         ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
         ("ASK_LIMIT", ASK_LIMIT as u64),

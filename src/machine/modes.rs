@@ -199,6 +199,9 @@ fn read(text: &str) -> Option<(Vec<Run>, Vec<Run>)> {
         for run in runs.1.split(',') {
             let (mode, count) = run.split_once('*').unwrap_or((run, "1"));
             let mode = u16::from_str_radix(mode, 8).ok().filter(|mode| *mode <= MOST)?;
+            if runs.0.last().is_some_and(|(last, _)| *last == mode) {
+                return None;
+            }
             runs.0.push((mode, count.parse::<u64>().ok().filter(|count| *count > 0)?));
         }
     }

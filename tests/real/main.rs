@@ -11,6 +11,7 @@ mod ctl;
 mod faults;
 mod group;
 mod handover;
+mod mounts;
 mod pause;
 mod scale;
 mod service;

@@ -39,7 +39,9 @@ impl Sim {
     /// What had been fetched last may not have come into the journal.
     pub(crate) fn forget_latest_wrong(&mut self, node: usize) {
         let of_node = self.checker.wrong.iter_mut().filter(|((at, _), _)| *at == node);
-        of_node.for_each(|(_, (_, moments))| drop(moments.pop()));
+        for (_, (_, moments)) in of_node {
+            moments.pop();
+        }
     }
 
     /// An operator has it tried again.

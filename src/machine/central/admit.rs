@@ -202,7 +202,9 @@ impl Central {
         // What an operator holds back at its upload keeps no slot from others.
         let moves = |transfer: &&Transfer| {
             let row = &transfer.row;
-            row.paused.is_none() && row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Paused)
+            row.paused.is_none()
+                && !transfer.needs_person()
+                && row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Paused)
         };
         for ids in self.places.values() {
             let Some(first) = ids.iter().filter_map(|id| self.transfers.get(id)).find(moves) else { continue };
@@ -356,6 +358,8 @@ impl Central {
             return;
         };
         match transfer.stage {
+            // It has been looked at, and waits for a person.
+            Stage::Granted if transfer.needs_person() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
             Stage::Waiting => {}
             _ => self.answer(id),

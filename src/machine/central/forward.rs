@@ -165,8 +165,14 @@ impl Central {
             let wait = self.desk.repeat_answered();
             self.desk.timers.set(Timer::SayTo(id, from.name.clone()), self.desk.now.after(wait));
         }
-        let doubts = matches!(wait.reason.cause(), Cause::Mismatch | Cause::Missing);
-        if state.reason.as_ref() != Some(&wait.reason) {
+        let news = state.reason.as_ref() != Some(&wait.reason);
+        // What waits there for a person is said again for hours, and our copy need not be read each time.
+        let doubts = match wait.reason.cause() {
+            Cause::Mismatch | Cause::Missing => true,
+            Cause::Steady => news,
+            _ => false,
+        };
+        if news {
             state.reason = Some(wait.reason.clone());
             if transfer.row.attempts > 0 || doubts {
                 let name = transfer.row.name.clone();

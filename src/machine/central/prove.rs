@@ -14,7 +14,7 @@ const AGAIN_LAST: Duration = Duration::from_secs(300);
 
 impl Transfer {
     /// Whether only a person can help it on.
-    fn needs_person(&self) -> bool {
+    pub(super) fn needs_person(&self) -> bool {
         self.row.reason.as_ref().is_some_and(|reason| reason.cause().needs_person())
     }
 }
@@ -68,21 +68,19 @@ impl Central {
         let name = transfer.row.name.clone();
         let was_held = transfer.stage == Stage::Held;
         let reason = match outcome {
+            // What is held stays held, whatever has become of its modes.
+            CopyOutcome::Found { fingerprint, .. } if fingerprint == transfer.row.fingerprint && was_held => return,
             CopyOutcome::Found { fingerprint, manifest, unkept, .. } if fingerprint == transfer.row.fingerprint => {
-                match unkept {
-                    Some(unkept) if self.settings.keep_modes == KeepModes::Yes => Reason::with(Cause::Modes, &unkept),
-                    _ if was_held => return,
-                    unkept => {
-                        if let Some(text) = manifest {
-                            self.desk.persist(Record::Manifest(id, text));
-                        }
-                        if let Some(unkept) = unkept {
-                            self.note_unkept(id, unkept);
-                        }
-                        self.hold(id);
-                        return;
+                if let Some(unkept) = unkept {
+                    if self.settings.keep_modes == KeepModes::Yes {
+                        return self.look_again_later(id, Reason::with(Cause::Modes, &unkept));
                     }
+                    self.note_unkept(id, unkept);
                 }
+                if let Some(text) = manifest {
+                    self.desk.persist(Record::Manifest(id, text));
+                }
+                return self.hold(id);
             }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
@@ -94,15 +92,7 @@ impl Central {
                 reason
             }
             CopyOutcome::Missing => Reason::new(Cause::Missing),
-            CopyOutcome::Failed(reason) => {
-                transfer.row.attempts += 1;
-                let wait = self.desk.backoff(AGAIN_FIRST, transfer.row.attempts, AGAIN_LAST);
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
-                transfer.row.reason = Some(reason);
-                self.desk.dirty.insert(id);
-                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
-                return;
-            }
+            CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
         };
         transfer.row.attempts += 1;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
@@ -110,6 +100,20 @@ impl Central {
         self.move_to(id, Stage::Waiting, Some(reason));
         // It stands in line again when the bad copy is gone, so that the next one cannot be dropped with it.
         self.desk.effect(Effect::Drop(id));
+    }
+
+    /// The copy stays where it is, and is looked at again.
+    fn look_again_later(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.row.attempts += 1;
+        let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
+        let lasting = reason.cause().needs_person();
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        transfer.row.reason = Some(reason);
+        self.desk.dirty.insert(id);
+        let wait =
+            if lasting { self.desk.patience(attempts) } else { self.desk.backoff(AGAIN_FIRST, attempts, AGAIN_LAST) };
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
     }
 
     /// A bad copy is gone: ask again, with growing patience.
