@@ -94,7 +94,8 @@ fn what_a_mount_without_modes_does_not_keep_is_reported_and_all_arrives() {
         return;
     }
     let bed = Bed::new();
-    let (mut upload, mut central) = (bed.upload("up", "settle_seconds = 0\n"), bed.central("mid", ""));
+    let (mut upload, mut central) =
+        (bed.upload("up", "settle_seconds = 0\n"), bed.central("mid", "keep_minutes = 0\n"));
     let mut download = bed.download("down", "");
     let _mount = without_modes(&bed, &download.file_dir);
     hand_in(&upload, "four", of_four_modes);
@@ -128,13 +129,12 @@ fn what_a_mount_without_modes_does_not_keep_is_reported_and_all_arrives() {
         assert_eq!(warned, 1, "{text}: {}", download.log.text());
     }
     // The receipt has told the others.
-    for (node, words) in
-        [(&download, four.to_owned()), (&central, format!("down: {four}")), (&upload, format!("down: {four}"))]
-    {
-        let of_four = serde_json::from_str::<serde_json::Value>(&told(node, &["history", "--json"])).unwrap();
-        let entry =
-            of_four["entries"].as_array().unwrap().iter().find(|entry| entry["item"] == "four").unwrap().clone();
-        // Central lets go later than the others.
+    central.until_idle(LONG);
+    let of_all = format!("down: {four}");
+    for (node, words) in [(&download, four), (&central, &of_all), (&upload, &of_all)] {
+        let history = told(node, &["history", "--json"]);
+        let mut entries = history.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+        let entry = entries.find(|entry| entry["item"] == "four").unwrap_or_else(|| panic!("{}: {history}", node.mode));
         assert_eq!(entry["remark"], words, "{}", node.mode);
     }
     assert!(told(&upload, &["receipt", "four"]).ends_with(&format!("# down: {four}\n")));
