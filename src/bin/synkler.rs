@@ -68,13 +68,27 @@ fn main() -> ExitCode {
         }
         _ => {}
     }
-    let logging = drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info });
+    let logging = match drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info }) {
+        Ok(logging) => logging,
+        Err(error) => {
+            complain(&format!("the system gives no thread for the log: {error}"));
+            return ExitCode::FAILURE;
+        }
+    };
     // A part that has died would keep its answer for ever; a process that has died is started again.
-    std::panic::set_hook(Box::new(|panic| {
+    let last_words = logging.clone();
+    std::panic::set_hook(Box::new(move |panic| {
         tracing::error!("bug: {panic}");
+        last_words.close();
         std::process::abort();
     }));
-    match daemon::run(loaded, origin, logging) {
+    let code = run(loaded, origin, &logging);
+    logging.close();
+    code
+}
+
+fn run(loaded: config::Loaded, origin: daemon::Origin, logging: &drivers::logging::Logging) -> ExitCode {
+    match daemon::run(loaded, origin, logging.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             let code = if error.is_config() { BAD_CONFIG } else { 1 };

@@ -36,8 +36,8 @@ const WORDS: usize = 1024;
 const QUERIES: usize = 64;
 /// Threads for digests and disk work.
 const WORKERS: usize = 4;
-/// What the end of each part may take; together they stay below five seconds.
-const STOP_WAIT: Duration = Duration::from_secs(2);
+/// What the end of all parts may take; with the second that the log may take, it stays below five.
+const STOP_WAIT: Duration = Duration::from_millis(3500);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a daemon does not start, or ends.
@@ -195,7 +195,7 @@ async fn stop(daemon: Daemon) {
             rsync.halt_all().await;
         }
     };
-    let _ = tokio::time::timeout(STOP_WAIT * 2, async { tokio::join!(rsync_ended, broker.close()) }).await;
+    let _ = tokio::time::timeout(STOP_WAIT, async { tokio::join!(rsync_ended, broker.close()) }).await;
     drop(journal);
 }
 

@@ -1,19 +1,27 @@
 //! Where the log goes: to journald with fields where stderr is connected to it, else one line per event on stderr.
 //! Never to stdout. A log that cannot be written is no reason to stop: such errors are swallowed.
 //!
+//! Whoever logs waits for nobody: a thread writes, from a bounded queue. What does not fit is counted, and told when
+//! there is room again; WARN and ERROR are kept longest. The queue and its order are our own, because the library's
+//! appender counts in silence, drops whatever comes last, and waits at its end for as long as the sink likes.
+//!
 //! Only synkler's own events are let through. Libraries report as errors what the program handles and tells in its
 //! own words, with the host and the remedy.
 
+mod queue;
+mod sink;
+
 use std::fmt::{self, Write as _};
-use std::io::{self, Write as _};
+use std::io;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
 
 use rustix::fs::fstat;
 use tracing::field::{Field, Visit};
 use tracing::{Event, Subscriber, debug, error, info, warn};
-use tracing_journald::{Priority, PriorityMappings};
 use tracing_subscriber::Layer;
 use tracing_subscriber::filter::{LevelFilter, filter_fn};
-use tracing_subscriber::fmt::MakeWriter;
 use tracing_subscriber::fmt::format::Writer;
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
 use tracing_subscriber::layer::{Context, SubscriberExt};
@@ -21,11 +29,15 @@ use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
 use crate::machine::{Level, Note};
+use queue::{Queue, Taken};
+use sink::{Entry, Sink};
 
 /// The name under which the journal files the log.
 const IDENTIFIER: &str = "synkler";
-/// Where a line on stderr is cut, in bytes.
+/// Where a line on stderr is cut, and the value of a field in the journal, in bytes.
 const LINE_LIMIT: usize = 4096;
+/// How long the end of the process waits for what is still to be written.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The words for the levels.
 const LEVELS: [(&str, LevelFilter); 5] = [
@@ -40,6 +52,8 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 #[derive(Debug, Clone)]
 pub struct Logging {
     level: reload::Handle<LevelFilter, Registry>,
+    log: Log,
+    writer: thread::ThreadId,
 }
 
 impl Logging {
@@ -51,29 +65,36 @@ impl Logging {
         self.level.reload(*level).ok()?;
         LEVELS.iter().find(|(_, level)| *level == before).map(|(word, _)| *word)
     }
+
+    /// To be called when the process is about to end, however it does: gives what is logged a second at most to get out.
+    pub fn close(&self) {
+        // What has died may be the writer itself, with the last words still before it.
+        let limit = if thread::current().id() == self.writer { Duration::ZERO } else { CLOSE_LIMIT };
+        self.log.queue.close(limit);
+        if limit.is_zero() {
+            self.log.write();
+        }
+    }
 }
 
 /// Sets up the log of this process. To be called once: a second call leaves the log as it is.
-pub fn init(level: Level) -> Logging {
+///
+/// # Errors
+/// When the system gives no thread for it.
+pub fn init(level: Level) -> io::Result<Logging> {
     let in_journal = stderr_is_journal();
-    let layer: Box<dyn Layer<_> + Send + Sync> = match in_journal.then(tracing_journald::layer) {
-        Some(Ok(journald)) => Box::new(
-            journald
-                .with_syslog_identifier(IDENTIFIER.to_owned())
-                .with_field_prefix(Some("SYNKLER".to_owned()))
-                .with_priority_mappings(PriorityMappings {
-                    info: Priority::Informational,
-                    debug: Priority::Debug,
-                    ..PriorityMappings::new()
-                }),
-        ),
+    let (sink, form) = match in_journal.then(Sink::journald) {
+        Some(Ok(journald)) => (journald, Form::Journald),
         // The journal stamps the lines it reads from stderr.
-        Some(Err(_)) => Box::new(Lines { stamped: false, writer: io::stderr }),
-        None => Box::new(Lines { stamped: true, writer: io::stderr }),
+        Some(Err(_)) => (Sink::Stderr, Form::Line { stamped: false }),
+        None => (Sink::Stderr, Form::Line { stamped: true }),
     };
-    let (subscriber, logging) = subscriber(level, layer);
+    let log = Log { form, queue: Arc::default(), sink: Arc::new(sink) };
+    let writing = log.clone();
+    let writer = thread::Builder::new().name("log".to_owned()).spawn(move || writing.write())?;
+    let (subscriber, handle) = subscriber(level, log.clone());
     let _ = tracing::subscriber::set_global_default(subscriber);
-    logging
+    Ok(Logging { level: handle, log, writer: writer.thread().id() })
 }
 
 /// Logs what a machine has to say. Item, transfer and peer become the fields `item` (the name as lossless text),
@@ -109,11 +130,12 @@ fn filter(level: Level) -> LevelFilter {
 }
 
 type Filtered = tracing_subscriber::layer::Layered<reload::Layer<LevelFilter, Registry>, Registry>;
+type LevelHandle = reload::Handle<LevelFilter, Registry>;
 
-fn subscriber(level: Level, layer: impl Layer<Filtered> + Send + Sync) -> (impl Subscriber + Send + Sync, Logging) {
+fn subscriber(level: Level, layer: impl Layer<Filtered> + Send + Sync) -> (impl Subscriber + Send + Sync, LevelHandle) {
     let (filter, handle) = reload::Layer::new(filter(level));
     let own = filter_fn(|metadata| metadata.target().split("::").next() == Some("synkler"));
-    (tracing_subscriber::registry().with(filter).with(layer.with_filter(own)), Logging { level: handle })
+    (tracing_subscriber::registry().with(filter).with(layer.with_filter(own)), handle)
 }
 
 /// Whether stderr is the stream that the service manager connected to the journal: a shell in a service inherits
@@ -128,41 +150,105 @@ fn names_file(stream: &str, device: u64, inode: u64) -> bool {
     stream == format!("{device}:{inode}")
 }
 
-/// One line per event: time, level, text, `field=value`.
-struct Lines<W> {
-    stamped: bool,
-    writer: W,
+/// What an event is written as.
+#[derive(Debug, Clone, Copy)]
+enum Form {
+    /// One line: time, level, text, `field=value`.
+    Line {
+        /// Whether the time stands in it.
+        stamped: bool,
+    },
+    /// An entry in journald's native form.
+    Journald,
 }
 
-impl<S: Subscriber, W: for<'a> MakeWriter<'a> + 'static> Layer<S> for Lines<W> {
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = String::new();
-        if self.stamped && SystemTime.format_time(&mut Writer::new(&mut line)).is_ok() {
-            line.push(' ');
+/// The two ends of the queue: events become lines where they happen, and are written on the log's thread.
+#[derive(Debug, Clone)]
+struct Log {
+    form: Form,
+    queue: Arc<Queue>,
+    sink: Arc<Sink>,
+}
+
+impl Log {
+    /// Writes until the queue is closed and empty.
+    fn write(&self) {
+        loop {
+            match self.queue.take() {
+                Taken::Line(line) => self.sink.write(&line, &self.queue),
+                Taken::LeftOut(left_out) => {
+                    let (level, target) = (tracing::Level::WARN, module_path!());
+                    let entry = Entry { level, target, source: None, message: &left_out.text(), fields: &[] };
+                    self.sink.write(&self.form.render(&entry, &moment()), &self.queue);
+                }
+                Taken::End => return self.queue.end(),
+            }
         }
-        line.push_str(event.metadata().level().as_str());
+    }
+}
+
+impl<S: Subscriber> Layer<S> for Log {
+    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut parts = Parts::default();
         event.record(&mut parts);
-        for c in parts.message.chars().chain(parts.fields.chars()) {
-            if line.len() >= LINE_LIMIT {
-                break;
-            }
-            // Nothing in a line may end it or move a cursor; what is printable stays as it is.
-            match c {
-                '\\' | '"' | '\'' => line.push(c),
-                _ => line.extend(c.escape_debug()),
-            }
-        }
-        line.push('\n');
-        // One write a line, so that lines of several processes do not mix. A closed stderr is not our trouble.
-        let _ = self.writer.make_writer().write_all(line.as_bytes());
+        let metadata = event.metadata();
+        let entry = Entry {
+            level: *metadata.level(),
+            target: metadata.target(),
+            source: metadata.file().zip(metadata.line()),
+            message: &parts.message,
+            fields: &parts.fields,
+        };
+        let moment = moment();
+        self.queue.push(entry.level, &moment, self.form.render(&entry, &moment));
     }
+}
+
+impl Form {
+    fn render(self, entry: &Entry<'_>, moment: &str) -> Vec<u8> {
+        match self {
+            Self::Line { stamped } => line(entry, if stamped { moment } else { "" }).into_bytes(),
+            Self::Journald => sink::for_journald(entry, moment, IDENTIFIER, LINE_LIMIT),
+        }
+    }
+}
+
+fn line(entry: &Entry<'_>, stamp: &str) -> String {
+    let mut line = stamp.to_owned();
+    if !line.is_empty() {
+        line.push(' ');
+    }
+    line.push_str(entry.level.as_str());
+    let mut rest = format!(" {}", entry.message);
+    for (name, value) in entry.fields {
+        rest.push_str(&format!(" {name}={value}"));
+    }
+    for c in rest.chars() {
+        if line.len() >= LINE_LIMIT {
+            break;
+        }
+        // Nothing in a line may end it or move a cursor; what is printable stays as it is.
+        match c {
+            '\\' | '"' | '\'' => line.push(c),
+            _ => line.extend(c.escape_debug()),
+        }
+    }
+    line.push('\n');
+    line
+}
+
+/// Now, for people.
+fn moment() -> String {
+    let mut moment = String::new();
+    // Writing to a String cannot fail.
+    let _ = SystemTime.format_time(&mut Writer::new(&mut moment));
+    moment
 }
 
 #[derive(Default)]
 struct Parts {
     message: String,
-    fields: String,
+    fields: Vec<(&'static str, String)>,
 }
 
 impl Visit for Parts {
@@ -171,41 +257,32 @@ impl Visit for Parts {
     }
 
     fn record_debug(&mut self, field: &Field, value: &dyn fmt::Debug) {
-        // Writing to a String cannot fail.
-        let _ = match field.name() {
-            "message" => write!(self.message, " {value:?}"),
-            name => write!(self.fields, " {name}={value:?}"),
-        };
+        match field.name() {
+            // Writing to a String cannot fail.
+            "message" => drop(write!(self.message, "{value:?}")),
+            name => self.fields.push((name, format!("{value:?}"))),
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
     use std::process::{Command, Stdio};
-    use std::sync::{Arc, Mutex};
 
     use super::*;
     use crate::machine::{ItemName, Mode, Node, TransferId};
 
-    #[derive(Clone, Default)]
-    struct Memory(Arc<Mutex<Vec<u8>>>);
-
-    impl io::Write for Memory {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            self.0.lock().unwrap().write(bytes)
-        }
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
     fn logged(level: Level, stamped: bool, act: impl FnOnce(&Logging)) -> String {
-        let memory = Memory::default();
-        let writer = memory.clone();
-        let (subscriber, logging) = subscriber(level, Lines { stamped, writer: move || writer.clone() });
+        let log = Log { form: Form::Line { stamped }, queue: Arc::default(), sink: Arc::new(Sink::Stderr) };
+        let (subscriber, level) = subscriber(level, log.clone());
+        let logging = Logging { level, log: log.clone(), writer: thread::current().id() };
         tracing::subscriber::with_default(subscriber, || act(&logging));
-        let bytes = memory.0.lock().unwrap().clone();
-        String::from_utf8(bytes).unwrap()
+        log.queue.close(Duration::ZERO);
+        let mut text = String::new();
+        while let Taken::Line(line) = log.queue.take() {
+            text.push_str(std::str::from_utf8(&line).unwrap());
+        }
+        text
     }
 
     fn sample(level: Level) -> Note {
@@ -275,10 +352,11 @@ mod tests {
     fn a_closed_stderr_is_survived_and_stdout_is_never_written() {
         const CHILD: &str = "SYNKLER_TEST_LOGGING";
         if std::env::var_os(CHILD).is_some() {
-            let logging = init(Level::Info);
+            let logging = init(Level::Info).unwrap();
             note(&sample(Level::Error));
             assert_eq!(logging.set_level("debug"), Some("info"));
             note(&sample(Level::Debug));
+            logging.close();
             std::process::exit(42);
         }
         let name = "drivers::logging::tests::a_closed_stderr_is_survived_and_stdout_is_never_written";

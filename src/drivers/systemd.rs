@@ -1,8 +1,11 @@
 //! What the service manager is told. Without one (no `NOTIFY_SOCKET`) every call does nothing, and a service manager
-//! that cannot be reached is never an error: the daemon's work does not depend on it.
+//! that cannot be reached, or does not listen, is never an error: the daemon's work does not depend on it.
 
+use std::ffi::OsStr;
 use std::io;
-use std::os::unix::net::UnixListener;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::time::Duration;
 
 use sd_notify::NotifyState;
@@ -10,37 +13,38 @@ use sd_notify::NotifyState;
 use super::sys;
 use crate::machine::one_line;
 
+/// How long a word that is said once waits for a service manager that takes nothing.
+const PATIENCE: Duration = Duration::from_millis(500);
+
 /// Says that the daemon is up: config, journal and control socket are.
 pub fn ready() {
-    tell(NotifyState::Ready);
+    tell(&[NotifyState::Ready], Some(PATIENCE));
 }
 
 /// Says that the daemon has begun to read its config again; [`ready`] says that it is done. Right for `Type=notify-reload`
 /// too, which wants to know the moment, so as to take no older READY for the answer.
 pub fn reloading() {
     // Without the moment, only a service manager that does not ask for it understands the rest.
-    let moment = NotifyState::monotonic_usec_now();
-    let _ = match moment {
-        Ok(moment) => sd_notify::notify(&[NotifyState::Reloading, moment]),
-        Err(_) => sd_notify::notify(&[NotifyState::Reloading]),
-    };
+    let moment = NotifyState::monotonic_usec_now().ok();
+    let state: Vec<_> = [NotifyState::Reloading].into_iter().chain(moment).collect();
+    tell(&state, Some(PATIENCE));
 }
 
 /// Says in plain words what the daemon is doing, for `systemctl status`: one line, cut to
 /// [`DETAIL_LIMIT`](crate::machine::DETAIL_LIMIT) bytes.
 pub fn status(text: &str) {
     // A line break would let an item's name say READY=1.
-    tell(NotifyState::Status(&one_line(text)));
+    tell(&[NotifyState::Status(&one_line(text))], None);
 }
 
 /// Says that the daemon is on its way out.
 pub fn stopping() {
-    tell(NotifyState::Stopping);
+    tell(&[NotifyState::Stopping], Some(PATIENCE));
 }
 
 /// Says that the loop is alive; to be called every [`watchdog_interval`].
 pub fn alive() {
-    tell(NotifyState::Watchdog);
+    tell(&[NotifyState::Watchdog], None);
 }
 
 /// The socket that the service manager listens on for us, if it does; to be asked once.
@@ -67,9 +71,26 @@ pub fn child_environment() -> &'static [&'static str] {
     &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
 }
 
-fn tell(state: NotifyState<'_>) {
+/// What the service manager does not take in time is dropped: with `None` at once, because it is said again. The
+/// library's own call would wait for it.
+fn tell(state: &[NotifyState<'_>], patience: Option<Duration>) {
+    let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
+    let text: String = state.iter().map(|state| format!("{state}\n")).collect();
     // Nobody is left to complain to: the journal goes by the same service manager.
-    let _ = sd_notify::notify(&[state]);
+    let _ = send(&name, text.as_bytes(), patience);
+}
+
+fn send(name: &OsStr, text: &[u8], patience: Option<Duration>) -> io::Result<usize> {
+    let address = match name.as_bytes().strip_prefix(b"@") {
+        Some(name) => SocketAddr::from_abstract_name(name)?,
+        None => SocketAddr::from_pathname(name)?,
+    };
+    let socket = UnixDatagram::unbound()?;
+    match patience {
+        Some(_) => socket.set_write_timeout(patience)?,
+        None => socket.set_nonblocking(true)?,
+    }
+    socket.send_to_addr(text, &address)
 }
 
 #[cfg(test)]
@@ -83,8 +104,13 @@ mod tests {
     #[test]
     fn the_service_manager_hears_it() {
         const CHILD: &str = "SYNKLER_TEST_SYSTEMD";
+        const UNHEARD: &str = "SYNKLER_TEST_SYSTEMD_UNHEARD";
         if std::env::var_os(CHILD).is_some() {
             assert_eq!(watchdog_interval(), Some(Duration::from_secs(30)));
+            if std::env::var_os(UNHEARD).is_some() {
+                (0..10_000).for_each(|number| status(&format!("{number}")));
+                return;
+            }
             ready();
             status(&format!("sending a\nREADY=1\nb {}", "x".repeat(1000)));
             alive();
@@ -119,5 +145,10 @@ mod tests {
         assert!(moment.parse::<u64>().unwrap() > 0, "{}", heard[3]);
         assert_eq!(heard[4], "READY=1\n");
         assert_eq!(heard[5], "STOPPING=1\n");
+        // A service manager that takes nothing any more: its socket holds a few hundred words at most.
+        let mut child = Command::new(std::env::current_exe().unwrap());
+        child.args(["--exact", "drivers::systemd::tests::the_service_manager_hears_it"]).env(CHILD, "1");
+        child.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "60000000").env(UNHEARD, "1");
+        assert!(child.env_remove("WATCHDOG_PID").stdout(Stdio::null()).status().unwrap().success());
     }
 }

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 pub struct Log {
     lines: Mutex<Vec<String>>,
     more: Condvar,
+    /// Whether nobody reads what the daemon writes.
+    stopped: Mutex<bool>,
+    resumed: Condvar,
 }
 
 impl Log {
@@ -46,6 +49,20 @@ impl Log {
             }
             let Some(left) = deadline.checked_duration_since(Instant::now()) else { return false };
             lines = self.more.wait_timeout(lines, left).unwrap().0;
+        }
+    }
+
+    /// From now on nobody reads what the daemon writes, or somebody does again.
+    pub fn stop_reading(&self, stop: bool) {
+        *self.stopped.lock().unwrap() = stop;
+        self.resumed.notify_all();
+    }
+
+    /// Reads all lines, unless it is stopped.
+    fn read(&self, stderr: impl std::io::Read) {
+        for line in BufReader::new(stderr).split(b'\n').map_while(Result::ok) {
+            self.push(String::from_utf8_lossy(&line).into_owned());
+            drop(self.resumed.wait_while(self.stopped.lock().unwrap(), |stopped| *stopped).unwrap());
         }
     }
 
@@ -94,13 +111,8 @@ impl Node {
         assert!(self.child.is_none(), "{} runs already", self.name);
         let mark = self.log.mark();
         let mut child = self.command().spawn().unwrap();
-        let stderr = BufReader::new(child.stderr.take().unwrap());
-        let log = Arc::clone(&self.log);
-        std::thread::spawn(move || {
-            for line in stderr.split(b'\n').map_while(Result::ok) {
-                log.push(String::from_utf8_lossy(&line).into_owned());
-            }
-        });
+        let (stderr, log) = (child.stderr.take().unwrap(), Arc::clone(&self.log));
+        std::thread::spawn(move || log.read(stderr));
         self.child = Some(child);
         if !self.log.wait(mark, 1, Duration::from_secs(20), |line| line.contains(" unfinished transfers; ")) {
             panic!("{} {} did not start:\n{}", self.mode, self.name, self.log.text());

@@ -12,6 +12,7 @@ mod faults;
 mod group;
 mod handover;
 mod mounts;
+mod log;
 mod pause;
 mod scale;
 mod service;

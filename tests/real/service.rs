@@ -58,7 +58,7 @@ fn the_service_manager_hears_of_every_step_though_there_is_no_broker() {
 }
 
 /// An entry as the journal takes it: `NAME=VALUE`, or the name, the value's length as 64 bits, and the value.
-fn entry(mut bytes: &[u8]) -> BTreeMap<String, String> {
+pub fn entry(mut bytes: &[u8]) -> BTreeMap<String, String> {
     let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
     let mut fields = BTreeMap::new();
     while let Some(end) = bytes.iter().position(|byte| *byte == b'\n') {
@@ -79,20 +79,26 @@ fn entry(mut bytes: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
-#[test]
-fn the_journal_gets_fields_by_which_an_items_story_is_found() {
-    let dir = tempfile::tempdir().unwrap();
-    let journal = dir.path().join("journal");
+/// As the service manager has it: stderr is the stream that the variable names, and the journal listens at what is given
+/// back.
+pub fn in_the_journal(node: &mut Node, dir: &Path) -> UnixDatagram {
+    let journal = dir.join("journal");
     fs::create_dir(&journal).unwrap();
     let socket = UnixDatagram::bind(journal.join("socket")).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
-    let mut node = bed::offline(dir.path(), "upload", "settle_seconds = 0\n");
-    // As the service manager has it: stderr is the stream that the variable names, and the journal listens.
     node.under = bed::with_mount(&format!(
         "-t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind '{}' /run/systemd/journal \
          && export JOURNAL_STREAM=\"$(stat -L -c %d:%i /proc/self/fd/2)\"",
         journal.display()
     ));
+    socket
+}
+
+#[test]
+fn the_journal_gets_fields_by_which_an_items_story_is_found() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut node = bed::offline(dir.path(), "upload", "settle_seconds = 0\n");
+    let socket = in_the_journal(&mut node, dir.path());
     node.child = Some(node.command().spawn().unwrap());
     let hear = |words: &str| {
         let mut buffer = [0; 4096];
