@@ -171,5 +171,10 @@ impl Page {
             .map(|count| format!("{} {}", count.count, count.stage))
             .collect();
         self.field("Transfers", &format!("{} ({})", status.total, stages.join(", ")), None);
+        match status.attention {
+            0 => {}
+            1 => self.field("", "1 needs a person: see synklerctl list --failed", Ink::Red),
+            more => self.field("", &format!("{more} need a person: see synklerctl list --failed"), Ink::Red),
+        }
     }
 }

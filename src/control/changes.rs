@@ -17,13 +17,11 @@ pub(super) fn key(transfer: &Transfer) -> String {
 pub(super) fn urgency(transfer: &Transfer) -> u8 {
     let cause = transfer.reason.code.parse::<Cause>().ok();
     match cause {
-        _ if transfer.progress.is_some() => 1,
-        Some(Cause::Running) => 1,
-        _ if transfer.attempts > 0 => 0,
-        Some(Cause::Disputed | Cause::NameTaken | Cause::Special | Cause::Unreadable | Cause::Space) => 0,
         Some(cause) if cause.needs_person() => 0,
-        Some(Cause::Keeping) => 3,
-        _ => 2,
+        _ if transfer.progress.is_some() => 1,
+        Some(cause) => cause.urgency(transfer.attempts),
+        None if transfer.attempts > 0 => 0,
+        None => 2,
     }
 }
 
@@ -78,6 +76,9 @@ fn head(status: &Status) -> Status {
         group_paused: status.group_paused.clone(),
         total: status.total,
         counts: status.counts.clone(),
+        attention: status.attention,
+        urgent: Vec::new(),
+        late: Vec::new(),
     }
 }
 

@@ -46,14 +46,15 @@ impl Service {
     /// The group's status, or this node's alone (`here`). Only central gathers for others.
     pub(super) async fn status(&self, limit: u64, here: bool, is_peer: bool) -> Result<Status, Refusal> {
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (snapshot, now) = self.snapshot(Selection::urgent(most)).await?;
+        let (snapshot, now) = self.snapshot(Selection { tally: true, ..Selection::urgent(most) }).await?;
         let own = self.own_status(&snapshot, now);
         match reach(&snapshot, here, is_peer) {
-            Reach::Here => Ok(own),
+            Reach::Here if is_peer => Ok(own),
+            Reach::Here => Ok(Status { urgent: Vec::new(), late: Vec::new(), ..own }),
             Reach::All => self.gathered_status(&snapshot, own, most).await,
             Reach::Central => match self.ask_central(&snapshot, "GetStatus", json!({ "limit": limit })).await? {
                 Ok(GetStatus { status }) => Ok(Status { now: own.now, node: own.node, broker: own.broker, ..status }),
-                Err(view) => Ok(Status { view, ..own }),
+                Err(view) => Ok(Status { view, urgent: Vec::new(), late: Vec::new(), ..own }),
             },
         }
     }
@@ -62,7 +63,7 @@ impl Service {
         let parameters = json!({ "limit": limit, "here": true });
         let (answers, silent) = self.gather::<GetStatus>(&alive(snapshot), "GetStatus", &parameters).await;
         let others: Vec<_> = answers.into_iter().map(|(_, answer)| answer.status).collect();
-        let missing = merge::unlisted(&own.transfers, others.iter().map(|other| other.transfers.as_slice()));
+        let missing = merge::unlisted(&own.transfers, others.iter().map(|other| (other, other.transfers.as_slice())));
         let looked_up = self.look_up(&snapshot.node, missing).await?;
         let view = view(&snapshot.node, silent);
         Ok(Status { view, ..merge::statuses(own, looked_up, &others, limit) })
@@ -86,8 +87,8 @@ impl Service {
             here: None,
         };
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (snapshot, _) =
-            self.snapshot(Selection { stage, upload, failed, by_age: true, after, limit: most }).await?;
+        let (snapshot, now) =
+            self.snapshot(Selection { stage, upload, failed, by_age: true, after, limit: most, tally: true }).await?;
         let own = List {
             view: View::alone(&snapshot.node),
             transfers: snapshot.transfers.iter().map(|view| Transfer::new(&snapshot.node, view)).collect(),
@@ -96,7 +97,7 @@ impl Service {
         };
         let mut list = match reach(&snapshot, here, is_peer) {
             Reach::Here => own,
-            Reach::All => self.gathered_list(&snapshot, own, filter).await?,
+            Reach::All => self.gathered_list(&snapshot, (&self.own_status(&snapshot, now), own), filter).await?,
             Reach::Central => match self.ask_central(&snapshot, "List", filter).await? {
                 Ok(list) => list,
                 Err(view) => List { view, ..own },
@@ -108,7 +109,12 @@ impl Service {
         told(&list)
     }
 
-    async fn gathered_list(&self, snapshot: &Snapshot, own: List, filter: Filter) -> Result<List, Refusal> {
+    async fn gathered_list(
+        &self,
+        snapshot: &Snapshot,
+        (own_status, own): (&Status, List),
+        filter: Filter,
+    ) -> Result<List, Refusal> {
         let peers = alive(snapshot);
         let filter = Filter { here: Some(true), ..filter };
         let counts = json!({ "limit": 0, "here": true });
@@ -124,14 +130,16 @@ impl Service {
                 silent.push((node, why));
             }
         }
-        let missing = merge::unlisted(&own.transfers, others.iter().map(|(_, page)| page.transfers.as_slice()));
+        let missing =
+            merge::unlisted(&own.transfers, others.iter().map(|(status, page)| (status, page.transfers.as_slice())));
         let looked_up = self.look_up(&snapshot.node, missing).await?;
         let wanted = merge::Wanted {
             stage: filter.stage.as_deref(),
+            upload: filter.upload.is_some(),
             failed: filter.failed == Some(true),
             limit: usize::try_from(filter.limit.unwrap_or(LIST_DEFAULT)).unwrap_or(usize::MAX),
         };
-        Ok(List { view: view(&snapshot.node, silent), ..merge::lists(own, looked_up, &others, wanted) })
+        Ok(List { view: view(&snapshot.node, silent), ..merge::lists((own_status, own), looked_up, &others, wanted) })
     }
 
     pub(super) async fn tell_transfer(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
@@ -339,7 +347,7 @@ fn reach(snapshot: &Snapshot, here: bool, is_peer: bool) -> Reach {
     }
 }
 
-/// The peers that are alive and share a protocol with the answering node, that node node not among them.
+/// The peers that are alive and share a protocol with the answering node, that node not among them.
 pub(super) fn alive(snapshot: &Snapshot) -> Vec<Node> {
     snapshot.peers.iter().filter(|peer| peer.alive && peer.apart.is_none()).map(|peer| peer.node.clone()).collect()
 }

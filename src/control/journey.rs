@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::changes::key;
-use super::merge::told_by_all;
+use super::merge::{most_urgent, told_by_all};
 use super::shown::rank;
 use super::types::{Journey, Transfer};
 
@@ -58,7 +58,11 @@ pub(super) fn joined(mut told: Vec<Journey>) -> Option<Journey> {
     let over = |journey: &Journey| journey.steps.iter().all(|step| step.finished.is_some());
     let words = told.iter().enumerate().filter(|(at, journey)| *at != central && !over(journey));
     let words: Vec<_> = words.map(|(_, journey)| &journey.transfer).collect();
-    let transfer = told_by_all(transfer, &words);
+    // Central may be through with what others are not.
+    let transfer = match most_urgent(&words) {
+        Some(word) if told.get(central).is_some_and(over) => word.clone(),
+        _ => told_by_all(transfer, &words),
+    };
     Some(Journey { transfer, steps: told.into_iter().flat_map(|journey| journey.steps).collect() })
 }
 

@@ -1,8 +1,9 @@
 //! One view of the group out of what its nodes tell, made by central. Pure.
 //!
 //! Of a transfer that central knows, central's word counts. Where that word is only that another node has it in hand,
-//! the other's reason says more, and is taken with its name before it; so is its rsync run. What central does not know
-//! yet comes from the upload.
+//! the other's reason says more, and is taken with its name before it; so is its rsync run. And where it needs a person on
+//! any node, that is the reason, whatever central says ([`Cause::precedence`]). What central does not know, yet or any
+//! more, comes from whoever has it: a transfer is under way until the last node is through with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,20 +14,23 @@ use crate::machine::{Cause, central, upload};
 /// What each transfer is on the other nodes, by its id.
 type Words<'a> = BTreeMap<&'a str, Vec<&'a Transfer>>;
 
-/// The ids of what the others list and `own` does not: central has to look these up before it merges.
-pub(super) fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = &'a [Transfer]>) -> BTreeSet<String> {
+/// The ids of what the others list or are late with and `own` does not list: central has to look these up before it merges.
+pub fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> BTreeSet<String> {
     let listed: BTreeSet<_> = own.iter().filter_map(|transfer| transfer.id.as_deref()).collect();
-    let ids = others.flatten().filter_map(|transfer| transfer.id.as_deref());
-    ids.filter(|id| !listed.contains(id)).map(str::to_owned).collect()
+    let ids = others.flat_map(|(status, transfers)| {
+        let late = status.late.iter().flat_map(|late| &late.ids);
+        transfers.iter().filter_map(|transfer| transfer.id.as_ref()).chain(late)
+    });
+    ids.filter(|id| !listed.contains(id.as_str())).cloned().collect()
 }
 
 /// Central's status with those of the others. `looked_up` is what central knows of what only they list.
-pub(super) fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit: usize) -> Status {
+pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit: usize) -> Status {
     let words = words(others.iter().map(|other| other.transfers.as_slice()));
     let mut merged = own;
     let known = merged.transfers.drain(..).chain(looked_up);
     let mut transfers: Vec<_> = known.map(|transfer| with_words(transfer, &words)).collect();
-    let ids: BTreeSet<_> = transfers.iter().filter_map(|transfer| transfer.id.clone()).collect();
+    let mut ids: BTreeSet<_> = transfers.iter().filter_map(|transfer| transfer.id.clone()).collect();
     for other in others {
         let is_central = other.node.mode == "central";
         for Count { stage, count } in &other.counts {
@@ -35,14 +39,12 @@ pub(super) fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status],
             }
         }
         for transfer in &other.transfers {
-            let listed = transfer.id.as_ref().is_some_and(|id| ids.contains(id));
-            if is_central && !listed {
-                transfers.push(with_words(transfer.clone(), &words));
-            } else if !listed && is_unknown(transfer) && other.node.mode == "upload" {
-                if transfer.id.is_some() {
-                    add(&mut merged.counts, &transfer.stage, 1);
+            match &transfer.id {
+                Some(id) if is_central && ids.insert(id.clone()) => {
+                    transfers.push(with_words(transfer.clone(), &words));
                 }
-                transfers.push(transfer.clone());
+                None if other.node.mode == "upload" => transfers.push(transfer.clone()),
+                _ => {}
             }
         }
         let heard =
@@ -59,6 +61,17 @@ pub(super) fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status],
             known.doing.clone_from(&heard.doing);
         }
     }
+    let mut stages = late(others.iter(), &ids);
+    for transfer in elsewhere(&words, &ids, others.iter().any(|other| other.node.mode == "central")) {
+        if let Some(id) = &transfer.id {
+            stages.insert(id.clone(), transfer.stage.clone());
+        }
+        transfers.push(transfer);
+    }
+    stages.values().for_each(|stage| add(&mut merged.counts, stage, 1));
+    merged.attention = attention(&merged, others.iter());
+    merged.urgent.clear();
+    merged.late.clear();
     merged.total = merged.counts.iter().map(|count| count.count).sum();
     sort(&mut transfers);
     transfers.truncate(limit);
@@ -66,23 +79,71 @@ pub(super) fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status],
     merged
 }
 
+/// How many transfers and items need a person on some node, each counted once.
+fn attention<'a>(own: &'a Status, others: impl Iterator<Item = &'a Status> + Clone) -> u64 {
+    let all = || std::iter::once(own).chain(others.clone());
+    let urgent: BTreeSet<_> = all().flat_map(|status| &status.urgent).collect();
+    // What has no id is known to its upload only.
+    let more: u64 = all().map(|status| status.attention.saturating_sub(status.urgent.len() as u64)).sum();
+    more.saturating_add(urgent.len() as u64)
+}
+
+/// The stages of what nodes are late with and central is through with, by the id.
+fn late<'a>(others: impl Iterator<Item = &'a Status> + Clone, known: &BTreeSet<String>) -> BTreeMap<String, String> {
+    let mut stages = BTreeMap::new();
+    // Another central may hold what this one does not know.
+    if others.clone().any(|other| other.node.mode == "central") {
+        return stages;
+    }
+    for late in others.flat_map(|other| &other.late) {
+        for id in late.ids.iter().filter(|id| !known.contains(*id)) {
+            stages.entry(id.clone()).or_insert_with(|| late.stage.clone());
+        }
+    }
+    stages
+}
+
+/// What no central knows and others have, each once: as it is where a person is needed most.
+fn elsewhere(words: &Words<'_>, known: &BTreeSet<String>, more_centrals: bool) -> Vec<Transfer> {
+    let unknown = words.iter().filter(|(id, _)| !known.contains(**id));
+    let mine = unknown.filter(|(_, words)| !more_centrals || words.iter().any(|word| is_unknown(word)));
+    mine.filter_map(|(_, words)| most_urgent(words).cloned()).collect()
+}
+
+/// Of what several nodes say of a transfer, the word of the one where a person is needed most.
+pub(super) fn most_urgent<'a>(words: &[&'a Transfer]) -> Option<&'a Transfer> {
+    words.iter().copied().min_by_key(|word| (rank(word), word.node.clone()))
+}
+
+/// What counts among the reasons for one transfer.
+fn rank(transfer: &Transfer) -> (bool, u8) {
+    (urgency(transfer) != 0, cause(transfer).map_or(u8::MAX, Cause::precedence))
+}
+
 /// What `List` is asked for, as far as it matters here.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) stage: Option<&'a str>,
+    pub(super) upload: bool,
     pub(super) failed: bool,
     pub(super) limit: usize,
 }
 
-/// Central's page of a list with those of the others, each made by the same filter; beside each of theirs stands the
-/// node's status, of which only the counts matter. Pages are by age, so together they reach as far as the shortest one
-/// that is not the last.
-pub(super) fn lists(own: List, looked_up: Vec<Transfer>, others: &[(Status, List)], wanted: Wanted<'_>) -> List {
+/// Central's page of a list with those of the others, each made by the same filter; beside each page stands the
+/// node's status, of which only the counts and the tally matter. Pages are by age, so together they reach as far as the
+/// shortest one that is not the last.
+pub(super) fn lists(
+    (own_status, own): (&Status, List),
+    looked_up: Vec<Transfer>,
+    others: &[(Status, List)],
+    wanted: Wanted<'_>,
+) -> List {
     let words = words(others.iter().map(|(_, page)| page.transfers.as_slice()));
+    let statuses = || others.iter().map(|(status, _)| status);
     let mut total = own.total;
     let mut more = own.more;
     let mut reach = end(&own);
-    let known: BTreeSet<_> =
+    let mut known: BTreeSet<_> =
         own.transfers.iter().chain(&looked_up).filter_map(|transfer| transfer.id.clone()).collect();
     let mut transfers = own.transfers;
     // What fails elsewhere is as it should be in central's eyes.
@@ -95,28 +156,39 @@ pub(super) fn lists(own: List, looked_up: Vec<Transfer>, others: &[(Status, List
     }
     for (status, page) in others {
         let is_central = status.node.mode == "central";
-        if !is_central && !wanted.failed && status.node.mode != "upload" {
-            continue;
-        }
         more |= page.more;
         reach = [reach, end(page)].into_iter().flatten().min();
-        let is_ours = |transfer: &&Transfer| {
-            let known = transfer.id.as_ref().is_some_and(|id| known.contains(id));
-            !known && (is_central || (is_unknown(transfer) && status.node.mode == "upload"))
-        };
-        let ours: Vec<_> = page.transfers.iter().filter(is_ours).cloned().collect();
-        let before = ours.iter().filter(|transfer| transfer.id.is_none()).count() as u64;
-        total += match () {
-            () if is_central => page.total,
-            () if wanted.failed => ours.len() as u64,
-            () => {
-                let counted = status.counts.iter().filter(|count| {
-                    is_before_transfer(status, &count.stage) && wanted.stage.is_none_or(|stage| stage == count.stage)
-                });
-                ours.len() as u64 - before + counted.map(|count| count.count).sum::<u64>()
+        for transfer in &page.transfers {
+            match &transfer.id {
+                Some(id) if is_central && known.insert(id.clone()) => transfers.push(transfer.clone()),
+                None if status.node.mode == "upload" => transfers.push(transfer.clone()),
+                _ => {}
             }
-        };
-        transfers.extend(ours);
+        }
+        if is_central {
+            total += page.total;
+        } else if wanted.failed {
+            total += page.transfers.iter().filter(|transfer| transfer.id.is_none()).count() as u64;
+        } else {
+            let is_wanted =
+                |stage: &str| is_before_transfer(status, stage) && wanted.stage.is_none_or(|it| it == stage);
+            total += status.counts.iter().filter(|count| is_wanted(&count.stage)).map(|count| count.count).sum::<u64>();
+        }
+    }
+    let mut stages = BTreeMap::new();
+    if !wanted.failed && !wanted.upload {
+        stages = late(statuses(), &known);
+        stages.retain(|_, stage| wanted.stage.is_none_or(|it| it == stage));
+    }
+    for transfer in elsewhere(&words, &known, statuses().any(|status| status.node.mode == "central")) {
+        if let Some(id) = &transfer.id {
+            stages.insert(id.clone(), transfer.stage.clone());
+        }
+        transfers.push(transfer);
+    }
+    total += stages.len() as u64;
+    if wanted.failed && !wanted.upload && wanted.stage.is_none() {
+        total = attention(own_status, statuses());
     }
     if let Some(reach) = &reach {
         transfers.retain(|transfer| transfer.id.as_ref().is_some_and(|id| id <= reach));
@@ -195,14 +267,23 @@ pub(super) fn told_by_all(mut transfer: Transfer, words: &[&Transfer]) -> Transf
     let telling = words.iter().filter(in_hand).filter(says_more).min_by_key(|word| (urgency(word), word.node.clone()));
     let running = telling.iter().copied().chain(words).find_map(|word| word.progress.clone());
     if let Some(word) = telling {
-        transfer.reason =
-            Reason { code: word.reason.code.clone(), text: format!("{}: {}", word.node, word.reason.text) };
-        transfer.next = word.next.or(transfer.next);
-        transfer.attempts = transfer.attempts.max(word.attempts);
-        transfer.paused = transfer.paused.or_else(|| word.paused.clone());
+        take_reason(&mut transfer, word);
+    }
+    // What nobody but a person can end is told wherever it is, and however much else goes on.
+    let needing = words.iter().copied().filter(|word| cause(word).is_some_and(Cause::needs_person));
+    let needing: Vec<_> = needing.collect();
+    if let Some(word) = most_urgent(&needing).filter(|word| rank(word) < rank(&transfer)) {
+        take_reason(&mut transfer, word);
     }
     transfer.progress = transfer.progress.or(running);
     transfer
+}
+
+fn take_reason(transfer: &mut Transfer, word: &Transfer) {
+    transfer.reason = Reason { code: word.reason.code.clone(), text: format!("{}: {}", word.node, word.reason.text) };
+    transfer.next = word.next.or(transfer.next);
+    transfer.attempts = transfer.attempts.max(word.attempts);
+    transfer.paused = transfer.paused.take().or_else(|| word.paused.clone());
 }
 
 fn cause(transfer: &Transfer) -> Option<Cause> {
@@ -212,7 +293,7 @@ fn cause(transfer: &Transfer) -> Option<Cause> {
 #[cfg(test)]
 mod tests {
     use super::super::samples::{progress, seen, status, transfer};
-    use super::super::types::{Receiver, View};
+    use super::super::types::{Late, Receiver, View};
     use super::*;
 
     const HUB: &str = "central hub";
@@ -243,8 +324,21 @@ mod tests {
                 vec![seen(DELTA, "paused", transfer(1, "wanted"))],
                 "download delta: paused by an operator",
             ),
-            // Its receipt is here.
-            (held(1), vec![seen(ECHO, "cleanup", transfer(1, "delivered"))], "waiting for receipts"),
+            // Its receipt is here, and what is wrong there needs a person.
+            (
+                held(1),
+                vec![seen(ECHO, "cleanup", transfer(1, "delivered"))],
+                "download echo: its cleanup script failed",
+            ),
+            (held(1), vec![seen(ECHO, "cleaning", transfer(1, "cleaning"))], "waiting for receipts"),
+            (
+                seen(HUB, "keeping", transfer(1, "released")),
+                vec![
+                    seen(ECHO, "cleanup", transfer(1, "delivered")),
+                    seen(ALPHA, "disputed", transfer(1, "releasing")),
+                ],
+                "upload alpha: it changed after its cleanup script had begun: take it away by hand",
+            ),
             (held(1), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "waiting for receipts"),
             (
                 held(1),
@@ -292,11 +386,16 @@ mod tests {
                 Transfer { id: None, ..seen(ALPHA, "settling", transfer(4, "settling")) },
                 // Known to central, which does not list it: it was looked up.
                 Transfer { attempts: 2, ..seen(ALPHA, "transport", transfer(5, "granted")) },
-                // As good as over: central has finished it.
+                // Central has finished these.
                 seen(ALPHA, "acknowledgement", transfer(6, "freed")),
+                seen(ALPHA, "acknowledgement", transfer(7, "freed")),
             ],
         );
-        let mut download = status(DELTA, vec![seen(DELTA, "queued", transfer(2, "wanted"))]);
+        let failing = Transfer { attempts: 9, ..seen(DELTA, "cleanup", transfer(7, "delivered")) };
+        let mut download = status(DELTA, vec![seen(DELTA, "queued", transfer(2, "wanted")), failing]);
+        // More than are listed.
+        let ids = [7, 8].map(|number| transfer(number, "delivered").id.unwrap()).to_vec();
+        download.late = vec![Late { stage: "delivered".to_owned(), ids }];
         download.members[0].doing = "fetching 1".to_owned();
         let mut own = own;
         own.members.extend(download.members.iter().cloned().map(|member| super::super::types::Member {
@@ -307,8 +406,8 @@ mod tests {
         own.counts =
             vec![Count { stage: "granted".to_owned(), count: 2 }, Count { stage: "held".to_owned(), count: 1 }];
         let others = [upload, download];
-        let missing = unlisted(&own.transfers, others.iter().map(|other| other.transfers.as_slice()));
-        assert_eq!(missing.len(), 3);
+        let missing = unlisted(&own.transfers, others.iter().map(|other| (other, other.transfers.as_slice())));
+        assert_eq!(missing.len(), 5);
         let looked_up = vec![seen(HUB, "running", transfer(5, "granted"))];
         let merged = statuses(own, looked_up, &others, 100);
 
@@ -321,17 +420,20 @@ mod tests {
             listed,
             [
                 ("item 5", HUB, "granted"),
+                ("item 7", DELTA, "delivered"),
                 ("item 1", HUB, "granted"),
                 ("item 2", HUB, "held"),
                 ("item 3", ALPHA, "announced"),
                 ("item 4", ALPHA, "settling"),
+                ("item 6", ALPHA, "freed"),
             ]
         );
-        assert_eq!(merged.transfers[1].progress, progress(ALPHA));
+        assert_eq!(merged.transfers[2].progress, progress(ALPHA));
         assert_eq!(merged.transfers[0].reason.text, "upload alpha: rsync failed");
         let counts: Vec<_> = merged.counts.iter().map(|count| (count.stage.as_str(), count.count)).collect();
-        assert_eq!(counts, [("granted", 2), ("held", 1), ("settling", 1), ("announced", 1)]);
-        assert_eq!(merged.total, 5);
+        let expected = [("granted", 2), ("held", 1), ("settling", 1), ("announced", 1), ("freed", 1), ("delivered", 2)];
+        assert_eq!(counts.iter().copied().collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+        assert_eq!((merged.total, merged.attention), (8, 2));
         let member = merged.members.iter().find(|member| member.name == "delta").unwrap();
         assert_eq!((member.doing.as_str(), member.heard), ("fetching 1", 77));
     }
@@ -347,22 +449,23 @@ mod tests {
 
     #[test]
     fn pages_reach_as_far_as_all_of_them_do() {
-        let wanted = Wanted { stage: None, failed: false, limit: 3 };
+        let wanted = Wanted { stage: None, upload: false, failed: false, limit: 3 };
         let central = |numbers: &[u8]| numbers.iter().map(|n| seen(HUB, "queued", transfer(*n, "waiting"))).collect();
         let settling = Transfer { id: None, ..seen(ALPHA, "settling", transfer(9, "settling")) };
         let announced = |n| seen(ALPHA, "central", transfer(n, "announced"));
         let alpha = status(ALPHA, vec![settling.clone()]);
 
         // Central has more, so nothing beyond its page may be shown; 5 is not known to it.
+        let hub = status(HUB, vec![]);
         let first = lists(
-            page(central(&[1, 2, 3]), 4, true),
+            (&hub, page(central(&[1, 2, 3]), 4, true)),
             vec![],
             &[(alpha.clone(), page(vec![announced(5), settling.clone()], 2, false))],
             wanted,
         );
         assert_eq!((items(&first), first.more, first.total), (vec!["item 1", "item 2", "item 3"], true, 6));
         let next = lists(
-            page(central(&[4]), 4, false),
+            (&hub, page(central(&[4]), 4, false)),
             vec![],
             &[(alpha.clone(), page(vec![announced(5), settling.clone()], 2, false))],
             wanted,
@@ -370,7 +473,7 @@ mod tests {
         assert_eq!((items(&next), next.more), (vec!["item 4", "item 5", "item 9"], false));
         // The upload's page ends before central's.
         let short = lists(
-            page(central(&[1, 4]), 2, false),
+            (&hub, page(central(&[1, 4]), 2, false)),
             vec![],
             &[(alpha, page(vec![announced(2), announced(3)], 9, true))],
             wanted,
@@ -380,22 +483,27 @@ mod tests {
 
     #[test]
     fn what_fails_elsewhere_fails_in_the_group() {
-        let wanted = Wanted { stage: None, failed: true, limit: 10 };
+        let wanted = Wanted { stage: None, upload: false, failed: true, limit: 10 };
         let failing =
             |node, number, stage| Transfer { attempts: 1, ..seen(node, "transport", transfer(number, stage)) };
         let looked_up = || vec![seen(HUB, "running", transfer(1, "granted")), held(2)];
         let others = || {
-            let upload = status(ALPHA, vec![]);
-            let download = status(DELTA, vec![]);
+            let upload = status(ALPHA, vec![failing(ALPHA, 1, "granted")]);
+            let download = status(DELTA, vec![failing(DELTA, 2, "wanted")]);
             [
                 (upload, page(vec![failing(ALPHA, 1, "granted")], 1, false)),
                 (download, page(vec![failing(DELTA, 2, "wanted")], 1, false)),
             ]
         };
-        let list = lists(page(vec![], 0, false), looked_up(), &others(), wanted);
+        let list = lists((&status(HUB, vec![]), page(vec![], 0, false)), looked_up(), &others(), wanted);
         assert_eq!((items(&list), list.total), (vec!["item 1", "item 2"], 2));
         assert!(list.transfers.iter().all(|transfer| transfer.node == HUB && transfer.attempts == 1));
-        let list = lists(page(vec![], 0, false), looked_up(), &others(), Wanted { stage: Some("held"), ..wanted });
+        let list = lists(
+            (&status(HUB, vec![]), page(vec![], 0, false)),
+            looked_up(),
+            &others(),
+            Wanted { stage: Some("held"), ..wanted },
+        );
         assert_eq!(items(&list), ["item 2"]);
     }
 }

@@ -32,6 +32,7 @@ mod types_tests;
 pub use ask::AskFailure;
 pub use caller::PeerGroups;
 pub use client::{Client, ClientError, Monitoring};
+pub use merge::{statuses as merged_status, unlisted};
 pub use parameters::ITEMS_LIMIT;
 pub use paths::{default_socket, socket_candidates};
 pub use protocol::{

@@ -2,6 +2,7 @@
 
 #![allow(clippy::unwrap_used)]
 
+use super::changes::urgency;
 use super::types::{Broker, Count, Member, Node, Progress, Reason, Status, Transfer, View};
 
 pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
@@ -84,6 +85,9 @@ pub(super) fn status(node: &str, transfers: Vec<Transfer>) -> Status {
         members: vec![own],
         total: transfers.len() as u64,
         counts,
+        attention: transfers.iter().filter(|transfer| urgency(transfer) == 0).count() as u64,
+        urgent: transfers.iter().filter(|it| urgency(it) == 0).filter_map(|it| it.id.clone()).collect(),
+        late: Vec::new(),
         transfers,
     }
 }

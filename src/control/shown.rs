@@ -5,11 +5,12 @@ use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::types::{
-    Broker, Count, Deed, Journey, Member, Node, Past, Paused, Progress, Reason, Receiver, Status, Step, Transfer, View,
+    Broker, Count, Deed, Journey, Late, Member, Node, Past, Paused, Progress, Reason, Receiver, Status, Step, Transfer,
+    View,
 };
 use crate::machine::{
-    self, BrokerState, GroupId, NodeName, PeerView, Protocols, Row, Snapshot, Time, TransferView, decode_bytes,
-    encode_bytes,
+    self, BrokerState, GroupId, NodeName, PeerView, Protocols, Row, Snapshot, Time, TransferId, TransferView,
+    decode_bytes, encode_bytes,
 };
 
 /// Varlink's integers are signed, so what a peer claims beyond them is cut.
@@ -84,6 +85,9 @@ impl Status {
                 .iter()
                 .map(|(stage, count)| Count { stage: (*stage).to_owned(), count: int(*count) })
                 .collect(),
+            attention: int(snapshot.tally.attention),
+            urgent: snapshot.tally.urgent.iter().map(ToString::to_string).collect(),
+            late: snapshot.tally.late.iter().map(Late::from).collect(),
             transfers: snapshot.transfers.iter().map(|view| Transfer::new(&snapshot.node, view)).collect(),
         }
     }
@@ -139,6 +143,12 @@ impl Progress {
             rate: int(progress.rate),
             transfers: int(progress.transfers),
         }
+    }
+}
+
+impl From<(&&'static str, &Vec<TransferId>)> for Late {
+    fn from((stage, ids): (&&'static str, &Vec<TransferId>)) -> Self {
+        Self { stage: (*stage).to_owned(), ids: ids.iter().map(ToString::to_string).collect() }
     }
 }
 

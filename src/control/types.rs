@@ -102,6 +102,14 @@ shapes! {
         count: u64,
     }
 
+    /// Transfers in one stage.
+    Late {
+        /// The stage's stable word.
+        stage: String,
+        /// Their ids.
+        ids: Vec<String>,
+    }
+
     /// How far the rsync run that carries a transfer is.
     Progress {
         /// The node that runs it.
@@ -252,6 +260,12 @@ shapes! {
         total: u64,
         /// The same by stage.
         counts: Vec<Count>,
+        /// How many of them fail or need a person.
+        attention: u64,
+        /// Which transfers those are, for the node that asks another.
+        urgent: Vec<String>,
+        /// Transfers that central may be through with, for the node that asks another.
+        late: Vec<Late>,
         /// The first of them, most in need of attention first.
         transfers: Vec<Transfer>,
     }

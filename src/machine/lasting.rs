@@ -17,7 +17,7 @@ const QUICK: u32 = 2;
 
 impl Cause {
     /// Whether another attempt is of no use before somebody has done something about it.
-    pub fn needs_person(self) -> bool {
+    pub fn is_lasting(self) -> bool {
         matches!(self, Self::Steady | Self::Unfit | Self::Modes)
     }
 }

@@ -41,7 +41,7 @@ pub use orders::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order
 pub use protocols::{Fit, Protocols};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Record, Restored, Row};
-pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TransferView};
+pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tally, TransferView};
 pub use stage::{BadRow, Move};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};

@@ -94,6 +94,62 @@ reason_codes! {
     Other = "other", "a reason that this version does not know";
 }
 
+impl Cause {
+    /// Which of two reasons for the same transfer is told: the one with the smaller number. First comes what nobody but a
+    /// person can end, then what failed and is tried again by itself, then what waits for something outside, then what is
+    /// at work, then what is as it should be.
+    pub fn precedence(self) -> u8 {
+        match self {
+            Self::Disputed => 0,
+            Self::NameTaken => 1,
+            Self::Special => 2,
+            Self::Protocol => 3,
+            Self::Unreadable => 4,
+            Self::Storage => 5,
+            Self::Cleanup => 6,
+            Self::Space => 7,
+            Self::Unfit => 8,
+            Self::Modes => 9,
+            Self::Steady => 10,
+            Self::Mismatch => 20,
+            Self::Missing => 21,
+            Self::Transport => 22,
+            Self::Other => 23,
+            Self::Broker => 40,
+            Self::Receivers => 41,
+            Self::Paused => 42,
+            Self::Withdrawn => 43,
+            Self::Central => 44,
+            Self::Busy => 45,
+            Self::Predecessor => 46,
+            Self::Running => 60,
+            Self::Cleaning => 61,
+            Self::Hashing => 62,
+            Self::Queued => 63,
+            Self::Settling => 64,
+            Self::Receipts => 80,
+            Self::Acknowledgement => 81,
+            Self::Keeping => 82,
+        }
+    }
+
+    /// Whether it ends by itself only when a person has done something.
+    pub fn needs_person(self) -> bool {
+        self.precedence() < 20
+    }
+
+    /// The order in which transfers are listed, by this and by how often they failed in a row: 0 needs attention, 1 is
+    /// at work, 2 is the rest, 3 is only kept.
+    pub fn urgency(self, attempts: u32) -> u8 {
+        match self {
+            Self::Running => 1,
+            _ if attempts > 0 || self.needs_person() => 0,
+            Self::Keeping => 3,
+            _ => 2,
+        }
+    }
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.code())
@@ -175,6 +231,19 @@ pub fn one_line(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn of_any_two_reasons_one_comes_first_and_whoever_needs_a_person_before_all_others() {
+        for a in Cause::ALL {
+            for b in Cause::ALL {
+                assert_eq!(a.precedence() == b.precedence(), a == b, "{a} and {b}");
+                let before = a.precedence() < b.precedence();
+                assert!(before || !a.needs_person() || b.needs_person() || a == b, "{a} before {b}");
+                assert!(!(a.urgency(0) == 0 && b.urgency(0) > 0) || before, "{a} before {b}");
+            }
+            assert_eq!(a.urgency(1), u8::from(*a == Cause::Running), "{a}");
+        }
+    }
 
     #[test]
     fn causes_read_their_codes() {

@@ -1,5 +1,7 @@
 //! What a machine shows of itself: the stuff of `synklerctl status`.
 
+use std::collections::BTreeMap;
+
 use super::{Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Protocols, Reason, Time, TransferId};
 
 /// What is asked of a snapshot.
@@ -18,6 +20,8 @@ pub struct Selection {
     pub after: Option<TransferId>,
     /// The most transfers to show.
     pub limit: usize,
+    /// Whether the ids in [`Tally`] are wanted, and with them the tally where nothing is shown.
+    pub tally: bool,
 }
 
 impl Selection {
@@ -28,7 +32,7 @@ impl Selection {
 
     /// Nothing is to be shown but the counts of everything.
     pub(super) fn is_counts_only(&self) -> bool {
-        self.limit == 0 && self.stage.is_none() && self.upload.is_none() && !self.failed
+        self.limit == 0 && !self.tally && self.stage.is_none() && self.upload.is_none() && !self.failed
     }
 }
 
@@ -62,8 +66,24 @@ pub struct Snapshot {
     /// Transfers and unsent items: those that need attention first, then those at work, then the rest, oldest
     /// first; or by age. At most as many as were asked for.
     pub transfers: Vec<TransferView>,
+    /// What of everything needs a person, or may be over elsewhere; nothing where only counts were asked for.
+    pub tally: Tally,
     /// The peers heard of.
     pub peers: Vec<PeerView>,
+}
+
+/// The most ids of each kind in a [`Tally`].
+pub const TALLY_LIMIT: usize = 4000;
+
+/// What of all that is unfinished needs attention, whatever is shown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// How many transfers and unsent items fail or need a person.
+    pub attention: u64,
+    /// Which transfers those are; at most [`TALLY_LIMIT`].
+    pub urgent: Vec<TransferId>,
+    /// Transfers that central may be through with, by the word of their stage here; at most [`TALLY_LIMIT`].
+    pub late: BTreeMap<&'static str, Vec<TransferId>>,
 }
 
 /// How the broker is reached.

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::desk::{Desk, Peer};
+use super::snapshot::{TALLY_LIMIT, Tally};
 use super::{
     Cause, ItemName, Mode, Node, NodeName, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId,
     TransferView,
@@ -143,19 +144,7 @@ pub(super) struct Candidate<'a> {
 impl Candidate<'_> {
     /// What needs attention first, then what is at work, then the rest.
     fn urgency(&self) -> u8 {
-        match self.cause {
-            Cause::Running => 1,
-            _ if self.attempts > 0 => 0,
-            Cause::Disputed
-            | Cause::NameTaken
-            | Cause::Special
-            | Cause::Unreadable
-            | Cause::Space
-            | Cause::Protocol => 0,
-            cause if cause.needs_person() => 0,
-            Cause::Keeping => 3,
-            _ => 2,
-        }
+        self.cause.urgency(self.attempts)
     }
 
     fn is_selected(&self, selection: &Selection) -> bool {
@@ -170,13 +159,37 @@ pub(super) struct Choice<'a> {
     pub(super) shown: Vec<(Option<TransferId>, &'a ItemName)>,
     pub(super) matching: u64,
     pub(super) more: bool,
+    pub(super) tally: Tally,
+}
+
+/// Stages in which a node has a transfer that central may be through with.
+const LATE: [&str; 6] = ["releasing", "cleaning", "freed", "withdrawing", "delivered", "cleaned"];
+
+impl Tally {
+    fn take(&mut self, candidate: &Candidate<'_>, selection: &Selection) {
+        let urgent = candidate.urgency() == 0;
+        self.attention += u64::from(urgent);
+        let Some(id) = candidate.transfer.filter(|_| selection.tally) else { return };
+        if urgent && self.urgent.len() < TALLY_LIMIT {
+            self.urgent.push(id);
+        }
+        let full = self.late.values().map(Vec::len).sum::<usize>() >= TALLY_LIMIT;
+        if LATE.contains(&candidate.stage) && !full {
+            self.late.entry(candidate.stage).or_default().push(id);
+        }
+    }
 }
 
 /// Chooses what is shown, and in which order.
 pub(super) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>, selection: &Selection) -> Choice<'a> {
     let mut chosen = Vec::new();
     let mut matching = 0;
-    for candidate in candidates.filter(|candidate| candidate.is_selected(selection)) {
+    let mut tally = Tally::default();
+    for candidate in candidates {
+        tally.take(&candidate, selection);
+        if !candidate.is_selected(selection) {
+            continue;
+        }
         matching += 1;
         let Candidate { transfer, name, since, .. } = candidate;
         if !selection.by_age {
@@ -191,7 +204,12 @@ pub(super) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>, select
         chosen.truncate(selection.limit);
     }
     chosen.sort_unstable();
-    Choice { shown: chosen.into_iter().map(|(_, _, _, name, transfer)| (transfer, name)).collect(), matching, more }
+    Choice {
+        shown: chosen.into_iter().map(|(_, _, _, name, transfer)| (transfer, name)).collect(),
+        matching,
+        more,
+        tally,
+    }
 }
 
 impl TransferView {
@@ -267,6 +285,7 @@ impl Desk {
             counts: counts.into_iter().collect(),
             more: false,
             transfers: Vec::new(),
+            tally: Tally::default(),
             peers: self.peers.values().map(view).collect(),
         }
     }

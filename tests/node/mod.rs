@@ -11,7 +11,7 @@ use synkler::control::{AskFailure, Control, Limits, PastFound, Query, Service};
 use synkler::drivers::sys::peer_groups;
 use synkler::machine::{
     BrokerState, Cause, Deed, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Order, Pause,
-    PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Time, TransferId, TransferView,
+    PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Tally, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -143,6 +143,7 @@ fn head(snapshot: &Snapshot) -> Snapshot {
         broker: snapshot.broker.clone(),
         counts: snapshot.counts.clone(),
         transfers: Vec::new(),
+        tally: snapshot.tally.clone(),
         peers: snapshot.peers.clone(),
     }
 }
@@ -252,6 +253,7 @@ pub(crate) fn idle() -> Snapshot {
         broker: BrokerState::Connected(ago(4259)),
         counts: vec![("announced", 0), ("sending", 0)],
         transfers: Vec::new(),
+        tally: Tally::default(),
         peers: vec![peer(Mode::Central, "hub", 12)],
     }
 }
@@ -361,6 +363,7 @@ pub(crate) fn troubled() -> Snapshot {
         ),
         counts: vec![("waiting", 4101), ("granted", 4), ("held", 1), ("released", 1), ("finished", 0)],
         transfers,
+        tally: Tally { attention: 5, ..Tally::default() },
         peers: vec![
             peer(Mode::Upload, "alpha", 3),
             peer(Mode::Upload, "an-upload-with-a-very-long-name-that-is-still-allowed", 59),

@@ -48,10 +48,15 @@ struct Trio {
 impl Trio {
     /// Started, and each knows that the others are alive.
     fn start() -> Self {
+        Self::start_with("", "keep_minutes = 0\n", "")
+    }
+
+    /// With these settings too: of the upload, of central, of the download.
+    fn start_with(upload: &str, central: &str, download: &str) -> Self {
         let bed = Bed::new();
-        let upload = bed.upload("alpha", "settle_seconds = 0\n");
-        let central = bed.central("hub", "keep_minutes = 0\nreceivers = [\"delta\"]\n");
-        let download = bed.download("delta", "");
+        let upload = bed.upload("alpha", &format!("settle_seconds = 0\n{upload}"));
+        let central = bed.central("hub", &format!("receivers = [\"delta\"]\n{central}"));
+        let download = bed.download("delta", download);
         let mut trio = Self { upload, central, download, bed };
         for node in [&mut trio.upload, &mut trio.central, &mut trio.download] {
             node.start();
@@ -202,4 +207,89 @@ fn orders_reach_every_node_from_each() {
     let refusal = refused(client(&trio.upload).forget_node("download", "delta"));
     assert!(refusal.to_string().contains("is alive"), "{refusal}");
     let _ = &trio.bed;
+}
+
+const FAILS: &str = "cleanup_script = [\"/bin/false\", \"%F\"]";
+const MENDED: &str = "cleanup_script = [\"rm\", \"-rf\", \"--\", \"%F\"]";
+
+impl Trio {
+    /// Everything that shows a transfer shows on every node that its cleanup script failed there.
+    fn all_show_that_it_fails(&self, item: &str, on: &str) {
+        let status = self.agree("failing", |status| {
+            status.transfers.len() == 1 && status.total == 1 && status.attention == 1 && {
+                let transfer = &status.transfers[0];
+                let word = format!("{} {}", transfer.node, transfer.reason.text);
+                transfer.reason.code == "cleanup" && word.contains(on) && transfer.attempts > 0
+            }
+        });
+        assert_eq!(status.counts.iter().map(|count| count.count).sum::<u64>(), 1, "{status:#?}");
+        for node in self.nodes() {
+            let said = |arguments: &[&str]| {
+                let output = node.ctl().args(arguments).output().unwrap();
+                (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+            };
+            // A script that is just being tried again is at work at that moment.
+            let shows = |arguments: &[&str], words: &[&str]| {
+                let all = || {
+                    let (code, text) = said(arguments);
+                    code == Some(0) && words.iter().all(|word| text.contains(word))
+                };
+                assert!(wait_for(LONG, all), "{} {arguments:?}: no {words:?} in {:?}", node.name, said(arguments));
+            };
+            shows(&["status"], &["1 needs a person", "its cleanup script failed", item]);
+            shows(&["list", "--failed"], &[" cleanup", item]);
+            shows(&["status", item], &["its cleanup script failed"]);
+            for arguments in [&["status", "--json"][..], &["list", "--failed", "--json"], &["status", item, "--json"]] {
+                shows(arguments, &["\"cleanup\"", "its cleanup script failed"]);
+            }
+            let failed = Filter { failed: Some(true), ..Filter::default() };
+            let list = client(node).list(&failed).unwrap();
+            assert_eq!((list.total, list.transfers.len()), (1, 1), "{list:#?}");
+        }
+    }
+
+    fn mend(&self, node: &Node, item: &str) {
+        node.set(MENDED);
+        client(node).reload().unwrap();
+        let retried = client(&self.central).retry(&[item.to_owned()]).unwrap();
+        assert!(retried.deeds.iter().any(|deed| deed.done), "{retried:#?}");
+    }
+
+    fn nothing_is_left(&self) {
+        self.agree("over", |status| status.total == 0 && status.attention == 0 && status.transfers.is_empty());
+        for node in self.nodes() {
+            let text = String::from_utf8(node.ctl().arg("status").output().unwrap().stdout).unwrap();
+            assert!(text.contains("none on the way") && !text.contains("needs a person"), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_script_that_fails_on_the_download_is_seen_everywhere_until_it_is_mended() {
+    let mut trio = Trio::start_with("", "keep_minutes = 600\n", FAILS);
+    trio.hand_in(&["stuck"]);
+    trio.download.expect(0, LONG, &["WARN", "cleanup script"]);
+    trio.all_show_that_it_fails("stuck", "download delta");
+    // Central is through with it.
+    trio.central.stop();
+    trio.central.set("keep_minutes = 0");
+    trio.central.start();
+    trio.central.until_idle(LONG);
+    trio.all_show_that_it_fails("stuck", "download delta");
+    trio.mend(&trio.download, "stuck");
+    trio.nothing_is_left();
+}
+
+#[test]
+fn scripts_that_fail_on_both_ends_are_seen_one_after_the_other() {
+    let trio = Trio::start_with(FAILS, "keep_minutes = 0\n", FAILS);
+    trio.hand_in(&["stuck"]);
+    trio.download.expect(0, LONG, &["WARN", "cleanup script"]);
+    trio.upload.expect(0, LONG, &["WARN", "cleanup script"]);
+    trio.all_show_that_it_fails("stuck", "download delta");
+    trio.mend(&trio.download, "stuck");
+    trio.download.until_idle(LONG);
+    trio.all_show_that_it_fails("stuck", "upload alpha");
+    trio.mend(&trio.upload, "stuck");
+    trio.nothing_is_left();
 }

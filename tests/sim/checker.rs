@@ -469,7 +469,10 @@ impl Sim {
         let shown: BTreeSet<TransferId> = snapshot.transfers.iter().filter_map(|view| view.transfer).collect();
         let missing = daemon.journal.unfinished().find(|row| !shown.contains(&row.transfer)).map(|row| row.transfer);
         if let Some(id) = missing {
-            self.violate(Promise::Silent, node, || format!("{id} is unfinished, and not shown"));
+            return self.violate(Promise::Silent, node, || format!("{id} is unfinished, and not shown"));
+        }
+        if self.checker.looked.is_multiple_of(64) {
+            self.check_view();
         }
     }
 

@@ -73,7 +73,7 @@ impl Sim {
                 continue;
             }
             let rows = self.nodes[node].journal.unfinished();
-            let waits = rows.filter(|row| row.reason.as_ref().is_some_and(|reason| reason.cause().needs_person()));
+            let waits = rows.filter(|row| row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting()));
             let waiting: Vec<_> = waits.map(|row| Handle::Transfer(row.transfer)).collect();
             if !waiting.is_empty() {
                 self.order(node, Order::Retry(waiting));

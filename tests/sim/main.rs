@@ -19,6 +19,7 @@ mod drivers;
 mod faults;
 mod fidelity;
 mod files;
+mod group;
 mod journal;
 #[allow(dead_code)]
 #[path = "../support/journal_suite.rs"]
@@ -214,6 +215,7 @@ fn a_word_that_is_never_said_is_found_out() {
 #[test]
 fn talking_for_ever_is_found_out() {
     found_out(Sabotage::Babble, &[Promise::Restless]);
+    found_out(Sabotage::ThroughIsHidden, &[Promise::Silent]);
 }
 
 #[test]

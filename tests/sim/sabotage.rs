@@ -59,6 +59,8 @@ pub(crate) enum Sabotage {
     ModesBelieved,
     /// Download does not tell that modes are not kept.
     UnkeptUnsaid,
+    /// What central is through with is left out of the group's view.
+    ThroughIsHidden,
 }
 
 impl Sim {

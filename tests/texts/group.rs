@@ -246,6 +246,9 @@ pub(crate) fn troubled() -> Status {
         members: members(),
         total: 4108,
         counts: counts(&[("waiting", 4102), ("granted", 4), ("held", 1), ("released", 1), ("finished", 0)]),
+        attention: 4,
+        urgent: Vec::new(),
+        late: Vec::new(),
         transfers: transfers(),
     }
 }
@@ -272,6 +275,9 @@ pub(crate) fn well() -> Status {
         ],
         total: 4,
         counts: counts(&[("waiting", 2), ("granted", 1), ("held", 1), ("released", 0)]),
+        attention: 0,
+        urgent: Vec::new(),
+        late: Vec::new(),
         transfers: vec![sending(), fetching, waiting(10, "results-2026-11-23"), waiting(11, "notes.txt")],
     }
 }

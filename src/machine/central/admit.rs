@@ -203,7 +203,7 @@ impl Central {
         let moves = |transfer: &&Transfer| {
             let row = &transfer.row;
             row.paused.is_none()
-                && !transfer.needs_person()
+                && !transfer.is_lasting()
                 && row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Paused)
         };
         for ids in self.places.values() {
@@ -359,7 +359,7 @@ impl Central {
         };
         match transfer.stage {
             // It has been looked at, and waits for a person.
-            Stage::Granted if transfer.needs_person() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
+            Stage::Granted if transfer.is_lasting() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
             Stage::Waiting => {}
             _ => self.answer(id),

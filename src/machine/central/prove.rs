@@ -14,15 +14,15 @@ const AGAIN_LAST: Duration = Duration::from_secs(300);
 
 impl Transfer {
     /// Whether only a person can help it on.
-    pub(super) fn needs_person(&self) -> bool {
-        self.row.reason.as_ref().is_some_and(|reason| reason.cause().needs_person())
+    pub(super) fn is_lasting(&self) -> bool {
+        self.row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting())
     }
 }
 
 impl Central {
     /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
     pub(super) fn line_up_restored(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.needs_person()) else {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);
         };
         let (attempts, since) = (transfer.row.attempts, transfer.row.since);
@@ -107,7 +107,7 @@ impl Central {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts += 1;
         let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
-        let lasting = reason.cause().needs_person();
+        let lasting = reason.cause().is_lasting();
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         transfer.row.reason = Some(reason);
         self.desk.dirty.insert(id);
@@ -121,7 +121,7 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (attempts, cause) = (transfer.row.attempts, transfer.row.reason.as_ref().map(Reason::cause));
         let wait = match cause {
-            Some(cause) if cause.needs_person() => self.desk.patience(attempts),
+            Some(cause) if cause.is_lasting() => self.desk.patience(attempts),
             _ => self.desk.backoff(AGAIN_FIRST, attempts.saturating_sub(1), AGAIN_LAST),
         };
         self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
@@ -134,7 +134,7 @@ impl Central {
         };
         let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
         let (name, dropping) = (transfer.row.name.clone(), transfer.dropping);
-        let lasting = reason.cause().needs_person() && !transfer.needs_person();
+        let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         transfer.row.reason = Some(reason);
         transfer.told = None;

@@ -10,8 +10,8 @@ use crate::machine::{
 
 impl Transfer {
     /// Whether only a person can help it on.
-    fn needs_person(&self) -> bool {
-        self.row.reason.as_ref().is_some_and(|reason| reason.cause().needs_person())
+    fn is_lasting(&self) -> bool {
+        self.row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting())
     }
 }
 
@@ -113,7 +113,7 @@ impl Download {
 
     fn retry_later(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
-        let (attempts, lasting) = (transfer.row.attempts, transfer.needs_person());
+        let (attempts, lasting) = (transfer.row.attempts, transfer.is_lasting());
         let wait = if lasting {
             self.desk.patience(attempts)
         } else {
@@ -130,7 +130,7 @@ impl Download {
         let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
         let (name, waits) = (transfer.row.name.clone(), !transfer.dropping);
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
-        let lasting = reason.cause().needs_person() && !transfer.needs_person();
+        let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
         transfer.row.reason = Some(reason);
         transfer.says = 0;
         self.desk.dirty.insert(id);
@@ -143,7 +143,7 @@ impl Download {
 
     /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
     pub(super) fn line_up_restored(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.needs_person()) else {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);
         };
         let (attempts, since) = (transfer.row.attempts, transfer.row.since);

@@ -34,6 +34,7 @@ impl Download {
         let choice = stage::choose(candidates, selection);
         snapshot.matching = choice.matching;
         snapshot.more = choice.more;
+        snapshot.tally = choice.tally;
         let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
         snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
         snapshot

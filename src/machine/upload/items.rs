@@ -312,8 +312,8 @@ impl Item {
         match &self.state {
             ItemState::Settling => Some(("settling", Why::Plain(Cause::Settling))),
             ItemState::Hashing => Some(("hashing", Why::Plain(Cause::Hashing))),
-            ItemState::Held(reason) => Some(("held", Why::Said(reason))),
-            ItemState::Behind => Some(("held", Why::Plain(Cause::Predecessor))),
+            ItemState::Held(reason) => Some(("blocked", Why::Said(reason))),
+            ItemState::Behind => Some(("blocked", Why::Plain(Cause::Predecessor))),
             ItemState::Bound | ItemState::Kept => None,
         }
     }

@@ -51,6 +51,7 @@ impl Upload {
         let choice = stage::choose(items.into_iter().chain(transfers), selection);
         snapshot.matching = choice.matching;
         snapshot.more = choice.more;
+        snapshot.tally = choice.tally;
         snapshot.transfers = choice.shown.into_iter().filter_map(|(id, name)| self.view_of(id, name)).collect();
         snapshot
     }
