@@ -88,9 +88,10 @@ impl Sim {
                 Input::Verified { outcome: CopyOutcome::Found { fingerprint, .. }, transfer },
             ) => {
                 // Every wrong copy looks like another one.
-                if self.nodes[node].journal.rows.get(transfer).is_some_and(|row| row.fingerprint != *fingerprint) {
-                    fingerprint.digest = Digest(u128::from(self.world.stamp()).to_be_bytes());
-                }
+                let announced = self.nodes[node].journal.rows.get(transfer).map(|row| row.fingerprint);
+                let wrong = announced.is_some_and(|announced| announced != *fingerprint);
+                fingerprint.digest =
+                    if wrong { Digest(u128::from(self.world.stamp()).to_be_bytes()) } else { fingerprint.digest };
             }
             (Sabotage::WrongForgotten, Input::Explained { differences, .. }) => *differences = None,
             (Sabotage::OccupiedIsPlaced, Input::Placed { outcome, .. }) if *outcome == PlaceOutcome::Occupied => {
