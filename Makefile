@@ -2,6 +2,7 @@
 # make test    every test against the real parts
 # make scale   memory, idle load and status with twenty thousand items waiting
 # make check   the fast loop: format, lints, docs, unit and simulator tests
+# make simulate RUNS=1000000  as many schedules as wanted, from FIRST on (default: the time of day, so that they are new)
 # make bench   speed beside plain rsync, and answers with fifty thousand transfers known
 # make pictures  the README's pictures anew, from a real run
 # make deb rpm the packages; make reproducible builds them twice and compares
@@ -10,7 +11,12 @@
 CARGO ?= cargo
 FILES ?=
 
-.PHONY: all demo pictures test scale check bench deb rpm reproducible test-hosts test-hosts-quick setup clean
+# The simulator's seeds follow from the commit: each commit runs others, and the same one always the same.
+SIM_FIRST ?= $(shell printf '%d' 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-12 || echo 0) 2>/dev/null || echo 0)
+RUNS ?= 1000000
+FIRST ?= $(shell date +%s%3N)
+
+.PHONY: all demo pictures test scale check simulate bench deb rpm reproducible test-hosts test-hosts-quick setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -31,7 +37,12 @@ check: setup
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test orders \
-		--test texts --test manual --test sim
+		--test texts --test manual
+	SYNKLER_SIM_FIRST=$(SIM_FIRST) $(CARGO) test --locked --test sim
+
+# Prints rate, what happened how often, and the first failing seed of each kind.
+simulate: setup
+	SYNKLER_SIM_FIRST=$(FIRST) SYNKLER_SIM_RUNS=$(RUNS) $(CARGO) test --locked --test sim -- --exact schedules --nocapture
 
 # Whoever builds a test or a bench builds the programs too; by themselves they would be built once more, with fewer features.
 test: setup

@@ -27,6 +27,11 @@ fn owner() -> Owner {
     Owner { group: "default".parse().unwrap(), node: Node::new(Mode::Central, "hub".parse().unwrap()) }
 }
 
+/// The suite's: only an upload remembers what its scripts may have left.
+fn an_upload() -> Owner {
+    Owner { node: Node::new(Mode::Upload, "hub".parse().unwrap()), ..owner() }
+}
+
 fn open(dir: &Path) -> (Journal, Restored) {
     Journal::open(dir, &owner()).unwrap()
 }
@@ -73,7 +78,7 @@ impl JournalUnderTest for RealJournal {
 
     fn restart(&mut self) -> Restored {
         self.journal = None;
-        let (journal, restored) = open(self.dir.path());
+        let (journal, restored) = Journal::open(self.dir.path(), &an_upload()).unwrap();
         self.journal = Some(journal);
         restored
     }
@@ -83,7 +88,7 @@ impl JournalUnderTest for RealJournal {
 fn it_does_what_every_journal_does() {
     journal_suite::check(|| {
         let dir = tempfile::tempdir().unwrap();
-        let (journal, _) = open(dir.path());
+        let (journal, _) = Journal::open(dir.path(), &an_upload()).unwrap();
         RealJournal { runtime: runtime(), dir, journal: Some(journal) }
     });
 }
@@ -196,7 +201,7 @@ fn what_it_does_not_understand_stays_as_it_is() {
     sqlite3(dir.path(), "PRAGMA user_version = 9");
     let before = std::fs::read(dir.path().join("journal.db")).unwrap();
     let error = refusal(dir.path());
-    assert!(matches!(error, JournalError::Newer { found: 9, known: 2, .. }), "{error:?}");
+    assert!(matches!(error, JournalError::Newer { found: 9, known: 3, .. }), "{error:?}");
     assert_eq!(std::fs::read(dir.path().join("journal.db")).unwrap(), before);
 
     sqlite3(dir.path(), "PRAGMA user_version = 0");
@@ -253,6 +258,8 @@ fn every_value_is_looked_at_before_it_is_believed() {
         name: name("left"),
         signature: synkler::machine::Signature([1; 16]),
         fingerprint: row(1).fingerprint,
+        left: None,
+        mounts: synkler::machine::Mounts::default(),
     };
     run.block_on(journal.commit(vec![
         transfer(&full_row(1)),

@@ -427,7 +427,15 @@ fn largest() -> Vec<Words> {
     let transfer = TransferId::mint(u64::MAX >> 16, [0xff; 10]);
     let node: NodeName = "n".repeat(NAME_LIMIT).parse().unwrap();
     let fingerprint = Fingerprint { size: u64::MAX, digest: Digest([0xff; 16]) };
-    let offer = Offer { transfer, name, kind: Kind::Directory, entries: u64::MAX, fingerprint, modes: longest_modes() };
+    let offer = Offer {
+        transfer,
+        name,
+        kind: Kind::Directory,
+        entries: u64::MAX,
+        fingerprint,
+        modes: longest_modes(),
+        minted: synkler::machine::Time::from_millis(u64::MAX),
+    };
     let location = Location::new(&"h".repeat(255), &format!("/{}", "p".repeat(1023))).unwrap();
     let release = Release {
         transfer,

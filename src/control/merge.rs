@@ -337,7 +337,7 @@ mod tests {
                     seen(ECHO, "cleanup", transfer(1, "delivered")),
                     seen(ALPHA, "disputed", transfer(1, "releasing")),
                 ],
-                "upload alpha: it changed after its cleanup script had begun: take it away by hand",
+                "upload alpha: it changed between its receipts and the end of its cleanup: not sent by itself, retry sends it",
             ),
             (held(1), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "waiting for receipts"),
             (

@@ -30,7 +30,10 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, o
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Refusal, file_system_of, shown};
-use crate::machine::{Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, Reason, Signature, encode_bytes};
+use crate::machine::{
+    Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts, Origin, Reason, Signature, Time,
+    encode_bytes,
+};
 
 /// The most entries an item may have.
 pub const SURVEY_LIMIT: usize = 2_000_000;
@@ -94,10 +97,11 @@ pub struct Survey {
     entries: Vec<Entry>,
     top: usize,
     signature: Signature,
+    origin: Origin,
 }
 
 impl Survey {
-    fn new(mut entries: Vec<Entry>) -> Self {
+    fn new(mut entries: Vec<Entry>, origin: Origin) -> Self {
         entries.sort_unstable_by(|a, b| a.path.cmp(&b.path));
         let top = entries.iter().position(|entry| &*entry.path == ITSELF).unwrap_or(0);
         let mut hasher = Md5::new();
@@ -117,7 +121,7 @@ impl Survey {
                 hasher.update(nanos.to_le_bytes());
             }
         }
-        Self { entries, top, signature: Signature(hasher.finalize().into()) }
+        Self { entries, top, signature: Signature(hasher.finalize().into()), origin }
     }
 
     /// Every entry, sorted bytewise by path.
@@ -128,6 +132,11 @@ impl Survey {
     /// What tells whether anybody has touched it.
     pub fn signature(&self) -> Signature {
         self.signature
+    }
+
+    /// What tells a user's writing from what a cleanup script has made.
+    pub fn origin(&self) -> &Origin {
+        &self.origin
     }
 
     /// What the item is; `None` for a fifo, socket or device.
@@ -260,12 +269,17 @@ impl Site {
             Err(errno) => return Err(self.refusal("look at", ITSELF, errno).into()),
         };
         let mut entries = vec![self.entry(&self.dir, self.name.as_bytes(), ITSELF, &top)?];
-        let mut pending: Vec<Box<[u8]>> = Vec::new();
+        let mut pending: Vec<(Box<[u8]>, u64)> = Vec::new();
+        let mut mounts: Vec<Box<[u8]>> = Vec::new();
         if file_type(&top) == FileType::Directory {
-            pending.push(ITSELF.into());
+            let around = look(&self.dir, b".").map_err(|errno| self.refusal("look at", ITSELF, errno))?;
+            if file_system(&around) != file_system(&top) {
+                mounts.push(ITSELF.into());
+            }
+            pending.push((ITSELF.into(), file_system(&top)));
         }
         let mut opener = self.opener();
-        while let Some(path) = pending.pop() {
+        while let Some((path, around)) = pending.pop() {
             let dir = match opener.try_open(&path, OFlags::RDONLY | OFlags::DIRECTORY) {
                 Ok(dir) => dir,
                 Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP) => continue,
@@ -293,11 +307,14 @@ impl Site {
                 };
                 entries.push(self.entry(fd, name, &below, &stat)?);
                 if file_type(&stat) == FileType::Directory {
-                    pending.push(below.into());
+                    if file_system(&stat) != around && mounts.len() < MOUNT_LIMIT {
+                        mounts.push(below.clone().into());
+                    }
+                    pending.push((below.into(), file_system(&stat)));
                 }
             }
         }
-        Ok(Survey::new(entries))
+        Ok(Survey::new(entries, origin(&top, mounts)))
     }
 
     /// Reads every regular file and computes the item's digest. `each` is given every line of the manifest
@@ -471,8 +488,29 @@ fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
 
 /// What stands under `name` in `dir`, without following a symbolic link.
 pub(crate) fn look(dir: impl AsFd, name: &[u8]) -> Result<Statx, Errno> {
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME;
+    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
     statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, wanted)
+}
+
+/// Tells one mounted file system from another; a kernel before 5.8 tells devices apart only.
+fn file_system(stat: &Statx) -> u64 {
+    if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
+        stat.stx_mnt_id
+    } else {
+        u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor)
+    }
+}
+
+fn origin(top: &Statx, mounts: Vec<Box<[u8]>>) -> Origin {
+    let known = StatxFlags::from_bits_retain(top.stx_mask).contains(StatxFlags::BTIME);
+    let seconds = u64::try_from(top.stx_btime.tv_sec).unwrap_or(0);
+    let millis = seconds.saturating_mul(1000).saturating_add(u64::from(top.stx_btime.tv_nsec / 1_000_000));
+    Origin {
+        inode: top.stx_ino,
+        born: known.then(|| Time::from_millis(millis)),
+        ours: top.stx_uid == rustix::process::geteuid().as_raw(),
+        mounts: Mounts::new(mounts),
+    }
 }
 
 pub(crate) fn file_type(stat: &Statx) -> FileType {

@@ -40,14 +40,14 @@ pub use names::{
 pub use orders::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
 pub use protocols::{Fit, Protocols};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
-pub use record::{Kept, KnownNode, Record, Restored, Row};
+pub use record::{Kept, KnownNode, Left, RECENT, RECENT_LIMIT, Record, Restored, Row};
 pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tally, TransferView};
 pub use stage::{BadRow, Move};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
 pub use vocabulary::{
-    CopyOutcome, Direction, Effect, Fault, HashOutcome, Input, Level, MANIFEST_LIMIT, Note, PlaceOutcome, Question,
-    Run, RunId, RunOutcome, Sight, Sighting,
+    CopyOutcome, Direction, Effect, Fault, HashOutcome, Input, Level, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts, Note,
+    Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting,
 };
 pub use words::{
     Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Offer, Receipt, Release,

@@ -82,8 +82,12 @@ reason_codes! {
     Cleaning = "cleaning", "its cleanup script is at work";
     /// The cleanup script failed.
     Cleanup = "cleanup", "its cleanup script failed";
-    /// It changed under a cleanup script that had begun.
-    Disputed = "disputed", "it changed after its cleanup script had begun: take it away by hand";
+    /// It changed between its receipts and the end of its cleanup script.
+    Disputed = "disputed", "it changed between its receipts and the end of its cleanup: not sent by itself, retry sends it";
+    /// A cleanup script has made it.
+    Leftover = "leftover", "made by the cleanup script of another item: not sent by itself, retry sends it";
+    /// A file system below it is no longer mounted.
+    Unmounted = "unmounted", "a file system that was mounted in it is gone: mount it again, or retry sends what is there";
     /// Retention.
     Keeping = "keeping", "kept for keep_minutes after the last receipt";
     /// An operator said so.
@@ -108,9 +112,10 @@ impl Cause {
             Self::Storage => 5,
             Self::Cleanup => 6,
             Self::Space => 7,
-            Self::Unfit => 8,
-            Self::Modes => 9,
-            Self::Steady => 10,
+            Self::Unmounted => 8,
+            Self::Unfit => 9,
+            Self::Modes => 10,
+            Self::Steady => 11,
             Self::Mismatch => 20,
             Self::Missing => 21,
             Self::Transport => 22,
@@ -119,6 +124,7 @@ impl Cause {
             Self::Receivers => 41,
             Self::Paused => 42,
             Self::Withdrawn => 43,
+            Self::Leftover => 47,
             Self::Central => 44,
             Self::Busy => 45,
             Self::Predecessor => 46,

@@ -1,10 +1,11 @@
 //! What the journal holds.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{
-    Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Node, NodeName, Pause, PlaceId,
-    Reason, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Mounts, Node, NodeName, Pause,
+    PlaceId, Reason, Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -49,6 +50,9 @@ pub struct Row {
     pub modes: Modes,
     /// The role's stage, by its stable word.
     pub stage: String,
+    /// When its upload made it. It grows with every transfer of an upload: of two contents of one name, the one with the
+    /// greater is the later.
+    pub minted: Time,
     /// When this node first knew of it.
     pub created: Time,
     /// Since when it has been in this stage.
@@ -65,8 +69,12 @@ pub struct Row {
     pub location: Option<Location>,
     /// Upload: the source as fingerprinted. Download: the item as placed.
     pub signature: Option<Signature>,
-    /// Download: the top entry of what was verified.
+    /// Upload: the top entry of the source as fingerprinted. Download: that of what was verified.
     pub inode: Option<u64>,
+    /// Upload: when that inode was made, where the file system tells: a later file may be given its number.
+    pub born: Option<Time>,
+    /// Upload: where in the source another file system began.
+    pub mounts: Mounts,
     /// Central: who must give a receipt, and when they did.
     pub receivers: Vec<(NodeName, Option<Time>)>,
     /// Central: the source is free. Download: the receipt is noted.
@@ -111,16 +119,35 @@ pub struct KnownNode {
     pub last_heard: Time,
 }
 
-/// An item that stays at its source though delivered.
+/// An item that stays at its source and is not sent again until somebody changes its content.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
     /// Its name.
     pub name: ItemName,
-    /// As it was when it was delivered.
+    /// As it was when its content was last known.
     pub signature: Signature,
-    /// What was delivered.
+    /// What was handed over last under this name.
     pub fingerprint: Fingerprint,
+    /// What stands there instead, where a cleanup script has had its hands on it; `None` while it is what was handed
+    /// over.
+    pub left: Option<Left>,
+    /// Where in it another file system began.
+    pub mounts: Mounts,
 }
+
+/// What stands at a source after a cleanup script.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Left {
+    /// What it is; `None` until it has been read.
+    pub fingerprint: Option<Fingerprint>,
+    /// Why a person has to decide about it; `None` where the script itself is known to have left it so.
+    pub aside: Option<Cause>,
+}
+
+/// How long what a cleanup script may have made is told from what users write.
+pub const RECENT: Duration = Duration::from_secs(60 * 60);
+/// The most cleanup scripts that are remembered for that.
+pub const RECENT_LIMIT: usize = 5_000;
 
 /// What the journal holds at start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -133,6 +160,9 @@ pub struct Restored {
     pub nodes: Vec<KnownNode>,
     /// Items that stay at their source.
     pub kept: Vec<Kept>,
+    /// Finished transfers whose cleanup scripts were started within the last [`RECENT`] before the end of the newest,
+    /// newest first, at most [`RECENT_LIMIT`].
+    pub recent: Vec<Row>,
     /// The number of the next place.
     pub next_place: u64,
     /// The order that holds this node.

@@ -24,7 +24,7 @@ use std::sync::Arc;
 
 use super::{
     Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Modes, Node, PlaceId, Reason, Record, Row,
-    Signature, TransferId, Words,
+    Signature, Time, TransferId, Words,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -274,6 +274,46 @@ pub enum Sight {
     Unreadable(Reason),
 }
 
+/// The most mount points inside one item that are remembered.
+pub const MOUNT_LIMIT: usize = 64;
+
+/// Where a source comes from: what tells one that a user has written from one that a cleanup script has left.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Origin {
+    /// The inode of the item itself.
+    pub inode: u64,
+    /// When that inode was made; `None` where the file system does not keep it.
+    pub born: Option<Time>,
+    /// It belongs to the user that the daemon and its scripts run as.
+    pub ours: bool,
+    /// Where in it another file system begins.
+    pub mounts: Mounts,
+}
+
+/// The paths inside an item at which another file system begins, `.` for the item itself; sorted, at most
+/// [`MOUNT_LIMIT`].
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Mounts(Arc<[Box<[u8]>]>);
+
+impl Mounts {
+    /// Takes the first [`MOUNT_LIMIT`] of these paths.
+    pub fn new(paths: impl IntoIterator<Item = Box<[u8]>>) -> Self {
+        let mut paths: Vec<_> = paths.into_iter().take(MOUNT_LIMIT).collect();
+        paths.sort_unstable();
+        Self(paths.into())
+    }
+
+    /// The paths.
+    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(|path| &**path)
+    }
+
+    /// The first of these that is missing in `later`.
+    pub fn first_lost(&self, later: &Self) -> Option<&[u8]> {
+        self.paths().find(|path| !later.paths().any(|other| other == *path))
+    }
+}
+
 /// What came of hashing a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashOutcome {
@@ -289,6 +329,8 @@ pub enum HashOutcome {
         modes: Modes,
         /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
         manifest: Option<Arc<str>>,
+        /// What tells whether a cleanup script has made it.
+        origin: Origin,
     },
     /// It is not what the watch saw; this is what it is now.
     Changed(Sighting),

@@ -73,6 +73,8 @@ pub struct Offer {
     pub fingerprint: Fingerprint,
     /// The modes of its entries; empty where there are none or they are not told.
     pub modes: Modes,
+    /// When its upload made the transfer; it grows with every transfer of that upload.
+    pub minted: Time,
 }
 
 /// A directory on central that rsync reads from or writes to.

@@ -225,6 +225,7 @@ pub(super) struct Offered {
     entries: u64,
     size: u64,
     md5: Spelled<Digest>,
+    minted: u64,
     #[serde(default = "no_modes", skip_serializing_if = "has_no_modes")]
     modes: Spelled<Modes>,
 }
@@ -433,6 +434,7 @@ impl From<Offer> for Offered {
             size: offer.fingerprint.size,
             md5: Spelled(offer.fingerprint.digest),
             modes: Spelled(offer.modes),
+            minted: offer.minted.as_millis(),
         }
     }
 }
@@ -446,6 +448,7 @@ impl From<Offered> for Offer {
             entries: offered.entries,
             fingerprint: Fingerprint { size: offered.size, digest: offered.md5.0 },
             modes: offered.modes.0,
+            minted: Time::from_millis(offered.minted),
         }
     }
 }

@@ -11,6 +11,7 @@ mod ctl;
 mod faults;
 mod group;
 mod handover;
+mod leftovers;
 mod log;
 mod mounts;
 mod pause;

@@ -3,16 +3,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synkler::machine::{
-    Address, Cause, Digest, ItemName, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
+    Address, Cause, Digest, ItemName, Machine, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
 };
 
-use crate::daemon::Role;
+use crate::daemon::{Daemon, Role};
 use crate::drivers::Op;
 use crate::journal::Journal;
 use crate::sim::Sim;
 use crate::tally::Deed;
 use crate::trace::{Trace, row as show_row};
-use crate::world::{Bytes, Final, Stamp, Version, World, stamp_of};
+use crate::world::{Bytes, Final, Instance, Source, Stamp, Version, World, stamp_of};
 
 /// What can be broken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -27,6 +27,8 @@ pub(crate) enum Promise {
     Copy,
     /// Everything is delivered once.
     Twice,
+    /// What a cleanup script has left or made is not sent.
+    Leftover,
     /// Words are true when they are said, and journalled before.
     Word,
     /// While an order holds a node or a transfer, nothing new starts.
@@ -76,6 +78,8 @@ pub(crate) struct Fate {
     /// Its copy on central was spoilt from outside.
     rotted: bool,
     withdrawn: bool,
+    /// Central holds it for nobody any more: its copy may go.
+    given_up: bool,
     /// An operator has given it up.
     cancelled: bool,
     /// Where a cleanup script has been started for it: after that, nobody can tell what the script itself
@@ -103,8 +107,8 @@ impl Fate {
 #[derive(Default)]
 pub(crate) struct Checker {
     pub(crate) fates: BTreeMap<TransferId, Fate>,
-    /// Which state of which source has been placed where.
-    delivered: BTreeSet<(usize, Stamp)>,
+    /// Which writing of which user has been placed where.
+    delivered: BTreeSet<(usize, u64)>,
     /// What could not be removed though it is over is swept at the next start.
     pub(crate) unswept: BTreeSet<TransferId>,
     /// Nodes that have lost their journal.
@@ -201,6 +205,7 @@ impl Sim {
                     self.check_started(node, row, "central asks for something");
                 }
                 self.check_central_row(node, row);
+                self.check_given_up(node, row);
             }
             Role::Download(_) => {
                 if !self.checker.fates.contains_key(&row.transfer) {
@@ -221,6 +226,10 @@ impl Sim {
         let (Some(stamp), Some(instance)) = (stamp, same) else {
             return self.violate(Promise::Word, node, || format!("never stood there: {}", show_row(row)));
         };
+        let is_new = !self.checker.fates.contains_key(&row.transfer);
+        if instance.leftover && is_new && !self.checker.forgetful.contains(&node) {
+            return self.violate(Promise::Leftover, node, || format!("left by a cleanup, and sent: {}", show_row(row)));
+        }
         let proof = self.world.fingerprint(Bytes::Whole(instance.version), None);
         if proof != row.fingerprint || World::kind(instance.version) != row.kind {
             return self.violate(Promise::Word, node, || format!("not what was hashed: {}", show_row(row)));
@@ -236,6 +245,7 @@ impl Sim {
             released: false,
             rotted: false,
             withdrawn: false,
+            given_up: false,
             cancelled: false,
             scripted: BTreeSet::new(),
         });
@@ -298,8 +308,28 @@ impl Sim {
         }
     }
 
+    /// Central gives up what it holds for nobody: all that had to have it are forgotten, and it is asked for anew.
+    fn check_given_up(&mut self, node: usize, row: &Row) {
+        let before = self.nodes[node].journal.rows.get(&row.transfer);
+        let held = before.is_some_and(|before| matches!(&*before.stage, "held" | "granted"));
+        let nobody = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Receivers);
+        if row.stage != "waiting" || !held || !nobody {
+            return;
+        }
+        let forgotten = &self.checker.forgotten;
+        let Some(fate) = self.checker.fates.get_mut(&row.transfer) else { return };
+        self.tally.count(Deed::HeldForNobody);
+        let lawful = fate.required.as_ref().is_none_or(|all| all.iter().all(|number| forgotten.contains(number)));
+        fate.required = None;
+        fate.received = false;
+        fate.given_up = true;
+        if !lawful {
+            self.violate(Promise::Copy, node, || format!("given up though somebody lacks it: {}", show_row(row)));
+        }
+    }
+
     /// Something is about to be said.
-    pub(crate) fn check_said(&mut self, node: usize, _to: &Address, words: &Words) {
+    pub(crate) fn check_said(&mut self, node: usize, to: &Address, words: &Words) {
         match words {
             Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
             Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
@@ -307,6 +337,7 @@ impl Sim {
             Words::Download { items, .. } => {
                 for item in items {
                     self.check_held(node, item.offer.transfer, "central offers something");
+                    self.check_offered(node, to, item.offer.transfer);
                 }
             }
             Words::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.note_withdrawn(node, *id)),
@@ -337,10 +368,29 @@ impl Sim {
         }
     }
 
+    /// Only who is required is offered anything, and never what is older than what it has had of that name.
+    fn check_offered(&mut self, node: usize, to: &Address, id: TransferId) {
+        let Address::Node(to) = to else { return };
+        let (Some(number), Some(fate)) = (self.download_number(&to.name), self.checker.fates.get(&id)) else { return };
+        let later =
+            |other: &&Fate| other.upload == fate.upload && other.name == fate.name && other.stamp() > fate.stamp();
+        let had = |other: &Fate| other.placed.contains_key(&number);
+        let has_later = self.checker.fates.values().filter(later).any(had) && !fate.placed.contains_key(&number);
+        let required = fate.required.as_ref().is_some_and(|required| required.contains(&number));
+        if has_later && !self.checker.forgetful.contains(&(1 + self.plan.uploads + number)) {
+            self.violate(Promise::Overwritten, node, || {
+                format!("{id} is offered to {to}, which has had a later content")
+            });
+        } else if !required {
+            self.violate(Promise::Word, node, || format!("{id} is offered to {to}, which does not have to receive it"));
+        }
+    }
+
     fn check_received(&mut self, node: usize, id: TransferId) {
         let Some(fate) = self.checker.fates.get_mut(&id) else { return };
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
         let proven = held == Some(Bytes::Whole(fate.version));
+        fate.given_up = false;
         if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted {
             self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
         }
@@ -425,8 +475,11 @@ impl Sim {
         }
         let first = !fate.placed.contains_key(&download);
         fate.placed.entry(download).or_insert(now);
-        let again = fate.stamps.iter().any(|stamp| self.checker.delivered.contains(&(download, *stamp)));
-        self.checker.delivered.extend(fate.stamps.iter().map(|stamp| (download, *stamp)));
+        let instances = &self.world.instances;
+        let writings = fate.stamps.iter().filter_map(|stamp| Some((download, instances.get(stamp)?.writing)));
+        let writings: Vec<_> = writings.collect();
+        let again = writings.iter().any(|writing| self.checker.delivered.contains(writing));
+        self.checker.delivered.extend(writings);
         // A receiver or a source that has lost its journal may have it delivered again.
         let upload = 1 + fate.upload;
         let excused = self.checker.forgetful.contains(&node) || self.checker.forgetful.contains(&upload) && first;
@@ -439,7 +492,8 @@ impl Sim {
     pub(crate) fn check_drop(&mut self, node: usize, id: TransferId) {
         let Some(fate) = self.checker.fates.get(&id) else { return };
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
-        if held != Some(Bytes::Whole(fate.version)) || fate.withdrawn || self.checker.forgetful.contains(&node) {
+        let lawful = fate.withdrawn || fate.given_up;
+        if held != Some(Bytes::Whole(fate.version)) || lawful || self.checker.forgetful.contains(&node) {
             return;
         }
         // Who was forgotten and comes back counts no more.
@@ -501,6 +555,11 @@ impl Sim {
             if !daemon.ops.is_empty() || !daemon.inbox.is_empty() {
                 return Some((node, Left::Work));
             }
+            if let Role::Upload(upload) = daemon.role
+                && !self.has_looked(upload, daemon)
+            {
+                return Some((node, Left::Work));
+            }
             let copy = match daemon.role {
                 Role::Central => {
                     let held = self.world.spool.held.keys();
@@ -526,7 +585,8 @@ impl Sim {
         }
         for (upload, sources) in self.world.sources.iter().enumerate() {
             for (name, source) in sources {
-                if !self.is_instance_delivered(source.stamp) {
+                let leftover = self.world.instances.get(&source.stamp).is_some_and(|instance| instance.leftover);
+                if !leftover && !self.is_instance_delivered(source.stamp) {
                     return Some((1 + upload, Left::Source(*name)));
                 }
             }
@@ -534,11 +594,31 @@ impl Sim {
         None
     }
 
+    /// Whether an upload knows all that stands there, and has made a transfer of all that is one: what it has not looked
+    /// at yet, or what is settling, may still become one.
+    fn has_looked(&self, upload: usize, daemon: &Daemon) -> bool {
+        let sources = &self.world.sources[upload];
+        let current = |(name, source): (&usize, &Source)| daemon.seen.get(name) == Some(&source.stamp);
+        let settled = |machine: &Machine| {
+            let counts = machine.snapshot(&Selection::default()).counts;
+            !counts.iter().any(|(stage, count)| *count > 0 && matches!(*stage, "settling" | "hashing"))
+        };
+        daemon.scanned && sources.iter().all(current) && daemon.machine.as_ref().is_some_and(settled)
+    }
+
     /// Delivered as it is, or touched since, and its upload knows that it holds what was delivered.
     fn is_instance_delivered(&self, stamp: Stamp) -> bool {
         let Some(instance) = self.world.instances.get(&stamp) else { return false };
         let kept = self.nodes[1 + instance.upload].journal.kept.get(&self.world.names[instance.name]);
         let is_kept = kept.is_some_and(|kept| stamp_of(kept.signature) == stamp);
+        // Who writes just what a cleanup has left there writes nothing new.
+        let is_left = |other: &Instance| {
+            let same = other.upload == instance.upload && other.name == instance.name;
+            other.leftover && same && other.version == instance.version
+        };
+        if is_kept && self.world.instances.values().any(is_left) {
+            return true;
+        }
         let carries = |fate: &Fate| {
             let same = fate.upload == instance.upload && fate.name == instance.name && fate.version == instance.version;
             fate.stamps.contains(&stamp) || is_kept && same
@@ -609,7 +689,7 @@ impl Sim {
             .world
             .instances
             .iter()
-            .filter(|(_, instance)| !instance.gone && !instance.unfit)
+            .filter(|(_, instance)| !instance.gone && !instance.unfit && !instance.leftover)
             .map(|(stamp, instance)| (*stamp, instance.upload))
             .collect();
         for (stamp, upload) in stamps {

@@ -2,8 +2,8 @@
 //! table of the vocabulary says.
 
 use synkler::machine::{
-    Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, PlaceId, Question, Reason,
-    Run, RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
+    Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin, PlaceId,
+    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
 };
 
 use crate::checker::Promise;
@@ -197,6 +197,12 @@ impl Sim {
             fingerprint: self.world.fingerprint(whole, None),
             modes: "f0644".parse().unwrap(),
             manifest: None,
+            origin: Origin {
+                inode: source.inode,
+                born: Some(Self::shown(source.born)),
+                ours: source.ours,
+                mounts: Mounts::default(),
+            },
         }
     }
 

@@ -204,8 +204,8 @@ impl Sim {
             Act::Write { upload, name } => self.write(upload, name),
             Act::Append { upload, name, left } => self.append(upload, name, left),
             Act::Touch { upload, name } => {
-                if let Some(source) = self.user_may(upload, name, act) {
-                    self.world.put(upload, name, source.version, false, source.writer);
+                if self.user_may(upload, name, act).is_some() {
+                    self.world.touch(upload, name);
                     self.user_changed(upload, name);
                 }
             }
@@ -217,9 +217,9 @@ impl Sim {
             }
             Act::Unfit { .. } if self.calm => {}
             Act::Unfit { upload, name, special } => {
-                if let Some(source) = self.user_may(upload, name, act) {
-                    let stamp = self.world.put(upload, name, source.version, false, source.writer);
-                    if let Some(instance) = self.world.instances.get_mut(&stamp) {
+                if self.user_may(upload, name, act).is_some() {
+                    let stamp = self.world.touch(upload, name);
+                    if let Some(instance) = stamp.and_then(|stamp| self.world.instances.get_mut(&stamp)) {
                         instance.unfit = true;
                     }
                     if let Some(source) = self.world.sources[upload].get_mut(&name) {
@@ -281,6 +281,7 @@ impl Sim {
             }
             Act::Retry { name } => {
                 for node in self.reached(None) {
+                    self.insists(node, name);
                     let order = Order::Retry(vec![self.handle(name)]);
                     if self.order(node, order) {
                         self.tally.count(Deed::Retried);
@@ -318,6 +319,17 @@ impl Sim {
                 }
             }
             Act::Rot { vanish } => self.rot(vanish),
+        }
+    }
+
+    /// What was put aside at an upload is wanted by the operator who has it tried again, whatever has made it.
+    fn insists(&mut self, node: usize, name: usize) {
+        let Role::Upload(upload) = self.nodes[node].role else { return };
+        let view = self.nodes[node].machine.as_ref().and_then(|machine| machine.view(&self.handle(name)));
+        let aside = view.is_some_and(|view| matches!(view.reason.cause(), Cause::Disputed | Cause::Leftover));
+        let stamp = self.world.sources[upload].get(&name).map(|source| source.stamp).filter(|_| aside);
+        if let Some(instance) = stamp.and_then(|stamp| self.world.instances.get_mut(&stamp)) {
+            instance.leftover = false;
         }
     }
 
@@ -414,9 +426,11 @@ impl Sim {
     /// users keep their hands off, as the manual asks.
     fn is_guarded(&self, node: usize, name: usize) -> bool {
         let item = &self.world.names[name];
-        let cleaning = |op: &Op| matches!(op, Op::Cleanup { item: cleaned, .. } if cleaned == item);
+        // The look after a script, too, is part of it.
+        let cleaning = |op: &Op| matches!(op, Op::Cleanup { item: cleaned, .. } | Op::Look { item: cleaned, .. } if cleaned == item);
         let daemon = &self.nodes[node];
-        daemon.ops.values().any(cleaning) || daemon.inbox.iter().any(|(input, _)| matches!(input, Input::Looked { .. }))
+        daemon.ops.values().any(cleaning)
+            || daemon.inbox.iter().any(|(input, _)| matches!(input, Input::Looked { .. } | Input::Cleaned { .. }))
     }
 
     fn user_changed(&mut self, upload: usize, name: usize) {
@@ -472,7 +486,10 @@ impl Sim {
                     self.world.take_away(upload, name);
                     self.user_changed(upload, name);
                 } else if source.unreadable {
-                    self.world.put(upload, name, source.version, false, source.writer);
+                    self.world.touch(upload, name);
+                    if let Some(source) = self.world.sources[upload].get_mut(&name) {
+                        source.unreadable = false;
+                    }
                     self.user_changed(upload, name);
                 }
             }
@@ -500,13 +517,21 @@ impl Sim {
             let node = 1 + upload;
             let Some(machine) = &self.nodes[node].machine else { continue };
             let views = machine.snapshot(&Selection::urgent(1000)).transfers;
-            for view in views.iter().filter(|view| view.reason.cause() == Cause::Disputed) {
+            let asides = views.iter().filter(|view| matches!(view.reason.cause(), Cause::Disputed | Cause::Leftover));
+            for view in asides.collect::<Vec<_>>() {
                 let name = self.world.name_index(&view.name);
-                if !self.is_guarded(node, name) {
-                    self.tally.count(Deed::Disputed);
-                    trace!(self, Some(node), "-- its user takes {:?} away", view.name);
-                    self.world.take_away(upload, name);
-                    self.user_changed(upload, name);
+                // What a user has written is sent, and the rest is taken away.
+                let stamp = self.world.sources[upload].get(&name).map(|source| source.stamp);
+                let instance = stamp.and_then(|stamp| self.world.instances.get(&stamp));
+                if instance.is_some_and(|instance| instance.leftover) {
+                    if !self.is_guarded(node, name) {
+                        trace!(self, Some(node), "-- its user takes {:?} away", view.name);
+                        self.world.take_away(upload, name);
+                        self.user_changed(upload, name);
+                    }
+                } else {
+                    self.tally.count(Deed::Insisted);
+                    self.order(node, Order::Retry(vec![Handle::Item(view.name.clone())]));
                 }
             }
         }

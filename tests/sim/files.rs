@@ -15,7 +15,7 @@ use crate::sabotage::Sabotage;
 use crate::sim::Sim;
 use crate::tally::Deed;
 use crate::trace::trace;
-use crate::world::{Bytes, Copy, Final, signature, stamp_of};
+use crate::world::{Bytes, Copy, Final, World, signature, stamp_of};
 
 /// What is told of a copy whose modes are not kept.
 const UNKEPT: &str = "modes differ";
@@ -272,6 +272,49 @@ impl Sim {
         }
     }
 
+    /// What a script does to the source.
+    fn clean_source(&mut self, upload: usize, name: usize, script: Script) {
+        let Some(source) = self.world.sources[upload].get(&name).copied() else { return };
+        let beside = World::made_of(name);
+        match script {
+            Script::None | Script::Leaves => {}
+            Script::Removes => self.world.take_away(upload, name),
+            Script::Touches => {
+                self.world.touch(upload, name);
+                if let Some(instance) =
+                    self.world.sources[upload].get(&name).and_then(|source| self.world.instances.get_mut(&source.stamp))
+                {
+                    instance.leftover = true;
+                }
+            }
+            Script::Empties => {
+                let empty = self.world.fresh_version(0);
+                self.world.leave(upload, name, empty, Some(source));
+            }
+            Script::Returns => {
+                self.world.take_away(upload, name);
+                self.world.leave(upload, name, source.version, None);
+            }
+            Script::Renames => {
+                self.world.take_away(upload, name);
+                self.world.leave(upload, beside, source.version, Some(source));
+            }
+            Script::Copies => {
+                self.world.leave(upload, beside, source.version, None);
+            }
+            Script::Converts => {
+                self.world.take_away(upload, name);
+                let other = self.world.fresh_version(100);
+                self.world.leave(upload, beside, other, None);
+            }
+        }
+        match script {
+            Script::Touches | Script::Empties | Script::Returns => self.tally.count(Deed::LeftBehind),
+            Script::Renames | Script::Copies | Script::Converts => self.tally.count(Deed::MadeBeside),
+            Script::None | Script::Removes | Script::Leaves => {}
+        }
+    }
+
     /// The cleanup script comes to its end.
     pub(crate) fn clean(&mut self, node: usize, transfer: TransferId, item: &ItemName) -> Result<(), Reason> {
         let name = self.world.name_index(item);
@@ -288,20 +331,22 @@ impl Sim {
         if !stands {
             return if self.plan.strict { failed("no such file") } else { Ok(()) };
         }
-        if self.plan.scripts[node] == Script::Removes {
-            self.check_cleanup(node, transfer, item);
-            match self.nodes[node].role {
-                Role::Upload(upload) => {
-                    trace!(self, Some(node), "** {transfer} is gone from its source");
-                    self.world.sources[upload].remove(&name);
-                    self.changed(node, name);
-                }
-                Role::Download(download) => {
-                    trace!(self, Some(node), "** {transfer} is moved on");
-                    self.world.receivers[download].finals.remove(&name);
-                }
-                Role::Central => {}
+        let script = self.plan.scripts[node];
+        match self.nodes[node].role {
+            _ if matches!(script, Script::None | Script::Leaves) => {}
+            Role::Upload(upload) => {
+                self.check_cleanup(node, transfer, item);
+                self.clean_source(upload, name, script);
+                trace!(self, Some(node), "** {transfer}: its script {script:?}");
+                self.changed(node, name);
+                self.changed(node, World::made_of(name));
             }
+            Role::Download(download) if script == Script::Removes => {
+                self.check_cleanup(node, transfer, item);
+                trace!(self, Some(node), "** {transfer} is moved on");
+                self.world.receivers[download].finals.remove(&name);
+            }
+            Role::Download(_) | Role::Central => {}
         }
         if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(200) {
             return failed("exit code 2, after it had done its work");

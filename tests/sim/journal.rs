@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use synkler::machine::{
-    GroupPause, ItemName, JournalId, Kept, KnownNode, Node, Pause, Question, Record, Restored, Row, TransferId,
+    GroupPause, ItemName, JournalId, Kept, KnownNode, Node, Pause, Question, RECENT, RECENT_LIMIT, Record, Restored,
+    Row, TransferId,
 };
 
 /// One node's journal. What is in it survives every crash.
@@ -68,10 +69,21 @@ impl Journal {
             rows,
             nodes: self.nodes.values().cloned().collect(),
             kept: self.kept.values().cloned().collect(),
+            recent: self.recent(),
             next_place: self.next_place,
             paused: self.paused.clone(),
             group: self.group.clone(),
         }
+    }
+
+    fn recent(&self) -> Vec<Row> {
+        let finished = |row: &&Row| row.finished.is_some();
+        let newest = self.rows.values().filter_map(|row| row.finished).max().unwrap_or_default();
+        let recent = |row: &&Row| row.cleaned && row.finished.is_some_and(|at| newest.since(at) <= RECENT);
+        let mut rows: Vec<Row> = self.rows.values().filter(finished).filter(recent).cloned().collect();
+        rows.sort_by_key(|row| std::cmp::Reverse((row.finished, row.transfer)));
+        rows.truncate(RECENT_LIMIT);
+        rows
     }
 
     pub(crate) fn unfinished(&self) -> impl Iterator<Item = &Row> {

@@ -3,8 +3,9 @@
 //! the contract of the vocabulary. After every step the Promise is checked against what really stands in the
 //! directories of the fake world.
 //!
-//! `SYNKLER_SIM_RUNS=n` runs n schedules, `SYNKLER_SIM_SEED=n` replays one:
-//! `SYNKLER_SIM_SEED=n cargo test --test sim -- replay --nocapture`
+//! `make simulate RUNS=n` runs n schedules that never ran before; `SYNKLER_SIM_FIRST` and `SYNKLER_SIM_RUNS` name a range for
+//! `cargo test --test sim -- schedules --nocapture`; `SYNKLER_SIM_SEED=n cargo test --test sim -- replay --nocapture` replays
+//! one. `make check` takes its first seed from the commit, so that every commit runs others, and always the same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
@@ -32,6 +33,7 @@ mod tally;
 mod trace;
 mod world;
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::panic::catch_unwind;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -46,6 +48,8 @@ use crate::tally::Tally;
 const RUNS: u64 = 20_000;
 /// How many lines of a failing trace are shown at once; a replay shows all.
 const TAIL: usize = 120;
+/// Seeds that ever broke the Promise, each with a line on what it showed: they run first.
+const KNOWN: &str = include_str!("seeds.txt");
 
 fn number(variable: &str) -> Option<u64> {
     let text = std::env::var(variable).ok()?;
@@ -72,30 +76,53 @@ fn show(seed: u64, outcome: &Outcome, lines: usize) {
     }
 }
 
+/// What a seed came to grief by: a broken promise, or a machine that panicked.
+type Kind = Option<Promise>;
+
 /// What a search has come to.
+#[derive(Default)]
 struct Search {
-    /// The first seed found that breaks the Promise, or makes a machine panic.
-    found: Option<u64>,
+    /// How many seeds failed, and the first of them, by kind.
+    found: BTreeMap<Kind, (u64, u64)>,
     events: u64,
     tally: Tally,
 }
 
-/// Runs seeds on all cores until one breaks the Promise.
-fn search(seeds: Range<u64>, sabotage: Option<Sabotage>) -> Search {
+impl Search {
+    fn first(&self) -> Option<u64> {
+        self.found.values().map(|(_, seed)| *seed).min()
+    }
+
+    fn add(&mut self, other: &Self) {
+        for (kind, (count, seed)) in &other.found {
+            let known = self.found.entry(*kind).or_insert((0, *seed));
+            *known = (known.0 + count, known.1.min(*seed));
+        }
+        self.events += other.events;
+        self.tally.add(&other.tally);
+    }
+}
+
+/// Runs seeds on all cores: all of them, or until one breaks the Promise.
+fn search(seeds: Range<u64>, sabotage: Option<Sabotage>, until_found: bool) -> Search {
     let (next, stop) = (AtomicU64::new(seeds.start), AtomicBool::new(false));
     let work = || {
-        let mut mine = Search { found: None, events: 0, tally: Tally::default() };
+        let mut mine = Search::default();
         while !stop.load(Ordering::Relaxed) {
             let seed = next.fetch_add(1, Ordering::Relaxed);
             if seed >= seeds.end {
                 break;
             }
-            let outcome = catch_unwind(|| run(seed, sabotage, false));
-            if outcome.as_ref().map_or(true, |outcome| outcome.violation.is_some()) {
-                mine.found = Some(seed);
-                stop.store(true, Ordering::Relaxed);
+            let outcome = catch_unwind(|| run(seed, sabotage, false)).ok();
+            let failed = match &outcome {
+                Some(outcome) => outcome.violation.as_ref().map(|broken| Some(broken.promise)),
+                None => Some(None),
+            };
+            if let Some(kind) = failed {
+                mine.found.entry(kind).or_insert((0, seed)).0 += 1;
+                stop.fetch_or(until_found, Ordering::Relaxed);
             }
-            if let Ok(outcome) = outcome {
+            if let Some(outcome) = outcome {
                 mine.events += outcome.events;
                 mine.tally.add(&outcome.tally);
             }
@@ -107,13 +134,29 @@ fn search(seeds: Range<u64>, sabotage: Option<Sabotage>) -> Search {
         let workers: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
         workers.into_iter().map(|worker| worker.join().unwrap()).collect()
     });
-    let mut all = Search { found: None, events: 0, tally: Tally::default() };
-    for part in parts {
-        all.found = all.found.into_iter().chain(part.found).min();
-        all.events += part.events;
-        all.tally.add(&part.tally);
-    }
+    let mut all = Search::default();
+    parts.iter().for_each(|part| all.add(part));
     all
+}
+
+/// The seeds of `seeds.txt`: a number, and what it showed.
+fn known_seeds() -> impl Iterator<Item = (u64, &'static str)> {
+    let lines = KNOWN.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| {
+        let (seed, showed) = line.split_once(' ').unwrap_or_else(|| panic!("seeds.txt: nothing is said of {line}"));
+        (seed.parse().unwrap_or_else(|_| panic!("seeds.txt: {seed} is no number")), showed)
+    })
+}
+
+#[test]
+fn seeds_that_ever_failed() {
+    for (seed, showed) in known_seeds() {
+        let outcome = run(seed, None, true);
+        if outcome.violation.is_some() {
+            show(seed, &outcome, TAIL);
+            panic!("seed {seed} breaks the Promise again; it once showed: {showed}");
+        }
+    }
 }
 
 #[test]
@@ -121,17 +164,25 @@ fn schedules() {
     let runs = number("SYNKLER_SIM_RUNS").unwrap_or(RUNS);
     let first = number("SYNKLER_SIM_FIRST").unwrap_or(0);
     let started = Instant::now();
-    let search = search(first..first + runs, None);
-    if let Some(seed) = search.found {
-        eprintln!("replay: {}", replay_command(seed));
+    let search = search(first..first + runs, None, false);
+    let seconds = started.elapsed().as_secs_f64();
+    let rate = runs as f64 / seconds;
+    println!("{runs} schedules from seed {first} on: {} events in {seconds:.1} s, {rate:.0}/s", search.events);
+    for (deed, times) in search.tally.all() {
+        println!("{times:>10} {deed:?}");
+    }
+    for (kind, (count, seed)) in &search.found {
+        let kind = kind.map_or("a panic".to_owned(), |promise| format!("{promise:?}"));
+        eprintln!("{kind}: {count} of {runs}, first seed {seed}: {}", replay_command(*seed));
+    }
+    if let Some(seed) = search.first() {
         let outcome = run(seed, None, true);
         show(seed, &outcome, TAIL);
         panic!("seed {seed} breaks the Promise");
     }
-    println!("{runs} schedules, {} events in {:.1} s", search.events, started.elapsed().as_secs_f64());
-    for (deed, times) in search.tally.all() {
-        println!("{times:>10} {deed:?}");
-        assert!(times > 0 || runs < RUNS, "{deed:?} has never happened: these schedules test too little");
+    let never = search.tally.all().find(|(_, times)| *times == 0);
+    if let Some((deed, _)) = never.filter(|_| runs >= RUNS) {
+        panic!("{deed:?} has never happened: these schedules test too little");
     }
 }
 
@@ -150,7 +201,7 @@ fn replay() {
 /// A machine made worse is found out within this many schedules, by one of these promises.
 fn found_out(sabotage: Sabotage, promises: &[Promise]) {
     const MOST: u64 = 3000;
-    let Some(seed) = search(0..MOST, Some(sabotage)).found else {
+    let Some(seed) = search(0..MOST, Some(sabotage), true).first() else {
         panic!("{sabotage:?} is not found out within {MOST} schedules")
     };
     let outcome = run(seed, Some(sabotage), true);
@@ -176,7 +227,7 @@ fn a_cleanup_without_a_last_look_is_found_out() {
 fn forgetting_to_persist_is_found_out() {
     found_out(Sabotage::UploadForgets, &[Promise::Word, Promise::Twice]);
     found_out(Sabotage::CentralForgets, &[Promise::Word, Promise::Copy, Promise::Twice]);
-    found_out(Sabotage::DownloadForgets, &[Promise::Twice]);
+    found_out(Sabotage::DownloadForgets, &[Promise::Twice, Promise::Liveness]);
 }
 
 #[test]
@@ -232,6 +283,16 @@ fn a_release_for_who_is_forgotten_is_found_out() {
 #[test]
 fn cleaning_up_what_was_given_up_is_found_out() {
     found_out(Sabotage::CleanupWithdrawn, &[Promise::Source]);
+}
+
+#[test]
+fn sending_what_a_cleanup_left_is_found_out() {
+    found_out(Sabotage::LeftoverForgotten, &[Promise::Leftover]);
+}
+
+#[test]
+fn offering_old_content_to_others_is_found_out() {
+    found_out(Sabotage::ForgetReassigns, &[Promise::Overwritten, Promise::Word]);
 }
 
 #[test]

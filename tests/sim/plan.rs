@@ -5,7 +5,8 @@ use synkler::machine::KeepModes;
 
 use crate::rng::Rng;
 
-/// What a node's cleanup script does when it succeeds.
+/// What a node's cleanup script does when it succeeds. What a download's script makes of its item is its owner's
+/// business: there, all but the first two leave it as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Script {
     /// There is none.
@@ -14,6 +15,23 @@ pub(crate) enum Script {
     Removes,
     /// It leaves the item where it is.
     Leaves,
+    /// It touches the item: `chmod`, `ln`, `setfattr`.
+    Touches,
+    /// It takes the content out of the item: `truncate`, `find -delete`.
+    Empties,
+    /// It moves the item away and puts the same content back.
+    Returns,
+    /// It gives the item another name beside it.
+    Renames,
+    /// It makes a copy beside the item.
+    Copies,
+    /// It makes something else of the item beside it, as `gzip` does.
+    Converts,
+}
+
+impl Script {
+    /// Those that leave something behind.
+    const MESSY: [Self; 6] = [Self::Touches, Self::Empties, Self::Returns, Self::Renames, Self::Copies, Self::Converts];
 }
 
 /// The shape of one schedule. Rates are in thousandths.
@@ -163,6 +181,17 @@ impl Plan {
             folds: (0..downloads).map(|_| own.chance(150)).collect(),
             big: rng.chance(200),
             acts,
+        }
+    }
+
+    /// What was thought of later, from a stream of its own: what a seed did before, it still does.
+    pub(crate) fn more(&mut self, rng: &mut Rng) {
+        if rng.chance(500) {
+            for script in self.scripts.iter_mut().filter(|script| **script != Script::None) {
+                if rng.chance(700) {
+                    *script = rng.pick(&Script::MESSY);
+                }
+            }
         }
     }
 

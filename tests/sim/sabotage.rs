@@ -1,11 +1,11 @@
 //! Machines made worse on purpose, from outside: each way of breaking the Promise has to be found out.
 
 use synkler::machine::{
-    Address, Cause, CopyOutcome, Digest, Effect, Input, Mode, Node, Order, PlaceOutcome, Receipt, Record, Release, Row,
-    Scope, Sight, Words,
+    Address, Cause, CopyOutcome, Digest, Effect, Forward, Input, Location, Mode, Node, Offer, Order, PlaceOutcome,
+    Receipt, Record, Release, Row, Scope, Sight, Words,
 };
 
-use crate::daemon::Role;
+use crate::daemon::{Role, SPOOL};
 use crate::plan::Script;
 use crate::sim::Sim;
 use crate::world::signature;
@@ -59,6 +59,10 @@ pub(crate) enum Sabotage {
     ModesBelieved,
     /// Download does not tell that modes are not kept.
     UnkeptUnsaid,
+    /// Upload does not remember that its script has left something.
+    LeftoverForgotten,
+    /// What was held for a download that is forgotten is offered to the others instead.
+    ForgetReassigns,
     /// What central is through with is left out of the group's view.
     ThroughIsHidden,
 }
@@ -77,6 +81,12 @@ impl Sim {
             (Sabotage::CleanupBlind, Input::Looked { transfer, sight: Sight::Present(seen) }) => {
                 if let Some(fate) = self.checker.fates.get(transfer) {
                     *seen = signature(fate.stamp());
+                }
+            }
+            (Sabotage::LeftoverForgotten, Input::Looked { transfer, sight }) => {
+                let row = self.nodes[node].journal.rows.get(transfer);
+                if row.is_some_and(|row| row.stage == "cleaning") && matches!(self.nodes[node].role, Role::Upload(_)) {
+                    *sight = Sight::Gone;
                 }
             }
             (Sabotage::RecallForgets, Input::Recalled { row, .. }) => *row = None,
@@ -121,6 +131,22 @@ impl Sim {
                     let words =
                         Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new(), remark: None }]);
                     self.say(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &words);
+                }
+            }
+            (Some(Sabotage::ForgetReassigns), Order::Forget(gone)) if node == 0 && done => {
+                let rows = self.nodes[node].journal.unfinished().filter(|row| row.stage == "held");
+                let only = |row: &&Row| row.receivers.iter().all(|(name, at)| *name == gone.name && at.is_none());
+                let rows: Vec<Row> = rows.filter(only).cloned().collect();
+                let known = self.nodes[node].journal.nodes.keys();
+                let others = known.filter(|known| known.mode == Mode::Download && *known != gone);
+                let others: Vec<Node> = others.cloned().collect();
+                for (row, to) in rows.iter().flat_map(|row| others.iter().map(move |to| (row, to))) {
+                    let (name, kind, entries) = (row.name.clone(), row.kind, row.entries);
+                    let (transfer, fingerprint, minted) = (row.transfer, row.fingerprint, row.minted);
+                    let offer = Offer { transfer, name, kind, entries, fingerprint, minted, modes: Default::default() };
+                    let items = vec![Forward { offer, upload: row.upload.clone() }];
+                    let location = Location::new("c", &format!("{SPOOL}/held")).unwrap();
+                    self.say(node, &Address::Node(to.clone()), &Words::Download { location, items });
                 }
             }
             _ => {}

@@ -102,7 +102,8 @@ pub(crate) fn run(seed: u64, sabotage: Option<Sabotage>, tracing: bool) -> Outco
 impl Sim {
     pub(crate) fn new(seed: u64, sabotage: Option<Sabotage>, tracing: bool) -> Self {
         let mut rng = Rng::new(seed);
-        let plan = Plan::of(&mut rng);
+        let mut plan = Plan::of(&mut rng);
+        plan.more(&mut Rng::new(!seed));
         let mut nodes = vec![Daemon::new(Role::Central, JournalId(rng.next() as u32))];
         for number in 0..plan.uploads {
             nodes.push(Daemon::new(Role::Upload(number), JournalId(rng.next() as u32)));
@@ -156,10 +157,22 @@ impl Sim {
         synkler::machine::Time::from_millis(START + self.now + self.plan.skew_ms[node])
     }
 
+    /// A moment that a clock has shown.
+    pub(crate) fn shown(moment: u64) -> synkler::machine::Time {
+        synkler::machine::Time::from_millis(START + moment)
+    }
+
+    fn tell_time(&mut self) {
+        for (upload, clock) in self.world.clocks.iter_mut().enumerate() {
+            *clock = self.now + self.plan.skew_ms[1 + upload];
+        }
+    }
+
     /// Takes the next event; false when the schedule is over.
     fn step(&mut self) -> bool {
         let Some(Reverse((when, _, what))) = self.queue.pop() else { return false };
         self.now = when;
+        self.tell_time();
         if self.count > MOST_EVENTS {
             self.violate(Promise::Restless, 0, || format!("more than {MOST_EVENTS} events"));
         }

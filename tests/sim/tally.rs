@@ -35,12 +35,15 @@ pub(crate) enum Deed {
     Cancelled,
     ForgotPeer,
     Kept,
-    Disputed,
     Folded,
     Unkept,
+    HeldForNobody,
+    Insisted,
+    LeftBehind,
+    MadeBeside,
 }
 
-const COUNT: usize = Deed::Unkept as usize + 1;
+const COUNT: usize = Deed::MadeBeside as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -104,8 +107,11 @@ impl Deed {
         Self::Cancelled,
         Self::ForgotPeer,
         Self::Kept,
-        Self::Disputed,
         Self::Folded,
         Self::Unkept,
+        Self::HeldForNobody,
+        Self::Insisted,
+        Self::LeftBehind,
+        Self::MadeBeside,
     ];
 }

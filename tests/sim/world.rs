@@ -23,6 +23,11 @@ pub(crate) enum Bytes {
 pub(crate) struct Source {
     pub(crate) stamp: Stamp,
     pub(crate) version: Version,
+    pub(crate) inode: u64,
+    /// When that inode was made, as its host's clock showed it, in milliseconds since the schedule began.
+    pub(crate) born: u64,
+    /// It belongs to the daemon's user.
+    pub(crate) ours: bool,
     /// Somebody has it open for writing.
     pub(crate) writer: bool,
     pub(crate) special: bool,
@@ -37,6 +42,10 @@ pub(crate) struct Instance {
     pub(crate) upload: usize,
     pub(crate) name: usize,
     pub(crate) version: Version,
+    /// One writing of a user: touching it makes another instance, and is no writing.
+    pub(crate) writing: u64,
+    /// A cleanup script has made it: it is nothing that anybody wants delivered.
+    pub(crate) leftover: bool,
     /// Its user has changed or removed it.
     pub(crate) gone: bool,
     /// It can never be sent as it is.
@@ -90,9 +99,16 @@ pub(crate) struct World {
     pub(crate) spool: Spool,
     pub(crate) receivers: Vec<Receiver>,
     pub(crate) ssh_down: bool,
+    /// Milliseconds since the schedule began, as each upload's clock shows them.
+    pub(crate) clocks: Vec<u64>,
     sizes: Vec<u64>,
     stamps: u64,
+    /// Of each upload, the inode that was given back last: a file system likes to give it out again at once.
+    free_inodes: Vec<Option<u64>>,
 }
+
+/// How many names users give; behind each of these, in the same order, comes the name that a script makes of it.
+const NAMES: usize = 5;
 
 /// How big central's file system is.
 pub(crate) const SPOOL_SIZE: u64 = 1_000_000;
@@ -100,15 +116,19 @@ pub(crate) const SPOOL_SIZE: u64 = 1_000_000;
 impl World {
     pub(crate) fn new(uploads: usize, downloads: usize) -> Self {
         let names = [&b"a"[..], b"b c", b"-rf *", b"\xff\n", b"an \xff item"];
+        let made = names.iter().map(|bytes| [bytes, &b".done"[..]].concat());
+        let names = names.iter().map(|bytes| bytes.to_vec()).chain(made);
         Self {
-            names: names.iter().map(|bytes| ItemName::new(bytes).unwrap()).collect(),
+            names: names.map(|bytes| ItemName::new(&bytes).unwrap()).collect(),
             sources: vec![BTreeMap::new(); uploads],
             instances: BTreeMap::new(),
             spool: Spool::default(),
             receivers: (0..downloads).map(|_| Receiver::default()).collect(),
             ssh_down: false,
+            clocks: vec![0; uploads],
             sizes: Vec::new(),
             stamps: 0,
+            free_inodes: vec![None; uploads],
         }
     }
 
@@ -165,20 +185,68 @@ impl World {
         Fingerprint { size: self.size(Bytes::Whole(version)), digest }
     }
 
-    /// A user puts content under a name, or changes what stands there.
+    /// A user puts content under a name: in place, or by a rename.
     pub(crate) fn put(&mut self, upload: usize, name: usize, version: Version, renamed: bool, writer: bool) -> Stamp {
+        let old = self.sources[upload].get(&name).copied();
         self.mark_gone(upload, name);
-        let stamp = self.stamp();
-        self.instances.insert(stamp, Instance { upload, name, version, gone: false, unfit: false });
-        let source = Source { stamp, version, writer, special: false, unreadable: false, renamed };
-        self.sources[upload].insert(name, source);
+        let (inode, born, ours) = match old {
+            Some(old) if !renamed => (old.inode, old.born, old.ours),
+            _ => (self.free_inodes[upload].take().unwrap_or_else(|| self.stamp()), self.clocks[upload], false),
+        };
+        let writing = self.stamp();
+        let source =
+            Source { stamp: 0, version, inode, born, ours, writer, special: false, unreadable: false, renamed };
+        self.stand(upload, name, source, writing, false)
+    }
+
+    /// Somebody changes times, permissions or links of what stands there, and not its content.
+    pub(crate) fn touch(&mut self, upload: usize, name: usize) -> Option<Stamp> {
+        let source = self.sources[upload].get(&name).copied()?;
+        let instance = *self.instances.get(&source.stamp)?;
+        self.mark_gone(upload, name);
+        Some(self.stand(upload, name, Source { renamed: false, ..source }, instance.writing, instance.leftover))
+    }
+
+    /// A cleanup script leaves something under a name: with the inode of what it made it of, or with a new one.
+    pub(crate) fn leave(&mut self, upload: usize, name: usize, version: Version, of: Option<Source>) -> Stamp {
+        self.mark_gone(upload, name);
+        let (inode, born, ours) = match of {
+            Some(of) => (of.inode, of.born, of.ours),
+            None => (self.free_inodes[upload].take().unwrap_or_else(|| self.stamp()), self.clocks[upload], true),
+        };
+        let writing = self.stamp();
+        let source = Source {
+            stamp: 0,
+            version,
+            inode,
+            born,
+            ours,
+            writer: false,
+            special: false,
+            unreadable: false,
+            renamed: of.is_some(),
+        };
+        self.stand(upload, name, source, writing, true)
+    }
+
+    fn stand(&mut self, upload: usize, name: usize, source: Source, writing: u64, leftover: bool) -> Stamp {
+        let (stamp, version) = (self.stamp(), source.version);
+        self.instances.insert(stamp, Instance { upload, name, version, writing, leftover, gone: false, unfit: false });
+        self.sources[upload].insert(name, Source { stamp, ..source });
         stamp
     }
 
-    /// A user takes an item away.
+    /// A user, or a script, takes an item away; its inode is free, or goes with it to another file system.
     pub(crate) fn take_away(&mut self, upload: usize, name: usize) {
         self.mark_gone(upload, name);
-        self.sources[upload].remove(&name);
+        if let Some(source) = self.sources[upload].remove(&name) {
+            self.free_inodes[upload] = Some(source.inode);
+        }
+    }
+
+    /// The name that a script makes of a name.
+    pub(crate) fn made_of(name: usize) -> usize {
+        if name < NAMES { name + NAMES } else { name }
     }
 
     fn mark_gone(&mut self, upload: usize, name: usize) {

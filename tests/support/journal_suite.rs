@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use synkler::machine::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Location, Mode, Modes, Node,
-    Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Left, Location, Mode, Modes,
+    Mounts, Node, Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 
 /// A journal under test, driven one step at a time.
@@ -37,6 +37,7 @@ pub(crate) fn check<J: JournalUnderTest>(fresh: impl Fn() -> J) {
         ("a name does not recall what was never placed", names_skip_unplaced),
         ("peers come back by mode and name", nodes_come_back),
         ("kept items come back until they are unkept", kept_come_back),
+        ("an hour of cleanups comes back", recent_cleanups_come_back),
         ("counter and pause come back", settings_come_back),
         ("the largest numbers and the oddest names come back", extremes_come_back),
         ("an empty commit changes nothing", empty_commit),
@@ -64,6 +65,7 @@ pub(crate) fn row(number: u64) -> Row {
         entries: 1,
         fingerprint: Fingerprint { size: 10_000 + number, digest: Digest(u128::from(number).to_be_bytes()) },
         stage: "waiting".to_owned(),
+        minted: created,
         created,
         since: created.after(Duration::from_secs(3)),
         reason: None,
@@ -73,6 +75,8 @@ pub(crate) fn row(number: u64) -> Row {
         location: None,
         signature: None,
         inode: None,
+        born: None,
+        mounts: Mounts::default(),
         receivers: Vec::new(),
         acknowledged: false,
         cleaned: false,
@@ -90,6 +94,9 @@ pub(crate) fn row(number: u64) -> Row {
 pub(crate) fn full_row(number: u64) -> Row {
     Row {
         kind: Kind::Directory,
+        minted: Time::from_millis(u64::MAX),
+        born: Some(Time::from_millis(7)),
+        mounts: Mounts::new([b"."[..].into(), b"usb \xff/\n".as_slice().into()]),
         reason: Some(Reason::with(Cause::Space, "12 bytes are missing: 'déjà' \"vu\"")),
         attempts: 3,
         central: Some("hub".parse().unwrap()),
@@ -150,7 +157,7 @@ fn known(mode: Mode, name: &str) -> KnownNode {
 
 fn kept(text: &str, byte: u8) -> Kept {
     let fingerprint = Fingerprint { size: u64::from(byte), digest: Digest([byte; 16]) };
-    Kept { name: name(text), signature: Signature([byte; 16]), fingerprint }
+    Kept { name: name(text), signature: Signature([byte; 16]), fingerprint, left: None, mounts: Mounts::default() }
 }
 
 fn new_is_empty<J: JournalUnderTest>(journal: &mut J) {
@@ -262,6 +269,36 @@ fn kept_come_back<J: JournalUnderTest>(journal: &mut J) {
     assert_eq!(journal.restart().kept, [kept("b", 2)]);
     journal.commit(vec![Record::Unkept(name("b")), Record::Kept(kept("b", 4))]);
     assert_eq!(journal.restart().kept, [kept("b", 4)]);
+    let other = Fingerprint { size: u64::MAX, digest: Digest([9; 16]) };
+    for (fingerprint, aside) in
+        [(None, None), (Some(other), None), (Some(other), Some(Cause::Disputed)), (None, Some(Cause::Leftover))]
+    {
+        let left = Kept {
+            left: Some(Left { fingerprint, aside }),
+            mounts: Mounts::new([b"."[..].into(), b"a\xff b"[..].into()]),
+            ..kept("b", 5)
+        };
+        journal.commit(vec![Record::Kept(left.clone())]);
+        assert_eq!(journal.restart().kept, [left]);
+    }
+}
+
+fn recent_cleanups_come_back<J: JournalUnderTest>(journal: &mut J) {
+    let over = |number: u64, minutes: u64, cleaned: bool| {
+        let finished = Some(Time::from_millis(1_700_000_000_000 + minutes * 60_000));
+        Record::Transfer(Box::new(Row { stage: "closed".to_owned(), cleaned, finished, ..row(number) }))
+    };
+    assert_eq!(journal.restart().recent, []);
+    journal.commit(vec![
+        over(1, 0, true),
+        over(2, 61, true),
+        over(3, 90, false),
+        over(4, 120, true),
+        over(5, 121, false),
+        Record::Transfer(Box::new(Row { cleaned: true, ..row(6) })),
+    ]);
+    let recent: Vec<_> = journal.restart().recent.into_iter().map(|row| row.transfer).collect();
+    assert_eq!(recent, [id(4), id(2)]);
 }
 
 fn settings_come_back<J: JournalUnderTest>(journal: &mut J) {

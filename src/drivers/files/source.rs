@@ -91,6 +91,7 @@ impl Source {
                 fingerprint: survey.fingerprint(digest),
                 modes: modes(&survey),
                 manifest,
+                origin: survey.origin().clone(),
             },
             Err(busy) => HashOutcome::Held(busy),
         })

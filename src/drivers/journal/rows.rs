@@ -10,23 +10,22 @@ use rusqlite::{CachedStatement, Connection, ToSql, named_params, params};
 
 use super::JournalError;
 use crate::machine::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, Kept, KnownNode, Location, Node, NodeName, Pause, Reason, Record,
-    Row, Time, escaped, one_line,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, Kept, KnownNode, Left, Location, Mounts, Node, NodeName, Pause,
+    Reason, Record, Row, Time, decode_bytes, encode_bytes, escaped, one_line,
 };
 
 /// Every column of `transfers` that is read back.
 pub(super) const TRANSFER_COLUMNS: &str = "id, name, upload, kind, size, entries, digest, stage, created, since, \
      reason, detail, attempts, central, place, location_host, location_path, signature, inode, receivers, \
-     acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, modes, wrong, remark, finished";
+     acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, mounts, minted, born, modes, wrong, remark, finished";
 
 const PUT_TRANSFER: &str = "INSERT INTO transfers (id, name, shown, upload, kind, size, entries, digest, stage, \
      created, since, reason, detail, attempts, central, place, location_host, location_path, signature, inode, \
-     receivers, acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, modes, wrong, remark, \
-     finished) \
+     receivers, acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, mounts, minted, born, modes, wrong, remark, finished) \
      VALUES (:id, :name, :shown, :upload, :kind, :size, :entries, :digest, :stage, :created, :since, :reason, \
      :detail, :attempts, :central, :place, :location_host, :location_path, :signature, :inode, :receivers, \
-     :acknowledged, :cleaned, :began, :arrived, :paused_since, :paused_by, :paused_on, :modes, :wrong, :remark, \
-     :finished) \
+     :acknowledged, :cleaned, :began, :arrived, :paused_since, :paused_by, :paused_on, :mounts, :minted, \
+     :born, :modes, :wrong, :remark, :finished) \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, shown = excluded.shown, upload = excluded.upload, \
      kind = excluded.kind, size = excluded.size, entries = excluded.entries, digest = excluded.digest, \
      stage = excluded.stage, created = excluded.created, since = excluded.since, reason = excluded.reason, \
@@ -35,13 +34,14 @@ const PUT_TRANSFER: &str = "INSERT INTO transfers (id, name, shown, upload, kind
      signature = excluded.signature, inode = excluded.inode, receivers = excluded.receivers, \
      acknowledged = excluded.acknowledged, cleaned = excluded.cleaned, began = excluded.began, \
      arrived = excluded.arrived, paused_since = excluded.paused_since, paused_by = excluded.paused_by, \
-     paused_on = excluded.paused_on, modes = excluded.modes, wrong = excluded.wrong, remark = excluded.remark, \
-     finished = excluded.finished";
+     paused_on = excluded.paused_on, mounts = excluded.mounts, minted = excluded.minted, born = excluded.born, modes = excluded.modes, \
+     wrong = excluded.wrong, remark = excluded.remark, finished = excluded.finished";
 
 const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (mode, name, journal, started, slots, version, first_heard, \
      last_heard, host, spool_host, spool_path) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
-const PUT_KEPT: &str = "INSERT OR REPLACE INTO kept (name, shown, signature, size, digest) VALUES (?1, ?2, ?3, ?4, ?5)";
+const PUT_KEPT: &str = "INSERT OR REPLACE INTO kept (name, shown, signature, size, digest, mounts, is_left, left_size, \
+     left_digest, aside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// Writes one record within the transaction that is open.
 pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
@@ -64,16 +64,24 @@ pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<
                 known.spool.as_ref().map(Location::path),
             ],
         ),
-        Record::Kept(kept) => put(
-            PUT_KEPT,
-            params![
-                kept.name.as_bytes(),
-                kept.name.to_string(),
-                kept.signature.to_string(),
-                signed(kept.fingerprint.size),
-                kept.fingerprint.digest.to_string(),
-            ],
-        ),
+        Record::Kept(kept) => {
+            let left = kept.left.and_then(|left| left.fingerprint);
+            put(
+                PUT_KEPT,
+                params![
+                    kept.name.as_bytes(),
+                    kept.name.to_string(),
+                    kept.signature.to_string(),
+                    signed(kept.fingerprint.size),
+                    kept.fingerprint.digest.to_string(),
+                    paths(&kept.mounts)?,
+                    kept.left.is_some(),
+                    left.map(|left| signed(left.size)),
+                    left.map(|left| left.digest.to_string()),
+                    kept.left.and_then(|left| left.aside).map(Cause::code),
+                ],
+            )
+        }
         Record::Unkept(name) => put("DELETE FROM kept WHERE name = ?1", params![name.as_bytes()]),
         Record::NextPlace(number) => put("UPDATE meta SET next_place = ?1", params![signed(*number)]),
         Record::Paused(pause) => {
@@ -94,6 +102,12 @@ pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<
             put("DELETE FROM nodes WHERE mode = ?1 AND name = ?2", params![node.mode.as_str(), node.name.as_str()])
         }
     }
+}
+
+/// Paths as JSON texts.
+fn paths(mounts: &Mounts) -> rusqlite::Result<String> {
+    let paths: Vec<_> = mounts.paths().map(encode_bytes).collect();
+    serde_json::to_string(&paths).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
 /// An order as its three columns hold it.
@@ -139,6 +153,9 @@ fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Resu
         ":modes": row.modes.as_str(),
         ":wrong": row.wrong.map(|digest| digest.to_string()),
         ":remark": row.remark,
+        ":mounts": paths(&row.mounts)?,
+        ":minted": signed(row.minted.as_millis()),
+        ":born": row.born.map(|at| signed(at.as_millis())),
         ":finished": row.finished.map(|at| signed(at.as_millis())),
     })?;
     debug_assert_eq!(changed, 1);
@@ -187,6 +204,9 @@ impl Fields<'_> {
             modes: self.parse("modes")?,
             wrong: self.parse_optional("wrong")?,
             remark: self.optional_text("remark")?.map(|remark| one_line(remark).into()),
+            mounts: self.mounts()?,
+            minted: self.time("minted")?,
+            born: self.optional_number("born")?.map(Time::from_millis),
             finished: self.optional_number("finished")?.map(Time::from_millis),
         })
     }
@@ -206,7 +226,19 @@ impl Fields<'_> {
     }
 
     pub(super) fn kept(&self) -> Result<Kept, JournalError> {
-        Ok(Kept { name: self.item_name()?, signature: self.parse("signature")?, fingerprint: self.fingerprint()? })
+        let size = self.optional_number("left_size")?;
+        let digest = self.parse_optional("left_digest")?;
+        let left = Left {
+            fingerprint: size.zip(digest).map(|(size, digest)| Fingerprint { size, digest }),
+            aside: self.parse_optional("aside")?,
+        };
+        Ok(Kept {
+            name: self.item_name()?,
+            signature: self.parse("signature")?,
+            fingerprint: self.fingerprint()?,
+            left: self.flag("is_left")?.then_some(left),
+            mounts: self.mounts()?,
+        })
     }
 
     pub(super) fn parse<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<T, JournalError> {
@@ -288,6 +320,13 @@ impl Fields<'_> {
         pairs.into_iter().map(receiver).collect()
     }
 
+    fn mounts(&self) -> Result<Mounts, JournalError> {
+        let paths: Vec<String> =
+            serde_json::from_str(self.text("mounts")?).map_err(|error| self.corrupt("mounts", &error))?;
+        let path = |text: &String| decode_bytes(text).ok_or_else(|| self.corrupt("mounts", text));
+        Ok(Mounts::new(paths.iter().map(path).collect::<Result<Vec<_>, _>>()?.into_iter().map(Into::into)))
+    }
+
     fn time(&self, column: &'static str) -> Result<Time, JournalError> {
         self.number(column).map(Time::from_millis)
     }
@@ -297,7 +336,7 @@ impl Fields<'_> {
         u32::try_from(number).map_err(|_| self.corrupt(column, &format_args!("{number} is above {}", u32::MAX)))
     }
 
-    fn optional_number(&self, column: &'static str) -> Result<Option<u64>, JournalError> {
+    pub(super) fn optional_number(&self, column: &'static str) -> Result<Option<u64>, JournalError> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
             ValueRef::Integer(number) => Ok(Some(number.cast_unsigned())),

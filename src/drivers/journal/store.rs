@@ -14,11 +14,18 @@ use rustix::process::{Pid, test_kill_process};
 
 use super::rows::{self, Fields, TRANSFER_COLUMNS};
 use super::{HISTORY_LIMIT, JournalError, Owner, Past, Sought};
-use crate::machine::{GroupId, ItemName, MATCHES_LIMIT, Node, Question, Record, Restored, Row, Time, TransferId};
+use crate::machine::{
+    GroupId, ItemName, MATCHES_LIMIT, Mode, Node, Question, RECENT, RECENT_LIMIT, Record, Restored, Row, Time,
+    TransferId,
+};
 
 /// What leads from each version to the next; the first one starts from nothing. Never edited, only appended to.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 /// How long another program may keep the database locked.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// How long what a killed daemon has left behind may keep the lock.
@@ -204,16 +211,32 @@ impl Store {
         };
         let nodes = "SELECT mode, name, journal, started, slots, version, first_heard, last_heard, \
              host, spool_host, spool_path FROM nodes ORDER BY mode, name";
-        let kept = "SELECT name, signature, size, digest FROM kept ORDER BY name";
+        let kept = "SELECT name, signature, size, digest, mounts, is_left, left_size, left_digest, aside \
+             FROM kept ORDER BY name";
+        // Only uploads start scripts whose leftovers they could meet again.
+        let clause = "WHERE finished IS NOT NULL AND cleaned = 1 AND finished >= ?1 AND ?2 \
+             ORDER BY finished DESC, id DESC LIMIT ?3";
+        let newest = self.newest_finished()?;
+        let since = rows::signed(newest.as_millis().saturating_sub(RECENT.as_millis() as u64));
+        let recent = params![since, owner.node.mode == Mode::Upload, RECENT_LIMIT as i64];
         Ok(Restored {
             journal,
             rows: self.transfers("WHERE finished IS NULL ORDER BY created, id", params![])?,
             nodes: self.query("nodes", &["mode", "name"], nodes, params![], |fields| fields.node())?,
             kept: self.query("kept", &["name"], kept, params![], |fields| fields.kept())?,
+            recent: self.transfers(clause, recent)?,
             next_place,
             paused,
             group,
         })
+    }
+
+    fn newest_finished(&self) -> Result<Time, JournalError> {
+        let sql =
+            "SELECT id, finished FROM transfers WHERE finished IS NOT NULL ORDER BY finished DESC, id DESC LIMIT 1";
+        let read =
+            |fields: &Fields<'_>| Ok(fields.optional_number("finished")?.map_or(Time::default(), Time::from_millis));
+        Ok(self.query("transfers", &["id"], sql, params![], read)?.pop().unwrap_or_default())
     }
 
     fn transfers(&self, clause: &str, values: &[&dyn ToSql]) -> Result<Vec<Row>, JournalError> {
@@ -382,7 +405,7 @@ mod tests {
             ("journal_size_limit", Value::Integer(8 << 20)),
             ("wal_autocheckpoint", Value::Integer(1000)),
             ("journal_mode", Value::Text("wal".to_owned())),
-            ("user_version", Value::Integer(3)),
+            ("user_version", Value::Integer(MIGRATIONS.len() as i64)),
         ] {
             let found: Value = store.connection.pragma_query_value(None, pragma, |row| row.get(0)).unwrap();
             assert_eq!(found, value, "{pragma}");

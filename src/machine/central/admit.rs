@@ -6,8 +6,8 @@ use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question, Reason, Record, Row,
-    TransferId, Wait, Words,
+    Address, Cause, Effect, Level, Location, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason, Record,
+    Row, TransferId, Wait, Words,
 };
 
 /// How many offers may wait for the journal's answer; what is more will be offered again.
@@ -68,6 +68,7 @@ impl Central {
             fingerprint: offer.fingerprint,
             modes: offer.modes,
             stage: String::new(),
+            minted: offer.minted,
             created,
             since: now,
             reason: None,
@@ -77,6 +78,8 @@ impl Central {
             location: None,
             signature: None,
             inode: None,
+            born: None,
+            mounts: Mounts::default(),
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,
@@ -127,6 +130,9 @@ impl Central {
         let mut misfits = 0;
         for (order, id) in line {
             let Some(transfer) = self.transfers.get(id) else { continue };
+            if self.follows_a_cleanup(transfer) {
+                continue;
+            }
             let size = transfer.row.fingerprint.size;
             let big = size >= BIG;
             if size > room {
@@ -167,6 +173,18 @@ impl Central {
         self.granted.insert(upload.clone(), self.desk.now);
         self.grant(upload, batch);
         true
+    }
+
+    /// Whether the source of an earlier transfer of its name has not been freed yet: what stands there may be what its
+    /// cleanup is making of it.
+    fn follows_a_cleanup(&self, transfer: &Transfer) -> bool {
+        let key = (transfer.row.upload.clone(), transfer.row.name.clone());
+        let Some(same) = self.by_name.get(&key).filter(|same| same.len() > 1) else { return false };
+        let mut earlier = same.range(..(transfer.order, transfer.row.transfer));
+        earlier.any(|(_, earlier)| {
+            let earlier = self.transfers.get(earlier);
+            earlier.is_some_and(|earlier| earlier.stage == Stage::Released && !earlier.row.acknowledged)
+        })
     }
 
     fn grant(&mut self, upload: &NodeName, batch: Vec<(u64, TransferId)>) {
@@ -228,9 +246,12 @@ impl Central {
         let to = Address::Node(Node::new(Mode::Upload, upload.clone()));
         for id in head {
             let short = self.short_of_space(id);
+            let behind = self.transfers.get(&id).is_some_and(|transfer| self.follows_a_cleanup(transfer));
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             let reason = if no_receivers {
                 Reason::new(Cause::Receivers)
+            } else if behind {
+                Reason::new(Cause::Predecessor)
             } else if let Some(short) = short {
                 Reason::with(Cause::Space, &short)
             } else {

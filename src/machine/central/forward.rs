@@ -6,7 +6,8 @@ use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
 use crate::machine::{
-    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Receipt, TransferId, Wait, Words, one_line,
+    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Reason, Receipt, TransferId, Wait, Words,
+    one_line,
 };
 
 impl Central {
@@ -19,12 +20,13 @@ impl Central {
         Some(self.settings.receivers.clone().unwrap_or_else(known)).filter(|names| !names.is_empty())
     }
 
-    /// The copy is proven: fixes who must receive it and tells them.
-    pub(super) fn hold(&mut self, id: TransferId) {
+    /// The copy is proven: fixes, once and for all, who must receive it, and tells them. Tells whether there is anybody.
+    pub(super) fn hold(&mut self, id: TransferId) -> bool {
         let required = self.required();
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return false };
         if transfer.row.receivers.is_empty() {
-            transfer.row.receivers = required.into_iter().flatten().map(|name| (name, None)).collect();
+            let Some(required) = required else { return false };
+            transfer.row.receivers = required.into_iter().map(|name| (name, None)).collect();
             for (name, _) in &transfer.row.receivers {
                 transfer.receivers.insert(name.clone(), Receiver::default());
             }
@@ -39,32 +41,18 @@ impl Central {
         self.move_to(id, Stage::Held, None);
         self.answer(id);
         self.forward(id);
+        true
     }
 
-    /// A download has made itself known: what was held without a receiver has one now.
-    pub(super) fn on_receiver_known(&mut self, from: &Node) {
-        if from.mode != Mode::Download {
-            return;
-        }
-        let orphans: Vec<_> = self
-            .transfers
-            .iter()
-            .filter(|(_, transfer)| transfer.stage == Stage::Held && transfer.row.receivers.is_empty())
-            .map(|(id, _)| *id)
-            .collect();
-        let required = self.required();
-        orphans.into_iter().for_each(|id| self.require(id, required.clone()));
-    }
-
-    /// Fixes who must give a receipt for what is held without anybody.
-    pub(super) fn require(&mut self, id: TransferId, required: Option<BTreeSet<NodeName>>) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        for name in required.into_iter().flatten() {
-            transfer.receivers.insert(name.clone(), Receiver::default());
-            transfer.row.receivers.push((name, None));
-        }
-        self.desk.dirty.insert(id);
-        self.forward(id);
+    /// All that had to receive it are forgotten. Others may have a later content of its name by now, so this copy cannot be
+    /// theirs instead: it goes, and its upload is asked for it again, which still has it only if nothing came after it.
+    pub(super) fn give_up_for_nobody(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let (name, upload) = (transfer.row.name.clone(), Node::new(Mode::Upload, transfer.row.upload.clone()));
+        let reason = Reason::with(Cause::Receivers, "all that had to receive it are forgotten");
+        let text = format!("the copy is given up and asked for again: {}", reason.detail());
+        self.desk.note(Level::Warn, Some(id), Some(&name), Some(&upload), text);
+        self.drop_and_wait(id, reason);
     }
 
     pub(super) fn forward(&mut self, id: TransferId) {
@@ -134,6 +122,7 @@ impl Central {
             entries: row.entries,
             fingerprint: row.fingerprint,
             modes: row.modes.clone(),
+            minted: row.minted,
         };
         let item = Forward { offer, upload: row.upload.clone() };
         if says == 1 {

@@ -58,7 +58,11 @@ pub const MOVES: &[Move<Stage>] = &[
         "the last receipt came in while the copy was to be sent again, or who lacks it is forgotten",
     ),
     (Stage::Granted, Stage::Held, "the copy is what was announced"),
-    (Stage::Granted, Stage::Waiting, "the copy is not what was announced, or not there"),
+    (
+        Stage::Granted,
+        Stage::Waiting,
+        "the copy is not what was announced, or not there, or nobody is left to receive it",
+    ),
     (Stage::Granted, Stage::Withdrawn, "upload gives it up, or has freed it already"),
     (
         Stage::Granted,
@@ -66,7 +70,11 @@ pub const MOVES: &[Move<Stage>] = &[
         "the last receipt came in while the copy was to be sent again, or who lacks it is forgotten",
     ),
     (Stage::Held, Stage::Released, "the last required receipt is in, or who lacks it is forgotten"),
-    (Stage::Held, Stage::Waiting, "a receiver doubts the copy, and rightly"),
+    (
+        Stage::Held,
+        Stage::Waiting,
+        "a receiver doubts the copy, and rightly, or all that had to receive it are forgotten",
+    ),
     (Stage::Held, Stage::Withdrawn, "an operator gives it up"),
     (Stage::Released, Stage::Closed, "the retention is over, the copy dropped and the source free"),
 ];
@@ -303,7 +311,7 @@ impl Central {
             self.wake(Some(from));
         }
         match (from.mode, words) {
-            (_, Words::Hello(_)) => self.on_receiver_known(from),
+            (_, Words::Hello(_)) => {}
             (Mode::Upload, Words::New(offers)) => offers.into_iter().for_each(|offer| self.on_offer(from, offer)),
             (Mode::Upload, Words::Withdraw(list)) => list.into_iter().for_each(|id| self.on_withdraw(from, id)),
             (Mode::Upload, Words::Cancel(list)) => list.into_iter().for_each(|id| self.on_cancel(from, id)),

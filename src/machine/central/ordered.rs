@@ -36,7 +36,8 @@ impl Central {
         self.lines.get_mut(&transfer.row.upload).is_some_and(|line| line.remove(&(transfer.turn, id)))
     }
 
-    /// Nobody waits for this receiver's receipt any more. Tells whether the transfer is released by that.
+    /// Nobody waits for this receiver's receipt any more. Tells whether the transfer is released by that. Where
+    /// nobody is left it is not: no receipt at all releases nothing.
     fn stop_requiring(&mut self, id: TransferId, receiver: &NodeName) -> bool {
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
         transfer.row.receivers.retain(|(name, at)| name != receiver || at.is_some());
@@ -49,14 +50,8 @@ impl Central {
         let text = format!("the receipt of {receiver} is no longer required: an operator had it forgotten");
         self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
         if nobody && held {
-            // No receipt at all releases nothing: it waits for another receiver.
-            let mut required = self.required();
-            if let Some(required) = &mut required {
-                required.remove(receiver);
-            }
-            self.require(id, required);
-        }
-        if all && !nobody {
+            self.give_up_for_nobody(id);
+        } else if all && !nobody {
             self.release(id);
         }
         all && !nobody

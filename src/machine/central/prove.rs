@@ -77,10 +77,15 @@ impl Central {
                     }
                     self.note_unkept(id, unkept);
                 }
-                if let Some(text) = manifest {
-                    self.desk.persist(Record::Manifest(id, text));
+                if self.hold(id) {
+                    if let Some(text) = manifest {
+                        self.desk.persist(Record::Manifest(id, text));
+                    }
+                } else {
+                    // Who was known when it was asked for is forgotten. Held for nobody it would only take space.
+                    self.drop_and_wait(id, Cause::Receivers.into());
                 }
-                return self.hold(id);
+                return;
             }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
@@ -96,9 +101,15 @@ impl Central {
         };
         transfer.row.attempts += 1;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
+        self.drop_and_wait(id, reason);
+    }
+
+    /// The copy is of no use: it goes, and only then the transfer stands in line again, so that the next copy cannot be
+    /// dropped with it.
+    pub(super) fn drop_and_wait(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.dropping = true;
         self.move_to(id, Stage::Waiting, Some(reason));
-        // It stands in line again when the bad copy is gone, so that the next one cannot be dropped with it.
         self.desk.effect(Effect::Drop(id));
     }
 

@@ -101,13 +101,13 @@ impl Download {
             self.placing.leave(&id);
             return;
         };
-        let (upload, created) = (transfer.row.upload.clone(), transfer.row.created);
+        let (upload, minted) = (transfer.row.upload.clone(), transfer.row.minted);
         let same = self.by_name.get(name);
         let under_way = same.into_iter().flatten().filter_map(|other| Some((other, self.transfers.get(other)?)));
         let delivered = under_way.filter(|(other, transfer)| **other != id && transfer.stage.is_delivered());
         let latest = delivered.map(|(_, transfer)| (&transfer.row, transfer.stage)).max_by_key(|(row, _)| row.since);
         // What came after this one is newer at the source too.
-        let older = |row: &Row| row.upload == upload && row.created <= created;
+        let older = |row: &Row| row.upload == upload && row.minted <= minted;
         let ours = match (&latest, &row) {
             // A script that has not succeeded yet still needs the item that it was promised.
             (Some((row, stage)), _) => (older(row) && *stage == Stage::Cleaned).then_some(row.signature),

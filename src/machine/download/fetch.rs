@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Download, Offered, RECALLS, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Forward, Level, Location, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
+    Address, Cause, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
     TransferId, Words,
 };
 
@@ -75,6 +75,7 @@ impl Download {
             fingerprint: offer.fingerprint,
             modes: offer.modes,
             stage: String::new(),
+            minted: offer.minted,
             created: self.desk.next_age(),
             since: now,
             reason: None,
@@ -84,6 +85,8 @@ impl Download {
             location: Some(location),
             signature: None,
             inode: None,
+            born: None,
+            mounts: Mounts::default(),
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,

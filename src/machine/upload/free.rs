@@ -2,14 +2,16 @@
 
 use std::time::Duration;
 
-use super::{Stage, Upload};
+use super::{ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
-use crate::machine::{Address, Cause, Effect, Kind, Level, Node, Reason, Release, Sight, Sighting, TransferId, Words};
+use crate::machine::{
+    Address, Cause, Effect, Kept, Left, Level, Node, Reason, Release, Sight, Sighting, TransferId, Words,
+};
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_LAST: Duration = Duration::from_secs(600);
-/// How often an item that changed under its cleanup script is looked at again.
-const DISPUTED_EVERY: Duration = Duration::from_secs(60);
+/// How often a source that was touched before its cleanup is looked at again, should its digest not come.
+const TOUCHED_EVERY: Duration = Duration::from_secs(60);
 /// That a source is free is said on ticks of this length: nothing waits for it, and scripts end one by one.
 const FREED_TICK: Duration = Duration::from_millis(100);
 
@@ -94,36 +96,38 @@ impl Upload {
             return;
         }
         let row = &mut transfer.row;
+        let is_latest = self.latest.get(&row.name) == Some(&id) && !self.kept.contains_key(&row.name);
         match sight {
             Sight::Present(signature) if row.signature == Some(signature) && self.settings.cleanup => {
                 row.cleaned = true;
+                self.scripts.start(row, self.desk.now);
                 let item = row.name.clone();
                 self.desk.dirty.insert(id);
                 self.desk.note(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
                 self.desk.effect(Effect::Cleanup { transfer: id, item });
             }
-            // Half of a directory may be all that an interrupted script has left. Sent as a new item it
-            // would replace the whole one at the receiver, so a person has to look.
-            Sight::Present(signature)
-                if row.signature != Some(signature) && row.cleaned && row.kind == Kind::Directory =>
-            {
-                let reason = Reason::new(Cause::Disputed);
-                if row.reason.as_ref() != Some(&reason) {
-                    self.desk.note(Level::Error, Some(id), Some(&row.name), None, reason.to_string());
+            // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the transfer.
+            Sight::Present(signature) if row.signature != Some(signature) && self.settings.cleanup && is_latest => {
+                let (name, size) = (row.name.clone(), row.fingerprint.size);
+                let reason = Reason::with(Cause::Hashing, "it has been touched since it was sent");
+                self.put_off(id, reason, TOUCHED_EVERY);
+                self.on_seen(Sighting { name: name.clone(), signature, size, complete: false });
+                if self.items.get(&name).is_some_and(|item| item.state == ItemState::Behind) {
+                    self.on_settled(&name);
                 }
-                self.put_off(id, reason, DISPUTED_EVERY);
             }
-            Sight::Present(_) | Sight::Gone => {
-                let why = match sight {
-                    Sight::Gone => "it is gone already",
-                    Sight::Present(signature) if row.signature == Some(signature) => "there is no cleanup script",
-                    _ => "it has been changed since it was sent",
-                };
+            Sight::Present(signature) if row.signature != Some(signature) => {
+                let (name, size) = (row.name.clone(), row.fingerprint.size);
+                self.end_without_cleanup(id, "it has been changed since it was sent");
+                self.on_seen(Sighting { name, signature, size, complete: false });
+            }
+            Sight::Gone => {
                 let name = row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
-                self.free(id, sight);
+                self.desk.note(Level::Info, Some(id), Some(&name), None, "the source is free: it is gone already");
+                self.end(id);
             }
+            Sight::Present(_) => self.end_without_cleanup(id, "there is no cleanup script"),
             Sight::Unreadable(reason) => {
                 let name = row.name.clone();
                 self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
@@ -141,6 +145,7 @@ impl Upload {
             return;
         };
         let name = transfer.row.name.clone();
+        self.scripts.end(id, self.desk.now);
         match outcome {
             Ok(()) => {
                 transfer.script_done = true;
@@ -159,22 +164,45 @@ impl Upload {
         }
     }
 
-    /// The source is free: what stands there now either stays as delivered, or is something new.
+    /// Nothing is cleaned up. What was handed over counts as handed over, whatever stands there: it is sent only if it is
+    /// something else.
+    pub(super) fn end_without_cleanup(&mut self, id: TransferId, why: &str) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let row = &transfer.row;
+        let (name, mounts, fingerprint, signature) =
+            (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
+        let is_latest = self.is_last(&name, id);
+        self.desk.note(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
+        self.end(id);
+        if let Some(signature) = signature.filter(|_| is_latest) {
+            self.keep(&name, signature, fingerprint, mounts);
+        }
+    }
+
+    /// The script has succeeded: what stands there now is what it has left, and no item.
     fn free(&mut self, id: TransferId, sight: Sight) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let row = &transfer.row;
+        let (name, mounts, fingerprint, delivered) =
+            (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
+        self.end(id);
+        let Some(delivered) = delivered else { return };
+        let (signature, left) = match sight {
+            Sight::Gone => return,
+            Sight::Present(signature) if signature == delivered => (signature, None),
+            Sight::Present(signature) => (signature, Some(Left { fingerprint: None, aside: None })),
+            Sight::Unreadable(_) => (delivered, Some(Left { fingerprint: None, aside: None })),
+        };
+        self.remember(Kept { name: name.clone(), signature, fingerprint, left, mounts });
+        self.on_seen(Sighting { name, signature, size: fingerprint.size, complete: true });
+    }
+
+    fn end(&mut self, id: TransferId) {
         self.cleaning.leave(&id);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let row = &mut transfer.row;
-        row.attempts = 0;
-        let (name, fingerprint, delivered) = (row.name.clone(), row.fingerprint, row.signature);
+        transfer.row.attempts = 0;
         self.move_to(id, Stage::Freed, None);
         self.desk.timers.set(Timer::Say(id), self.desk.now.after(self.desk.until_tick(FREED_TICK)));
-        match (sight, delivered) {
-            (Sight::Present(signature), Some(delivered)) if signature != delivered => {
-                self.on_seen(Sighting { name, signature, size: fingerprint.size, complete: false });
-            }
-            (Sight::Present(_) | Sight::Unreadable(_), Some(delivered)) => self.keep(&name, delivered, fingerprint),
-            _ => {}
-        }
     }
 
     fn put_off(&mut self, id: TransferId, reason: Reason, wait: Duration) {

@@ -3,53 +3,63 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{Item, ItemState, Stage, Upload};
+use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Reason, Record, Row, Sighting,
-    Signature, TransferId, TransferView,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Origin, Reason, Record, Row,
+    Sighting, Signature, Time, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
 const HELD_LAST: Duration = Duration::from_secs(60);
 /// An item that stayed at its source and has gone is remembered this long, because a file system that was
 /// not mounted for a while brings it back.
-const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// What hashing has found.
-struct Proof {
-    kind: Kind,
-    entries: u64,
-    fingerprint: Fingerprint,
-    modes: Modes,
-    manifest: Option<Arc<str>>,
+pub(super) struct Proof {
+    pub(super) kind: Kind,
+    pub(super) entries: u64,
+    pub(super) fingerprint: Fingerprint,
+    pub(super) modes: Modes,
+    pub(super) manifest: Option<Arc<str>>,
+    pub(super) origin: Origin,
 }
 
 impl Upload {
     pub(super) fn on_seen(&mut self, sighting: Sighting) {
         let Sighting { name, signature, size, complete } = sighting;
-        if let Some(item) = self.items.get(&name)
+        let known = self.items.get(&name);
+        if let Some(item) = known
             && item.signature == signature
             && !(complete && item.state == ItemState::Settling)
         {
             return;
         }
         let now = self.desk.now;
+        let (insist, mounts) = known.map_or((false, Mounts::default()), |item| (item.insist, item.mounts.clone()));
+        let since = known.filter(|item| item.signature == signature).map_or(now, |item| item.since);
         self.desk.timers.stop(&Timer::Settle(name.clone()));
-        let state = if self.kept.get(&name).is_some_and(|kept| kept.signature == signature) {
+        self.hashing.give_up(&name);
+        let kept = self.kept.get(&name).filter(|kept| kept.signature == signature).map(Kept::state);
+        let state = if let Some(state) = kept {
             self.desk.timers.stop(&Timer::Forget(name.clone()));
-            ItemState::Kept
+            state
         } else if self.carrier(&name, signature).is_some() {
             ItemState::Bound
+        } else if self.doubt(&name, size) {
+            ItemState::Hashing
         } else {
             self.source_changed(&name, "the source changed");
             let quiet = if complete { Duration::ZERO } else { self.settings.settle };
             self.desk.timers.set(Timer::Settle(name.clone()), now.after(quiet));
             ItemState::Settling
         };
-        self.hashing.give_up(&name);
-        self.items.insert(name, Item { signature, size, state, since: now, attempts: 0 });
+        if state == ItemState::Hashing {
+            self.hashing.join(name.clone());
+        }
+        self.items.insert(name, Item { signature, size, state, since, attempts: 0, insist, mounts });
     }
 
     pub(super) fn on_vanished(&mut self, name: &ItemName) {
@@ -82,11 +92,29 @@ impl Upload {
         same.then_some(id)
     }
 
+    /// Whether nothing has come after this transfer under its name: no other transfer, and nothing that stays or was left.
+    pub(super) fn is_last(&self, name: &ItemName, id: TransferId) -> bool {
+        self.latest.get(name) == Some(&id) && !self.kept.contains_key(name)
+    }
+
+    /// The source of a transfer that central may not hold yet has been touched, and its size is the same: whether its
+    /// content is, too, is looked at before the transfer goes on. Tells whether there is such a transfer.
+    fn doubt(&mut self, name: &ItemName, size: u64) -> bool {
+        let Some(id) = self.latest.get(name).copied() else { return false };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return false };
+        if !transfer.stage.is_early() || transfer.row.fingerprint.size != size {
+            return false;
+        }
+        transfer.doubted = true;
+        self.dispatch.leave_line(id);
+        true
+    }
+
     /// Gives up the transfer of this name unless central may already hold all of it.
-    fn source_changed(&mut self, name: &ItemName, why: &str) {
+    pub(super) fn source_changed(&mut self, name: &ItemName, why: &str) {
         let Some(id) = self.latest.get(name).copied() else { return };
         let Some(transfer) = self.transfers.get(&id) else { return };
-        if matches!(transfer.stage, Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking) {
+        if transfer.stage.is_early() {
             self.give_up(id, why);
         }
     }
@@ -105,8 +133,9 @@ impl Upload {
     pub(super) fn on_settled(&mut self, name: &ItemName) {
         let behind = self.latest.get(name).and_then(|id| self.transfers.get(id)).is_some_and(|earlier| {
             // Central orders what it holds itself; before that, and while a script may be touching the
-            // name, two transfers of one name would meet at the source.
-            !matches!(earlier.stage, Stage::Received | Stage::Freed | Stage::Withdrawing)
+            // name, two transfers of one name would meet at the source. What is only touched is the same transfer.
+            let may_be_same = earlier.stage.is_early() && earlier.doubted || earlier.stage == Stage::Releasing;
+            !may_be_same && !matches!(earlier.stage, Stage::Received | Stage::Freed | Stage::Withdrawing)
         });
         let Some(item) = self.items.get_mut(name) else { return };
         if matches!(item.state, ItemState::Bound | ItemState::Kept) {
@@ -153,10 +182,12 @@ impl Upload {
             return;
         }
         match outcome {
-            HashOutcome::Proven { kind, entries, fingerprint, modes, manifest } => {
-                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest });
+            HashOutcome::Proven { kind, entries, fingerprint, modes, manifest, origin } => {
+                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest, origin });
             }
             HashOutcome::Changed(sighting) => {
+                // Somebody is at work on it: no more is known of it before it has settled.
+                self.end_doubt(name);
                 if sighting.name == *name && sighting.signature != asked {
                     self.on_seen(Sighting { complete: false, ..sighting });
                 } else {
@@ -164,11 +195,28 @@ impl Upload {
                 }
             }
             HashOutcome::Gone => self.on_vanished(name),
-            HashOutcome::Held(reason) => self.hold(name, reason),
+            // A script may leave what nobody can read: then it is not read until it changes.
+            HashOutcome::Held(reason) if reason.cause() != Cause::Busy && self.is_unread_leftover(name, asked) => {
+                self.set_state(name, ItemState::Kept);
+            }
+            HashOutcome::Held(reason) => {
+                self.end_doubt(name);
+                self.hold(name, reason);
+            }
         }
     }
 
-    fn hold(&mut self, name: &ItemName, reason: Reason) {
+    /// Whether the source is what was announced cannot be told now: something else may get its turn meanwhile. What central
+    /// had once is waited for, because receivers may have got it, and would get it a second time as another transfer.
+    fn end_doubt(&mut self, name: &ItemName) {
+        let is_new = |transfer: &Transfer| transfer.doubted && transfer.row.arrived.is_none();
+        let doubted = |id: &TransferId| self.transfers.get(id).is_some_and(is_new);
+        if self.latest.get(name).is_some_and(doubted) {
+            self.source_changed(name, "the source changed");
+        }
+    }
+
+    pub(super) fn hold(&mut self, name: &ItemName, reason: Reason) {
         let Some(item) = self.items.get_mut(name) else { return };
         let wait = self.desk.backoff(HELD_FIRST, item.attempts, HELD_LAST);
         let when = self.desk.now.after(wait.max(self.settings.settle.min(HELD_LAST)));
@@ -187,28 +235,73 @@ impl Upload {
     }
 
     fn on_proven(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
-        let Proof { kind, fingerprint, .. } = proof;
-        if self.kept.get(name).is_some_and(|kept| kept.fingerprint == fingerprint) {
-            self.keep(name, signature, fingerprint);
+        let Some(item) = self.items.get_mut(name) else { return };
+        // An operator who wants it sent knows better than what follows.
+        let insist = std::mem::take(&mut item.insist);
+        let seen = item.since;
+        if !insist && let Some(lost) = self.lost_mount(name, &proof.origin.mounts) {
+            return self.hold(name, Reason::with(Cause::Unmounted, &lost));
+        }
+        self.set_mounts(name, proof.origin.mounts.clone());
+        if !insist && self.is_kept(name, signature, &proof) {
             return;
         }
-        // Touched, but the same content: it is still what the transfer under way carries.
-        if let Some(id) = self.latest.get(name).copied()
-            && let Some(transfer) = self.transfers.get_mut(&id)
-            && transfer.stage == Stage::Received
-            && transfer.row.kind == kind
-            && transfer.row.fingerprint == fingerprint
-        {
-            transfer.row.signature = Some(signature);
-            self.desk.dirty.insert(id);
-            self.set_state(name, ItemState::Bound);
+        if self.is_carried(name, signature, &proof, seen, insist) {
+            return;
+        }
+        if !insist && self.is_made_by_script(name, signature, &proof) {
             return;
         }
         self.announce(name, signature, proof);
     }
 
+    /// Touched, but the same content: it still is what the transfer under way carries. Another content: that transfer
+    /// ends, and where its cleanup may have had a hand in it, the item is put aside. Tells whether the item is dealt with.
+    fn is_carried(&mut self, name: &ItemName, signature: Signature, proof: &Proof, seen: Time, insist: bool) -> bool {
+        let Some(id) = self.latest.get(name).copied() else { return false };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return false };
+        let stage = transfer.stage;
+        if !stage.is_early() && !matches!(stage, Stage::Received | Stage::Releasing) {
+            return false;
+        }
+        if transfer.row.kind == proof.kind && transfer.row.fingerprint == proof.fingerprint {
+            transfer.row.signature = Some(signature);
+            transfer.row.inode = Some(proof.origin.inode);
+            transfer.row.born = proof.origin.born;
+            let doubted = std::mem::take(&mut transfer.doubted);
+            self.desk.dirty.insert(id);
+            self.set_state(name, ItemState::Bound);
+            match stage {
+                Stage::Granted if doubted => self.line_up(id),
+                Stage::Releasing => {
+                    self.desk.timers.stop(&Timer::Retry(id));
+                    self.join_cleanups(id);
+                }
+                _ => {}
+            }
+            return true;
+        }
+        match stage {
+            Stage::Received => false,
+            Stage::Releasing => {
+                // What was written before the receipts were in is a new version like any other.
+                let written_before = seen < transfer.row.since && !transfer.row.cleaned;
+                let aside = self.settings.cleanup && !written_before && !insist;
+                self.end_without_cleanup(id, "it has been changed since it was sent");
+                if aside {
+                    self.set_aside(name, signature, proof, Cause::Disputed);
+                }
+                aside
+            }
+            _ => {
+                self.give_up(id, "the source changed");
+                false
+            }
+        }
+    }
+
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
-        let Proof { kind, entries, fingerprint, modes, manifest } = proof;
+        let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
         let id = self.desk.mint();
         let now = self.desk.now;
         let created = self.desk.next_age();
@@ -221,6 +314,7 @@ impl Upload {
             fingerprint,
             modes,
             stage: String::new(),
+            minted: created,
             created,
             since: now,
             reason: None,
@@ -229,7 +323,9 @@ impl Upload {
             place: None,
             location: None,
             signature: Some(signature),
-            inode: None,
+            inode: Some(origin.inode),
+            born: origin.born,
+            mounts: origin.mounts,
             receivers: Vec::new(),
             acknowledged: false,
             cleaned: false,
@@ -255,25 +351,7 @@ impl Upload {
         }
     }
 
-    /// Remembers that an item has been delivered and stays, so that it is not sent again until it changes.
-    pub(super) fn keep(&mut self, name: &ItemName, signature: Signature, fingerprint: Fingerprint) {
-        let kept = Kept { name: name.clone(), signature, fingerprint };
-        self.desk.persist(Record::Kept(kept.clone()));
-        self.kept.insert(name.clone(), kept);
-        match self.items.get_mut(name) {
-            Some(item) if item.signature == signature => item.state = ItemState::Kept,
-            Some(_) => {}
-            None => self.desk.timers.set(Timer::Forget(name.clone()), self.desk.now.after(FORGET_AFTER)),
-        }
-    }
-
-    pub(super) fn forget_kept(&mut self, name: &ItemName) {
-        if !self.items.contains_key(name) && self.kept.remove(name).is_some() {
-            self.desk.persist(Record::Unkept(name.clone()));
-        }
-    }
-
-    fn set_state(&mut self, name: &ItemName, state: ItemState) {
+    pub(super) fn set_state(&mut self, name: &ItemName, state: ItemState) {
         if let Some(item) = self.items.get_mut(name) {
             item.state = state;
         }
@@ -314,6 +392,7 @@ impl Item {
             ItemState::Hashing => Some(("hashing", Why::Plain(Cause::Hashing))),
             ItemState::Held(reason) => Some(("blocked", Why::Said(reason))),
             ItemState::Behind => Some(("blocked", Why::Plain(Cause::Predecessor))),
+            ItemState::Aside(cause) => Some(("blocked", Why::Plain(*cause))),
             ItemState::Bound | ItemState::Kept => None,
         }
     }

@@ -9,6 +9,7 @@
 
 mod free;
 mod items;
+mod kept;
 mod ordered;
 mod send;
 mod shown;
@@ -20,9 +21,10 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Node, NodeName, Offer, Reason, Record,
-    Restored, Row, Signature, Time, TransferId, Wait, Words,
+    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Mounts, Node, NodeName, Offer, Reason,
+    Record, Restored, Row, Signature, Time, TransferId, Wait, Words,
 };
+use kept::Scripts;
 
 /// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
 const HASHES: usize = 16;
@@ -133,6 +135,7 @@ pub struct Upload {
     asked: BTreeMap<ItemName, Signature>,
     dispatch: Dispatch,
     cleaning: Turnstile<TransferId>,
+    scripts: Scripts,
     scanned: bool,
 }
 
@@ -144,6 +147,10 @@ struct Item {
     state: ItemState,
     since: Time,
     attempts: u32,
+    /// An operator wants it sent, whatever stands against it.
+    insist: bool,
+    /// Where in it another file system began when it was read last.
+    mounts: Mounts,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -158,8 +165,10 @@ enum ItemState {
     Behind,
     /// Is what a transfer carries.
     Bound,
-    /// Was delivered and stays.
+    /// Was delivered and stays, or was left by a cleanup script.
     Kept,
+    /// Is not sent by itself.
+    Aside(Cause),
 }
 
 #[derive(Debug)]
@@ -170,6 +179,8 @@ struct Transfer {
     says: u32,
     /// The script has succeeded; the last look is under way.
     script_done: bool,
+    /// The source has been touched: whether it still is what was announced is being looked at.
+    doubted: bool,
     /// It goes first wherever it stands in line; a restart forgets that.
     first: bool,
 }
@@ -197,6 +208,7 @@ impl Upload {
             asked: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Push, settings.slots),
             cleaning: Turnstile::new(CLEANUPS),
+            scripts: Scripts::restored(&restored.recent),
             scanned: false,
             settings,
         };
@@ -225,6 +237,9 @@ impl Upload {
         if stage != Stage::Withdrawing {
             self.latest.insert(row.name.clone(), id);
         }
+        if row.cleaned {
+            self.scripts.resume(&row, stage == Stage::Freed);
+        }
         self.insert(row, stage);
         match stage {
             Stage::Granted => self.line_up(id),
@@ -236,7 +251,8 @@ impl Upload {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.counts.enter(stage);
-        self.transfers.insert(row.transfer, Transfer { row, stage, says: 0, script_done: false, first: false });
+        let transfer = Transfer { row, stage, says: 0, script_done: false, doubted: false, first: false };
+        self.transfers.insert(transfer.row.transfer, transfer);
     }
 
     pub(super) fn handle(&mut self, input: Input) {
@@ -346,6 +362,7 @@ impl Upload {
                 entries: row.entries,
                 fingerprint: row.fingerprint,
                 modes: row.modes.clone(),
+                minted: row.minted,
             }]),
             Stage::Granted => match (&row.paused, &row.reason) {
                 (Some(pause), _) => {
@@ -397,6 +414,7 @@ impl Upload {
             _ => {}
         }
         transfer.says = 0;
+        transfer.doubted &= stage.is_early();
         transfer.row.reason = reason;
         if lasting || stage.is_over() {
             self.desk.dirty.insert(id);
@@ -430,10 +448,12 @@ impl Upload {
     }
 
     fn line_up(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get(&id) else { return };
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
+            return;
+        };
         let row = &transfer.row;
         // What is paused alone stands in no line; it comes back when that is over.
-        let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
+        let Some(location) = row.location.clone().filter(|_| row.paused.is_none() && !transfer.doubted) else { return };
         let (name, size) = (row.name.clone(), row.fingerprint.size);
         self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
         if transfer.first {
@@ -472,6 +492,11 @@ impl Stage {
 
     fn is_over(self) -> bool {
         matches!(self, Self::Closed | Self::Withdrawn)
+    }
+
+    /// Whether central cannot hold a proven copy yet, as far as this node knows.
+    fn is_early(self) -> bool {
+        matches!(self, Self::Announced | Self::Granted | Self::Sending | Self::Checking)
     }
 
     /// The stage's word as the journal keeps it: what a run or a look is doing does not outlive the daemon.

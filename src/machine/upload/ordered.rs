@@ -74,9 +74,15 @@ impl Steered for Upload {
     fn go_on(&mut self) {}
 
     fn retry(&mut self, id: TransferId) -> Outcome {
-        let Some(stage) = self.transfers.get(&id).map(|transfer| transfer.stage) else {
+        let Some((stage, name)) = self.transfers.get(&id).map(|transfer| (transfer.stage, transfer.row.name.clone()))
+        else {
             return Err("it is over".to_owned());
         };
+        // What stands under the name now is put aside, and nothing but such an order sends it.
+        if stage == Stage::Freed && self.items.get(&name).is_some_and(|item| matches!(item.state, ItemState::Aside(_)))
+        {
+            return self.retry_item(&name);
+        }
         let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
         match stage {
             Stage::Granted if waited => {
@@ -109,6 +115,14 @@ impl Steered for Upload {
 
     fn retry_item(&mut self, name: &ItemName) -> Outcome {
         match self.items.get(name).map(|item| &item.state) {
+            Some(ItemState::Aside(_)) => {
+                self.insist(name);
+                Ok("it is sent as it is".to_owned())
+            }
+            Some(ItemState::Held(reason)) if reason.cause() == Cause::Unmounted => {
+                self.insist(name);
+                Ok("it is sent as it is, without what was mounted in it".to_owned())
+            }
             Some(ItemState::Held(_)) => {
                 self.desk.timers.set(Timer::Settle(name.clone()), self.desk.now);
                 Ok("it is looked at again now".to_owned())
@@ -147,16 +161,16 @@ impl Steered for Upload {
             _ => {}
         }
         let was_received = matches!(transfer.stage, Stage::Sent | Stage::Received);
-        let (name, signature, fingerprint) =
-            (transfer.row.name.clone(), transfer.row.signature, transfer.row.fingerprint);
+        let (name, signature, fingerprint, mounts) =
+            (transfer.row.name.clone(), transfer.row.signature, transfer.row.fingerprint, transfer.row.mounts.clone());
+        let is_latest = self.latest.get(&name) == Some(&id);
         self.dispatch.disown(&mut self.desk, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
         }
-        if let Some(signature) = signature
-            && self.items.get(&name).is_none_or(|item| item.signature == signature)
-        {
-            self.keep(&name, signature, fingerprint);
+        // What came after it under the same name is another transfer's.
+        if let Some(signature) = signature.filter(|_| is_latest) {
+            self.keep(&name, signature, fingerprint, mounts);
         }
         self.move_to(id, Stage::Withdrawing, Some(Reason::with(Cause::Withdrawn, &format!("by {by}"))));
         let text = "given up: its source stays and is not sent again until it changes";

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use super::{Stage, Upload};
+use super::{ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Sighting,
+    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Sighting, Signature,
     TransferId, Wait, Words,
 };
 
@@ -50,15 +50,57 @@ impl Upload {
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if matches!(transfer.stage, Stage::Announced | Stage::Received)
-            && transfer.row.reason.as_ref() != Some(&wait.reason)
-        {
-            transfer.row.reason = Some(wait.reason);
-            self.desk.dirty.insert(id);
+        match transfer.stage {
+            Stage::Announced if transfer.row.reason.as_ref() != Some(&wait.reason) => {
+                transfer.row.reason = Some(wait.reason);
+                self.desk.dirty.insert(id);
+            }
+            // Central waits with nothing but what it does not hold: its copy is lost, or this word is late and the answer
+            // to the offer will tell.
+            Stage::Sent | Stage::Received => {
+                self.move_to(id, Stage::Announced, Some(wait.reason));
+                self.reconsider(id);
+            }
+            _ => {}
         }
+        let Some(transfer) = self.transfers.get(&id) else { return };
         if transfer.stage == Stage::Announced && transfer.says > 0 {
             let wait = self.desk.repeat_answered();
             self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+        }
+    }
+
+    /// Central wants what it had already. Where the source is something else by now, central cannot get it any more, and
+    /// what came later must not wait for it.
+    pub(super) fn reconsider(&mut self, id: TransferId) {
+        let Some(row) = self.transfers.get(&id).filter(|transfer| transfer.stage.is_early()).map(|found| &found.row)
+        else {
+            return;
+        };
+        let name = row.name.clone();
+        if !self.is_last(&name, id) {
+            return self.give_up(id, "its source has been replaced");
+        }
+        match self.items.get(&name) {
+            None if self.scanned => self.give_up(id, "its source went away"),
+            Some(item) if row.signature != Some(item.signature) => self.look_closer(id, item.signature, item.size),
+            _ => {}
+        }
+    }
+
+    /// The source of a transfer that central may not hold yet has another signature: whether it has other content, too,
+    /// is found out before the transfer goes on.
+    fn look_closer(&mut self, id: TransferId, signature: Signature, size: u64) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let name = transfer.row.name.clone();
+        if transfer.row.fingerprint.size != size {
+            return self.give_up(id, "the source changed");
+        }
+        transfer.doubted = true;
+        self.dispatch.leave_line(id);
+        self.on_seen(Sighting { name: name.clone(), signature, size, complete: false });
+        if self.items.get(&name).is_some_and(|item| item.state != ItemState::Hashing) {
+            self.on_settled(&name);
         }
     }
 
@@ -99,6 +141,7 @@ impl Upload {
         self.desk.dirty.insert(id);
         self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Granted, None);
+        self.reconsider(id);
         self.line_up(id);
     }
 
@@ -158,6 +201,7 @@ impl Upload {
     /// The look after a run: only what still is what was announced counts as sent.
     pub(super) fn on_checked(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let name = transfer.row.name.clone();
         match sight {
             Sight::Present(signature) if transfer.row.signature == Some(signature) => {
                 transfer.row.attempts = 0;
@@ -166,10 +210,13 @@ impl Upload {
                 self.move_to(id, Stage::Sent, reason);
             }
             Sight::Present(signature) => {
-                let name = transfer.row.name.clone();
                 let size = transfer.row.fingerprint.size;
-                self.give_up(id, "the source changed");
-                self.on_seen(Sighting { name, signature, size, complete: false });
+                self.move_to(id, Stage::Granted, Some(Reason::with(Cause::Hashing, "its source has been touched")));
+                if self.is_last(&name, id) {
+                    self.look_closer(id, signature, size);
+                } else {
+                    self.give_up(id, "its source has been replaced");
+                }
             }
             Sight::Gone => {
                 self.give_up(id, "the source went away");
@@ -257,6 +304,7 @@ impl Upload {
                     }
                     self.dispatch.disown(&mut self.desk, id);
                     self.move_to(id, Stage::Announced, Some(reason));
+                    self.reconsider(id);
                 }
                 Stage::Announced => {
                     if let Some(transfer) = self.transfers.get_mut(&id) {
