@@ -3,7 +3,7 @@
 use std::fs;
 use std::io::{BufRead, BufReader, Lines};
 use std::os::unix::fs::symlink;
-use std::process::{Child, ChildStdout, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -67,7 +67,28 @@ fn it_follows_what_changes_and_gives_the_terminal_back() {
 
     screen.press("q");
     assert_eq!(screen.end().code(), Some(0));
-    assert!(screen.is_restored(), "{}", screen.raw());
+    let raw = screen.raw();
+    assert!(screen.is_restored(), "{raw}");
+
+    // Each frame stands between the marks of a synchronized update, and nothing is drawn outside of them.
+    let frames: Vec<_> = raw.split("\x1b[?2026h").skip(1).collect();
+    assert!(frames.len() > 4 && raw.matches("\x1b[?2026l").count() == frames.len(), "{raw}");
+    let (last, others) = frames.split_last().unwrap();
+    assert!(others.iter().all(|frame| frame.ends_with("\x1b[?2026l")), "{raw}");
+    assert!(last.split_once("\x1b[?2026l").is_some_and(|(_, after)| !after.contains("upload")), "{raw}");
+}
+
+/// What these tests rest on.
+#[test]
+fn half_a_frame_is_never_looked_at() {
+    let halves = r"stty -echo; printf '\033[?2026hhalf'; read -r _; printf ' and half\033[?2026l'; read -r _";
+    let mut command = Command::new("sh");
+    let mut screen = Screen::start(command.args(["-c", halves]), 24, 80);
+    screen.until_written("half");
+    screen.press("\r");
+    assert_eq!(screen.until("something", |text| !text.is_empty()), "half and half");
+    screen.press("\r");
+    assert!(screen.end().success());
 }
 
 #[test]

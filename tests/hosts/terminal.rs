@@ -32,23 +32,27 @@ pub fn type_in(host: &Host, line: &str, answers: Answers) -> String {
         answer.is_some_and(|answer| keys.write_all(answer.as_bytes()).and_then(|()| keys.flush()).is_ok())
     };
     type_answer("");
-    let (end, mut text, mut answered) = (Instant::now() + PATIENCE, String::new(), 0);
+    let (end, mut said_so_far, mut answered) = (Instant::now() + PATIENCE, Vec::<u8>::new(), 0);
     loop {
         match hear.recv_timeout(end.saturating_duration_since(Instant::now())) {
-            Ok(chunk) => text.push_str(&String::from_utf8_lossy(&chunk)),
+            Ok(chunk) => said_so_far.extend(chunk),
             Err(RecvTimeoutError::Disconnected) => break,
             Err(RecvTimeoutError::Timeout) => {
                 drop(child.kill());
+                let text = String::from_utf8_lossy(&said_so_far);
                 panic!("{}: {line}: no end within {PATIENCE:?}\n{text}\n{}", host.name, host.story());
             }
         }
-        let asked = answers.iter().find(|(asked, _)| !asked.is_empty() && text[answered..].ends_with(asked));
+        // A chunk may end within a character.
+        let new = &said_so_far[answered..];
+        let asked = answers.iter().find(|(asked, _)| !asked.is_empty() && new.ends_with(asked.as_bytes()));
         if let Some((asked, _)) = asked {
-            answered = text.len();
-            assert!(type_answer(asked), "{}: {line}: nobody reads the answer\n{text}", host.name);
+            answered = said_so_far.len();
+            assert!(type_answer(asked), "{}: {line}: nobody reads {asked:?}'s answer", host.name);
         }
     }
     let status = child.wait().unwrap();
+    let text = String::from_utf8_lossy(&said_so_far);
     assert!(status.success(), "{}: {line}: {status}\n{text}\n{}", host.name, host.story());
     text.replace('\r', "")
 }

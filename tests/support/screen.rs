@@ -10,7 +10,7 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
 use rustix::termios::{Winsize, tcsetwinsize};
@@ -31,9 +31,32 @@ pub struct Screen {
 }
 
 struct State {
-    parser: vt100::Parser,
+    parser: vt100::Parser<Frames>,
     /// All that the program has written.
     raw: Vec<u8>,
+    /// Nobody has the terminal open any more.
+    over: bool,
+}
+
+/// Begins and ends of synchronized updates: what stands on the screen between them is half a frame.
+#[derive(Default)]
+struct Frames {
+    open: bool,
+}
+
+impl vt100::Callbacks for Frames {
+    fn unhandled_csi(
+        &mut self,
+        _: &mut vt100::Screen,
+        first: Option<u8>,
+        _: Option<u8>,
+        parameters: &[&[u16]],
+        last: char,
+    ) {
+        if first == Some(b'?') && parameters.contains(&&[2026][..]) {
+            self.open = last == 'h';
+        }
+    }
 }
 
 impl Screen {
@@ -65,7 +88,8 @@ impl Screen {
         own.env("MODES", directory.path().join(MODES));
         let stdio = || Stdio::from(slave.try_clone().unwrap());
         let child = own.stdin(stdio()).stdout(stdio()).stderr(stdio()).spawn().unwrap();
-        let state = State { parser: vt100::Parser::new(cells(rows), cells(columns), 0), raw: Vec::new() };
+        let parser = vt100::Parser::new_with_callbacks(cells(rows), cells(columns), 0, Frames::default());
+        let state = State { parser, raw: Vec::new(), over: false };
         let state = Arc::new((Mutex::new(state), Condvar::new()));
         let mut reader = master.try_clone().unwrap();
         let seen = Arc::clone(&state);
@@ -78,13 +102,15 @@ impl Screen {
                 state.raw.extend_from_slice(&chunk[..read]);
                 seen.1.notify_all();
             }
+            seen.0.lock().unwrap().over = true;
+            seen.1.notify_all();
         });
         Self { child, master, directory, state }
     }
 
-    /// What stands on the screen, line by line.
+    /// What stands on the screen, line by line, when no frame is under way.
     pub fn text(&self) -> String {
-        self.lock().parser.screen().contents()
+        self.look(vt100::Screen::contents)
     }
 
     /// All that the program has written, escape sequences and all.
@@ -92,24 +118,20 @@ impl Screen {
         String::from_utf8_lossy(&self.lock().raw).into_owned()
     }
 
-    /// Looks at the screen as the emulator has it.
+    /// Looks at the screen as the emulator has it, when no frame is under way.
     pub fn look<T>(&self, at: impl FnOnce(&vt100::Screen) -> T) -> T {
-        at(self.lock().parser.screen())
+        at(self.wait("a whole frame", State::is_whole).parser.screen())
     }
 
-    /// Waits until the screen is as wanted.
+    /// Waits until the screen is as wanted. Only whole frames are looked at.
     pub fn until(&self, what: &str, wanted: impl Fn(&str) -> bool) -> String {
-        let deadline = Instant::now() + LONG;
-        let mut state = self.lock();
-        loop {
-            let text = state.parser.screen().contents();
-            if wanted(&text) {
-                return text;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(!left.is_zero(), "not {what}:\n{text}");
-            state = self.state.1.wait_timeout(state, left).unwrap().0;
-        }
+        let state = self.wait(what, |state| state.is_whole() && wanted(&state.parser.screen().contents()));
+        state.parser.screen().contents()
+    }
+
+    /// Waits until the program has written this, whether it can be seen or not.
+    pub fn until_written(&self, what: &str) {
+        drop(self.wait(what, |state| String::from_utf8_lossy(&state.raw).contains(what)));
     }
 
     pub fn press(&mut self, keys: &str) {
@@ -128,16 +150,11 @@ impl Screen {
         assert!(status.success());
     }
 
-    /// Waits for the program's end; one that a signal ends has the code 128 and the signal's number.
+    /// Waits for the program's end, and for all that it has written; one that a signal ends has the code 128 and the
+    /// signal's number.
     pub fn end(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LONG;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "it does not end:\n{}", self.text());
-            pause();
-        }
+        drop(self.wait("at its end", |state| state.over));
+        self.child.wait().unwrap()
     }
 
     /// Whether the terminal is as a shell left it: it echoes, sends whole lines and shows the first screen.
@@ -145,18 +162,25 @@ impl Screen {
         let modes = fs::read_to_string(self.directory.path().join(MODES)).unwrap();
         let on = |flag: &&str| modes.split_whitespace().any(|word| word == *flag);
         let cooked = ["echo", "icanon", "isig", "icrnl", "opost"].iter().all(on);
-        let settled = |screen: &vt100::Screen| !screen.alternate_screen() && !screen.hide_cursor();
-        let deadline = Instant::now() + Duration::from_secs(5);
-        let mut state = self.lock();
-        // What it wrote last may still be on its way.
-        while !settled(state.parser.screen()) && Instant::now() < deadline {
-            state = self.state.1.wait_timeout(state, Duration::from_millis(100)).unwrap().0;
-        }
-        cooked && settled(state.parser.screen())
+        cooked && self.look(|screen| !screen.alternate_screen() && !screen.hide_cursor())
+    }
+
+    fn wait(&self, what: &str, done: impl Fn(&State) -> bool) -> MutexGuard<'_, State> {
+        let waited = self.state.1.wait_timeout_while(self.lock(), LONG, |state| !done(state));
+        let (state, result) = waited.unwrap();
+        assert!(!result.timed_out(), "not {what}:\n{}", state.parser.screen().contents());
+        state
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.0.lock().unwrap()
+    }
+}
+
+impl State {
+    /// No frame is under way, nor will one that is be finished.
+    fn is_whole(&self) -> bool {
+        self.over || !self.parser.callbacks().open
     }
 }
 
@@ -170,11 +194,6 @@ impl Drop for Screen {
 
 fn cells(count: u16) -> NonZero<u16> {
     NonZero::new(count).unwrap()
-}
-
-#[allow(clippy::disallowed_methods, reason = "a child's end wakes nobody here")]
-fn pause() {
-    thread::sleep(Duration::from_millis(10));
 }
 
 fn resize(master: &File, rows: u16, columns: u16) {

@@ -1,10 +1,13 @@
 //! The live view: the same text as `status`, drawn in place.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
+use ratatui::crossterm::terminal::{BeginSynchronizedUpdate, EndSynchronizedUpdate};
+use ratatui::crossterm::{execute, queue};
 use ratatui::layout::{Constraint, Layout};
 use ratatui::style::{Color, Style};
 use ratatui::text::{Line as DrawnLine, Span};
@@ -75,7 +78,7 @@ impl Screen {
                 drawn = None;
             }
             if drawn.is_none_or(|drawn| drawn.elapsed() >= TICK) {
-                terminal.draw(|frame| self.draw(frame)).map_err(Failure::Terminal)?;
+                self.show_whole(&mut terminal).map_err(Failure::Terminal)?;
                 drawn = Some(Instant::now());
             }
             if signal.load(Ordering::Relaxed) != 0 {
@@ -94,6 +97,15 @@ impl Screen {
                 }
             }
         }
+    }
+
+    /// Draws one frame between the marks of a synchronized update, so that a terminal shows it at once or not at all:
+    /// it is written in pieces.
+    fn show_whole(&mut self, terminal: &mut DefaultTerminal) -> io::Result<()> {
+        queue!(terminal.backend_mut(), BeginSynchronizedUpdate)?;
+        let drawn = terminal.draw(|frame| self.draw(frame)).map(|_| ());
+        execute!(terminal.backend_mut(), EndSynchronizedUpdate)?;
+        drawn
     }
 
     fn hear(&mut self, news: News) -> Result<(), Failure> {
