@@ -74,7 +74,7 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
     let (_, offer) = synkler::wire::decode(
         json!({ "v": 2, "group": "g", "from": { "mode": "upload", "name": "alpha" }, "words": { "new": { "offers": [{
             "transfer": "01936f2a-5c00-7a31-9d42-6b1f0c8e2a77", "name": "a", "kind": "file", "entries": 1, "size": 0,
-            "md5": "d41d8cd98f00b204e9800998ecf8427e" }] } } })
+            "md5": "d41d8cd98f00b204e9800998ecf8427e", "minted": 1 }] } } })
         .to_string()
         .as_bytes(),
         &group,
