@@ -343,7 +343,7 @@ async fn every_option_that_the_config_allows_is_let_in() {
         "--rsync-path=/opt/rsync",
     ];
     // An rsync before 3.5 has no threads for compression, and asks for nothing.
-    let help = std::process::Command::new("rsync").arg("--help").output().unwrap();
+    let help = Command::new("rsync").arg("--help").output().unwrap();
     let threads = String::from_utf8(help.stdout).unwrap().contains("--compress-threads");
     let options: Vec<_> =
         options.into_iter().filter(|option| threads || !option.starts_with("--compress-threads")).collect();
