@@ -10,7 +10,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use super::asks::Asks;
 use super::drivers::Drivers;
-use super::reload::{Origin, cleanup_of};
+use super::reload::{Origin, carries_modes, cleanup_of};
 use super::{Daemon, DaemonError, Signals, status};
 use crate::check::broker_settings;
 use crate::config::{Loaded, Role, Settings};
@@ -227,6 +227,7 @@ async fn rsync(
         options: settings.rsync.options.clone(),
         file_dir: settings.file_dir.clone(),
         staging_dir,
+        modes: carries_modes(settings),
         ssh,
     };
     let rsync = Rsync::new(settings, inputs.clone());
@@ -272,7 +273,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
             slots: *slots,
             cleanup: cleanup.is_some(),
         }),
-        Role::Central { host: reached_at, receivers, keep, free } => {
+        Role::Central { host: reached_at, receivers, keep, free, keep_modes } => {
             let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
             let spool = Location::new(reached_at, &path)?;
             RoleSettings::Central(CentralSettings {
@@ -282,11 +283,17 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
                 receivers: receivers.clone(),
                 keep: *keep,
                 free_millipercent: free.thousandths(),
+                keep_modes: *keep_modes,
                 spool,
             })
         }
-        Role::Download { slots, cleanup } => {
-            RoleSettings::Download(DownloadSettings { me, version, host, slots: *slots, cleanup: cleanup.is_some() })
-        }
+        Role::Download { slots, cleanup, keep_modes } => RoleSettings::Download(DownloadSettings {
+            me,
+            version,
+            host,
+            slots: *slots,
+            cleanup: cleanup.is_some(),
+            keep_modes: *keep_modes,
+        }),
     })
 }

@@ -8,6 +8,7 @@ pub mod files;
 pub mod journal;
 pub mod logging;
 pub mod manifest;
+pub mod modes;
 pub mod process;
 pub mod rsync;
 pub mod sys;

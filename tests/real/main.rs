@@ -13,6 +13,7 @@ mod group;
 mod handover;
 mod leftovers;
 mod log;
+mod mounts;
 mod pause;
 mod scale;
 mod service;

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synkler::machine::{
-    Address, Cause, ItemName, Machine, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
+    Address, Cause, Digest, ItemName, Machine, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
 };
 
 use crate::daemon::{Daemon, Role};
@@ -35,6 +35,10 @@ pub(crate) enum Promise {
     Paused,
     /// Content that could be delivered was not.
     Lost,
+    /// What came out equally wrong twice is not fetched again within the hour.
+    Wasted,
+    /// Modes are as announced, or it is told that they are not.
+    Modes,
     /// The contract of the vocabulary.
     Protocol,
     /// Every unfinished transfer is shown, and has a next moment.
@@ -112,6 +116,10 @@ pub(crate) struct Checker {
     /// Downloads that an operator has had forgotten.
     forgotten: BTreeSet<usize>,
     looked: u32,
+    /// Equally wrong copies in a row, by receiver and transfer: what they were, and when each came.
+    pub(crate) wrong: BTreeMap<(usize, TransferId), (Digest, Vec<u64>)>,
+    /// Where the last copy of a transfer had not got its modes.
+    pub(crate) unkept: BTreeSet<(usize, TransferId)>,
 }
 
 impl Checker {
@@ -336,6 +344,10 @@ impl Sim {
             Words::Done(list) => {
                 for receipt in list {
                     let Role::Download(number) = self.nodes[node].role else { continue };
+                    if receipt.remark.is_none() && self.checker.unkept.contains(&(node, receipt.transfer)) {
+                        let id = receipt.transfer;
+                        self.violate(Promise::Modes, node, || format!("done is said of {id} as if it had its modes"));
+                    }
                     let fate = self.checker.fates.get(&receipt.transfer);
                     if !fate.is_some_and(|fate| fate.placed.contains_key(&number)) {
                         let id = receipt.transfer;

@@ -502,6 +502,7 @@ impl Sim {
     pub(crate) fn tidy(&mut self) {
         self.at(60_000, What::Tidy);
         self.resume_all();
+        self.mend();
         for download in 0..self.plan.downloads {
             let node = 1 + self.plan.uploads + download;
             for name in 0..self.plan.names {

@@ -37,6 +37,7 @@ impl Upload {
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.row.remark.clone_from(&release.remark);
         let from_withdrawn = transfer.stage == Stage::Withdrawing;
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));

@@ -7,7 +7,7 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mounts, Origin, Reason, Record, Row,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Origin, Reason, Record, Row,
     Sighting, Signature, Time, TransferId, TransferView,
 };
 
@@ -22,6 +22,7 @@ pub(super) struct Proof {
     pub(super) kind: Kind,
     pub(super) entries: u64,
     pub(super) fingerprint: Fingerprint,
+    pub(super) modes: Modes,
     pub(super) manifest: Option<Arc<str>>,
     pub(super) origin: Origin,
 }
@@ -181,8 +182,8 @@ impl Upload {
             return;
         }
         match outcome {
-            HashOutcome::Proven { kind, entries, fingerprint, manifest, origin } => {
-                self.on_proven(name, asked, Proof { kind, entries, fingerprint, manifest, origin });
+            HashOutcome::Proven { kind, entries, fingerprint, modes, manifest, origin } => {
+                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest, origin });
             }
             HashOutcome::Changed(sighting) => {
                 // Somebody is at work on it: no more is known of it before it has settled.
@@ -300,7 +301,7 @@ impl Upload {
     }
 
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
-        let Proof { kind, entries, fingerprint, manifest, origin } = proof;
+        let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
         let id = self.desk.mint();
         let now = self.desk.now;
         let created = self.desk.next_age();
@@ -311,6 +312,7 @@ impl Upload {
             kind,
             entries,
             fingerprint,
+            modes,
             stage: String::new(),
             minted: created,
             created,
@@ -330,6 +332,8 @@ impl Upload {
             began: None,
             arrived: None,
             paused: None,
+            wrong: None,
+            remark: None,
             finished: None,
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
@@ -375,6 +379,7 @@ impl Upload {
             attempts: item.attempts,
             progress: None,
             receivers: Vec::new(),
+            remark: None,
         })
     }
 }
