@@ -35,7 +35,7 @@ pub(crate) enum Promise {
     Paused,
     /// Content that could be delivered was not.
     Lost,
-    /// What came out equally wrong twice is not fetched again within the hour.
+    /// What came out equally wrong twice, or cannot be held, is not fetched again within the hour.
     Wasted,
     /// Modes are as announced, or it is told that they are not.
     Modes,
@@ -118,6 +118,8 @@ pub(crate) struct Checker {
     looked: u32,
     /// Equally wrong copies in a row, by receiver and transfer: what they were, and when each came.
     pub(crate) wrong: BTreeMap<(usize, TransferId), (Digest, Vec<u64>)>,
+    /// When a receiver has fetched what its file system cannot hold.
+    pub(crate) refused: BTreeMap<(usize, TransferId), Vec<u64>>,
     /// Where the last copy of a transfer had not got its modes.
     pub(crate) unkept: BTreeSet<(usize, TransferId)>,
 }

@@ -46,6 +46,8 @@ pub(crate) struct Running {
     fails_at: Option<usize>,
     /// It has left something out, and says so.
     pub(crate) partial: bool,
+    /// What the receiving file system cannot hold.
+    pub(crate) refused: Vec<TransferId>,
 }
 
 impl Sim {
@@ -275,7 +277,11 @@ impl Sim {
         let fails = self.world.ssh_down || self.rng.chance(self.plan.runs_fail);
         let fails_at = fails.then(|| self.rng.index(end));
         let wait = self.rng.wait(500, 10_000, self.plan.slow);
-        self.begin(node, Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false }), wait);
+        self.begin(
+            node,
+            Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false, refused: Vec::new() }),
+            wait,
+        );
     }
 
     fn halt(&mut self, node: usize, id: RunId) {
@@ -315,7 +321,10 @@ impl Sim {
             };
         }
         if running.through == running.run.batch.len() {
-            let outcome = if running.partial {
+            let outcome = if !running.refused.is_empty() {
+                let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
+                RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
+            } else if running.partial {
                 RunOutcome::Partial(Reason::with(Cause::Transport, "some files were not moved"))
             } else {
                 RunOutcome::Complete

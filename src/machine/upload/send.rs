@@ -164,7 +164,7 @@ impl Upload {
                 continue;
             }
             match outcome {
-                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
                     self.desk.note(
                         Level::Info,
@@ -176,7 +176,8 @@ impl Upload {
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
                 }
-                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                // What central's file system cannot hold shows there, when the copy is compared.
+                RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
                     let item = transfer.row.name.clone();
                     self.move_to(id, Stage::Checking, reason);
