@@ -44,8 +44,7 @@ impl Sim {
             && self.plan.refuses[download]
             && version % 4 == 1
         {
-            running.refused.push(transfer);
-            return self.note_refused(node, transfer);
+            return running.refused.push(transfer);
         }
         if self.rng.chance(self.plan.runs_spoil) {
             self.tally.count(Deed::RunSpoilt);
