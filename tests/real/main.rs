@@ -6,6 +6,7 @@ mod bed;
 mod screen;
 
 mod accounts;
+mod addresses;
 mod crash;
 mod ctl;
 mod faults;
