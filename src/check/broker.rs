@@ -8,7 +8,8 @@ use super::{BROKER_LIMIT, failed, ok, skipped, warning};
 use crate::config::Settings;
 use crate::control::types::Finding;
 use crate::drivers::broker::{
-    Answer, BrokerSettings, Identity, Probed, QueueSight, Rights, Tls, Tried, Trouble, TroubleKind, probe, try_all,
+    Answer, BrokerSettings, Identity, Probed, QueueSight, Rights, Tls, Tried, Trouble, TroubleKind, probe, told,
+    try_all,
 };
 use crate::machine::Mode;
 
@@ -41,32 +42,25 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
 
 /// Whether any address of the broker's name takes a connection, and which one swallows it.
 fn reached(settings: &Settings, tried: Result<Vec<Tried>, String>) -> Finding {
-    let place = format!("{}:{}", settings.broker.host, settings.broker.port);
-    let failing = |why: &str| failed("broker", format!("{place} cannot be reached: {why}"), reach_cure(settings));
+    let (host, port) = (&settings.broker.host, settings.broker.port);
+    let failing = |why: &str| failed("broker", format!("{host}:{port} cannot be reached: {why}"), reach_cure(settings));
     let tried = match tried {
         Ok(tried) => tried,
         Err(why) => return failing(&why),
     };
-    let told = |wanted: &dyn Fn(&Answer) -> bool| -> Vec<String> {
-        tried.iter().filter(|tried| wanted(&tried.answer)).map(Tried::to_string).collect()
-    };
-    let not_taken = told(&|answer| *answer != Answer::Taken);
-    match tried.as_slice() {
-        [Tried { answer: Answer::Refused(why), .. }] => return failing(why),
-        _ if not_taken.len() == tried.len() => return failing(&not_taken.join("; ")),
-        _ => {}
+    if tried.iter().all(|tried| tried.answer != Answer::Taken) {
+        return failing(&told(host, &tried));
     }
-    let silent = told(&|answer| matches!(answer, Answer::Swallowed(_)));
+    let silent: Vec<_> = tried.iter().filter(|tried| matches!(tried.answer, Answer::Swallowed(_))).collect();
     if silent.is_empty() {
         // An address of a family that this host has no way for is no fault: the next one is tried at once.
-        return ok("broker", format!("{place} can be reached"));
+        return ok("broker", format!("{host}:{port} can be reached"));
     }
     warning(
         "broker",
-        format!("{place} can be reached, but not by all its addresses: {}", silent.join("; ")),
+        format!("{host}:{port} can be reached, but not by all its addresses: {}", told(host, silent)),
         format!(
-            "let TCP port {} through to it, or take it out of {}'s entry in the name service or /etc/hosts",
-            settings.broker.port, settings.broker.host
+            "let TCP port {port} through to it, or take it out of {host}'s entry in the name service or /etc/hosts"
         ),
     )
 }

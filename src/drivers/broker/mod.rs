@@ -42,7 +42,7 @@ mod topology;
 
 pub use line::{Line, Unsaid};
 pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
-pub use reach::{Answer, Tried, try_all};
+pub use reach::{Answer, Tried, told, try_all};
 pub use rights::{Rights, role_kinds};
 pub use tls::{Identity, Tls};
 

@@ -17,6 +17,8 @@ use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 const HEAD_START: Duration = Duration::from_millis(250);
 /// The most addresses of one name that are tried.
 const ADDRESSES: usize = 16;
+/// The most that are looked at to find those: a name with many addresses of one family may have one of the other.
+const LOOKED_UP: usize = 256;
 
 /// One address of a name, and what came of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,14 +40,33 @@ pub enum Answer {
     Refused(String),
 }
 
-impl fmt::Display for Tried {
+impl fmt::Display for Answer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.answer {
-            Answer::Taken => write!(f, "{} can be reached", self.address.ip()),
-            Answer::Swallowed(after) => write!(f, "{}: no answer within {} s", self.address.ip(), after.as_secs()),
-            Answer::Refused(why) => write!(f, "{}: {why}", self.address.ip()),
+        match self {
+            Self::Taken => write!(f, "can be reached"),
+            Self::Swallowed(after) => write!(f, "no answer within {} s", after.as_secs()),
+            Self::Refused(why) => write!(f, "{why}"),
         }
     }
+}
+
+/// What the addresses of a name answered, each answer once: `no answer within 10 s (2001:db8::2); Connection refused
+/// (192.0.2.1, 192.0.2.2)`.
+pub fn told<'a>(host: &str, tried: impl IntoIterator<Item = &'a Tried>) -> String {
+    let mut answers: Vec<(&Answer, Vec<String>)> = Vec::new();
+    for Tried { address, answer } in tried {
+        let address = address.ip().to_string();
+        match answers.iter_mut().find(|(known, _)| *known == answer) {
+            Some((_, addresses)) => addresses.push(address),
+            None => answers.push((answer, vec![address])),
+        }
+    }
+    let text = |(answer, addresses): (&Answer, Vec<String>)| match addresses.as_slice() {
+        // Whoever set an address instead of a name knows which one was tried.
+        [address] if address == bare(host) => answer.to_string(),
+        _ => format!("{answer} ({})", addresses.join(", ")),
+    };
+    answers.into_iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
 /// Tries every address of a name at the same time, each for as long as told, to see what it answers.
@@ -75,31 +96,27 @@ pub(super) async fn reach<T, F: Future<Output = io::Result<T>>>(
 ) -> Result<T, String> {
     let until = Instant::now() + limit;
     let addresses = look_up(host, port, until).await?;
-    race(addresses, limit, until, connect).await.map_err(|tried| {
-        let told: Vec<_> = tried.iter().map(Tried::to_string).collect();
-        match tried.as_slice() {
-            // The name says it already.
-            [Tried { answer: Answer::Refused(why), .. }] => why.clone(),
-            _ => told.join("; "),
-        }
-    })
+    race(addresses, limit, until, connect).await.map_err(|tried| told(host, &tried))
 }
 
 async fn look_up(host: &str, port: u16, until: Instant) -> Result<Vec<SocketAddr>, String> {
-    // As a URI has it.
-    let host = host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host);
-    let found = match timeout_at(until, lookup_host((host, port))).await {
-        Ok(Ok(found)) => interleaved(found.take(ADDRESSES)),
+    let found = match timeout_at(until, lookup_host((bare(host), port))).await {
+        Ok(Ok(found)) => interleaved(found),
         Ok(Err(error)) => return Err(error.to_string()),
         Err(_) => return Err("the name cannot be looked up: no answer of the name service".to_owned()),
     };
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }
 
+/// Without the brackets that an IPv6 address has in a URI.
+fn bare(host: &str) -> &str {
+    host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
+}
+
 /// The families by turns, each in its own order; the one that the system puts first begins.
 fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut seen = Vec::new();
-    for address in addresses {
+    for address in addresses.take(LOOKED_UP) {
         if !seen.contains(&address) {
             seen.push(address);
         }
@@ -112,6 +129,7 @@ fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
         turns.push(address);
         turns.extend(second.pop_front());
     }
+    turns.truncate(ADDRESSES);
     turns
 }
 
@@ -175,6 +193,9 @@ mod tests {
         assert_eq!(interleaved(found.into_iter()), addresses(&["::1", "10.0.0.1", "::2", "10.0.0.2", "::3"]));
         let found = addresses(&["10.0.0.1", "10.0.0.2", "::1"]);
         assert_eq!(interleaved(found.into_iter()), addresses(&["10.0.0.1", "::1", "10.0.0.2"]));
+        let many = (1..=100).map(|last| format!("::{last:x}")).chain(["10.0.0.1".to_owned()]);
+        let found = interleaved(many.map(|text| SocketAddr::new(text.parse().unwrap(), 5672)));
+        assert_eq!((found.len(), found[1]), (ADDRESSES, addresses(&["10.0.0.1"])[0]));
     }
 
     #[tokio::test]
@@ -201,7 +222,15 @@ mod tests {
             false => io::Result::<()>::Err(io::Error::other("Network is unreachable (os error 101)")),
         };
         let tried = race(two, limit, Instant::now() + limit, connect).await.unwrap_err();
-        let told: Vec<_> = tried.iter().map(Tried::to_string).collect();
-        assert_eq!(told, ["::1: no answer within 1 s", "10.0.0.1: Network is unreachable"]);
+        assert_eq!(told("name", &tried), "no answer within 1 s (::1); Network is unreachable (10.0.0.1)");
+    }
+
+    #[test]
+    fn an_answer_is_told_once_and_an_address_that_was_set_not_at_all() {
+        let refused = |address| Tried { address, answer: Answer::Refused("Connection refused".to_owned()) };
+        let tried: Vec<_> = addresses(&["10.0.0.1", "::1"]).into_iter().map(refused).collect();
+        assert_eq!(told("name", &tried), "Connection refused (10.0.0.1, ::1)");
+        assert_eq!(told("name", &tried[1..]), "Connection refused (::1)");
+        assert_eq!(told("[::1]", &tried[1..]), "Connection refused");
     }
 }
