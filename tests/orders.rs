@@ -13,6 +13,8 @@ use synkler::machine::{
     UploadSettings, Wait, Words,
 };
 
+#[path = "orders/touched.rs"]
+mod touched;
 #[path = "orders/apart.rs"]
 mod apart;
 
