@@ -13,10 +13,10 @@ use synkler::machine::{
     UploadSettings, Wait, Words,
 };
 
-#[path = "orders/touched.rs"]
-mod touched;
 #[path = "orders/apart.rs"]
 mod apart;
+#[path = "orders/touched.rs"]
+mod touched;
 
 const START: u64 = 1_800_000_000_000;
 

@@ -174,7 +174,8 @@ impl Central {
             recalling: BTreeMap::new(),
             next_order: FIRST_ORDER,
             first_turn: FIRST_ORDER,
-            next_place: restored.next_place,
+            // A journal that was restored from an older copy does not know the last places: none may be given twice.
+            next_place: restored.next_place.max(now.as_millis()),
             space: None,
             reserved: 0,
             gathered: BTreeSet::new(),
