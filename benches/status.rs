@@ -56,6 +56,9 @@ fn row(number: u64) -> Row {
         began: None,
         arrived: None,
         paused: None,
+        modes: Default::default(),
+        wrong: None,
+        remark: None,
         finished: None,
     }
 }

@@ -27,7 +27,7 @@ use crate::drivers::broker::BrokerEvent;
 use crate::drivers::clock::Clock;
 use crate::drivers::journal::{Journal, JournalError};
 use crate::drivers::{broker, logging, systemd};
-use crate::machine::{Effect, Input, Level, Machine, Note, Record, Time};
+use crate::machine::{Effect, Input, Level, Machine, Node, Note, Record, Time, TransferId};
 
 pub use asks::Asks;
 use drivers::Drivers;
@@ -252,6 +252,7 @@ impl Daemon {
             match effect {
                 Effect::Note(note) => logging::note(&note),
                 Effect::Recall(question) => self.drivers.recall(&self.journal, question),
+                Effect::Explain { transfer, peer, found } => self.explain(transfer, peer, found),
                 other => self.drivers.carry_out(other),
             }
         }
@@ -261,6 +262,16 @@ impl Daemon {
             tracing::debug!("the loop was held up for {} ms", held_up.as_millis());
         }
         Ok(())
+    }
+
+    /// Asks the peer what it announced, on a task of its own; the answer comes as an input.
+    fn explain(&self, transfer: TransferId, peer: Node, found: Arc<str>) {
+        let (service, inputs) = (self.service.clone(), self.drivers.inputs.clone());
+        tokio::spawn(async move {
+            let differences = service.explain(&peer, transfer, &found).await;
+            // Nobody is left to hear it when the daemon stops.
+            let _ = inputs.send(Input::Explained { transfer, differences }).await;
+        });
     }
 
     /// When the machine wants to be asked again, in the runtime's time.

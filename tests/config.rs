@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use synkler::config::{Environment, KEYS, Loaded, Percent, Preset, Role, load, sets_anything};
-use synkler::machine::Mode;
+use synkler::machine::{KeepModes, Mode};
 use tempfile::TempDir;
 
 const SAMPLE: &str = include_str!("../sample-config");
@@ -127,11 +127,12 @@ fn the_seeds_sample_loads_once_it_is_filled_in() {
         assert!(notices.contains("pidfile is ignored"), "{notices}");
         assert_eq!(notices.contains("cleanup_script is ignored"), mode == "central", "{notices}");
         match &settings.role {
-            Role::Central { host, receivers, keep, free } => {
+            Role::Central { host, receivers, keep, free, keep_modes } => {
+                assert_eq!(*keep_modes, KeepModes::Try);
                 assert_eq!((host.as_str(), receivers), ("rabbitmq.example.com", &None));
                 assert_eq!((*keep, *free), (Duration::from_secs(1800), Percent::from_thousandths(5000)));
             }
-            Role::Upload { cleanup, slots: 2, .. } | Role::Download { cleanup, slots: 2 } => {
+            Role::Upload { cleanup, slots: 2, .. } | Role::Download { cleanup, slots: 2, .. } => {
                 let name = synkler::machine::ItemName::new(b"a b").unwrap();
                 let argv = cleanup.as_ref().unwrap().argv(&name, Path::new("/home/user/temp_downloads/a b"));
                 assert_eq!(argv, ["mv", "/home/user/temp_downloads/a b", "/home/user/downloads"]);

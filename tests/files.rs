@@ -46,8 +46,8 @@ impl Host {
         match effect {
             Effect::Hash { item, signature } => files.hash(item, signature),
             Effect::Look { transfer, item } => files.look(transfer, item),
-            Effect::Take { transfer, place, name, kind } => files.take(transfer, place, name, kind),
-            Effect::Verify { transfer, name, kind, digest } => files.verify(transfer, name, kind, digest),
+            Effect::Take { transfer, place, name, kind, modes } => files.take(transfer, place, name, kind, modes),
+            Effect::Verify { transfer, name, kind, digest, modes } => files.verify(transfer, name, kind, digest, modes),
             Effect::Place { transfer, name, inode, replace } => files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => files.discard(transfer),
             Effect::Measure => files.measure(),
@@ -157,7 +157,7 @@ fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
             std::os::unix::fs::FileExt::write_at(&file, &bytes[5..6], 5).unwrap();
         }
         let digest = Digest(Md5::digest(&bytes).into());
-        let effect = Effect::Verify { transfer, name: item, kind: Kind::File, digest };
+        let effect = Effect::Verify { transfer, name: item, kind: Kind::File, digest, modes: None };
         let Some(Input::Verified { outcome: CopyOutcome::Found { fingerprint, .. }, .. }) = host.perform(effect) else {
             panic!()
         };

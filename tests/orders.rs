@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
-    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, Kind, KnownNode, Level, Location, Machine,
-    Mode, Node, Note, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run,
-    RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView, UploadSettings,
-    Wait, Words,
+    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
+    Machine, Mode, Node, Note, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored, RoleSettings,
+    Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView,
+    UploadSettings, Wait, Words,
 };
 
 #[path = "orders/apart.rs"]
@@ -78,6 +78,9 @@ fn row(number: u64, stage: &str) -> Row {
         began: None,
         arrived: None,
         paused: None,
+        modes: Default::default(),
+        wrong: None,
+        remark: None,
         finished: None,
     }
 }
@@ -137,6 +140,7 @@ impl Desk {
 
     fn central(restored: Restored) -> Self {
         let settings = CentralSettings {
+            keep_modes: KeepModes::Try,
             me: hub().name,
             version: "1".to_owned(),
             receivers: None,
@@ -150,6 +154,7 @@ impl Desk {
 
     fn download(restored: Restored) -> Self {
         let settings = DownloadSettings {
+            keep_modes: KeepModes::Try,
             me: "d1".parse().unwrap(),
             version: "1".to_owned(),
             slots: 1,
@@ -480,7 +485,8 @@ fn what_is_withdrawn_leaves_its_source_alone() {
     // An old `received` does not mislead it, and a release that came too late frees nothing.
     desk.heard(hub(), Words::Received(vec![id(1)]));
     assert_eq!(desk.view(1).reason.cause(), Cause::Withdrawn);
-    let release = Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()] };
+    let release =
+        Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()], remark: None };
     let effects = desk.heard(hub(), Words::Release(vec![release]));
     assert_eq!(said(&effects), [(Address::Node(hub()), Words::Freed(vec![id(1)]))]);
     let effects = desk.heard(hub(), Words::Closed(vec![id(1)]));
@@ -500,7 +506,7 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     assert!(!told.iter().any(|(to, _)| *to == Address::Node(peer(Mode::Download, "d1"))), "{told:?}");
     assert!(effects.contains(&Effect::Drop(id(1))));
     // Had d2 proven it by then, its receipt is welcome all the same.
-    let receipt = Receipt { transfer: id(1), fingerprint: fingerprint(1) };
+    let receipt = Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None };
     let effects = desk.heard(peer(Mode::Download, "d2"), Words::Done(vec![receipt]));
     assert_eq!(said(&effects).len(), 1, "noted");
 
@@ -604,6 +610,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         kind,
         entries: 1,
         fingerprint,
+        modes: Default::default(),
         manifest: manifest.clone(),
         origin: synkler::machine::Origin::default(),
     };
@@ -612,8 +619,12 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
     assert_eq!(desk.machine.find("new"), Found::One(Handle::Item(name("new"))));
     assert!(desk.machine.view(&Handle::Transfer(transfer)).is_some());
 
-    let copy =
-        |number| CopyOutcome::Found { fingerprint: self::fingerprint(number), inode: 1, manifest: manifest.clone() };
+    let copy = |number| CopyOutcome::Found {
+        fingerprint: self::fingerprint(number),
+        inode: 1,
+        manifest: manifest.clone(),
+        unkept: None,
+    };
     let mut desk = Desk::central(restored(vec![row(1, "granted")]));
     desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
     let effects = desk.input(Input::Taken { transfer: id(1), outcome: copy(1) });
@@ -738,6 +749,7 @@ fn settings_are_taken_up_while_it_runs() {
     let receivers = vec![("d1".parse().unwrap(), Some(Time::from_millis(START)))];
     let mut desk = Desk::central(restored(vec![Row { receivers, ..row(1, "released") }]));
     let settings = CentralSettings {
+        keep_modes: KeepModes::Try,
         me: hub().name,
         version: "1".to_owned(),
         receivers: Some(BTreeSet::new()),

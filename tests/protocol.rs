@@ -10,8 +10,8 @@ use serde_json::Value;
 use synkler::drivers::broker;
 use synkler::machine::{
     BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Fit, Forward, GroupId, HOST_LIMIT,
-    ITEM_NAME_LIMIT, ItemName, Kind, Location, Mode, NAME_LIMIT, Node, NodeName, Offer, Pause, Protocols, Reason,
-    Receipt, Release, TransferId, Wait, Words,
+    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer, Pause,
+    Protocols, Reason, Receipt, Release, TransferId, Wait, Words,
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, Problem, RECEIVER_LIMIT, SLOT_LIMIT,
@@ -177,6 +177,7 @@ fn every_limit_has_its_documented_value() {
         ("RECEIVER_LIMIT", RECEIVER_LIMIT as u64),
         ("NAME_LIMIT", NAME_LIMIT as u64),
         ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
+        ("MODES_LIMIT", MODES_LIMIT as u64),
         ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
         ("ASK_LIMIT", ASK_LIMIT as u64),
@@ -413,6 +414,13 @@ fn whatever_is_not_exactly_right_is_refused() {
     assert!(decode(example("waiting").replace("3.4 GB free", &detail).as_bytes(), &group()).is_err());
 }
 
+/// The longest text of modes there is.
+fn longest_modes() -> Modes {
+    let text = format!("f0644{}", ",0755,0644".repeat((MODES_LIMIT - 5) / 10));
+    assert!(text.len() + 10 > MODES_LIMIT);
+    text.parse().unwrap()
+}
+
 /// As large as entries can be.
 fn largest() -> Vec<Words> {
     let name = ItemName::new(&[0xff; ITEM_NAME_LIMIT]).unwrap();
@@ -425,16 +433,22 @@ fn largest() -> Vec<Words> {
         kind: Kind::Directory,
         entries: u64::MAX,
         fingerprint,
+        modes: longest_modes(),
         minted: synkler::machine::Time::from_millis(u64::MAX),
     };
     let location = Location::new(&"h".repeat(255), &format!("/{}", "p".repeat(1023))).unwrap();
-    let release = Release { transfer, fingerprint, receivers: vec![node.clone(); RECEIVER_LIMIT] };
+    let release = Release {
+        transfer,
+        fingerprint,
+        receivers: vec![node.clone(); RECEIVER_LIMIT],
+        remark: Some("x".repeat(DETAIL_LIMIT).into()),
+    };
     let wait = Wait { transfer, reason: Reason::with(Cause::Acknowledgement, &"\"".repeat(DETAIL_LIMIT)) };
     let count = 2 * ENTRY_LIMIT + 1;
     vec![
         Words::New(vec![offer.clone(); count]),
         Words::Download { location, items: vec![Forward { offer, upload: node }; count] },
-        Words::Done(vec![Receipt { transfer, fingerprint }; count]),
+        Words::Done(vec![Receipt { transfer, fingerprint, remark: Some("x".repeat(DETAIL_LIMIT).into()) }; count]),
         Words::Release(vec![release; count]),
         Words::Waiting(vec![wait; count]),
         Words::Unknown(vec![transfer; count]),

@@ -8,22 +8,8 @@ use rustix::fs::{StatVfsMountFlags, statfs, statvfs};
 use super::{LOCAL_LIMIT, blocking, failed, ok, skipped, stuck, warning};
 use crate::config::Settings;
 use crate::control::types::Finding;
+use crate::drivers::disk::{Class, file_system};
 use crate::machine::Mode;
-
-/// What a file system is like.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Class {
-    /// It is on a disk of this host, and keeps all promises.
-    Local,
-    /// Other hosts may change it.
-    Network,
-    /// A program of this host makes it.
-    Program,
-    /// It is gone with the power.
-    Memory,
-    /// It has neither links nor rights.
-    Simple,
-}
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Kind {
@@ -51,38 +37,9 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
 /// That of the nearest directory there is.
 fn look(dir: &Path) -> Option<Kind> {
     let dir = dir.ancestors().find(|dir| dir.exists())?;
-    // Only the low 32 bits carry the number; its type differs between architectures.
-    let magic = statfs(dir).ok()?.f_type as u32;
     let read_only = statvfs(dir).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY));
-    let (name, class) = kind(magic);
+    let (name, class) = file_system(statfs(dir).ok()?.f_type as u32);
     Some(Kind { name, class, read_only })
-}
-
-/// The numbers of `statfs(2)`.
-fn kind(magic: u32) -> (&'static str, Class) {
-    match magic {
-        0xef53 => ("ext4", Class::Local),
-        0x5846_5342 => ("xfs", Class::Local),
-        0x9123_683e => ("btrfs", Class::Local),
-        0x2fc1_2fc1 => ("zfs", Class::Local),
-        0xf2f5_2010 => ("f2fs", Class::Local),
-        0xca45_1a4e => ("bcachefs", Class::Local),
-        0x794c_7630 => ("overlayfs", Class::Local),
-        0x6969 => ("nfs", Class::Network),
-        0x517b | 0xff53_4d42 | 0xfe53_4d42 => ("smb", Class::Network),
-        0x0102_1997 => ("9p", Class::Network),
-        0x5346_414f | 0x6b41_4653 => ("afs", Class::Network),
-        0x00c3_6400 => ("ceph", Class::Network),
-        0x0bd0_0bd0 => ("lustre", Class::Network),
-        0x0116_1970 => ("gfs2", Class::Network),
-        0x7461_636f => ("ocfs2", Class::Network),
-        0x6573_5546 => ("fuse", Class::Program),
-        0x0102_1994 => ("tmpfs", Class::Memory),
-        0x8584_58f6 => ("ramfs", Class::Memory),
-        0x4d44 => ("vfat", Class::Simple),
-        0x2011_bab0 => ("exfat", Class::Simple),
-        _ => ("of another kind", Class::Local),
-    }
 }
 
 fn word(check: &str, kind: Kind, mode: Mode, dir: &str) -> Finding {
@@ -120,7 +77,7 @@ fn word(check: &str, kind: Kind, mode: Mode, dir: &str) -> Finding {
         ),
         (Class::Simple, _) => warning(
             check,
-            format!("{is}: it has no symbolic links and no rights, so items that have them do not match"),
+            format!("{is}: it has no rights, so that anybody on this host may read and change what is there"),
             move_away,
         ),
     }
@@ -157,7 +114,7 @@ mod tests {
     #[test]
     fn what_it_means_depends_on_what_is_kept_there() {
         let of = |magic| {
-            let (name, class) = kind(magic);
+            let (name, class) = file_system(magic);
             Kind { name, class, read_only: false }
         };
         let nfs = word("filesystem", of(0x6969), Mode::Upload, "/x");

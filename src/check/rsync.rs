@@ -44,5 +44,8 @@ pub(super) fn driver(settings: &Settings) -> Rsync {
     let (program, options) = (settings.rsync.program.clone(), settings.rsync.options.clone());
     // Nobody runs anything, so nobody listens; a connection is made anew, so that it is seen to work.
     let ssh = ssh::of_service(settings);
-    Rsync::new(rsync::Settings { program, options, file_dir, staging_dir, ssh }, tokio::sync::mpsc::channel(1).0)
+    Rsync::new(
+        rsync::Settings { program, options, file_dir, staging_dir, modes: true, ssh },
+        tokio::sync::mpsc::channel(1).0,
+    )
 }

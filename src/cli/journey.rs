@@ -39,6 +39,9 @@ pub fn journey_text(answer: &GetTransfer, now: u64, look: Look) -> Text {
         let label = if index == 0 { "Receipts" } else { "" };
         text.field(room, label, &format!("{}: {state}", receiver.name), ink);
     }
+    if let Some(remark) = &transfer.remark {
+        text.field(room, "Remark", remark, Ink::Yellow);
+    }
     if let Some(why) = incomplete(&answer.view) {
         text.field(room, "View", &why, Ink::Yellow);
     }
@@ -89,6 +92,9 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
             None => ("", None),
         };
         text.field(room, "MD5", &format!("{md5}{verdict}"), ink);
+    }
+    if let Some(remark) = step.remark.as_ref().filter(|remark| transfer.remark.as_ref() != Some(remark)) {
+        text.field(room, "Remark", remark, Ink::Yellow);
     }
     match step.finished {
         Some(finished) => text.field(room, "Over", &at(finished, now), None),

@@ -115,7 +115,7 @@ pub fn history_text(history: &GetHistory, look: Look) -> Text {
         mark: None,
         tail: Tail {
             text: past.md5.clone(),
-            end: String::new(),
+            end: past.remark.as_ref().map(|remark| format!(" {remark}")).unwrap_or_default(),
             ink: if past.stage == "closed" { None } else { Some(Ink::Yellow) },
         },
     };

@@ -140,6 +140,10 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
                 let garbled =
                     || Failure::Refused("the daemon wrote the receipt in a way that cannot be read".to_owned());
                 print(&receipt.bytes().ok_or_else(garbled)?).map_err(Failure::Output)?;
+                // md5sum passes such a line over.
+                if let Some(remark) = &receipt.remark {
+                    print(format!("# {remark}\n").as_bytes()).map_err(Failure::Output)?;
+                }
             }
             Ok(Exit::Done)
         }

@@ -5,12 +5,13 @@ use super::keys::KEYS;
 use super::settings::{Role, Settings};
 
 /// The keys that take effect when the config is read again; the others do at the next start.
-pub const LIVE: [&str; 8] = [
+pub const LIVE: [&str; 9] = [
     "cleanup_script",
     "cleanup_timeout_minutes",
     "receivers",
     "keep_minutes",
     "free_percent",
+    "keep_modes",
     "settle_seconds",
     "transfers",
     "history_days",
@@ -56,15 +57,26 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
             different.extend(scripts(old_cleanup.as_ref(), cleanup.as_ref()));
         }
         (
-            Role::Central { host: old_host, receivers: old_receivers, keep: old_keep, free: old_free },
-            Role::Central { host, receivers, keep, free },
+            Role::Central {
+                host: old_host,
+                receivers: old_receivers,
+                keep: old_keep,
+                free: old_free,
+                keep_modes: old_modes,
+            },
+            Role::Central { host, receivers, keep, free, keep_modes },
         ) => {
             different.push(("central_host", old_host != host));
             different.push(("receivers", old_receivers != receivers));
             different.push(("keep_minutes", old_keep != keep));
             different.push(("free_percent", old_free != free));
+            different.push(("keep_modes", old_modes != keep_modes));
         }
-        (Role::Download { slots: old_slots, cleanup: old_cleanup }, Role::Download { slots, cleanup }) => {
+        (
+            Role::Download { slots: old_slots, cleanup: old_cleanup, keep_modes: old_modes },
+            Role::Download { slots, cleanup, keep_modes },
+        ) => {
+            different.push(("keep_modes", old_modes != keep_modes));
             different.push(("transfers", old_slots != slots));
             different.extend(scripts(old_cleanup.as_ref(), cleanup.as_ref()));
         }
@@ -130,6 +142,7 @@ mod tests {
                     "password_file" => password.path().to_str().unwrap(),
                     "cleanup_script" => "rm -r %F",
                     "rsync_opts" => "--bwlimit=7",
+                    "keep_modes" => "no",
                     "central_host" => "syn@hub",
                     "cleanup_timeout_minutes"
                     | "keep_minutes"

@@ -40,6 +40,7 @@ impl Key {
 
 const ALL: &[Mode] = &[Mode::Upload, Mode::Central, Mode::Download];
 const ENDS: &[Mode] = &[Mode::Upload, Mode::Download];
+const RECEIVERS: &[Mode] = &[Mode::Central, Mode::Download];
 const CENTRAL: &[Mode] = &[Mode::Central];
 const UPLOAD: &[Mode] = &[Mode::Upload];
 
@@ -115,6 +116,13 @@ pub const KEYS: &[Key] = &[
     ),
     key("keep_minutes", Preset::Value("30"), CENTRAL, "how long a copy stays after the last receipt; decimal"),
     key("free_percent", Preset::Value("5"), CENTRAL, "how much of file_dir's filesystem stays free, 0 to 99; decimal"),
+    key(
+        "keep_modes",
+        Preset::Value("try"),
+        RECEIVERS,
+        "permission bits: try sets them and reports what the file system does not keep, yes takes nothing without, no leaves \
+         them alone",
+    ),
     key("settle_seconds", Preset::Value("5"), UPLOAD, "how long an item must have been quiet; decimal, 0 allowed"),
     key("transfers", Preset::Value("2"), ENDS, "how many rsync runs at once, 1 to 64"),
     key("history_days", Preset::Value("90"), ALL, "how long what is over stays in the journal, 1 to 36500"),

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cleanup::Cleanup;
-use crate::machine::{GroupId, Mode, Node, NodeName};
+use crate::machine::{GroupId, KeepModes, Mode, Node, NodeName};
 
 /// Everything a daemon needs to know. Directories are absolute paths; that they exist is for the daemon to see.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -140,6 +140,8 @@ pub enum Role {
         keep: Duration,
         /// How much of the filesystem that holds `file_dir` stays free.
         free: Percent,
+        /// What is done about the modes of its copies.
+        keep_modes: KeepModes,
     },
     /// Receives items under their final names.
     Download {
@@ -147,6 +149,8 @@ pub enum Role {
         slots: u32,
         /// What to run for an item that is through.
         cleanup: Option<Cleanup>,
+        /// What is done about modes.
+        keep_modes: KeepModes,
     },
 }
 

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::machine::{GroupId, Location, Mode, Node, NodeName};
+use crate::machine::{GroupId, KeepModes, Location, Mode, Node, NodeName};
 
 use super::cleanup::Cleanup;
 use super::environment::Environment;
@@ -58,6 +58,7 @@ impl Reading<'_> {
         let receivers = self.receivers();
         let keep = self.duration("keep_minutes", 60, KEEP_MINUTES_LIMIT, true);
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
+        let keep_modes = self.parse("keep_modes", str::parse::<KeepModes>, |word| word.as_str().to_owned());
         let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
         let slots = self.whole("transfers", 1, TRANSFERS_LIMIT);
         let history = self.whole("history_days", 1, HISTORY_DAYS_LIMIT);
@@ -81,8 +82,9 @@ impl Reading<'_> {
                 receivers: receivers?,
                 keep: keep?,
                 free: Percent::from_thousandths(free?),
+                keep_modes: keep_modes?,
             },
-            Mode::Download => Role::Download { slots: slots?, cleanup: cleanup? },
+            Mode::Download => Role::Download { slots: slots?, cleanup: cleanup?, keep_modes: keep_modes? },
         };
         let (node, broker, rsync) = (Node::new(mode, name?), broker?, rsync?);
         let history = Duration::from_secs(u64::from(history?) * 24 * 60 * 60);

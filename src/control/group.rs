@@ -306,7 +306,7 @@ impl Service {
         }
     }
 
-    async fn ask<R: DeserializeOwned>(
+    pub(super) async fn ask<R: DeserializeOwned>(
         &self,
         to: &Node,
         method: &str,

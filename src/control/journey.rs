@@ -88,6 +88,7 @@ mod tests {
             finished,
             paused: None,
             progress: None,
+            remark: None,
         };
         Journey { transfer, steps: vec![step] }
     }

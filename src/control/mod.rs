@@ -10,6 +10,7 @@ mod changes;
 mod client;
 mod group;
 mod journey;
+mod manifest;
 mod merge;
 mod monitor;
 mod orders;

@@ -39,7 +39,7 @@ pub(super) fn lines(name: &ItemName, kind: Kind, digest: Digest, manifest: Optio
                 if fields.next() != Some("f") {
                     continue;
                 }
-                let (Some(md5), Some(path), None) = (fields.nth(2), fields.next(), fields.next()) else {
+                let (Some(md5), Some(path), None) = (fields.nth(1), fields.next(), fields.next()) else {
                     return Err(NoReceipt::Damaged);
                 };
                 push(&mut lines, md5, name.as_bytes(), &decode_bytes(path).ok_or(NoReceipt::Damaged)?);
@@ -74,12 +74,12 @@ fn push(lines: &mut Vec<u8>, md5: &str, name: &[u8], below: &[u8]) {
 
 impl GetReceipt {
     /// Puts it into text.
-    pub(super) fn new(id: String, item: &ItemName, lines: Vec<u8>) -> Self {
+    pub(super) fn new(id: String, item: &ItemName, lines: Vec<u8>, remark: Option<String>) -> Self {
         let (lines, encoded) = match String::from_utf8(lines) {
             Ok(lines) => (lines, false),
             Err(raw) => (encode(raw.as_bytes()), true),
         };
-        Self { id, item: item.to_string(), lines, encoded }
+        Self { id, item: item.to_string(), lines, encoded, remark }
     }
 
     /// The lines as `md5sum -c` is to get them; nothing where the daemon's encoding cannot be understood.
@@ -123,15 +123,15 @@ mod tests {
         for bytes in names {
             let item = dir.path().join(std::ffi::OsStr::from_bytes(bytes));
             fs::create_dir(&item).unwrap();
-            let mut manifest = "d 0755 - - .\n".to_owned();
+            let mut manifest = "d - - .\n".to_owned();
             for below in names {
                 fs::write(item.join(std::ffi::OsStr::from_bytes(below)), "").unwrap();
                 let path = crate::machine::encode_bytes(below).replace(' ', "%20");
-                manifest.push_str(&format!("f 0644 0 {EMPTY} {path}\n"));
+                manifest.push_str(&format!("f 0 {EMPTY} {path}\n"));
             }
-            manifest.push_str("l - - target link\n");
+            manifest.push_str("l - target link\n");
             let lines = lines(&name(bytes), Kind::Directory, Digest([0; 16]), Some(&manifest)).unwrap();
-            let told = GetReceipt::new("id".to_owned(), &name(bytes), lines);
+            let told = GetReceipt::new("id".to_owned(), &name(bytes), lines, None);
             fs::write(dir.path().join("sums"), told.bytes().unwrap()).unwrap();
             let check = Command::new("md5sum").args(["--strict", "-c", "sums"]).current_dir(dir.path()).output();
             let check = check.unwrap();
@@ -152,10 +152,10 @@ mod tests {
         );
         assert_eq!(lines(&name(b"x"), Kind::Symlink, digest, None), Err(NoReceipt::Link));
         assert_eq!(lines(&name(b"x"), Kind::Directory, digest, None), Err(NoReceipt::NoManifest));
-        for damaged in ["f 0644 0", "f 0644 0 abc", "f 0644 0 abc a b", "f 0644 0 abc %zz"] {
+        for damaged in ["f 0", "f 0 abc", "f 0 abc a b", "f 0 abc %zz"] {
             assert_eq!(lines(&name(b"x"), Kind::Directory, digest, Some(damaged)), Err(NoReceipt::Damaged));
         }
-        let long = format!("f 0644 0 {EMPTY} {}\n", "y".repeat(200)).repeat(50_000);
+        let long = format!("f 0 {EMPTY} {}\n", "y".repeat(200)).repeat(50_000);
         assert_eq!(lines(&name(b"x"), Kind::Directory, digest, Some(&long)), Err(NoReceipt::TooLarge));
     }
 }

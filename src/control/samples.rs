@@ -24,6 +24,7 @@ pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
         paused: None,
         progress: None,
         receivers: Vec::new(),
+        remark: None,
     }
 }
 

@@ -111,6 +111,7 @@ impl Service {
             ("Pause" | "Resume" | "Retry" | "Bump" | "Withdraw" | "ForgetNode", _) => {
                 self.order(method, parameters, caller).await
             }
+            ("GetManifest", _) => self.tell_manifest(parameters).await,
             ("GetHistory", Caller::Client(..)) => self.tell_history(parameters).await,
             ("GetReceipt", Caller::Client(..)) => self.tell_receipt(parameters).await,
             ("Check", Caller::Client(..)) => self.check(parameters).await,
@@ -148,7 +149,7 @@ impl Service {
     async fn tell_receipt(&self, mut parameters: Parameters) -> Result<Value, Refusal> {
         let text = parameters.text("item")?;
         parameters.end()?;
-        let Proof { transfer, name, kind, fingerprint } = self.proof(text).await?;
+        let Proof { transfer, name, kind, fingerprint, remark } = self.proof(text).await?;
         let manifest = match kind {
             Kind::Directory => {
                 let asked = self.ask_loop(|reply| Query::Manifest { transfer, reply }).await?;
@@ -159,7 +160,7 @@ impl Service {
         // Megabytes of text would hold up the loop, whose thread this is.
         let receipt = tokio::task::spawn_blocking(move || {
             let lines = receipt::lines(&name, kind, fingerprint.digest, manifest.as_deref())?;
-            Ok(GetReceipt::new(transfer.to_string(), &name, lines))
+            Ok(GetReceipt::new(transfer.to_string(), &name, lines, remark))
         });
         let receipt = receipt.await.map_err(|_| Refusal::Busy)?;
         told(&receipt.map_err(|why: receipt::NoReceipt| Refusal::Refused(why.to_string()))?)
@@ -173,7 +174,8 @@ impl Service {
             (Found::Several(matches), _) => Err(Refusal::Ambiguous { item: text, matches }),
             (Found::One(_), Some(view)) => match (view.transfer, view.kind, view.fingerprint) {
                 (Some(transfer), Some(kind), Some(fingerprint)) => {
-                    Ok(Proof { transfer, name: view.name, kind, fingerprint })
+                    let remark = view.remark.as_deref().map(str::to_owned);
+                    Ok(Proof { transfer, name: view.name, kind, fingerprint, remark })
                 }
                 _ => Err(Refusal::Refused(format!("{} has no digest yet: {}", view.name, view.reason))),
             },
@@ -186,6 +188,7 @@ impl Service {
                         name: row.name,
                         kind: row.kind,
                         fingerprint: row.fingerprint,
+                        remark: row.remark.as_deref().map(str::to_owned),
                     }),
                     PastFound::Nothing => Err(Refusal::NotFound(text)),
                     PastFound::Several(matches) => Err(Refusal::Ambiguous { item: text, matches }),
@@ -254,6 +257,7 @@ struct Proof {
     name: ItemName,
     kind: Kind,
     fingerprint: Fingerprint,
+    remark: Option<String>,
 }
 
 /// An answer as JSON.

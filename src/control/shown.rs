@@ -181,6 +181,7 @@ impl Transfer {
             paused: view.paused.as_ref().map(Paused::from),
             progress: view.progress.as_ref().map(|progress| Progress::new(node, progress)),
             receivers: receivers(&view.receivers),
+            remark: view.remark.as_deref().map(str::to_owned),
         }
     }
 }
@@ -204,6 +205,7 @@ impl Journey {
             finished: None,
             paused: transfer.paused.clone(),
             progress: transfer.progress.clone(),
+            remark: transfer.remark.clone(),
         };
         Self { transfer, steps: vec![step] }
     }
@@ -231,6 +233,7 @@ impl Journey {
             paused: None,
             progress: None,
             receivers: past.receivers,
+            remark: past.remark,
         };
         let step = Step {
             node: transfer.node.clone(),
@@ -246,6 +249,7 @@ impl Journey {
             finished: Some(past.finished),
             paused: None,
             progress: None,
+            remark: transfer.remark.clone(),
         };
         Self { transfer, steps: vec![step] }
     }
@@ -271,6 +275,7 @@ impl From<&Row> for Past {
             finished: moment(row.finished.unwrap_or(row.since)),
             rate: rate.map(|rate| int(u64::try_from(rate).unwrap_or(u64::MAX))),
             receivers: receivers(&row.receivers),
+            remark: row.remark.as_deref().map(str::to_owned),
         }
     }
 }

@@ -168,6 +168,8 @@ shapes! {
         progress: Option<Progress>,
         /// Central: who must give a receipt.
         receivers: Vec<Receiver>,
+        /// How copies differ from the source other than in content, one line for people.
+        remark: Option<String>,
     }
 
     /// Where a transfer stands on one node.
@@ -198,6 +200,8 @@ shapes! {
         paused: Option<Paused>,
         /// The rsync run that moves it, when one does.
         progress: Option<Progress>,
+        /// How its copy differs from the source other than in content, one line for people.
+        remark: Option<String>,
     }
 
     /// A transfer's whole way, hop by hop.
@@ -298,6 +302,8 @@ shapes! {
         rate: Option<u64>,
         /// Central: who gave a receipt, and when.
         receivers: Vec<Receiver>,
+        /// How copies differ from the source other than in content, one line for people.
+        remark: Option<String>,
     }
 
     /// What one node did about an order.
@@ -386,6 +392,16 @@ shapes! {
         lines: String,
         /// Whether names in it hold bytes that are no UTF-8, so that it is encoded.
         encoded: bool,
+        /// How copies differ from the source other than in content, one line for people.
+        remark: Option<String>,
+    }
+
+    /// Answer to `GetManifest`.
+    GetManifest {
+        /// Lines of the manifest.
+        text: String,
+        /// Whether more follow.
+        more: bool,
     }
 
     /// Answer to `SetLogLevel`.

@@ -80,8 +80,8 @@ fn meant(shape: &str) -> Vec<String> {
     match shape {
         "Info" => answers(&["GetInfo"]),
         "Orders" => answers(&["Pause", "Resume", "Retry", "Bump", "Withdraw", "ForgetNode"]),
-        "GetStatus" | "List" | "GetTransfer" | "Monitor" | "GetHistory" | "GetReceipt" | "SetLogLevel" | "Reload"
-        | "Check" => answers(&[shape]),
+        "GetStatus" | "List" | "GetTransfer" | "Monitor" | "GetHistory" | "GetReceipt" | "GetManifest"
+        | "SetLogLevel" | "Reload" | "Check" => answers(&[shape]),
         _ => vec![shape.to_owned()],
     }
 }

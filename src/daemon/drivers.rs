@@ -58,8 +58,10 @@ impl Drivers {
             Effect::Say { to, words } => self.broker.publish(to, words),
             Effect::Hash { item, signature } => self.files.hash(item, signature),
             Effect::Look { transfer, item } => self.files.look(transfer, item),
-            Effect::Take { transfer, place, name, kind } => self.files.take(transfer, place, name, kind),
-            Effect::Verify { transfer, name, kind, digest } => self.files.verify(transfer, name, kind, digest),
+            Effect::Take { transfer, place, name, kind, modes } => self.files.take(transfer, place, name, kind, modes),
+            Effect::Verify { transfer, name, kind, digest, modes } => {
+                self.files.verify(transfer, name, kind, digest, modes)
+            }
             Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => self.files.discard(transfer),
             Effect::DropPlace(place) => self.files.discard_place(place),
@@ -72,7 +74,7 @@ impl Drivers {
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
             Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
             // The loop keeps these to itself.
-            Effect::Persist(_) | Effect::Recall(_) | Effect::Note(_) => {}
+            Effect::Persist(_) | Effect::Recall(_) | Effect::Note(_) | Effect::Explain { .. } => {}
         }
     }
 

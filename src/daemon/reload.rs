@@ -9,6 +9,7 @@ use super::start::{StartError, role_settings};
 use crate::config::{self, Cleanup, ConfigError, Environment, LIVE, Loaded, Role, Settings};
 use crate::control::types::Reload;
 use crate::drivers::cleanup;
+use crate::machine::KeepModes;
 
 /// Where a config comes from.
 #[derive(Debug, Clone)]
@@ -81,8 +82,8 @@ impl Daemon {
         if self.settings.mode() == new.mode() {
             let role = match (&self.settings.role, new.role) {
                 // What the others have been told stays until the next start.
-                (Role::Central { host, .. }, Role::Central { receivers, keep, free, .. }) => {
-                    Role::Central { host: host.clone(), receivers, keep, free }
+                (Role::Central { host, .. }, Role::Central { receivers, keep, free, keep_modes, .. }) => {
+                    Role::Central { host: host.clone(), receivers, keep, free, keep_modes }
                 }
                 (_, role) => role,
             };
@@ -93,10 +94,18 @@ impl Daemon {
                     cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), self.drivers.inputs.clone());
                 (script, driver)
             });
+            if let Some(rsync) = &mut self.drivers.rsync {
+                rsync.carry_modes(carries_modes(&settings));
+            }
             self.settings = settings;
         }
         Ok(Reload { changed: names(live), restart: names(restart) })
     }
+}
+
+/// Whether runs carry modes.
+pub(super) fn carries_modes(settings: &Settings) -> bool {
+    !matches!(settings.role, Role::Download { keep_modes: KeepModes::No, .. })
 }
 
 /// What to run for an item that is through.

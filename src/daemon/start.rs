@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use super::asks::Asks;
 use super::drivers::Drivers;
-use super::reload::{Origin, cleanup_of};
+use super::reload::{Origin, carries_modes, cleanup_of};
 use super::{Daemon, DaemonError, Signals, status};
 use crate::check::broker_settings;
 use crate::config::{Loaded, Role, Settings};
@@ -230,6 +230,7 @@ async fn rsync(
         options: settings.rsync.options.clone(),
         file_dir: settings.file_dir.clone(),
         staging_dir,
+        modes: carries_modes(settings),
         ssh,
     };
     let rsync = Rsync::new(settings, inputs.clone());
@@ -275,7 +276,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
             slots: *slots,
             cleanup: cleanup.is_some(),
         }),
-        Role::Central { host: reached_at, receivers, keep, free } => {
+        Role::Central { host: reached_at, receivers, keep, free, keep_modes } => {
             let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
             let spool = Location::new(reached_at, &path)?;
             RoleSettings::Central(CentralSettings {
@@ -285,11 +286,17 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
                 receivers: receivers.clone(),
                 keep: *keep,
                 free_millipercent: free.thousandths(),
+                keep_modes: *keep_modes,
                 spool,
             })
         }
-        Role::Download { slots, cleanup } => {
-            RoleSettings::Download(DownloadSettings { me, version, host, slots: *slots, cleanup: cleanup.is_some() })
-        }
+        Role::Download { slots, cleanup, keep_modes } => RoleSettings::Download(DownloadSettings {
+            me,
+            version,
+            host,
+            slots: *slots,
+            cleanup: cleanup.is_some(),
+            keep_modes: *keep_modes,
+        }),
     })
 }

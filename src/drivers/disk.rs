@@ -1,9 +1,10 @@
 //! What a file system has left, and how it says no.
 
+use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatvfs, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatfs, fstatvfs, fsync, openat, renameat, statfs, unlinkat};
 use rustix::io::{Errno, write};
 
 use crate::machine::{Cause, Reason, escaped};
@@ -53,6 +54,59 @@ pub fn probe(dir: &Path) -> Result<(), Refusal> {
     used.and(removed)
 }
 
+/// What a file system is like.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// It is on a disk of this host, and keeps all promises.
+    Local,
+    /// Other hosts may change it.
+    Network,
+    /// A program of this host makes it.
+    Program,
+    /// It is gone with the power.
+    Memory,
+    /// It has neither links nor rights.
+    Simple,
+}
+
+/// The name of the file system that something open lies on.
+pub fn file_system_of(fd: impl AsFd) -> &'static str {
+    // Its type differs between architectures.
+    fstatfs(fd).map_or("unknown", |stat| file_system(stat.f_type as u32).0)
+}
+
+/// The name of the file system that a directory lies on.
+pub fn file_system_at(dir: &Path) -> &'static str {
+    statfs(dir).map_or("unknown", |stat| file_system(stat.f_type as u32).0)
+}
+
+/// A file system's name and what it is like, by its number in `statfs(2)`, of which the low 32 bits count.
+pub fn file_system(magic: u32) -> (&'static str, Class) {
+    match magic {
+        0xef53 => ("ext4", Class::Local),
+        0x5846_5342 => ("xfs", Class::Local),
+        0x9123_683e => ("btrfs", Class::Local),
+        0x2fc1_2fc1 => ("zfs", Class::Local),
+        0xf2f5_2010 => ("f2fs", Class::Local),
+        0xca45_1a4e => ("bcachefs", Class::Local),
+        0x794c_7630 => ("overlayfs", Class::Local),
+        0x6969 => ("nfs", Class::Network),
+        0x517b | 0xff53_4d42 | 0xfe53_4d42 => ("smb", Class::Network),
+        0x0102_1997 => ("9p", Class::Network),
+        0x5346_414f | 0x6b41_4653 => ("afs", Class::Network),
+        0x00c3_6400 => ("ceph", Class::Network),
+        0x0bd0_0bd0 => ("lustre", Class::Network),
+        0x0116_1970 => ("gfs2", Class::Network),
+        0x7461_636f => ("ocfs2", Class::Network),
+        0x6573_5546 => ("fuse", Class::Program),
+        0x0102_1994 => ("tmpfs", Class::Memory),
+        0x8584_58f6 => ("ramfs", Class::Memory),
+        0x4d44 => ("vfat", Class::Simple),
+        0x2011_bab0 => ("exfat", Class::Simple),
+        _ => ("of another kind", Class::Local),
+    }
+}
+
 /// The file system refused something: what, to which path, and why. `Display` is one line with the path
 /// escaped and shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -74,10 +128,12 @@ impl Refusal {
         self.errno
     }
 
-    /// As a reason to wait: [`Cause::Space`] for a full disk or quota, else [`Cause::Storage`].
+    /// As a reason to wait: [`Cause::Space`] for a full disk or quota, [`Cause::Unfit`] for a name or a size that this
+    /// file system has no place for, else [`Cause::Storage`].
     pub fn reason(&self) -> Reason {
         let cause = match self.errno {
             Errno::NOSPC | Errno::DQUOT => Cause::Space,
+            Errno::NAMETOOLONG | Errno::ILSEQ | Errno::FBIG => Cause::Unfit,
             _ => Cause::Storage,
         };
         Reason::with(cause, &self.to_string())

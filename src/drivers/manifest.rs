@@ -7,14 +7,14 @@
 //! its manifest text: one line an entry, sorted bytewise by path, the item itself under the path `.`:
 //!
 //! ```text
-//! d 0755 - - .
-//! f 0644 5 5d41402abc4b2a76b9719d911017c592 a%20file
-//! l - - ../target link
+//! d - - .
+//! f 5 5d41402abc4b2a76b9719d911017c592 a%20file
+//! l - ../target link
 //! ```
 //!
-//! The fields are: kind, permissions (`mode & 0777`), size, MD5 of the bytes, path; for a link its target
-//! stands in place of the MD5. Paths and targets are encoded as [`encode_bytes`] does it, and a space as `%20`.
-//! Times are no part of it, because file systems keep them with different precision.
+//! The fields are: kind, size, MD5 of the bytes, path; for a link its target stands in place of the MD5. Paths and targets are encoded as [`encode_bytes`] does it, and a space as `%20`.
+//! Times and modes are no part of it: file systems keep times with different precision, and modes not at all.
+//! Modes stand beside it, see [`crate::machine::Modes`] and [`super::modes`].
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -29,7 +29,7 @@ use md5::{Digest as _, Md5};
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, openat, readlinkat, statx};
 use rustix::io::{Errno, retry_on_intr};
 
-use super::disk::{Refusal, shown};
+use super::disk::{Refusal, file_system_of, shown};
 use crate::machine::{
     Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts, Origin, Reason, Signature, Time,
     encode_bytes,
@@ -81,13 +81,12 @@ impl Entry {
     pub fn line(&self, digest: Option<Digest>) -> String {
         let field = |bytes: &[u8]| encode_bytes(bytes).replace(' ', "%20");
         let path = field(&self.path);
-        let permissions = self.permissions & 0o777;
         match (&self.form, digest) {
-            (Form::File, Some(digest)) => format!("f {permissions:04o} {} {digest} {path}\n", self.size),
-            (Form::Directory, _) => format!("d {permissions:04o} - - {path}\n"),
-            (Form::Symlink(target), _) => format!("l - - {} {path}\n", field(target)),
+            (Form::File, Some(digest)) => format!("f {} {digest} {path}\n", self.size),
+            (Form::Directory, _) => format!("d - - {path}\n"),
+            (Form::Symlink(target), _) => format!("l - {} {path}\n", field(target)),
             // No upload announces these, so a copy that holds one never equals what was announced.
-            (Form::Special | Form::File, _) => format!("x - - - {path}\n"),
+            (Form::Special | Form::File, _) => format!("x - - {path}\n"),
         }
     }
 }
@@ -372,6 +371,11 @@ impl Site {
         Ok(Digest(hasher.finalize().into()))
     }
 
+    /// The name of the file system that it stands on.
+    pub(crate) fn file_system(&self) -> &'static str {
+        file_system_of(&self.dir)
+    }
+
     pub(crate) fn opener(&self) -> Opener<'_> {
         Opener { site: self, way: VecDeque::new() }
     }
@@ -380,7 +384,7 @@ impl Site {
         Refusal::new(doing, &self.path_of(path), errno)
     }
 
-    fn path_of(&self, path: &[u8]) -> PathBuf {
+    pub(crate) fn path_of(&self, path: &[u8]) -> PathBuf {
         let item = self.path.join(OsStr::from_bytes(self.name.as_bytes()));
         if path == ITSELF { item } else { item.join(OsStr::from_bytes(path)) }
     }
@@ -436,7 +440,7 @@ impl Opener<'_> {
         Ok(fd)
     }
 
-    fn try_open(&mut self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
+    pub(crate) fn try_open(&mut self, path: &[u8], flags: OFlags) -> Result<OwnedFd, Errno> {
         let flags = flags | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         if path == ITSELF {
             return openat(&self.site.dir, self.site.name.as_bytes(), flags, Mode::empty());

@@ -2,7 +2,7 @@
 //!
 //! The command line, and why:
 //!
-//! - `-rlpt`, as root `-go` too: what `--archive` means, but for devices and special files, which no item
+//! - `-rltp` (without the `p` where `keep_modes` is `no`), as root `-go` too: what `--archive` means, but for devices and special files, which no item
 //!   holds. Owners go by name where both sides know the name, by number otherwise: rsync's own rule, which
 //!   `--numeric-ids` among the user's options changes.
 //! - `--files-from=- --from0`, each name as `./<name>`: names travel on standard input only, byte for byte, and
@@ -20,6 +20,7 @@
 
 mod probe;
 mod progress;
+mod refused;
 mod shared;
 mod shell;
 mod verdict;
@@ -74,6 +75,8 @@ pub struct Settings {
     pub file_dir: PathBuf,
     /// What pulls write to, below a directory for each transfer; has to exist.
     pub staging_dir: PathBuf,
+    /// Whether runs carry modes.
+    pub modes: bool,
     /// How ssh is run, unless the options hold a remote shell.
     pub ssh: Ssh,
 }
@@ -129,6 +132,13 @@ impl Rsync {
             let _ = events.send(Input::Ran { run: run.id, outcome }).await;
         });
         self.runs.insert(id, AtWork { stop: Some(stop), gone, task });
+    }
+
+    /// Whether runs carry modes from now on.
+    pub fn carry_modes(&mut self, modes: bool) {
+        if self.settings.modes != modes {
+            Arc::make_mut(&mut self.settings).modes = modes;
+        }
     }
 
     /// Stops a run; what has arrived stays, to be continued. A run that has ended already is none of our
@@ -193,7 +203,7 @@ impl Rsync {
 
 /// A run by a connection of its own, or with `shared` as its remote shell.
 fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
-    let Settings { program, options, file_dir, staging_dir, ssh } = settings;
+    let Settings { program, options, file_dir, staging_dir, modes, ssh } = settings;
     let mut command = process::command(program);
     for (key, _) in std::env::vars_os() {
         // Settings of rsync's own that would change what the options above mean.
@@ -203,7 +213,8 @@ fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
     }
     never_ask(&mut command);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-    command.arg(if rustix::process::geteuid().is_root() { "-rlptgo" } else { "-rlpt" });
+    let owners = rustix::process::geteuid().is_root();
+    command.arg(format!("-rlt{}{}", if *modes { "p" } else { "" }, if owners { "go" } else { "" }));
     command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
     command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
     if shared.is_none() && !settings.own_shell() {
@@ -288,6 +299,15 @@ async fn follow(
     drop(group);
     match ended {
         Ok(status) if halted && !status.success() => failed(Fault::Passing, "stopped"),
+        Ok(status) if !status.success() && run.direction == Direction::Pull => {
+            let text = tail.text();
+            let refused = refused::refused(&text, &run.batch);
+            if refused.is_empty() {
+                verdict::verdict(status, &text, run.direction, &run.location, own_shell)
+            } else {
+                RunOutcome::Unfit(refused)
+            }
+        }
         Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location, own_shell),
         Err(error) => failed(Fault::Passing, &format!("rsync cannot be waited for: {error}")),
     }
@@ -471,6 +491,7 @@ mod tests {
             options: vec!["-z".to_owned()],
             file_dir: "/files".into(),
             staging_dir: "/staging".into(),
+            modes: true,
             ssh: Ssh::default(),
         };
         let words = |run| {

@@ -9,9 +9,12 @@
 mod apart;
 pub mod central;
 mod desk;
+mod differences;
 mod dispatch;
 pub mod download;
 mod fingerprint;
+mod lasting;
+mod modes;
 mod names;
 mod orders;
 mod pausing;
@@ -26,8 +29,10 @@ mod vocabulary;
 mod words;
 
 pub use central::{Central, CentralSettings};
+pub use differences::{Differences, differences};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
+pub use modes::{InvalidModes, KeepModes, MODES_LIMIT, ModeList, Modes};
 pub use names::{
     GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName, PlaceId, TransferId,
     decode_bytes, encode_bytes, escaped,

@@ -62,6 +62,12 @@ reason_codes! {
     Transport = "transport", "rsync failed";
     /// The copy that arrived is not what was announced.
     Mismatch = "mismatch", "the copy that arrived is not what was announced";
+    /// The copy that arrived is not what was announced, and so was the one before it, in the same way.
+    Steady = "mismatch-again", "it arrived twice with the same difference: see why, then retry";
+    /// The file system has no place for such a thing.
+    Unfit = "unfit", "the file system cannot hold it: change the item or the file system, then retry";
+    /// The file system does not keep modes, and they are asked for.
+    Modes = "modes", "its modes are not kept, and keep_modes = \"yes\" asks for them";
     /// What should be fetched is not there.
     Missing = "missing", "the copy to fetch is not there";
     /// The local file system refused.
@@ -107,6 +113,9 @@ impl Cause {
             Self::Cleanup => 6,
             Self::Space => 7,
             Self::Unmounted => 8,
+            Self::Unfit => 9,
+            Self::Modes => 10,
+            Self::Steady => 11,
             Self::Mismatch => 20,
             Self::Missing => 21,
             Self::Transport => 22,

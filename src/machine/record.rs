@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Cause, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Mounts, Node, NodeName, Pause, PlaceId,
-    Reason, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Mounts, Node, NodeName, Pause,
+    PlaceId, Reason, Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -46,6 +46,8 @@ pub struct Row {
     pub entries: u64,
     /// Its proof.
     pub fingerprint: Fingerprint,
+    /// The modes of its entries, as announced.
+    pub modes: Modes,
     /// The role's stage, by its stable word.
     pub stage: String,
     /// When its upload made it. It grows with every transfer of an upload: of two contents of one name, the one with the
@@ -86,6 +88,10 @@ pub struct Row {
     pub arrived: Option<Time>,
     /// The order that holds it alone.
     pub paused: Option<Pause>,
+    /// Central, download: what the last copy was found to be that was not what was announced.
+    pub wrong: Option<Digest>,
+    /// How what receivers hold differs from the source other than in content: one line for people.
+    pub remark: Option<Box<str>>,
     /// When it was over; a finished row is history and is not loaded at start.
     pub finished: Option<Time>,
 }

@@ -134,6 +134,8 @@ pub struct TransferView {
     pub progress: Option<Progress>,
     /// Central: who must give a receipt, and when they did.
     pub receivers: Vec<(NodeName, Option<Time>)>,
+    /// How copies differ from the source other than in content.
+    pub remark: Option<Box<str>>,
 }
 
 /// How far the run that carries a transfer is.

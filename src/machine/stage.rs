@@ -234,6 +234,7 @@ impl TransferView {
             attempts: row.attempts,
             progress: None,
             receivers: row.receivers.clone(),
+            remark: row.remark.clone(),
         }
     }
 }

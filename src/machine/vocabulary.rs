@@ -16,14 +16,15 @@
 //! | `Cleanup` | `Cleaned` |
 //! | `Measure` | `Space` |
 //! | `Recall` | `Recalled` |
+//! | `Explain` | `Explained` |
 //! | `Persist`, `Say`, `DropPlace`, `Sweep`, `Note` | none |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Digest, Fingerprint, ItemName, Kind, Location, Node, PlaceId, Reason, Record, Row, Signature, Time,
-    TransferId, Words,
+    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Modes, Node, PlaceId, Reason, Record, Row,
+    Signature, Time, TransferId, Words,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -131,6 +132,13 @@ pub enum Input {
         /// The finished transfer that answers it, newest first where there are several.
         row: Option<Box<Row>>,
     },
+    /// Answer to [`Effect::Explain`].
+    Explained {
+        /// Which.
+        transfer: TransferId,
+        /// In what the copy differs; nothing where the peer has not told what it announced.
+        differences: Option<Differences>,
+    },
 }
 
 /// What a machine wants done.
@@ -176,6 +184,8 @@ pub enum Effect {
         name: ItemName,
         /// What it should be: decides what the fingerprint is computed of, see [`Fingerprint`].
         kind: Kind,
+        /// The modes that are set and compared; nothing leaves them alone.
+        modes: Option<Modes>,
     },
     /// Download: compute the fingerprint of `staging/<transfer>/<name>` and make it durable.
     Verify {
@@ -187,6 +197,8 @@ pub enum Effect {
         kind: Kind,
         /// What its digest should be: the only one that is believed of bytes that were read while they arrived.
         digest: Digest,
+        /// The modes that are set and compared; nothing leaves them alone.
+        modes: Option<Modes>,
     },
     /// Download: give it its final name, without overwriting, durably.
     Place {
@@ -219,6 +231,16 @@ pub enum Effect {
     },
     /// How much space is there?
     Measure,
+    /// Ask the node that announced a directory for its manifest, and tell in what the copy differs. Nothing is decided
+    /// by it but how soon it is worth trying again.
+    Explain {
+        /// Which.
+        transfer: TransferId,
+        /// Who announced it.
+        peer: Node,
+        /// The manifest of the copy.
+        found: Arc<str>,
+    },
     /// Ask the journal about finished transfers.
     Recall(Question),
     /// Tell the log.
@@ -303,6 +325,8 @@ pub enum HashOutcome {
         entries: u64,
         /// Its proof.
         fingerprint: Fingerprint,
+        /// The modes of its entries.
+        modes: Modes,
         /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
         manifest: Option<Arc<str>>,
         /// What tells whether a cleanup script has made it.
@@ -354,6 +378,8 @@ pub enum RunOutcome {
     Complete,
     /// rsync says that some of it was not moved.
     Partial(Reason),
+    /// The file system that receives cannot hold these, each with what it has refused. Of the others nothing is said.
+    Unfit(Vec<(TransferId, Reason)>),
     /// Nothing can be said of any item.
     Failed(Fault, Reason),
 }
@@ -369,6 +395,8 @@ pub enum CopyOutcome {
         inode: u64,
         /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
         manifest: Option<Arc<str>>,
+        /// Which of the modes asked for it has not got, in one line; nothing where all are as asked, or none were.
+        unkept: Option<Box<str>>,
     },
     /// It is not there.
     Missing,

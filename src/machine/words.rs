@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Fingerprint, GroupPause, ItemName, JournalId, Kind, Node, NodeName, Pause, PlaceId, Protocols, Reason, Time,
+    Fingerprint, GroupPause, ItemName, JournalId, Kind, Modes, Node, NodeName, Pause, PlaceId, Protocols, Reason, Time,
     TransferId,
 };
 
@@ -71,6 +71,8 @@ pub struct Offer {
     pub entries: u64,
     /// What it is proven by.
     pub fingerprint: Fingerprint,
+    /// The modes of its entries; empty where there are none or they are not told.
+    pub modes: Modes,
     /// When its upload made the transfer; it grows with every transfer of that upload.
     pub minted: Time,
 }
@@ -151,6 +153,9 @@ pub struct Receipt {
     pub transfer: TransferId,
     /// What the receiver found its own copy to be.
     pub fingerprint: Fingerprint,
+    /// How its copy differs from the source other than in content, one line of at most
+    /// [`DETAIL_LIMIT`](super::DETAIL_LIMIT) bytes.
+    pub remark: Option<Box<str>>,
 }
 
 /// Central's word that every required receiver has given its receipt.
@@ -162,6 +167,8 @@ pub struct Release {
     pub fingerprint: Fingerprint,
     /// Who gave them.
     pub receivers: Vec<NodeName>,
+    /// What they remark, as in [`Receipt`].
+    pub remark: Option<Box<str>>,
 }
 
 /// A transfer waits, and why.

@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{
-    Cause, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello, InvalidLocation,
-    JournalId, Kind, Location, Mode, Node, NodeName, Offer, Pause, PlaceId, Protocols, Reason, Receipt, Release, Time,
-    TransferId, UnknownCause, Wait, Words,
+    Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello,
+    InvalidLocation, JournalId, Kind, Location, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Protocols, Reason,
+    Receipt, Release, Time, TransferId, UnknownCause, Wait, Words,
 };
 
 use super::field::{Code, Detail, EncodedName, Giver, Line, List, Slots, Spelled};
@@ -226,6 +226,16 @@ pub(super) struct Offered {
     size: u64,
     md5: Spelled<Digest>,
     minted: u64,
+    #[serde(default = "no_modes", skip_serializing_if = "has_no_modes")]
+    modes: Spelled<Modes>,
+}
+
+fn no_modes() -> Spelled<Modes> {
+    Spelled(Modes::default())
+}
+
+fn has_no_modes(modes: &Spelled<Modes>) -> bool {
+    modes.0.is_empty()
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -239,6 +249,8 @@ pub(super) struct Proof {
     transfer: Spelled<TransferId>,
     size: u64,
     md5: Spelled<Digest>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remark: Option<Line<DETAIL_LIMIT>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -247,6 +259,8 @@ pub(super) struct Released {
     size: u64,
     md5: Spelled<Digest>,
     receivers: List<Spelled<NodeName>, RECEIVER_LIMIT>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    remark: Option<Line<DETAIL_LIMIT>>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -419,6 +433,7 @@ impl From<Offer> for Offered {
             entries: offer.entries,
             size: offer.fingerprint.size,
             md5: Spelled(offer.fingerprint.digest),
+            modes: Spelled(offer.modes),
             minted: offer.minted.as_millis(),
         }
     }
@@ -432,6 +447,7 @@ impl From<Offered> for Offer {
             kind: offered.kind,
             entries: offered.entries,
             fingerprint: Fingerprint { size: offered.size, digest: offered.md5.0 },
+            modes: offered.modes.0,
             minted: Time::from_millis(offered.minted),
         }
     }
@@ -455,13 +471,18 @@ impl From<Receipt> for Proof {
             transfer: Spelled(receipt.transfer),
             size: receipt.fingerprint.size,
             md5: Spelled(receipt.fingerprint.digest),
+            remark: receipt.remark.as_deref().map(Line::cut),
         }
     }
 }
 
 impl From<Proof> for Receipt {
     fn from(proof: Proof) -> Self {
-        Self { transfer: proof.transfer.0, fingerprint: Fingerprint { size: proof.size, digest: proof.md5.0 } }
+        Self {
+            transfer: proof.transfer.0,
+            fingerprint: Fingerprint { size: proof.size, digest: proof.md5.0 },
+            remark: proof.remark.map(|remark| remark.into_text().into()),
+        }
     }
 }
 
@@ -473,6 +494,7 @@ impl From<Release> for Released {
             size: release.fingerprint.size,
             md5: Spelled(release.fingerprint.digest),
             receivers: List(release.receivers.into_iter().take(RECEIVER_LIMIT).map(Spelled).collect()),
+            remark: release.remark.as_deref().map(Line::cut),
         }
     }
 }
@@ -483,6 +505,7 @@ impl From<Released> for Release {
             transfer: released.transfer.0,
             fingerprint: Fingerprint { size: released.size, digest: released.md5.0 },
             receivers: released.receivers.0.into_iter().map(|name| name.0).collect(),
+            remark: released.remark.map(|remark| remark.into_text().into()),
         }
     }
 }

@@ -103,7 +103,7 @@ fn copy(outcome: CopyOutcome) -> Option<(Fingerprint, u64)> {
 }
 
 fn take<W: World>(world: &mut W, number: u8, place: Option<PlaceId>) -> Option<Fingerprint> {
-    let effect = Effect::Take { transfer: transfer(number), place, name: item(), kind: Kind::File };
+    let effect = Effect::Take { transfer: transfer(number), place, name: item(), kind: Kind::File, modes: None };
     match world.perform(Mode::Central, effect) {
         Some(Input::Taken { outcome, .. }) => copy(outcome).map(|(fingerprint, _)| fingerprint),
         other => panic!("{other:?}"),
@@ -111,7 +111,13 @@ fn take<W: World>(world: &mut W, number: u8, place: Option<PlaceId>) -> Option<F
 }
 
 fn verify<W: World>(world: &mut W, number: u8) -> Option<(Fingerprint, u64)> {
-    let effect = Effect::Verify { transfer: transfer(number), name: item(), kind: Kind::File, digest: Digest([0; 16]) };
+    let effect = Effect::Verify {
+        transfer: transfer(number),
+        name: item(),
+        kind: Kind::File,
+        digest: Digest([0; 16]),
+        modes: None,
+    };
     match world.perform(Mode::Download, effect) {
         Some(Input::Verified { outcome, .. }) => copy(outcome),
         other => panic!("{other:?}"),

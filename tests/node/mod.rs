@@ -177,6 +177,9 @@ fn past() -> Row {
         began: Some(ago(30)),
         arrived: Some(ago(20)),
         paused: None,
+        modes: "f0644".parse().unwrap(),
+        wrong: None,
+        remark: None,
         finished: Some(ago(10)),
     }
 }
@@ -233,6 +236,7 @@ pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Re
         attempts: 0,
         progress: None,
         receivers: Vec::new(),
+        remark: None,
     }
 }
 

@@ -43,7 +43,7 @@ fn a_download_that_is_too_old_is_waited_for_and_told_nothing() {
     let reason = desk.view(1).reason;
     assert_eq!(reason, Reason::with(Cause::Protocol, &format!("download d1 is {todo}")));
     assert_eq!(desk.view(1).receivers.len(), 2);
-    let receipt = Words::Done(vec![Receipt { transfer: id(1), fingerprint: fingerprint(1) }]);
+    let receipt = Words::Done(vec![Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None }]);
     assert_eq!(said(&desk.heard(d1.clone(), receipt.clone())), []);
     assert_eq!(desk.view(1).stage, "held");
 

@@ -15,6 +15,7 @@ mod handover;
 mod journal_gone;
 mod leftovers;
 mod log;
+mod mounts;
 mod pause;
 mod scale;
 mod service;

@@ -73,6 +73,7 @@ async fn offer_all(bed: &Bed) {
             kind: Kind::File,
             entries: 1,
             fingerprint: Fingerprint { size: 5, digest: Digest([7; 16]) },
+            modes: "f0644".parse().unwrap(),
             minted: Time::default(),
         };
         Forward { offer, upload: "up".parse().unwrap() }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synkler::machine::{
-    Address, Cause, ItemName, Machine, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
+    Address, Cause, Digest, ItemName, Machine, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
 };
 
 use crate::daemon::{Daemon, Role};
@@ -35,6 +35,10 @@ pub(crate) enum Promise {
     Paused,
     /// Content that could be delivered was not.
     Lost,
+    /// What came out equally wrong twice, or cannot be held, is not fetched again within the hour.
+    Wasted,
+    /// Modes are as announced, or it is told that they are not.
+    Modes,
     /// The contract of the vocabulary.
     Protocol,
     /// Every unfinished transfer is shown, and has a next moment.
@@ -112,6 +116,12 @@ pub(crate) struct Checker {
     /// Downloads that an operator has had forgotten.
     forgotten: BTreeSet<usize>,
     looked: u32,
+    /// Equally wrong copies in a row, by receiver and transfer: what they were, and when each came.
+    pub(crate) wrong: BTreeMap<(usize, TransferId), (Digest, Vec<u64>)>,
+    /// When a receiver has fetched what its file system cannot hold.
+    pub(crate) refused: BTreeMap<(usize, TransferId), Vec<u64>>,
+    /// Where the last copy of a transfer had not got its modes.
+    pub(crate) unkept: BTreeSet<(usize, TransferId)>,
 }
 
 impl Checker {
@@ -336,6 +346,10 @@ impl Sim {
             Words::Done(list) => {
                 for receipt in list {
                     let Role::Download(number) = self.nodes[node].role else { continue };
+                    if receipt.remark.is_none() && self.checker.unkept.contains(&(node, receipt.transfer)) {
+                        let id = receipt.transfer;
+                        self.violate(Promise::Modes, node, || format!("done is said of {id} as if it had its modes"));
+                    }
                     let fate = self.checker.fates.get(&receipt.transfer);
                     if !fate.is_some_and(|fate| fate.placed.contains_key(&number)) {
                         let id = receipt.transfer;
@@ -583,13 +597,13 @@ impl Sim {
     }
 
     /// Whether an upload knows all that stands there, and has made a transfer of all that is one: what it has not looked
-    /// at yet, or what is settling, may still become one.
+    /// at yet, what is settling, and what is put aside until its user decides may still become one.
     fn has_looked(&self, upload: usize, daemon: &Daemon) -> bool {
         let sources = &self.world.sources[upload];
         let current = |(name, source): (&usize, &Source)| daemon.seen.get(name) == Some(&source.stamp);
         let settled = |machine: &Machine| {
             let counts = machine.snapshot(&Selection::default()).counts;
-            !counts.iter().any(|(stage, count)| *count > 0 && matches!(*stage, "settling" | "hashing"))
+            !counts.iter().any(|(stage, count)| *count > 0 && matches!(*stage, "settling" | "hashing" | "blocked"))
         };
         daemon.scanned && sources.iter().all(current) && daemon.machine.as_ref().is_some_and(settled)
     }

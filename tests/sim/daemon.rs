@@ -150,6 +150,7 @@ impl Sim {
                     receivers: plan.receivers.then(all),
                     keep: Duration::from_millis(plan.keep_ms),
                     free_millipercent: plan.free_permille * 100,
+                    keep_modes: plan.central_modes,
                     spool: Location::new("c", SPOOL).unwrap(),
                     version,
                     host: String::new(),
@@ -166,7 +167,14 @@ impl Sim {
                 )
             }
             Role::Download(_) => Machine::download(
-                DownloadSettings { me, slots: plan.slots, cleanup, version, host: String::new() },
+                DownloadSettings {
+                    me,
+                    slots: plan.slots,
+                    cleanup,
+                    keep_modes: plan.keep_modes,
+                    version,
+                    host: String::new(),
+                },
                 restored,
                 seed,
                 now,
@@ -187,6 +195,7 @@ impl Sim {
             self.abandon(node, op);
         }
         self.checker.died(node, &self.nodes[node].journal);
+        self.forget_latest_wrong(node);
         let daemon = &mut self.nodes[node];
         daemon.machine = None;
         daemon.inbox.clear();
@@ -223,6 +232,9 @@ impl Sim {
         if let (Order::Forget(gone), true) = (&order, done) {
             self.tally.count(Deed::ForgotPeer);
             self.checker_forgets(gone);
+        }
+        if matches!(order, Order::Retry(_)) {
+            self.forget_wrong(node);
         }
         self.sabotage_order(node, &order, done);
         self.drain(node);

@@ -2,8 +2,8 @@
 //! table of the vocabulary says.
 
 use synkler::machine::{
-    Cause, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Mounts, Origin, PlaceId, Question, Reason, Run,
-    RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
+    Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin, PlaceId,
+    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
 };
 
 use crate::checker::Promise;
@@ -20,13 +20,14 @@ pub(crate) enum Op {
     Hash { item: ItemName, signature: Signature },
     Look { transfer: TransferId, item: ItemName },
     Run(Running),
-    Take { transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind },
-    Verify { transfer: TransferId, name: ItemName, kind: Kind },
+    Take { transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, modes: Option<Modes> },
+    Verify { transfer: TransferId, name: ItemName, kind: Kind, modes: Option<Modes> },
     Place { transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature> },
     Drop(TransferId),
     Cleanup { transfer: TransferId, item: ItemName },
     Measure,
     Recall(Question),
+    Explain { transfer: TransferId },
 }
 
 /// A destination's size: more than everything.
@@ -45,6 +46,8 @@ pub(crate) struct Running {
     fails_at: Option<usize>,
     /// It has left something out, and says so.
     pub(crate) partial: bool,
+    /// What the receiving file system cannot hold.
+    pub(crate) refused: Vec<TransferId>,
 }
 
 impl Sim {
@@ -72,8 +75,14 @@ impl Sim {
             }
             Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
             Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
-            Effect::Take { transfer, place, name, kind } => (Op::Take { transfer, place, name, kind }, 500, 120_000),
-            Effect::Verify { transfer, name, kind, digest: _ } => (Op::Verify { transfer, name, kind }, 500, 120_000),
+            Effect::Take { transfer, place, name, kind, modes } => {
+                (Op::Take { transfer, place, name, kind, modes }, 500, 120_000)
+            }
+
+            Effect::Verify { transfer, name, kind, digest: _, modes } => {
+                (Op::Verify { transfer, name, kind, modes }, 500, 120_000)
+            }
+
             Effect::Place { transfer, name, inode, replace } => {
                 (Op::Place { transfer, name, inode, replace }, 20, 5_000)
             }
@@ -88,6 +97,7 @@ impl Sim {
             }
             Effect::Measure => (Op::Measure, 5, 50),
             Effect::Recall(question) => (Op::Recall(question), 5, 500),
+            Effect::Explain { transfer, .. } => (Op::Explain { transfer }, 20, 2_000),
         };
         let wait = self.rng.wait(short, long, self.plan.slow);
         self.begin(node, op, wait);
@@ -132,11 +142,12 @@ impl Sim {
         match op {
             Op::Hash { item, signature } => Input::Hashed { outcome: self.hash(node, &item, signature), item },
             Op::Look { transfer, item } => Input::Looked { transfer, sight: self.look_at(node, &item) },
-            Op::Take { transfer, place, name, kind } => {
-                Input::Taken { transfer, outcome: self.take(transfer, place, &name, kind, fails) }
+            Op::Take { transfer, place, name, kind, modes } => {
+                Input::Taken { transfer, outcome: self.take(transfer, place, &name, kind, modes.as_ref(), fails) }
             }
-            Op::Verify { transfer, name, kind } => {
-                Input::Verified { transfer, outcome: self.verify(node, transfer, &name, kind, fails) }
+            Op::Verify { transfer, name, kind, modes } => {
+                let outcome = self.verify(node, transfer, &name, kind, modes.as_ref(), fails);
+                Input::Verified { transfer, outcome }
             }
             Op::Place { transfer, name, inode, replace } => {
                 Input::Placed { transfer, outcome: self.place(node, transfer, &name, inode, replace, fails) }
@@ -151,6 +162,11 @@ impl Sim {
             Op::Recall(question) => {
                 let row = self.nodes[node].journal.recall(&question);
                 Input::Recalled { question, row }
+            }
+            Op::Explain { transfer } => {
+                let differences = Differences { text: "`a` is missing".to_owned(), folded: self.rng.chance(300) };
+                let differences = Some(differences).filter(|_| self.rng.chance(700));
+                Input::Explained { transfer, differences }
             }
             // Runs end in `step_run`.
             Op::Run(running) => Input::Ran { run: running.run.id, outcome: RunOutcome::Complete },
@@ -181,6 +197,7 @@ impl Sim {
             kind: crate::world::World::kind(source.version),
             entries: crate::world::World::entries(source.version),
             fingerprint: self.world.fingerprint(whole, None),
+            modes: "f0644".parse().unwrap(),
             manifest: None,
             origin: Origin {
                 inode: source.inode,
@@ -260,7 +277,11 @@ impl Sim {
         let fails = self.world.ssh_down || self.rng.chance(self.plan.runs_fail);
         let fails_at = fails.then(|| self.rng.index(end));
         let wait = self.rng.wait(500, 10_000, self.plan.slow);
-        self.begin(node, Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false }), wait);
+        self.begin(
+            node,
+            Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false, refused: Vec::new() }),
+            wait,
+        );
     }
 
     fn halt(&mut self, node: usize, id: RunId) {
@@ -300,7 +321,11 @@ impl Sim {
             };
         }
         if running.through == running.run.batch.len() {
-            let outcome = if running.partial {
+            let outcome = if !running.refused.is_empty() {
+                running.refused.iter().for_each(|id| self.note_refused(node, *id));
+                let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
+                RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
+            } else if running.partial {
                 RunOutcome::Partial(Reason::with(Cause::Transport, "some files were not moved"))
             } else {
                 RunOutcome::Complete

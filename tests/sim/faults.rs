@@ -455,6 +455,9 @@ impl Sim {
         let id = JournalId(self.rng.next() as u32);
         self.nodes[node].journal = Journal::new(id);
         self.checker.forgot(node);
+        // A central that knows nothing of a transfer ends it at the downloads too.
+        let forgetful = if node == 0 { 0..self.nodes.len() } else { node..node + 1 };
+        forgetful.for_each(|node| self.forget_wrong(node));
     }
 
     fn rot(&mut self, vanish: bool) {
@@ -502,6 +505,7 @@ impl Sim {
     pub(crate) fn tidy(&mut self) {
         self.at(60_000, What::Tidy);
         self.resume_all();
+        self.mend();
         for download in 0..self.plan.downloads {
             let node = 1 + self.plan.uploads + download;
             for name in 0..self.plan.names {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, CopyOutcome, Direction, ItemName, Kind, PlaceId, PlaceOutcome, Reason, Row, Signature, TransferId,
+    Cause, CopyOutcome, Direction, ItemName, KeepModes, Kind, Modes, PlaceId, PlaceOutcome, Reason, Row, Signature,
+    TransferId,
 };
 
 use crate::checker::Promise;
@@ -15,6 +16,9 @@ use crate::sim::Sim;
 use crate::tally::Deed;
 use crate::trace::trace;
 use crate::world::{Bytes, Copy, Final, World, signature, stamp_of};
+
+/// What is told of a copy whose modes are not kept.
+const UNKEPT: &str = "modes differ";
 
 fn storage() -> Reason {
     Reason::with(Cause::Storage, "input/output error")
@@ -36,6 +40,12 @@ impl Sim {
             running.partial |= !self.rng.chance(100) || self.calm;
             return;
         };
+        if let (Role::Download(download), Bytes::Whole(version)) = (self.nodes[node].role, copy.bytes)
+            && self.plan.refuses[download]
+            && version % 4 == 1
+        {
+            return running.refused.push(transfer);
+        }
         if self.rng.chance(self.plan.runs_spoil) {
             self.tally.count(Deed::RunSpoilt);
             copy.bytes = Bytes::Spoilt(self.world.stamp());
@@ -69,7 +79,7 @@ impl Sim {
                 }
                 let torn = source.writer && self.rng.chance(500);
                 let bytes = if torn { Bytes::Spoilt(self.world.stamp()) } else { Bytes::Whole(source.version) };
-                Some(Copy { bytes, inode: 0, looks: Some(source.version) })
+                Some(Copy { bytes, inode: 0, looks: Some(source.version), modes: true })
             }
             (Direction::Pull, Role::Download(_)) => {
                 let (held, copy) = self.world.spool.held.get(&transfer)?;
@@ -88,6 +98,7 @@ impl Sim {
         let same = |old: &Copy| old.looks.is_some() && old.looks == copy.looks;
         let path = running.run.location.path();
         if let Role::Download(download) = self.nodes[node].role {
+            copy.modes &= !self.plan.flat[download] && self.plan.keep_modes != KeepModes::No;
             if path != format!("{SPOOL}/held") {
                 self.violate(Promise::Protocol, node, || format!("nothing to fetch at {path}"));
             }
@@ -101,6 +112,7 @@ impl Sim {
         let Some(place) = place.and_then(|place| place.parse::<PlaceId>().ok()) else {
             return self.violate(Promise::Protocol, node, || format!("{path} is no place"));
         };
+        copy.modes &= !self.plan.spool_flat;
         let old = self.world.spool.incoming.get(&(place, name));
         if !old.is_some_and(same) {
             self.world.spool.incoming.insert((place, name), copy);
@@ -113,6 +125,7 @@ impl Sim {
         place: Option<PlaceId>,
         item: &ItemName,
         kind: Kind,
+        modes: Option<&Modes>,
         fails: bool,
     ) -> CopyOutcome {
         let name = self.world.name_index(item);
@@ -126,11 +139,13 @@ impl Sim {
         {
             spool.held.insert(transfer, (name, copy));
         }
-        match self.world.spool.held.get(&transfer) {
+        match self.world.spool.held.get_mut(&transfer) {
             _ if fails => CopyOutcome::Failed(storage()),
             Some((held, copy)) if *held == name => {
+                copy.modes |= modes.is_some() && !self.plan.spool_flat;
+                let (copy, unkept) = (*copy, (modes.is_some() && !copy.modes).then(|| UNKEPT.into()));
                 let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
-                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None }
+                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None, unkept }
             }
             Some(_) | None => CopyOutcome::Missing,
         }
@@ -142,6 +157,7 @@ impl Sim {
         transfer: TransferId,
         item: &ItemName,
         kind: Kind,
+        modes: Option<&Modes>,
         fails: bool,
     ) -> CopyOutcome {
         let name = self.world.name_index(item);
@@ -149,11 +165,20 @@ impl Sim {
             self.violate(Promise::Protocol, node, || "Verify is for downloads".to_owned());
             return CopyOutcome::Missing;
         };
-        match self.world.receivers[download].staging.get(&transfer) {
+        match self.world.receivers[download].staging.get_mut(&transfer) {
             _ if fails => CopyOutcome::Failed(storage()),
             Some(Some((staged, copy))) if *staged == name => {
-                let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
-                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None }
+                copy.modes |= modes.is_some() && !self.plan.flat[download];
+                let (copy, unkept) = (*copy, (modes.is_some() && !copy.modes).then(|| UNKEPT.into()));
+                let (fingerprint, manifest) = match copy.bytes {
+                    Bytes::Whole(version) if self.plan.folds[download] && version % 3 == 0 => {
+                        self.tally.count(Deed::Folded);
+                        (self.world.folded(version), Some("d - - .\n".into()))
+                    }
+                    bytes => (self.world.fingerprint(bytes, Some(kind)), None),
+                };
+                self.note_verified(node, transfer, fingerprint.digest, unkept.is_some());
+                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest, unkept }
             }
             Some(_) | None => CopyOutcome::Missing,
         }
@@ -211,6 +236,7 @@ impl Sim {
         self.tally.count(Deed::Placed);
         trace!(self, Some(node), "** {transfer} stands under its final name");
         self.check_placed(node, download, transfer, name, staged.bytes);
+        self.check_modes(node, download, transfer, staged.modes);
         if fails { PlaceOutcome::Failed(storage()) } else { PlaceOutcome::Placed(signature(stamp)) }
     }
 

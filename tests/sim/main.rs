@@ -18,6 +18,7 @@ mod conformance_files;
 mod daemon;
 mod drivers;
 mod faults;
+mod fidelity;
 mod files;
 mod group;
 mod journal;
@@ -297,4 +298,16 @@ fn offering_old_content_to_others_is_found_out() {
 #[test]
 fn leftovers_of_late_runs_are_found_out() {
     found_out(Sabotage::SweepMissing, &[Promise::Liveness]);
+}
+
+#[test]
+fn fetching_the_same_wrong_copy_for_ever_is_found_out() {
+    found_out(Sabotage::WrongForgotten, &[Promise::Wasted]);
+    found_out(Sabotage::RefusalMissed, &[Promise::Wasted]);
+}
+
+#[test]
+fn modes_that_are_believed_or_kept_quiet_are_found_out() {
+    found_out(Sabotage::ModesBelieved, &[Promise::Modes]);
+    found_out(Sabotage::UnkeptUnsaid, &[Promise::Modes]);
 }

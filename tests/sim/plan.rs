@@ -1,6 +1,8 @@
 //! What a seed makes of the world: who takes part, which faults strike, and how often. Every seed switches
 //! each kind of fault on or off by itself, so that rare combinations come about.
 
+use synkler::machine::KeepModes;
+
 use crate::rng::Rng;
 
 /// What a node's cleanup script does when it succeeds. What a download's script makes of its item is its owner's
@@ -69,6 +71,17 @@ pub(crate) struct Plan {
     pub(crate) slow: u64,
     pub(crate) storage_fails: u64,
     pub(crate) scripts_fail: u64,
+    /// What receivers, and central, do about modes.
+    pub(crate) keep_modes: KeepModes,
+    pub(crate) central_modes: KeepModes,
+    /// Central's file system keeps no modes.
+    pub(crate) spool_flat: bool,
+    /// Downloads whose file systems keep none.
+    pub(crate) flat: Vec<bool>,
+    /// Downloads on whose file systems some contents always come out wrong, in the same way.
+    pub(crate) folds: Vec<bool>,
+    /// Downloads whose file systems cannot hold some contents, and say so.
+    pub(crate) refuses: Vec<bool>,
     /// Items are big enough to fill central.
     pub(crate) big: bool,
     /// How many of each act.
@@ -104,6 +117,8 @@ pub(crate) struct Acts {
 
 impl Plan {
     pub(crate) fn of(rng: &mut Rng) -> Self {
+        // Of its own, so that the seeds of before still mean what they meant.
+        let mut own = rng.apart();
         let uploads = rng.between(1, 3) as usize;
         let downloads = rng.between(1, 3) as usize;
         let nodes = 1 + uploads + downloads;
@@ -161,6 +176,12 @@ impl Plan {
             slow,
             storage_fails,
             scripts_fail,
+            keep_modes: own.pick(&[KeepModes::Try, KeepModes::Try, KeepModes::Yes, KeepModes::No]),
+            central_modes: own.pick(&[KeepModes::Try, KeepModes::Try, KeepModes::Yes, KeepModes::No]),
+            spool_flat: own.chance(200),
+            flat: (0..downloads).map(|_| own.chance(250)).collect(),
+            folds: (0..downloads).map(|_| own.chance(150)).collect(),
+            refuses: (0..downloads).map(|_| own.chance(150)).collect(),
             big: rng.chance(200),
             acts,
         }

@@ -8,6 +8,11 @@ impl Rng {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
+    /// Another one that follows from this one, which stays as it is.
+    pub(crate) fn apart(&self) -> Self {
+        Self(mixed(self.0 ^ 0x6a09_e667_f3bc_c908))
+    }
+
     pub(crate) fn next(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         mixed(self.0)

@@ -1,8 +1,8 @@
 //! Machines made worse on purpose, from outside: each way of breaking the Promise has to be found out.
 
 use synkler::machine::{
-    Address, Cause, CopyOutcome, Effect, Forward, Input, Location, Mode, Node, Offer, Order, PlaceOutcome, Receipt,
-    Record, Release, Row, Scope, Sight, Words,
+    Address, Cause, CopyOutcome, Digest, Effect, Forward, Input, Location, Mode, Node, Offer, Order, PlaceOutcome,
+    Receipt, Record, Release, Row, RunOutcome, Scope, Sight, Words,
 };
 
 use crate::daemon::{Role, SPOOL};
@@ -53,6 +53,14 @@ pub(crate) enum Sabotage {
     SweepMissing,
     /// Upload says again and again that something is free.
     Babble,
+    /// Download does not remember what a wrong copy was found to be.
+    WrongForgotten,
+    /// Download does not see that its file system cannot hold something.
+    RefusalMissed,
+    /// Download takes the modes that come from central for those that were announced.
+    ModesBelieved,
+    /// Download does not tell that modes are not kept.
+    UnkeptUnsaid,
     /// Upload does not remember that its script has left something.
     LeftoverForgotten,
     /// What was held for a download that is forgotten is offered to the others instead.
@@ -84,6 +92,23 @@ impl Sim {
                 }
             }
             (Sabotage::RecallForgets, Input::Recalled { row, .. }) => *row = None,
+            (Sabotage::UnkeptUnsaid, Input::Verified { outcome: CopyOutcome::Found { unkept, .. }, .. }) => {
+                *unkept = None
+            }
+            (
+                Sabotage::WrongForgotten,
+                Input::Verified { outcome: CopyOutcome::Found { fingerprint, .. }, transfer },
+            ) => {
+                // Every wrong copy looks like another one.
+                let announced = self.nodes[node].journal.rows.get(transfer).map(|row| row.fingerprint);
+                let wrong = announced.is_some_and(|announced| announced != *fingerprint);
+                fingerprint.digest =
+                    if wrong { Digest(u128::from(self.world.stamp()).to_be_bytes()) } else { fingerprint.digest };
+            }
+            (Sabotage::RefusalMissed, Input::Ran { outcome, .. }) if matches!(outcome, RunOutcome::Unfit(_)) => {
+                *outcome = RunOutcome::Partial(Cause::Transport.into());
+            }
+            (Sabotage::WrongForgotten, Input::Explained { differences, .. }) => *differences = None,
             (Sabotage::OccupiedIsPlaced, Input::Placed { outcome, .. }) if *outcome == PlaceOutcome::Occupied => {
                 *outcome = PlaceOutcome::Placed(signature(0));
             }
@@ -108,7 +133,8 @@ impl Sim {
                 let lacking: Vec<Row> = rows.filter(lacks).cloned().collect();
                 for row in lacking {
                     let (transfer, fingerprint) = (row.transfer, row.fingerprint);
-                    let words = Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new() }]);
+                    let words =
+                        Words::Release(vec![Release { transfer, fingerprint, receivers: Vec::new(), remark: None }]);
                     self.say(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &words);
                 }
             }
@@ -122,7 +148,7 @@ impl Sim {
                 for (row, to) in rows.iter().flat_map(|row| others.iter().map(move |to| (row, to))) {
                     let (name, kind, entries) = (row.name.clone(), row.kind, row.entries);
                     let (transfer, fingerprint, minted) = (row.transfer, row.fingerprint, row.minted);
-                    let offer = Offer { transfer, name, kind, entries, fingerprint, minted };
+                    let offer = Offer { transfer, name, kind, entries, fingerprint, minted, modes: Default::default() };
                     let items = vec![Forward { offer, upload: row.upload.clone() }];
                     let location = Location::new("c", &format!("{SPOOL}/held")).unwrap();
                     self.say(node, &Address::Node(to.clone()), &Words::Download { location, items });
@@ -154,6 +180,13 @@ impl Sim {
             (Sabotage::StopIgnored, Effect::Halt(_)) | (Sabotage::SweepMissing, Effect::Sweep { .. }) => false,
             _ => true,
         });
+        if sabotage == Sabotage::ModesBelieved {
+            for effect in effects.iter_mut() {
+                if let Effect::Verify { modes, .. } = effect {
+                    *modes = None;
+                }
+            }
+        }
         let mut more = Vec::new();
         for effect in effects.iter() {
             match (sabotage, effect) {
@@ -171,7 +204,7 @@ impl Sim {
                 }
                 (Sabotage::DoneEarly, Effect::Verify { transfer, .. }) => {
                     let Some(row) = self.nodes[node].journal.rows.get(transfer) else { continue };
-                    let receipt = Receipt { transfer: *transfer, fingerprint: row.fingerprint };
+                    let receipt = Receipt { transfer: *transfer, fingerprint: row.fingerprint, remark: None };
                     let to = Address::Node(self.nodes[0].node.clone());
                     more.push(Effect::Say { to, words: Words::Done(vec![receipt]) });
                 }

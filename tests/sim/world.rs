@@ -59,6 +59,8 @@ pub(crate) struct Copy {
     pub(crate) inode: u64,
     /// Whose size and mtime it carries, so that rsync's quick check takes it for that.
     pub(crate) looks: Option<Version>,
+    /// Its modes are those of its source.
+    pub(crate) modes: bool,
 }
 
 /// What stands under a final name.
@@ -175,6 +177,12 @@ impl World {
         };
         let digest = Digest((u128::from(number) << 64 | mark).to_be_bytes());
         Fingerprint { size: self.size(bytes), digest }
+    }
+
+    /// What a content comes out as where names become one: always the same.
+    pub(crate) fn folded(&self, version: Version) -> Fingerprint {
+        let digest = Digest((u128::from(version) << 64 | 4).to_be_bytes());
+        Fingerprint { size: self.size(Bytes::Whole(version)), digest }
     }
 
     /// A user puts content under a name: in place, or by a rename.

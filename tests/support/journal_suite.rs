@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use synkler::machine::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Left, Location, Mode, Mounts,
-    Node, Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Left, Location, Mode, Modes,
+    Mounts, Node, Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 
 /// A journal under test, driven one step at a time.
@@ -83,6 +83,9 @@ pub(crate) fn row(number: u64) -> Row {
         began: None,
         arrived: None,
         paused: None,
+        modes: Modes::default(),
+        wrong: None,
+        remark: None,
         finished: None,
     }
 }
@@ -110,6 +113,9 @@ pub(crate) fn full_row(number: u64) -> Row {
         began: Some(Time::from_millis(1_700_000_004_000)),
         arrived: Some(Time::from_millis(1_700_000_005_000)),
         paused: Some(pause(1_700_000_006_000)),
+        modes: "d0755*2 f0644*3,0755".parse().unwrap(),
+        wrong: Some(Digest([0xab; 16])),
+        remark: Some("archive-1: modes differ in 1 of 5 entries".into()),
         ..row(number)
     }
 }

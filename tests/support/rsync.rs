@@ -39,6 +39,7 @@ impl Bench {
             fs::create_dir(dir.path().join(name)).unwrap();
         }
         let settings = Settings {
+            modes: true,
             program: "/usr/bin/rsync".into(),
             options: options.to_vec(),
             file_dir: dir.path().join("files"),

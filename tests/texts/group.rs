@@ -114,6 +114,7 @@ pub(crate) fn transfer(number: u64, item: &str, stage: &str, why: Reason) -> Tra
         paused: None,
         progress: None,
         receivers: Vec::new(),
+        remark: None,
     }
 }
 
@@ -330,6 +331,7 @@ fn step(node: &str, stage: &str) -> Step {
         finished: None,
         paused: None,
         progress: None,
+        remark: None,
     }
 }
 
@@ -416,6 +418,7 @@ fn past(number: u64, item: &str, size: u64, rate: Option<u64>) -> Past {
         finished: ago(3600 * number),
         rate,
         receivers: Vec::new(),
+        remark: None,
     }
 }
 

@@ -9,7 +9,8 @@ use rustix::io::Errno;
 
 use super::folder::Folder;
 use crate::drivers::manifest::{Entry, Form, Site, Survey, SurveyError};
-use crate::machine::{CopyOutcome, Digest, Kind};
+use crate::drivers::modes;
+use crate::machine::{CopyOutcome, Digest, Kind, Modes};
 
 /// How many threads make one directory durable: file systems commit together what is asked for at once.
 const SYNC_THREADS: usize = 8;
@@ -24,14 +25,17 @@ type Proof = Result<(Digest, Option<Arc<str>>), SurveyError>;
 /// entry of another kind than the announced one is not the item: it counts as missing, so that the item is
 /// asked for again.
 ///
+/// The modes that are not as `asked` are set first, so that they become durable with the rest, and compared at the end.
+///
 /// `read` is asked for the digest of a file that was read while it arrived, by its kind, inode and size.
 pub(super) fn appraise(
     site: &Site,
     kind: Kind,
+    asked: Option<&Modes>,
     durable: Option<&Folder>,
     read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
 ) -> Result<CopyOutcome, SurveyError> {
-    let survey = match site.survey() {
+    let mut survey = match site.survey() {
         Err(SurveyError::Gone) => return Ok(CopyOutcome::Missing),
         other => other?,
     };
@@ -39,6 +43,9 @@ pub(super) fn appraise(
         let found = survey.kind().map_or("special file", Kind::as_str);
         tracing::warn!("{site}: expected a {}, found a {found}", kind.as_str());
         return Ok(CopyOutcome::Missing);
+    }
+    if asked.is_some_and(|asked| modes::set(site, &survey, asked)) {
+        survey = site.survey()?;
     }
     let prove = || match read(kind, survey.inode(), survey.size()) {
         Some(digest) => Ok((digest, None)),
@@ -55,7 +62,8 @@ pub(super) fn appraise(
     if site.survey()?.signature() != survey.signature() {
         return Err(SurveyError::Changed(site.to_string()));
     }
-    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest })
+    let unkept = asked.and_then(|asked| modes::unkept(site, &survey, asked));
+    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest, unkept })
 }
 
 /// Both at once where there is much to do: one waits for the processor, the other for the disk. A change between the

@@ -30,8 +30,8 @@ use self::pool::{Lane, Pool};
 use super::disk::{Refusal, shown, space};
 use super::manifest::{Site, SurveyError};
 use crate::machine::{
-    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, PlaceId, PlaceOutcome, Reason, Run,
-    Sight, Signature, TransferId, escaped,
+    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, Modes, PlaceId, PlaceOutcome, Reason,
+    Run, Sight, Signature, TransferId, escaped,
 };
 
 /// The most leftovers one sweep looks at in one directory; the next start does the rest.
@@ -181,10 +181,10 @@ impl Files {
     }
 
     /// Central: [`crate::machine::Effect::Take`].
-    pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind) {
+    pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, modes: Option<Modes>) {
         self.submit(Lane::Long, Some(transfer), move |layout| {
             let outcome = match layout {
-                Layout::Central(spool) => spool.take(transfer, place, &name, kind),
+                Layout::Central(spool) => spool.take(transfer, place, &name, kind, modes.as_ref()),
                 Layout::Upload(_) | Layout::Download(_) => CopyOutcome::Failed(misplaced()),
             };
             Some(Input::Taken { transfer, outcome })
@@ -224,13 +224,13 @@ impl Files {
     }
 
     /// Download: [`crate::machine::Effect::Verify`].
-    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest) {
+    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest, modes: Option<Modes>) {
         let ahead = Arc::clone(&self.ahead);
         self.submit(Lane::Long, Some(transfer), move |layout| {
             let read = ahead.end(transfer);
             let read = |kind, inode, size| read?.digest(kind, inode, size).filter(|read| *read == digest);
             let outcome = match layout {
-                Layout::Download(staging) => staging.verify(transfer, &name, kind, read),
+                Layout::Download(staging) => staging.verify(transfer, &name, kind, modes.as_ref(), read),
                 Layout::Upload(_) | Layout::Central(_) => CopyOutcome::Failed(misplaced()),
             };
             Some(Input::Verified { transfer, outcome })

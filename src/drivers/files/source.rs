@@ -8,6 +8,7 @@ use std::time::{Duration, SystemTime};
 use super::folder::Folder;
 use super::{LayoutError, look_at};
 use crate::drivers::manifest::{Site, Survey, SurveyError};
+use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
 use crate::machine::{Cause, HashOutcome, ItemName, Reason, Sight, Sighting, Signature, escaped};
 
@@ -88,6 +89,7 @@ impl Source {
                 kind,
                 entries: survey.entries().len() as u64,
                 fingerprint: survey.fingerprint(digest),
+                modes: modes(&survey),
                 manifest,
                 origin: survey.origin().clone(),
             },

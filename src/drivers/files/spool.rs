@@ -14,7 +14,7 @@ use super::folder::{Folder, Onto};
 use super::{LayoutError, Leftover, leftovers_in};
 use crate::drivers::disk::Refusal;
 use crate::drivers::manifest::{SurveyError, file_type};
-use crate::machine::{CopyOutcome, GroupId, ItemName, Kind, PlaceId, Reason, TransferId};
+use crate::machine::{CopyOutcome, GroupId, ItemName, Kind, Modes, PlaceId, Reason, TransferId};
 
 /// One group's directories below central's `file_dir`.
 #[derive(Debug, Clone)]
@@ -67,8 +67,15 @@ impl Spool {
 
     /// Carries out [`crate::machine::Effect::Take`]. What is held is not made durable: until the receivers
     /// have given their receipts, the source has it.
-    pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: &ItemName, kind: Kind) -> CopyOutcome {
-        match self.try_take(transfer, place, name, kind) {
+    pub fn take(
+        &self,
+        transfer: TransferId,
+        place: Option<PlaceId>,
+        name: &ItemName,
+        kind: Kind,
+        modes: Option<&Modes>,
+    ) -> CopyOutcome {
+        match self.try_take(transfer, place, name, kind, modes) {
             Ok(outcome) => outcome,
             Err(error) => CopyOutcome::Failed(error.reason()),
         }
@@ -80,13 +87,14 @@ impl Spool {
         place: Option<PlaceId>,
         name: &ItemName,
         kind: Kind,
+        modes: Option<&Modes>,
     ) -> Result<CopyOutcome, SurveyError> {
         let held = Folder::open(&self.held_dir())?;
         if let Some(place) = place {
             self.move_in(&held, transfer, place, name)?;
         }
         match held.child(transfer.to_string().as_bytes())? {
-            Some(own) => appraise(&own.site(name)?, kind, None, |_, _, _| None),
+            Some(own) => appraise(&own.site(name)?, kind, modes, None, |_, _, _| None),
             None => Ok(CopyOutcome::Missing),
         }
     }

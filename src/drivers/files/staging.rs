@@ -18,7 +18,7 @@ use super::{LayoutError, Leftover, leftovers_in, look_at};
 use crate::drivers::disk::Refusal;
 use crate::drivers::manifest::{Survey, SurveyError, file_type};
 use crate::machine::{
-    Cause, CopyOutcome, Digest, GroupId, ItemName, Kind, PlaceOutcome, Reason, Sight, Signature, TransferId,
+    Cause, CopyOutcome, Digest, GroupId, ItemName, Kind, Modes, PlaceOutcome, Reason, Sight, Signature, TransferId,
 };
 
 /// Begins the name of the mark that tells the item from another one that got its inode later.
@@ -84,9 +84,10 @@ impl Staging {
         transfer: TransferId,
         name: &ItemName,
         kind: Kind,
+        modes: Option<&Modes>,
         read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
     ) -> CopyOutcome {
-        match self.try_verify(transfer, name, kind, read) {
+        match self.try_verify(transfer, name, kind, modes, read) {
             Ok(outcome) => outcome,
             Err(error) => CopyOutcome::Failed(error.reason()),
         }
@@ -97,13 +98,14 @@ impl Staging {
         transfer: TransferId,
         name: &ItemName,
         kind: Kind,
+        modes: Option<&Modes>,
         read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
     ) -> Result<CopyOutcome, SurveyError> {
         let staging = Folder::open(&self.staging_dir())?;
         let Some(own) = staging.child(transfer.to_string().as_bytes())? else {
             return Ok(CopyOutcome::Missing);
         };
-        let outcome = appraise(&own.site(name)?, kind, Some(&own), read)?;
+        let outcome = appraise(&own.site(name)?, kind, modes, Some(&own), read)?;
         // That the transfer's directory exists is what later tells a placed item from a lost one.
         staging.sync()?;
         Ok(outcome)

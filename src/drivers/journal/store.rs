@@ -21,8 +21,12 @@ use crate::machine::{
 };
 
 /// What leads from each version to the next; the first one starts from nothing. Never edited, only appended to.
-pub(super) const MIGRATIONS: &[&str] =
-    &[include_str!("schema_1.sql"), include_str!("schema_2.sql"), include_str!("schema_3.sql")];
+pub(super) const MIGRATIONS: &[&str] = &[
+    include_str!("schema_1.sql"),
+    include_str!("schema_2.sql"),
+    include_str!("schema_3.sql"),
+    include_str!("schema_4.sql"),
+];
 /// How long another program may keep the database locked.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
 /// How long what a killed daemon has left behind may keep the lock.

@@ -1,4 +1,4 @@
-//! Taking items in: offers, admission by space and turn, what upload says about them, and the proof.
+//! Taking items in: offers, admission by space and turn, and what upload says about them.
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::{
-    Address, Cause, CopyOutcome, Effect, Level, Location, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question,
-    Reason, Record, Row, TransferId, Wait, Words,
+    Address, Cause, Effect, Level, Location, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason, Record,
+    Row, TransferId, Wait, Words,
 };
 
 /// How many offers may wait for the journal's answer; what is more will be offered again.
@@ -17,8 +17,6 @@ const LOOK_AHEAD: usize = 100;
 /// After waiting this long for space, an item keeps smaller ones behind it from taking the space it needs.
 const PATIENCE: Duration = Duration::from_secs(600);
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-const AGAIN_FIRST: Duration = Duration::from_secs(1);
-const AGAIN_LAST: Duration = Duration::from_secs(300);
 
 /// Where upload is to send the items of a place.
 pub(super) fn place_location(spool: &Location, place: PlaceId) -> Option<Location> {
@@ -68,6 +66,7 @@ impl Central {
             kind: offer.kind,
             entries: offer.entries,
             fingerprint: offer.fingerprint,
+            modes: offer.modes,
             stage: String::new(),
             minted: offer.minted,
             created,
@@ -87,6 +86,8 @@ impl Central {
             began: None,
             arrived: None,
             paused: None,
+            wrong: None,
+            remark: None,
             finished: None,
         };
         self.desk.note(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
@@ -219,7 +220,9 @@ impl Central {
         // What an operator holds back at its upload keeps no slot from others.
         let moves = |transfer: &&Transfer| {
             let row = &transfer.row;
-            row.paused.is_none() && row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Paused)
+            row.paused.is_none()
+                && !transfer.is_lasting()
+                && row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Paused)
         };
         for ids in self.places.values() {
             let Some(first) = ids.iter().filter_map(|id| self.transfers.get(id)).find(moves) else { continue };
@@ -376,93 +379,12 @@ impl Central {
             return;
         };
         match transfer.stage {
+            // It has been looked at, and waits for a person.
+            Stage::Granted if transfer.is_lasting() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
             Stage::Waiting => {}
             _ => self.answer(id),
         }
-    }
-
-    pub(super) fn start_takes(&mut self) {
-        while let Some(id) = self.taking.enter() {
-            let Some(transfer) = self.transfers.get(&id) else {
-                self.taking.leave(&id);
-                continue;
-            };
-            let place = match transfer.stage {
-                Stage::Granted => transfer.row.place,
-                Stage::Held => None,
-                _ => {
-                    self.taking.leave(&id);
-                    continue;
-                }
-            };
-            let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
-            let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
-            self.desk.note(Level::Info, Some(id), Some(&name), None, text);
-            self.desk.effect(Effect::Take { transfer: id, place, name, kind });
-        }
-    }
-
-    pub(super) fn on_taken(&mut self, id: TransferId, outcome: CopyOutcome) {
-        if !self.taking.leave(&id) {
-            self.desk.unexpected(None, Some(id), "a look at a copy nobody asked for");
-            return;
-        }
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if !matches!(transfer.stage, Stage::Granted | Stage::Held) {
-            return;
-        }
-        let name = transfer.row.name.clone();
-        let was_held = transfer.stage == Stage::Held;
-        let reason = match outcome {
-            CopyOutcome::Found { fingerprint, manifest, .. } if fingerprint == transfer.row.fingerprint => {
-                if was_held {
-                    return;
-                }
-                if self.hold(id) {
-                    if let Some(text) = manifest {
-                        self.desk.persist(Record::Manifest(id, text));
-                    }
-                    return;
-                }
-                // Who was known when it was asked for is forgotten. Held for nobody it would only take space.
-                self.drop_and_wait(id, Cause::Receivers.into());
-                return;
-            }
-            CopyOutcome::Found { fingerprint, .. } => Reason::with(
-                Cause::Mismatch,
-                &format!("central found {fingerprint}, announced was {}", transfer.row.fingerprint),
-            ),
-            CopyOutcome::Missing => Reason::new(Cause::Missing),
-            CopyOutcome::Failed(reason) => {
-                transfer.row.attempts += 1;
-                let wait = self.desk.backoff(AGAIN_FIRST, transfer.row.attempts, AGAIN_LAST);
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
-                transfer.row.reason = Some(reason);
-                self.desk.dirty.insert(id);
-                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
-                return;
-            }
-        };
-        transfer.row.attempts += 1;
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
-        self.drop_and_wait(id, reason);
-    }
-
-    /// The copy is of no use: it goes, and only then the transfer stands in line again, so that the next copy cannot be
-    /// dropped with it.
-    pub(super) fn drop_and_wait(&mut self, id: TransferId, reason: Reason) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        transfer.dropping = true;
-        self.move_to(id, Stage::Waiting, Some(reason));
-        self.desk.effect(Effect::Drop(id));
-    }
-
-    /// A bad copy is gone: ask again, with growing patience.
-    pub(super) fn ask_again(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get(&id) else { return };
-        let wait = self.desk.backoff(AGAIN_FIRST, transfer.row.attempts.saturating_sub(1), AGAIN_LAST);
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
     }
 
     pub(super) fn on_retry(&mut self, id: TransferId) {

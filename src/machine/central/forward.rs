@@ -7,6 +7,7 @@ use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
 use crate::machine::{
     Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Reason, Receipt, TransferId, Wait, Words,
+    one_line,
 };
 
 impl Central {
@@ -120,6 +121,7 @@ impl Central {
             kind: row.kind,
             entries: row.entries,
             fingerprint: row.fingerprint,
+            modes: row.modes.clone(),
             minted: row.minted,
         };
         let item = Forward { offer, upload: row.upload.clone() };
@@ -152,8 +154,14 @@ impl Central {
             let wait = self.desk.repeat_answered();
             self.desk.timers.set(Timer::SayTo(id, from.name.clone()), self.desk.now.after(wait));
         }
-        let doubts = matches!(wait.reason.cause(), Cause::Mismatch | Cause::Missing);
-        if state.reason.as_ref() != Some(&wait.reason) {
+        let news = state.reason.as_ref() != Some(&wait.reason);
+        // What waits there for a person is said again for hours, and our copy need not be read each time.
+        let doubts = match wait.reason.cause() {
+            Cause::Mismatch | Cause::Missing => true,
+            Cause::Steady => news,
+            _ => false,
+        };
+        if news {
             state.reason = Some(wait.reason.clone());
             if transfer.row.attempts > 0 || doubts {
                 let name = transfer.row.name.clone();
@@ -186,6 +194,9 @@ impl Central {
             return;
         };
         *at = Some(now);
+        if let Some(remark) = &receipt.remark {
+            add_remark(&mut transfer.row.remark, &from.name, remark);
+        }
         let all = transfer.row.receivers.iter().all(|(_, at)| at.is_some());
         let key = (transfer.row.upload.clone(), name.clone());
         self.desk.dirty.insert(id);
@@ -197,4 +208,10 @@ impl Central {
         let followers: Vec<_> = self.by_name.get(&key).into_iter().flatten().map(|(_, other)| *other).collect();
         followers.into_iter().filter(|other| *other != id).for_each(|other| self.forward(other));
     }
+}
+
+/// Adds what a receiver remarks to what others have remarked.
+fn add_remark(known: &mut Option<Box<str>>, receiver: &NodeName, remark: &str) {
+    let before = known.as_deref().map(|known| format!("{known}; ")).unwrap_or_default();
+    *known = Some(one_line(&format!("{before}{receiver}: {remark}")).into());
 }

@@ -11,6 +11,7 @@ mod admit;
 mod forward;
 mod keep;
 mod ordered;
+mod prove;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -20,8 +21,8 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{FIRST_ORDER, Turnstile};
 use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Effect, Input, ItemName, Level, Location, Mode, Node, NodeName, Offer, PlaceId, Question,
-    Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
+    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
+    Question, Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.
@@ -91,6 +92,8 @@ pub struct CentralSettings {
     pub keep: Duration,
     /// The part of the file system that stays free (`free_percent`), in thousandths of a percent.
     pub free_millipercent: u32,
+    /// What is done about the modes of its copies (`keep_modes`).
+    pub keep_modes: KeepModes,
     /// Where the others reach the directory that holds `in/` and `held/`.
     pub spool: Location,
     /// The host it runs on, for people to read; may be empty.
@@ -209,7 +212,7 @@ impl Central {
         }
         let transfer = self.insert(row, stage);
         if stage == Stage::Waiting {
-            self.line_up(transfer);
+            self.line_up_restored(transfer);
         }
         Ok(())
     }
@@ -248,6 +251,7 @@ impl Central {
                 self.space = Some((free, total));
             }
             Input::Recalled { question: Question::Transfer(id), row } => self.on_recalled(id, row),
+            Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
             Input::Seen(_)
             | Input::Vanished(_)
             | Input::Scanned
@@ -363,6 +367,7 @@ impl Central {
                 transfer: id,
                 fingerprint: row.fingerprint,
                 receivers: row.receivers.iter().map(|(name, _)| name.clone()).collect(),
+                remark: row.remark.clone(),
             }]),
             _ => return,
         };

@@ -15,10 +15,11 @@ impl Central {
     }
 
     pub(in crate::machine) fn reconfigure(&mut self, settings: CentralSettings) {
-        let CentralSettings { receivers, keep, free_millipercent, .. } = settings;
+        let CentralSettings { receivers, keep, free_millipercent, keep_modes, .. } = settings;
         self.settings.receivers = receivers;
         self.settings.free_millipercent = free_millipercent;
         self.settings.keep = keep;
+        self.settings.keep_modes = keep_modes;
         for (id, transfer) in &self.transfers {
             let last = transfer.row.receivers.iter().filter_map(|(_, at)| *at).max();
             if let Some(last) = last
@@ -30,7 +31,7 @@ impl Central {
         self.go_on_with_work();
     }
 
-    fn leave_line(&mut self, id: TransferId) -> bool {
+    pub(super) fn leave_line(&mut self, id: TransferId) -> bool {
         let Some(transfer) = self.transfers.get(&id) else { return false };
         self.lines.get_mut(&transfer.row.upload).is_some_and(|line| line.remove(&(transfer.turn, id)))
     }

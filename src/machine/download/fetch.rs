@@ -1,16 +1,16 @@
-//! From an offer to a proven copy in staging.
+//! From an offer to a copy in staging.
 
 use std::time::Duration;
 
 use super::{Download, Offered, RECALLS, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, CopyOutcome, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Record,
-    Row, RunId, RunOutcome, TransferId, Words,
+    Address, Cause, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
+    TransferId, Words,
 };
 
-const RETRY_FIRST: Duration = Duration::from_secs(2);
-const RETRY_LAST: Duration = Duration::from_secs(300);
+pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
+pub(super) const RETRY_LAST: Duration = Duration::from_secs(300);
 /// Free space is looked at this often while something is wanted.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// What stays free beyond the items themselves: directories, journals, other people's small needs.
@@ -54,7 +54,10 @@ impl Download {
         if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
             if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
-                self.desk.say(to, Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint }]));
+                self.desk.say(
+                    to,
+                    Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark }]),
+                );
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
                 self.desk.note(Level::Warn, Some(id), Some(&row.name), None, text);
@@ -70,6 +73,7 @@ impl Download {
             kind: offer.kind,
             entries: offer.entries,
             fingerprint: offer.fingerprint,
+            modes: offer.modes,
             stage: String::new(),
             minted: offer.minted,
             created: self.desk.next_age(),
@@ -89,6 +93,8 @@ impl Download {
             began: None,
             arrived: None,
             paused: None,
+            wrong: None,
+            remark: None,
             finished: None,
         };
         self.desk.note(Level::Info, Some(id), Some(&row.name), None, format!("wanted: {}", row.fingerprint));
@@ -151,12 +157,13 @@ impl Download {
             }
         }
         let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
+        let of_run = ended.transfers.clone();
         for id in ended.transfers {
             let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Pulling) else {
                 continue;
             };
             match outcome {
-                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
                     self.desk.note(
                         Level::Info,
@@ -168,7 +175,17 @@ impl Download {
                     self.move_to(id, Stage::Wanted, None);
                     self.line_up(id);
                 }
-                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                RunOutcome::Unfit(refused) if refused.iter().any(|(refused, _)| of_run.contains(refused)) => {
+                    match refused.iter().find(|(refused, _)| *refused == id) {
+                        Some((_, reason)) => self.put_off(id, reason.clone()),
+                        // It may have been left out: rsync goes on with it where it stands.
+                        None => {
+                            self.move_to(id, Stage::Wanted, None);
+                            self.line_up(id);
+                        }
+                    }
+                }
+                RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     self.move_to(id, Stage::Verifying, None);
                     self.verifying.join(id);
                 }
@@ -181,85 +198,6 @@ impl Download {
                 }
             }
         }
-    }
-
-    pub(super) fn start_verifies(&mut self) {
-        while let Some(id) = self.verifying.enter() {
-            match self.transfers.get(&id) {
-                Some(transfer) if transfer.stage == Stage::Verifying => {
-                    let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
-                    let digest = transfer.row.fingerprint.digest;
-                    self.desk.effect(Effect::Verify { transfer: id, name, kind, digest });
-                }
-                _ => {
-                    self.verifying.leave(&id);
-                }
-            }
-        }
-    }
-
-    pub(super) fn on_verified(&mut self, id: TransferId, outcome: CopyOutcome) {
-        if !self.verifying.leave(&id) {
-            self.desk.unexpected(None, Some(id), "a proof nobody asked for");
-            return;
-        }
-        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Verifying) else {
-            return;
-        };
-        let announced = transfer.row.fingerprint;
-        let name = transfer.row.name.clone();
-        let reason = match outcome {
-            CopyOutcome::Found { fingerprint, inode, manifest } if fingerprint == announced => {
-                if let Some(text) = manifest {
-                    self.desk.persist(Record::Manifest(id, text));
-                }
-                transfer.row.inode = Some(inode);
-                transfer.row.arrived = Some(self.desk.now);
-                transfer.row.attempts = 0;
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "fetched and proven");
-                self.move_to(id, Stage::Placing, None);
-                self.placing.join(id);
-                return;
-            }
-            CopyOutcome::Found { fingerprint, .. } => {
-                Reason::with(Cause::Mismatch, &format!("fetched {fingerprint}, announced was {announced}"))
-            }
-            CopyOutcome::Missing => Reason::new(Cause::Missing),
-            CopyOutcome::Failed(reason) => reason,
-        };
-        self.put_off(id, reason);
-    }
-
-    /// Back into the line, after a while that grows with each failure.
-    pub(super) fn put_off(&mut self, id: TransferId, reason: Reason) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        transfer.row.attempts += 1;
-        let name = transfer.row.name.clone();
-        // What is wrong may have the right size and time, so that rsync would leave it as it is. It has to be
-        // gone before the next one is fetched: a late removal would take the next one with it.
-        transfer.dropping = reason.cause() == Cause::Mismatch;
-        let dropping = transfer.dropping;
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
-        self.move_to(id, Stage::Wanted, Some(reason));
-        if dropping {
-            self.desk.effect(Effect::Drop(id));
-        } else {
-            self.retry_later(id);
-        }
-    }
-
-    /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
-    pub(super) fn on_dropped(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
-            self.retry_later(id);
-        }
-    }
-
-    fn retry_later(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get(&id) else { return };
-        let wait = self.desk.backoff(RETRY_FIRST, transfer.row.attempts.saturating_sub(1), RETRY_LAST);
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
     }
 
     pub(super) fn on_retry(&mut self, id: TransferId) {

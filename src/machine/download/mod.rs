@@ -9,6 +9,7 @@
 mod deliver;
 mod fetch;
 mod ordered;
+mod prove;
 mod shown;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -17,8 +18,8 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, Level, Location, Mode, Node, NodeName, Reason,
-    Receipt, Record, Restored, Row, Time, TransferId, Wait, Words,
+    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Mode, Node,
+    NodeName, Reason, Receipt, Record, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 const VERIFIES: usize = 16;
@@ -82,6 +83,8 @@ pub struct DownloadSettings {
     pub slots: u32,
     /// Whether there is a cleanup script.
     pub cleanup: bool,
+    /// What is done about modes (`keep_modes`).
+    pub keep_modes: KeepModes,
     /// The host it runs on, for people to read; may be empty.
     pub host: String,
 }
@@ -178,7 +181,7 @@ impl Download {
         let id = row.transfer;
         self.insert(row, stage);
         match stage {
-            Stage::Wanted => self.line_up(id),
+            Stage::Wanted => self.line_up_restored(id),
             Stage::Placing => self.placing.join(id),
             Stage::Delivered => self.join_cleanups(id),
             _ => {}
@@ -224,6 +227,7 @@ impl Download {
             Input::Space { free, .. } => self.on_space(free),
             // What could not be removed from staging is swept at the next start.
             Input::Dropped { transfer, .. } => self.on_dropped(transfer),
+            Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");
             }
@@ -308,7 +312,7 @@ impl Download {
             if row.acknowledged {
                 return;
             }
-            Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint }])
+            Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark.clone() }])
         } else {
             let reason = match (&row.paused, &row.reason) {
                 (Some(pause), _) if transfer.stage == Stage::Wanted => Why::Paused(pause).reason(),

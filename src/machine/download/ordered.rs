@@ -13,7 +13,7 @@ impl Download {
     }
 
     pub(in crate::machine) fn reconfigure(&mut self, settings: DownloadSettings) {
-        let DownloadSettings { slots, cleanup, .. } = settings;
+        let DownloadSettings { slots, cleanup, keep_modes, .. } = settings;
         if self.settings.slots != slots {
             self.dispatch.set_slots(slots);
             self.desk.slots = slots;
@@ -21,6 +21,7 @@ impl Download {
         }
         self.settings.slots = slots;
         self.settings.cleanup = cleanup;
+        self.settings.keep_modes = keep_modes;
         self.go_on_with_work();
     }
 

@@ -7,7 +7,7 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mounts, Origin, Reason, Record, Row,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Origin, Reason, Record, Row,
     Sighting, Signature, Time, TransferId, TransferView,
 };
 
@@ -22,6 +22,7 @@ pub(super) struct Proof {
     pub(super) kind: Kind,
     pub(super) entries: u64,
     pub(super) fingerprint: Fingerprint,
+    pub(super) modes: Modes,
     pub(super) manifest: Option<Arc<str>>,
     pub(super) origin: Origin,
 }
@@ -29,6 +30,11 @@ pub(super) struct Proof {
 impl Upload {
     pub(super) fn on_seen(&mut self, sighting: Sighting) {
         let Sighting { name, signature, size, complete } = sighting;
+        self.see(name, signature, Some(size), complete);
+    }
+
+    /// What a look has found under a name tells no size: then nothing is decided by it.
+    pub(super) fn see(&mut self, name: ItemName, signature: Signature, size: Option<u64>, complete: bool) {
         let known = self.items.get(&name);
         if let Some(item) = known
             && item.signature == signature
@@ -96,12 +102,12 @@ impl Upload {
         self.latest.get(name) == Some(&id) && !self.kept.contains_key(name)
     }
 
-    /// The source of a transfer that central may not hold yet has been touched, and its size is the same: whether its
+    /// The source of a transfer that central may not hold yet has been touched, and its size may be the same: whether its
     /// content is, too, is looked at before the transfer goes on. Tells whether there is such a transfer.
-    fn doubt(&mut self, name: &ItemName, size: u64) -> bool {
+    fn doubt(&mut self, name: &ItemName, size: Option<u64>) -> bool {
         let Some(id) = self.latest.get(name).copied() else { return false };
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
-        if !transfer.stage.is_early() || transfer.row.fingerprint.size != size {
+        if !transfer.stage.is_early() || size.is_some_and(|size| size != transfer.row.fingerprint.size) {
             return false;
         }
         transfer.doubted = true;
@@ -181,8 +187,8 @@ impl Upload {
             return;
         }
         match outcome {
-            HashOutcome::Proven { kind, entries, fingerprint, manifest, origin } => {
-                self.on_proven(name, asked, Proof { kind, entries, fingerprint, manifest, origin });
+            HashOutcome::Proven { kind, entries, fingerprint, modes, manifest, origin } => {
+                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest, origin });
             }
             HashOutcome::Changed(sighting) => {
                 // Somebody is at work on it: no more is known of it before it has settled.
@@ -300,7 +306,7 @@ impl Upload {
     }
 
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
-        let Proof { kind, entries, fingerprint, manifest, origin } = proof;
+        let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
         let id = self.desk.mint();
         let now = self.desk.now;
         let created = self.desk.next_age();
@@ -311,6 +317,7 @@ impl Upload {
             kind,
             entries,
             fingerprint,
+            modes,
             stage: String::new(),
             minted: created,
             created,
@@ -330,6 +337,8 @@ impl Upload {
             began: None,
             arrived: None,
             paused: None,
+            wrong: None,
+            remark: None,
             finished: None,
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
@@ -362,7 +371,7 @@ impl Upload {
             upload: self.settings.me.clone(),
             kind: None,
             entries: None,
-            size: item.size,
+            size: item.size.unwrap_or_default(),
             fingerprint: None,
             stage,
             reason: why.reason(),
@@ -375,6 +384,7 @@ impl Upload {
             attempts: item.attempts,
             progress: None,
             receivers: Vec::new(),
+            remark: None,
         })
     }
 }

@@ -143,7 +143,8 @@ pub struct Upload {
 #[derive(Debug)]
 struct Item {
     signature: Signature,
-    size: u64,
+    /// Not known where only its signature was looked at.
+    size: Option<u64>,
     state: ItemState,
     since: Time,
     attempts: u32,
@@ -277,7 +278,8 @@ impl Upload {
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Dropped { .. }
-            | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
+            | Input::Recalled { .. }
+            | Input::Explained { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
         }
         self.go_on_with_work();
     }
@@ -360,6 +362,7 @@ impl Upload {
                 kind: row.kind,
                 entries: row.entries,
                 fingerprint: row.fingerprint,
+                modes: row.modes.clone(),
                 minted: row.minted,
             }]),
             Stage::Granted => match (&row.paused, &row.reason) {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Sighting, Signature,
+    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
     TransferId, Wait, Words,
 };
 
@@ -90,15 +90,15 @@ impl Upload {
 
     /// The source of a transfer that central may not hold yet has another signature: whether it has other content, too,
     /// is found out before the transfer goes on.
-    fn look_closer(&mut self, id: TransferId, signature: Signature, size: u64) {
+    fn look_closer(&mut self, id: TransferId, signature: Signature, size: Option<u64>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
-        if transfer.row.fingerprint.size != size {
+        if size.is_some_and(|size| size != transfer.row.fingerprint.size) {
             return self.give_up(id, "the source changed");
         }
         transfer.doubted = true;
         self.dispatch.leave_line(id);
-        self.on_seen(Sighting { name: name.clone(), signature, size, complete: false });
+        self.see(name.clone(), signature, size, false);
         if self.items.get(&name).is_some_and(|item| item.state != ItemState::Hashing) {
             self.on_settled(&name);
         }
@@ -164,7 +164,7 @@ impl Upload {
                 continue;
             }
             match outcome {
-                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
                     self.desk.note(
                         Level::Info,
@@ -176,7 +176,8 @@ impl Upload {
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
                 }
-                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                // What central's file system cannot hold shows there, when the copy is compared.
+                RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
                     let item = transfer.row.name.clone();
                     self.move_to(id, Stage::Checking, reason);
@@ -210,10 +211,9 @@ impl Upload {
                 self.move_to(id, Stage::Sent, reason);
             }
             Sight::Present(signature) => {
-                let size = transfer.row.fingerprint.size;
                 self.move_to(id, Stage::Granted, Some(Reason::with(Cause::Hashing, "its source has been touched")));
                 if self.is_last(&name, id) {
-                    self.look_closer(id, signature, size);
+                    self.look_closer(id, signature, None);
                 } else {
                     self.give_up(id, "its source has been replaced");
                 }

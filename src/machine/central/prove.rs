@@ -1,0 +1,173 @@
+//! The proof: whether what an upload has sent is what it announced, and what follows where it is not.
+
+use std::time::Duration;
+
+use super::{Central, Stage, Transfer};
+use crate::machine::desk::Timer;
+use crate::machine::lasting::{explained, mismatch};
+use crate::machine::{
+    Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId, one_line,
+};
+
+const AGAIN_FIRST: Duration = Duration::from_secs(1);
+const AGAIN_LAST: Duration = Duration::from_secs(300);
+
+impl Transfer {
+    /// Whether only a person can help it on.
+    pub(super) fn is_lasting(&self) -> bool {
+        self.row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting())
+    }
+}
+
+impl Central {
+    /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
+    pub(super) fn line_up_restored(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
+            return self.line_up(id);
+        };
+        let (attempts, since) = (transfer.row.attempts, transfer.row.since);
+        let wait = self.desk.patience(attempts);
+        // A clock that was set back makes nobody wait longer.
+        let when = since.after(wait).min(self.desk.now.after(wait));
+        self.desk.timers.set(Timer::Retry(id), when);
+    }
+
+    pub(super) fn start_takes(&mut self) {
+        while let Some(id) = self.taking.enter() {
+            let Some(transfer) = self.transfers.get(&id) else {
+                self.taking.leave(&id);
+                continue;
+            };
+            let place = match transfer.stage {
+                Stage::Granted => transfer.row.place,
+                Stage::Held => None,
+                _ => {
+                    self.taking.leave(&id);
+                    continue;
+                }
+            };
+            let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
+            let modes = Some(&transfer.row.modes)
+                .filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
+            let modes = modes.cloned();
+            let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
+            self.desk.note(Level::Info, Some(id), Some(&name), None, text);
+            self.desk.effect(Effect::Take { transfer: id, place, name, kind, modes });
+        }
+    }
+
+    pub(super) fn on_taken(&mut self, id: TransferId, outcome: CopyOutcome) {
+        if !self.taking.leave(&id) {
+            self.desk.unexpected(None, Some(id), "a look at a copy nobody asked for");
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if !matches!(transfer.stage, Stage::Granted | Stage::Held) {
+            return;
+        }
+        let name = transfer.row.name.clone();
+        let was_held = transfer.stage == Stage::Held;
+        let reason = match outcome {
+            // What is held stays held, whatever has become of its modes.
+            CopyOutcome::Found { fingerprint, .. } if fingerprint == transfer.row.fingerprint && was_held => return,
+            CopyOutcome::Found { fingerprint, manifest, unkept, .. } if fingerprint == transfer.row.fingerprint => {
+                if let Some(unkept) = unkept {
+                    if self.settings.keep_modes == KeepModes::Yes {
+                        return self.look_again_later(id, Reason::with(Cause::Modes, &unkept));
+                    }
+                    self.note_unkept(id, unkept);
+                }
+                if self.hold(id) {
+                    if let Some(text) = manifest {
+                        self.desk.persist(Record::Manifest(id, text));
+                    }
+                } else {
+                    // Who was known when it was asked for is forgotten. Held for nobody it would only take space.
+                    self.drop_and_wait(id, Cause::Receivers.into());
+                }
+                return;
+            }
+            CopyOutcome::Found { fingerprint, manifest, .. } => {
+                let row = &mut transfer.row;
+                let reason = mismatch(fingerprint, row.fingerprint, row.kind, row.wrong.replace(fingerprint.digest));
+                if let Some(found) = manifest {
+                    let peer = Node::new(Mode::Upload, row.upload.clone());
+                    self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                }
+                reason
+            }
+            CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
+        };
+        transfer.row.attempts += 1;
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
+        self.drop_and_wait(id, reason);
+    }
+
+    /// The copy is of no use: it goes, and only then the transfer stands in line again, so that the next copy cannot be
+    /// dropped with it.
+    pub(super) fn drop_and_wait(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.dropping = true;
+        self.move_to(id, Stage::Waiting, Some(reason));
+        self.desk.effect(Effect::Drop(id));
+    }
+
+    /// The copy stays where it is, and is looked at again.
+    fn look_again_later(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.row.attempts += 1;
+        let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
+        let lasting = reason.cause().is_lasting();
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        transfer.row.reason = Some(reason);
+        self.desk.dirty.insert(id);
+        let wait =
+            if lasting { self.desk.patience(attempts) } else { self.desk.backoff(AGAIN_FIRST, attempts, AGAIN_LAST) };
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    /// A bad copy is gone: ask again, with growing patience.
+    pub(super) fn ask_again(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let (attempts, cause) = (transfer.row.attempts, transfer.row.reason.as_ref().map(Reason::cause));
+        let wait = match cause {
+            Some(cause) if cause.is_lasting() => self.desk.patience(attempts),
+            _ => self.desk.backoff(AGAIN_FIRST, attempts.saturating_sub(1), AGAIN_LAST),
+        };
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    /// Upload has told what it had announced.
+    pub(super) fn on_explained(&mut self, id: TransferId, differences: Option<Differences>) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Waiting) else {
+            return;
+        };
+        let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
+        let (name, dropping) = (transfer.row.name.clone(), transfer.dropping);
+        let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        transfer.row.reason = Some(reason);
+        transfer.told = None;
+        self.desk.dirty.insert(id);
+        if lasting && !dropping {
+            self.leave_line(id);
+            self.ask_again(id);
+        }
+        self.answer(id);
+    }
+
+    /// Its modes are not as announced on this file system. Where they were announced one by one, downloads set them all
+    /// the same.
+    fn note_unkept(&mut self, id: TransferId, unkept: Box<str>) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let name = transfer.row.name.clone();
+        if transfer.row.modes.list().is_some() {
+            let text = format!("{unkept}; downloads are told what was announced");
+            self.desk.note(Level::Info, Some(id), Some(&name), None, text);
+        } else {
+            self.desk.note(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());
+            transfer.row.remark = Some(one_line(&format!("on central: {unkept}")).into());
+        }
+    }
+}

@@ -1,0 +1,155 @@
+//! Whether what was fetched is what was announced, and what follows where it is not.
+
+use super::fetch::{RETRY_FIRST, RETRY_LAST};
+use super::{Download, Stage, Transfer};
+use crate::machine::desk::Timer;
+use crate::machine::lasting::{explained, mismatch};
+use crate::machine::{
+    Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId,
+};
+
+impl Transfer {
+    /// Whether only a person can help it on.
+    fn is_lasting(&self) -> bool {
+        self.row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting())
+    }
+}
+
+impl Download {
+    pub(super) fn start_verifies(&mut self) {
+        while let Some(id) = self.verifying.enter() {
+            match self.transfers.get(&id) {
+                Some(transfer) if transfer.stage == Stage::Verifying => {
+                    let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
+                    let digest = transfer.row.fingerprint.digest;
+                    let modes = Some(&transfer.row.modes);
+                    let modes = modes.filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
+                    let modes = modes.cloned();
+                    self.desk.effect(Effect::Verify { transfer: id, name, kind, digest, modes });
+                }
+                _ => {
+                    self.verifying.leave(&id);
+                }
+            }
+        }
+    }
+
+    pub(super) fn on_verified(&mut self, id: TransferId, outcome: CopyOutcome) {
+        if !self.verifying.leave(&id) {
+            self.desk.unexpected(None, Some(id), "a proof nobody asked for");
+            return;
+        }
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Verifying) else {
+            return;
+        };
+        let announced = transfer.row.fingerprint;
+        let name = transfer.row.name.clone();
+        let reason = match outcome {
+            CopyOutcome::Found { fingerprint, unkept: Some(unkept), .. }
+                if fingerprint == announced && self.settings.keep_modes == KeepModes::Yes =>
+            {
+                Reason::with(Cause::Modes, &unkept)
+            }
+            CopyOutcome::Found { fingerprint, inode, manifest, unkept } if fingerprint == announced => {
+                if let Some(text) = manifest {
+                    self.desk.persist(Record::Manifest(id, text));
+                }
+                transfer.row.inode = Some(inode);
+                transfer.row.arrived = Some(self.desk.now);
+                transfer.row.attempts = 0;
+                transfer.row.wrong = None;
+                transfer.row.remark = unkept;
+                match &transfer.row.remark {
+                    Some(unkept) => {
+                        let text = format!("fetched and proven, but {unkept}");
+                        self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+                    }
+                    None => self.desk.note(Level::Info, Some(id), Some(&name), None, "fetched and proven"),
+                }
+                self.move_to(id, Stage::Placing, None);
+                self.placing.join(id);
+                return;
+            }
+            CopyOutcome::Found { fingerprint, manifest, .. } => {
+                let row = &mut transfer.row;
+                let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest));
+                if let Some((found, central)) = manifest.zip(row.central.clone()) {
+                    let peer = Node::new(Mode::Central, central);
+                    self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                }
+                reason
+            }
+            CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Failed(reason) => reason,
+        };
+        self.put_off(id, reason);
+    }
+
+    /// Back into the line, after a while that grows with each failure.
+    pub(super) fn put_off(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.row.attempts += 1;
+        let name = transfer.row.name.clone();
+        // What is wrong may have the right size and time, so that rsync would leave it as it is. It has to be
+        // gone before the next one is fetched: a late removal would take the next one with it.
+        transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit);
+        let dropping = transfer.dropping;
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.move_to(id, Stage::Wanted, Some(reason));
+        if dropping {
+            self.desk.effect(Effect::Drop(id));
+        } else {
+            self.retry_later(id);
+        }
+    }
+
+    /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
+    pub(super) fn on_dropped(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
+            self.retry_later(id);
+        }
+    }
+
+    fn retry_later(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let (attempts, lasting) = (transfer.row.attempts, transfer.is_lasting());
+        let wait = if lasting {
+            self.desk.patience(attempts)
+        } else {
+            self.desk.backoff(RETRY_FIRST, attempts.saturating_sub(1), RETRY_LAST)
+        };
+        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+    }
+
+    /// Central has told what had been announced.
+    pub(super) fn on_explained(&mut self, id: TransferId, differences: Option<Differences>) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Wanted) else {
+            return;
+        };
+        let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
+        let (name, waits) = (transfer.row.name.clone(), !transfer.dropping);
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
+        transfer.row.reason = Some(reason);
+        transfer.says = 0;
+        self.desk.dirty.insert(id);
+        self.desk.timers.set(Timer::Say(id), self.desk.now);
+        if lasting && waits {
+            self.dispatch.leave_line(id);
+            self.retry_later(id);
+        }
+    }
+
+    /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
+    pub(super) fn line_up_restored(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
+            return self.line_up(id);
+        };
+        let (attempts, since) = (transfer.row.attempts, transfer.row.since);
+        let wait = self.desk.patience(attempts);
+        // A clock that was set back makes nobody wait longer.
+        let when = since.after(wait).min(self.desk.now.after(wait));
+        self.desk.timers.set(Timer::Retry(id), when);
+    }
+}
