@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::forward::release_of;
 use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
@@ -49,8 +50,14 @@ impl Central {
         let from = Node::new(Mode::Upload, upload);
         if self.transfers.contains_key(&id) {
             self.on_offer(&from, offer);
-        } else if row.is_some_and(|row| row.stage == Stage::Closed.as_str()) {
-            self.desk.say(Address::Node(from), Words::Closed(vec![id]));
+        } else if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
+            // An old word, or an upload that knows no better because its journal is an older copy: it has the source
+            // cleaned up as it would have then.
+            let words = match row.receivers.is_empty() {
+                true => Words::Closed(vec![id]),
+                false => Words::Release(vec![release_of(&row)]),
+            };
+            self.desk.say(Address::Node(from), words);
         } else {
             self.take_up(&from, offer);
         }

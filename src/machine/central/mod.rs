@@ -22,7 +22,7 @@ use super::dispatch::{FIRST_ORDER, Turnstile};
 use super::stage::{Counts, Move};
 use super::{
     Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
-    Question, Reason, Record, Release, Restored, Row, Time, TransferId, Wait, Words,
+    Question, Reason, Record, Restored, Row, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.
@@ -364,12 +364,7 @@ impl Central {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
                 Words::Upload { place, location, transfers: vec![id] }
             }
-            (Stage::Released, _) => Words::Release(vec![Release {
-                transfer: id,
-                fingerprint: row.fingerprint,
-                receivers: row.receivers.iter().map(|(name, _)| name.clone()).collect(),
-                remark: row.remark.clone(),
-            }]),
+            (Stage::Released, _) => Words::Release(vec![forward::release_of(row)]),
             _ => return,
         };
         transfer.says += 1;
