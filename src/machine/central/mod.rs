@@ -182,8 +182,8 @@ impl Central {
             granted: BTreeMap::new(),
             settings,
         };
-        for row in restored.rows {
-            central.desk.on_restored(row.created);
+        for mut row in restored.rows {
+            central.desk.on_restored(&mut row);
             central.restore(row)?;
         }
         let transfers = central.transfers.keys().copied().collect();

@@ -72,7 +72,7 @@ impl Download {
             }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
-                let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest));
+                let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest.into()));
                 if let Some((found, central)) = manifest.zip(row.central.clone()) {
                     let peer = Node::new(Mode::Central, central);
                     self.desk.effect(Effect::Explain { transfer: id, peer, found });

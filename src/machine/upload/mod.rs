@@ -132,6 +132,8 @@ pub struct Upload {
     counts: Counts<Stage>,
     /// The newest unfinished transfer of each name.
     latest: BTreeMap<ItemName, TransferId>,
+    /// Transfers that are given up and not over yet, the last of each name.
+    leaving: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
     hashing: Turnstile<ItemName>,
     asked: BTreeMap<ItemName, Signature>,
@@ -206,6 +208,7 @@ impl Upload {
             transfers: BTreeMap::new(),
             counts: Counts::new(),
             latest: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             kept: restored.kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect(),
             hashing: Turnstile::new(HASHES),
             asked: BTreeMap::new(),
@@ -215,8 +218,8 @@ impl Upload {
             scanned: false,
             settings,
         };
-        for row in restored.rows {
-            upload.desk.on_restored(row.created);
+        for mut row in restored.rows {
+            upload.desk.on_restored(&mut row);
             upload.restore(row)?;
         }
         Ok(upload)
@@ -237,9 +240,8 @@ impl Upload {
         if stage == Stage::Granted && (row.place.is_none() || row.location.is_none()) {
             return Err(missing("place"));
         }
-        if stage != Stage::Withdrawing {
-            self.latest.insert(row.name.clone(), id);
-        }
+        let by_name = if stage == Stage::Withdrawing { &mut self.leaving } else { &mut self.latest };
+        by_name.insert(row.name.clone(), id);
         if row.cleaned {
             self.scripts.resume(&row, stage == Stage::Freed);
         }
@@ -462,8 +464,10 @@ impl Upload {
         transfer.row.stage = transfer.stage.stored().to_owned();
         self.desk.dirty.remove(&id);
         self.desk.persist(Record::Transfer(Box::new(transfer.row.clone())));
-        if self.latest.get(&transfer.row.name) == Some(&id) {
-            self.latest.remove(&transfer.row.name);
+        for by_name in [&mut self.latest, &mut self.leaving] {
+            if by_name.get(&transfer.row.name) == Some(&id) {
+                by_name.remove(&transfer.row.name);
+            }
         }
     }
 

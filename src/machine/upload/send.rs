@@ -258,8 +258,10 @@ impl Upload {
             Stage::Withdrawing => {
                 let reason = Reason::with(Cause::Receipts, "central holds it already");
                 if transfer.row.reason.as_ref() != Some(&reason) {
+                    let name = transfer.row.name.clone();
                     transfer.row.reason = Some(reason);
                     self.desk.dirty.insert(id);
+                    self.let_go(&name);
                 }
             }
             _ => {}
