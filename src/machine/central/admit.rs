@@ -389,6 +389,12 @@ impl Central {
             // It has been looked at, and waits for a person.
             Stage::Granted if transfer.is_lasting() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
+            // It has been sent to a later place, of which this journal knows nothing: it is an older copy.
+            Stage::Granted if transfer.row.place.is_some_and(|known| known.is_before(place)) => {
+                let number = place.number.saturating_add(1);
+                self.next_place = self.next_place.max(number);
+                self.drop_and_wait(id, Cause::Missing.into());
+            }
             Stage::Waiting => {}
             _ => self.answer(id),
         }
