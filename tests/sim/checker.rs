@@ -113,6 +113,8 @@ pub(crate) struct Checker {
     pub(crate) unswept: BTreeSet<TransferId>,
     /// Nodes that have lost their journal.
     forgetful: BTreeSet<usize>,
+    /// Central knows what it held once, and not what has become of it.
+    central_restored: bool,
     /// Downloads that an operator has had forgotten.
     forgotten: BTreeSet<usize>,
     looked: u32,
@@ -384,7 +386,9 @@ impl Sim {
         let had = |other: &Fate| other.placed.contains_key(&number);
         let has_later = self.checker.fates.values().filter(later).any(had) && !fate.placed.contains_key(&number);
         let required = fate.required.as_ref().is_some_and(|required| required.contains(&number));
-        if has_later && !self.checker.forgetful.contains(&(1 + self.plan.uploads + number)) {
+        // A download knows better than a central whose journal is an older copy.
+        let forgetful = self.checker.forgetful.contains(&(1 + self.plan.uploads + number));
+        if has_later && !forgetful && !self.checker.central_restored {
             self.violate(Promise::Overwritten, node, || {
                 format!("{id} is offered to {to}, which has had a later content")
             });
@@ -398,7 +402,7 @@ impl Sim {
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
         let proven = held == Some(Bytes::Whole(fate.version));
         fate.given_up = false;
-        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted {
+        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted && !self.checker.central_restored {
             self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
         }
     }
@@ -489,7 +493,9 @@ impl Sim {
         self.checker.delivered.extend(writings);
         // A receiver or a source that has lost its journal may have it delivered again.
         let upload = 1 + fate.upload;
-        let excused = self.checker.forgetful.contains(&node) || self.checker.forgetful.contains(&upload) && first;
+        // So does a central that does not know what it has received, when the source cannot be read just then.
+        let excused = self.checker.forgetful.contains(&node)
+            || first && (self.checker.forgetful.contains(&upload) || self.checker.central_restored);
         if (again || !first) && !excused {
             self.violate(Promise::Twice, node, || format!("{id} is delivered again"));
         }
@@ -670,6 +676,7 @@ impl Sim {
 
     /// Central knows what an older copy of its journal says: who has to receive what it held then.
     pub(crate) fn checker_recalls(&mut self) {
+        self.checker.central_restored |= !self.nodes[0].journal.rows.is_empty();
         let rows: Vec<Row> =
             self.nodes[0].journal.unfinished().filter(|row| !row.receivers.is_empty()).cloned().collect();
         for row in rows {

@@ -51,12 +51,16 @@ impl Download {
         if self.transfers.contains_key(&id) {
             return;
         }
-        if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
+        if let Some(row) = row.as_ref().filter(|row| row.stage == Stage::Closed.as_str()) {
             if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
                 self.desk.say(
                     to,
-                    Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark }]),
+                    Words::Done(vec![Receipt {
+                        transfer: id,
+                        fingerprint: row.fingerprint,
+                        remark: row.remark.clone(),
+                    }]),
                 );
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
@@ -66,7 +70,7 @@ impl Download {
         }
         let now = self.desk.now;
         let Forward { offer, upload } = item;
-        let row = Row {
+        let mut new = Row {
             transfer: id,
             name: offer.name,
             upload,
@@ -97,11 +101,18 @@ impl Download {
             remark: None,
             finished: None,
         };
-        self.desk.note(Level::Info, Some(id), Some(&row.name), None, format!("wanted: {}", row.fingerprint));
-        self.insert(row, Stage::Wanted);
+        // Given up, and offered again: what only a person can mend is not mended by that.
+        if let Some(old) = row.filter(|old| old.wrong.is_some() && old.fingerprint == new.fingerprint) {
+            (new.wrong, new.attempts) = (old.wrong, old.attempts);
+            if old.attempts > 1 {
+                new.reason = Some(Reason::with(Cause::Steady, "before it was given up and offered again"));
+            }
+        }
+        self.desk.note(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
+        self.insert(new, Stage::Wanted);
         self.desk.dirty.insert(id);
         self.desk.timers.set(Timer::Say(id), now);
-        self.line_up(id);
+        self.line_up_restored(id);
     }
 
     pub(super) fn start_runs(&mut self) {

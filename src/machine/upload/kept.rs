@@ -96,7 +96,8 @@ impl Scripts {
                     suspect = suspect.or(Some(number));
                 }
             }
-            let meanwhile = |made: Time| made >= early && made <= script.ended.unwrap_or(now);
+            // A birth in the future is of a time before the clock was set back.
+            let meanwhile = |made: Time| made >= early && (made <= script.ended.unwrap_or(now) || made > now);
             if origin.ours && origin.made.is_some_and(meanwhile) && is_named_after(name, &script.item) {
                 if same {
                     return Some((script.item.clone(), true));
