@@ -233,7 +233,8 @@ impl Plan {
         if rng.chance(50) {
             self.acts.restores = 1;
         }
-        if rng.chance(100) {
+        // What one has lost, another must not have forgotten: that is a matter of days outside.
+        if rng.chance(100) && self.acts.wipes + self.acts.restores == 0 {
             self.acts.prunes = rng.between(1, 6);
         }
         // Confirmed words come late, and those that are repeated come later.

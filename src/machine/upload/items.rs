@@ -327,15 +327,17 @@ impl Upload {
         row.signature = Some(signature);
         row.inode = Some(proof.origin.inode);
         row.born = proof.origin.born;
-        self.desk.dirty.insert(id);
+        self.leaving.remove(name);
         self.latest.insert(name.clone(), id);
         self.set_state(name, ItemState::Bound);
+        self.move_to(id, Stage::Received, None);
         true
     }
 
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
         let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
         let id = self.desk.mint();
+        self.leaving.remove(name);
         let now = self.desk.now;
         let created = self.desk.next_age();
         let row = Row {

@@ -114,9 +114,11 @@ impl Scripts {
     }
 }
 
-/// When a script started at the earliest, which is not written down: when central held a proven copy.
+/// When a script started at the earliest, which is not written down: when central held a proven copy. Where the clock was
+/// set back since then, that tells nothing.
 fn began(row: &Row) -> Time {
-    row.arrived.unwrap_or(row.since)
+    let last = row.finished.unwrap_or(row.since);
+    row.arrived.filter(|arrived| *arrived <= last).unwrap_or_default()
 }
 
 /// Whether one name is the other with something before or after it: `a.gz`, `a~` and `done-a` are named after `a`, and

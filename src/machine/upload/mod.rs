@@ -100,6 +100,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Cleaning, Stage::Freed, "the script succeeded"),
     (Stage::Cleaning, Stage::Releasing, "the script failed"),
     (Stage::Freed, Stage::Closed, "central has noted it"),
+    (Stage::Withdrawing, Stage::Received, "central holds it, and the source is what was sent after all"),
     (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
     (Stage::Withdrawing, Stage::Freed, "central is through already, and an operator wants the source left alone"),
     (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
@@ -132,7 +133,7 @@ pub struct Upload {
     counts: Counts<Stage>,
     /// The newest unfinished transfer of each name.
     latest: BTreeMap<ItemName, TransferId>,
-    /// Transfers that are given up and not over yet, the last of each name.
+    /// Transfers that this daemon has given up, that are not over yet, and after which nothing came under their names.
     leaving: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
     hashing: Turnstile<ItemName>,
@@ -240,8 +241,9 @@ impl Upload {
         if stage == Stage::Granted && (row.place.is_none() || row.location.is_none()) {
             return Err(missing("place"));
         }
-        let by_name = if stage == Stage::Withdrawing { &mut self.leaving } else { &mut self.latest };
-        by_name.insert(row.name.clone(), id);
+        if stage != Stage::Withdrawing {
+            self.latest.insert(row.name.clone(), id);
+        }
         if row.cleaned {
             self.scripts.resume(&row, stage == Stage::Freed);
         }
