@@ -232,8 +232,10 @@ impl Sim {
         };
         let is_new = !self.checker.fates.contains_key(&row.transfer);
         if instance.leftover && is_new && !self.checker.forgetful.contains(&node) {
-            // Where the clock was set between its birth and its digest, its age tells nothing: it is sent, once.
-            if self.nodes[node].stepped <= Some(instance.since) {
+            // Where the clock was set between its birth and its digest, or the daemon has taken over a clock that was set,
+            // its age tells nothing: it is sent, once.
+            let Daemon { stepped, started, .. } = self.nodes[node];
+            if stepped <= Some(instance.since) && (stepped.is_none() || started <= instance.since) {
                 let show = || format!("left by a cleanup, and sent: {}", show_row(row));
                 return self.violate(Promise::Leftover, node, show);
             }

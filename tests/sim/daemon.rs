@@ -62,6 +62,8 @@ pub(crate) struct Daemon {
     pub(crate) skew: u64,
     /// When its host's clock was last set while its daemon ran.
     pub(crate) stepped: Option<u64>,
+    /// When its daemon started.
+    pub(crate) started: u64,
     /// An older copy of its journal.
     pub(crate) backup: Option<Journal>,
     /// Its host is away until then.
@@ -98,6 +100,7 @@ impl Daemon {
             busy: (0, 0),
             skew: 0,
             stepped: None,
+            started: 0,
             backup: None,
             away: 0,
             was_held: [None, None],
@@ -114,6 +117,7 @@ impl Sim {
         trace!(self, Some(node), "== starts");
         self.set_clock(node);
         self.nodes[node].skew = self.plan.skew_ms[node];
+        self.nodes[node].started = self.now;
         let seed = self.rng.next();
         let machine = match self.machine(node, seed) {
             Ok(machine) => machine,

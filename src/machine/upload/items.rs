@@ -131,8 +131,8 @@ impl Upload {
         self.dispatch.disown(&mut self.desk, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
+            self.leaving.insert(name, id);
         }
-        self.leaving.insert(name, id);
         self.move_to(id, Stage::Withdrawing, Some(Reason::with(Cause::Acknowledgement, why)));
     }
 
@@ -213,9 +213,9 @@ impl Upload {
     }
 
     /// Whether the source is what was announced cannot be told now: something else may get its turn meanwhile. What central
-    /// had once is waited for, because receivers may have got it, and would get it a second time as another transfer.
+    /// had once, or may have had, is waited for: receivers may have got it, and would get it a second time as another transfer.
     fn end_doubt(&mut self, name: &ItemName) {
-        let is_new = |transfer: &Transfer| transfer.doubted && transfer.row.arrived.is_none();
+        let is_new = |transfer: &Transfer| transfer.doubted && transfer.row.arrived.is_none() && !transfer.sent;
         let doubted = |id: &TransferId| self.transfers.get(id).is_some_and(is_new);
         if self.latest.get(name).is_some_and(doubted) {
             self.source_changed(name, "the source changed");

@@ -189,6 +189,8 @@ struct Transfer {
     doubted: bool,
     /// It goes first wherever it stands in line; a restart forgets that.
     first: bool,
+    /// It was sent once, so that central may have held it; a restart may forget that.
+    sent: bool,
 }
 
 impl Upload {
@@ -259,7 +261,15 @@ impl Upload {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.counts.enter(stage);
-        let transfer = Transfer { row, stage, says: 0, script_done: false, doubted: false, first: false };
+        let transfer = Transfer {
+            row,
+            stage,
+            says: 0,
+            script_done: false,
+            doubted: false,
+            first: false,
+            sent: stage == Stage::Sent,
+        };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -436,6 +446,7 @@ impl Upload {
             _ => {}
         }
         transfer.says = 0;
+        transfer.sent |= stage == Stage::Sent;
         transfer.doubted &= stage.is_early();
         transfer.row.reason = reason;
         if lasting || stage.is_over() {
