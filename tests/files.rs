@@ -15,7 +15,7 @@ use conformance::{Spot, World, stories};
 use md5::{Digest as _, Md5};
 use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
 use synkler::machine::{
-    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, TransferId,
+    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, Space, TransferId,
 };
 use tokio::sync::mpsc;
 
@@ -53,6 +53,10 @@ impl Host {
             Effect::Measure => files.measure(),
             Effect::DropPlace(place) => {
                 files.discard_place(place);
+                return None;
+            }
+            Effect::DropArrival { place, name } => {
+                files.discard_arrival(place, name);
                 return None;
             }
             Effect::Sweep { transfers, places } => {
@@ -169,16 +173,17 @@ fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
 fn space_is_measured_where_file_dir_lies() {
     for base in ["/tmp", "/dev/shm"] {
         let mut host = Host::new(Mode::Central, base);
-        let Some(Input::Space { free, total }) = host.perform(Effect::Measure) else { panic!() };
+        let Some(Input::Space(Space { free, total, inodes })) = host.perform(Effect::Measure) else { panic!() };
         let expected = rustix::fs::statvfs(base).unwrap();
         assert_eq!(total, expected.f_blocks * expected.f_frsize);
         assert!(free > 0 && free <= total);
+        assert_eq!(inodes.map(|inodes| inodes.total), Some(expected.f_files).filter(|files| *files > 0));
     }
     let gone = Host::new(Mode::Central, "/tmp");
     let Host { mut inputs, files, _dir: dir, .. } = gone;
     drop(dir);
     files.measure();
-    assert_eq!(inputs.blocking_recv().unwrap(), Input::Space { free: 0, total: 0 });
+    assert_eq!(inputs.blocking_recv().unwrap(), Input::Space(Space::default()));
 }
 
 /// A hash of gigabytes that nobody waits for must neither hold up short work nor the end of the daemon.

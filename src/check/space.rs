@@ -61,6 +61,16 @@ fn word(check: &str, dir: &Path, room: Room, settings: &Settings) -> Finding {
             format!("{text}, less than free_percent = {free} keeps free: nothing new is taken in"),
             format!("{make_room}; or set free_percent lower"),
         ),
+        Role::Central { free, .. } if room.names_free < free.of(room.names) => failed(
+            check,
+            format!(
+                "{} of {} inodes are free in {}, less than free_percent = {free} keeps free: nothing new is taken in",
+                room.names_free,
+                room.names,
+                dir.display()
+            ),
+            format!("{}; or set free_percent lower", fewer_files(dir)),
+        ),
         Role::Central { free, .. } => {
             ok(check, format!("{text}; free_percent = {free} keeps {}", bytes(free.of(room.total))))
         }
@@ -87,12 +97,12 @@ fn word_state(check: &str, dir: &Path, room: Room) -> Finding {
 fn no_names(check: &str, dir: &Path, room: Room) -> Option<Finding> {
     (room.names > 0 && room.names_free == 0).then(|| {
         let text = format!("no new names are possible in {}: all {} inodes are used", dir.display(), room.names);
-        failed(
-            check,
-            text,
-            format!("take files away: du -x --inodes --max-depth=2 {} | sort -n shows where they are", quoted(dir)),
-        )
+        failed(check, text, fewer_files(dir))
     })
+}
+
+fn fewer_files(dir: &Path) -> String {
+    format!("take files away: du -x --inodes --max-depth=2 {} | sort -n shows where they are", quoted(dir))
 }
 
 #[cfg(test)]

@@ -37,6 +37,8 @@ pub(crate) enum Promise {
     Lost,
     /// What came out equally wrong twice is not fetched again within the hour.
     Wasted,
+    /// Nothing is asked for without inodes for it, and what there was no room for keeps none.
+    Room,
     /// Modes are as announced, or it is told that they are not.
     Modes,
     /// The contract of the vocabulary.
@@ -118,6 +120,8 @@ pub(crate) struct Checker {
     looked: u32,
     /// Equally wrong copies in a row, by receiver and transfer: what they were, and when each came.
     pub(crate) wrong: BTreeMap<(usize, TransferId), (Digest, Vec<u64>)>,
+    /// What central has put back in this drain: where it was sent, and its name.
+    pub(crate) put_back: Vec<(PlaceId, usize)>,
     /// Where the last copy of a transfer had not got its modes.
     pub(crate) unkept: BTreeSet<(usize, TransferId)>,
 }
@@ -125,6 +129,7 @@ pub(crate) struct Checker {
 impl Checker {
     /// A node has died: whether a script that was to start has started, nobody knows.
     pub(crate) fn died(&mut self, node: usize, journal: &Journal) {
+        self.put_back.clear();
         for row in journal.unfinished().filter(|row| row.cleaned) {
             if let Some(fate) = self.fates.get_mut(&row.transfer) {
                 fate.scripted.insert(node);
@@ -206,6 +211,7 @@ impl Sim {
                 }
                 self.check_central_row(node, row);
                 self.check_given_up(node, row);
+                self.note_put_back(node, row);
             }
             Role::Download(_) => {
                 if !self.checker.fates.contains_key(&row.transfer) {
@@ -330,6 +336,7 @@ impl Sim {
 
     /// Something is about to be said.
     pub(crate) fn check_said(&mut self, node: usize, to: &Address, words: &Words) {
+        self.note_lack(words);
         match words {
             Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
             Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
@@ -628,6 +635,7 @@ impl Sim {
 
     /// A run is about to start.
     pub(crate) fn check_run(&mut self, node: usize, run: &Run) {
+        self.check_fetch(node, run);
         for (transfer, _) in &run.batch {
             self.check_held(node, *transfer, "a run starts");
         }

@@ -34,7 +34,7 @@ struct FakeFiles(Sim);
 impl FakeFiles {
     fn copy(&mut self, version: u64) -> Copy {
         let inode = self.0.world.stamp();
-        Copy { bytes: Bytes::Whole(version), inode, looks: None, modes: false }
+        Copy { bytes: Bytes::Whole(version), inode, looks: None, modes: false, inodes: 1 }
     }
 }
 

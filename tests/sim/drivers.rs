@@ -3,7 +3,7 @@
 
 use synkler::machine::{
     Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin, PlaceId,
-    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
+    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space, TransferId,
 };
 
 use crate::checker::Promise;
@@ -12,7 +12,7 @@ use crate::plan::Script;
 use crate::sim::{Sim, What};
 use crate::tally::Deed;
 use crate::trace::trace;
-use crate::world::{SPOOL_SIZE, signature, stamp_of};
+use crate::world::{signature, stamp_of};
 
 /// Work that a driver has begun.
 #[derive(Debug)]
@@ -30,8 +30,6 @@ pub(crate) enum Op {
     Explain { transfer: TransferId },
 }
 
-/// A destination's size: more than everything.
-const ROOMY: u64 = 1 << 30;
 /// What a person has to mend; the machines are to say so at level error.
 const LASTING: &str = "host key unknown";
 
@@ -46,6 +44,12 @@ pub(crate) struct Running {
     fails_at: Option<usize>,
     /// It has left something out, and says so.
     pub(crate) partial: bool,
+    /// It has left something out for want of space, and says that.
+    pub(crate) short: bool,
+}
+
+fn no_space() -> Reason {
+    Reason::with(Cause::Space, "No space left on device (28)")
 }
 
 impl Sim {
@@ -58,6 +62,11 @@ impl Sim {
             Effect::Halt(run) => return self.halt(node, run),
             Effect::DropPlace(place) => {
                 return self.world.spool.incoming.retain(|(used, _), _| *used != place);
+            }
+            Effect::DropArrival { place, name } => {
+                let name = self.world.name_index(&name);
+                self.world.spool.incoming.remove(&(place, name));
+                return;
             }
             Effect::Sweep { transfers, places } => return self.sweep(node, &transfers, &places),
             Effect::Note(note) => {
@@ -152,11 +161,11 @@ impl Sim {
             }
             Op::Drop(transfer) => Input::Dropped { transfer, outcome: self.drop_copy(node, transfer, fails) },
             Op::Cleanup { transfer, item } => Input::Cleaned { transfer, outcome: self.clean(node, transfer, &item) },
-            Op::Measure => match self.nodes[node].role {
-                Role::Central => Input::Space { free: self.world.free(), total: SPOOL_SIZE },
-                Role::Download(number) if self.world.receivers[number].full => Input::Space { free: 0, total: ROOMY },
-                Role::Upload(_) | Role::Download(_) => Input::Space { free: ROOMY, total: ROOMY },
-            },
+            Op::Measure => Input::Space(match self.nodes[node].role {
+                Role::Central => self.world.spool_space(),
+                Role::Download(number) => self.world.receiver_space(number),
+                Role::Upload(_) => Space::of_bytes(1 << 30, 1 << 30),
+            }),
             Op::Recall(question) => {
                 let row = self.nodes[node].journal.recall(&question);
                 Input::Recalled { question, row }
@@ -275,7 +284,11 @@ impl Sim {
         let fails = self.world.ssh_down || self.rng.chance(self.plan.runs_fail);
         let fails_at = fails.then(|| self.rng.index(end));
         let wait = self.rng.wait(500, 10_000, self.plan.slow);
-        self.begin(node, Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false }), wait);
+        self.begin(
+            node,
+            Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false, short: false }),
+            wait,
+        );
     }
 
     fn halt(&mut self, node: usize, id: RunId) {
@@ -315,7 +328,9 @@ impl Sim {
             };
         }
         if running.through == running.run.batch.len() {
-            let outcome = if running.partial {
+            let outcome = if running.short {
+                RunOutcome::Partial(no_space())
+            } else if running.partial {
                 RunOutcome::Partial(Reason::with(Cause::Transport, "some files were not moved"))
             } else {
                 RunOutcome::Complete
@@ -323,6 +338,9 @@ impl Sim {
             return Some(Input::Ran { run, outcome });
         }
         self.move_item(node, &mut running);
+        if running.short && self.rng.chance(500) {
+            return Some(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, no_space()) });
+        }
         running.through += 1;
         if self.rng.chance(100) {
             self.push(node, Input::Progress { run, bytes: running.through as u64, rate: 1 }, None);

@@ -256,10 +256,17 @@ impl Sim {
             Act::Ssh { down } => self.world.ssh_down = down,
             Act::Full { node, full } => {
                 self.tally.count(Deed::DiskFull);
-                match self.nodes[node].role {
-                    Role::Download(download) => self.world.receivers[download].full = full,
-                    Role::Central | Role::Upload(_) => self.world.spool.full = full,
-                }
+                let (bytes, inodes) = match self.nodes[node].role {
+                    Role::Download(download) => {
+                        let receiver = &mut self.world.receivers[download];
+                        (&mut receiver.full, &mut receiver.crowded)
+                    }
+                    Role::Central | Role::Upload(_) => {
+                        let spool = &mut self.world.spool;
+                        (&mut spool.full, &mut spool.crowded)
+                    }
+                };
+                *(if self.plan.crowds { inodes } else { bytes }) = full;
             }
             Act::Pause { node, paused, now } => {
                 if self.set_paused(node, Scope::Node, paused, now) {
@@ -476,7 +483,10 @@ impl Sim {
         self.set_broker(false);
         self.world.ssh_down = false;
         self.world.spool.full = false;
-        self.world.receivers.iter_mut().for_each(|receiver| receiver.full = false);
+        self.world.spool.crowded = false;
+        for receiver in &mut self.world.receivers {
+            (receiver.full, receiver.crowded) = (false, false);
+        }
         for node in 0..self.nodes.len() {
             let wait = self.rng.between(1, 60_000);
             self.at(wait, What::Start(node));

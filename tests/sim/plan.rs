@@ -82,6 +82,12 @@ pub(crate) struct Plan {
     pub(crate) folds: Vec<bool>,
     /// Items are big enough to fill central.
     pub(crate) big: bool,
+    /// How many inodes central's file system has, where it has a limit.
+    pub(crate) spool_inodes: Option<u64>,
+    /// The same of each download's.
+    pub(crate) inodes: Vec<Option<u64>>,
+    /// What fills file systems up takes their inodes and not their bytes.
+    pub(crate) crowds: bool,
     /// How many of each act.
     pub(crate) acts: Acts,
 }
@@ -180,6 +186,9 @@ impl Plan {
             flat: (0..downloads).map(|_| own.chance(250)).collect(),
             folds: (0..downloads).map(|_| own.chance(150)).collect(),
             big: rng.chance(200),
+            spool_inodes: None,
+            inodes: vec![None; downloads],
+            crowds: false,
             acts,
         }
     }
@@ -193,6 +202,13 @@ impl Plan {
                 }
             }
         }
+        let limit = |rng: &mut Rng, chance, low, high| {
+            let limit = rng.between(low, high);
+            rng.chance(chance).then_some(limit)
+        };
+        self.spool_inodes = limit(rng, 300, 30, 70);
+        self.inodes = self.inodes.iter().map(|_| limit(rng, 200, 60, 110)).collect();
+        self.crowds = rng.chance(300);
     }
 
     /// After this nothing goes wrong any more.

@@ -41,9 +41,12 @@ pub(crate) enum Deed {
     Insisted,
     LeftBehind,
     MadeBeside,
+    RunLacksRoom,
+    PutBack,
+    LacksInodes,
 }
 
-const COUNT: usize = Deed::MadeBeside as usize + 1;
+const COUNT: usize = Deed::LacksInodes as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -113,5 +116,8 @@ impl Deed {
         Self::Insisted,
         Self::LeftBehind,
         Self::MadeBeside,
+        Self::RunLacksRoom,
+        Self::PutBack,
+        Self::LacksInodes,
     ];
 }

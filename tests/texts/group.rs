@@ -64,6 +64,7 @@ fn member(mode: &str, name: &str, seconds: u64, doing: &str) -> Member {
         alive: seconds < 150,
         paused: None,
         free: Some(1_234_000_000_000),
+        free_inodes: None,
         doing: text(doing),
         clock_ahead: Some(3),
         protocols: Some(vec![2, 2]),

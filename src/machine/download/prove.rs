@@ -70,6 +70,10 @@ impl Download {
                 self.placing.join(id);
                 return;
             }
+            // What the run has left out for want of space is not there, and nothing else is wrong with it.
+            CopyOutcome::Found { .. } | CopyOutcome::Missing if transfer.short.is_some() => {
+                transfer.short.take().unwrap_or_else(|| Cause::Space.into())
+            }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
                 let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest));
@@ -91,8 +95,9 @@ impl Download {
         transfer.row.attempts += 1;
         let name = transfer.row.name.clone();
         // What is wrong may have the right size and time, so that rsync would leave it as it is. It has to be
-        // gone before the next one is fetched: a late removal would take the next one with it.
-        transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit);
+        // gone before the next one is fetched: a late removal would take the next one with it. What there is no room for
+        // keeps none from others.
+        transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit | Cause::Space);
         let dropping = transfer.dropping;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Wanted, Some(reason));
