@@ -19,7 +19,7 @@ pub(super) const BATCH_BYTES: u64 = 256 << 20;
 /// together is heard together.
 pub(super) const BATCH_ITEMS: usize = ENTRY_LIMIT;
 /// After this many failed runs a transfer travels alone, so that it cannot hold up others.
-const ALONE_AFTER: u32 = 3;
+pub(super) const ALONE_AFTER: u32 = 3;
 /// A run costs an ssh session, so beside one that is under way the next one waits this long for more to join it.
 pub(super) const GATHER: Duration = Duration::from_millis(250);
 /// Where a line begins to grow at both ends.

@@ -214,6 +214,10 @@ impl Sim {
                 self.note_put_back(node, row);
             }
             Role::Download(_) => {
+                // What central has forgotten meanwhile, and offers anew, begins anew.
+                if row.finished.is_some() {
+                    self.checker.wrong.remove(&(node, row.transfer));
+                }
                 if !self.checker.fates.contains_key(&row.transfer) {
                     self.violate(Promise::Word, node, || format!("from nowhere: {}", show_row(row)));
                 }

@@ -228,7 +228,7 @@ fn a_cleanup_without_a_last_look_is_found_out() {
 fn forgetting_to_persist_is_found_out() {
     found_out(Sabotage::UploadForgets, &[Promise::Word, Promise::Twice]);
     found_out(Sabotage::CentralForgets, &[Promise::Word, Promise::Copy, Promise::Twice]);
-    found_out(Sabotage::DownloadForgets, &[Promise::Twice, Promise::Liveness]);
+    found_out(Sabotage::DownloadForgets, &[Promise::Twice, Promise::Liveness, Promise::Wasted]);
 }
 
 #[test]

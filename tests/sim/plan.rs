@@ -206,8 +206,8 @@ impl Plan {
             let limit = rng.between(low, high);
             rng.chance(chance).then_some(limit)
         };
-        self.spool_inodes = limit(rng, 300, 30, 70);
-        self.inodes = self.inodes.iter().map(|_| limit(rng, 200, 60, 110)).collect();
+        self.spool_inodes = limit(rng, 400, 30, 50);
+        self.inodes = self.inodes.iter().map(|_| limit(rng, 250, 40, 90)).collect();
         self.crowds = rng.chance(300);
     }
 

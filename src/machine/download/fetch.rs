@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Download, Offered, RECALLS, Stage};
+use super::{Download, Offered, RECALLS, Short, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::room::{Estate, Room};
 use crate::machine::{
@@ -147,7 +147,9 @@ impl Download {
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
-        for id in self.dispatch.load(run) {
+        let load = self.dispatch.load(run);
+        let alone = load.len() == 1;
+        for id in load {
             // Given up on the way: the run may have written into staging once more after that was emptied.
             if !self.transfers.contains_key(&id) {
                 self.desk.effect(Effect::Drop(id));
@@ -175,7 +177,9 @@ impl Download {
                 RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => self.put_off(id, reason.clone()),
                 RunOutcome::Complete | RunOutcome::Partial(_) => {
                     transfer.short = match outcome {
-                        RunOutcome::Partial(reason) if reason.cause() == Cause::Space => Some(reason.clone()),
+                        RunOutcome::Partial(reason) if reason.cause() == Cause::Space => {
+                            Some(Short { reason: reason.clone(), alone })
+                        }
                         _ => None,
                     };
                     self.move_to(id, Stage::Verifying, None);

@@ -15,7 +15,7 @@ mod shown;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, DeskSettings, Timer};
-use super::dispatch::{Dispatch, Ready, Turnstile};
+use super::dispatch::{ALONE_AFTER, Dispatch, Ready, Turnstile};
 use super::room::Room;
 use super::stage::{Counts, Move, Why};
 use super::{
@@ -131,9 +131,16 @@ struct Transfer {
     /// A bad copy is being removed from staging.
     dropping: bool,
     /// The run that fetched it left something out for want of space.
-    short: Option<Reason>,
+    short: Option<Short>,
     /// It goes first wherever it stands in line; a restart forgets that.
     first: bool,
+}
+
+#[derive(Debug)]
+struct Short {
+    reason: Reason,
+    /// It travelled alone, so that it is this one that there was no room for.
+    alone: bool,
 }
 
 impl Download {
@@ -212,7 +219,10 @@ impl Download {
         // What is paused alone stands in no line; it comes back when that is over.
         let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
         let (name, room) = (row.name.clone(), row.room());
-        self.dispatch.add(Ready { transfer: id, name, room, attempts: row.attempts, location });
+        // What there was no room for is not to take others down with it.
+        let lacked_room = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space);
+        let attempts = if lacked_room { row.attempts.max(ALONE_AFTER) } else { row.attempts };
+        self.dispatch.add(Ready { transfer: id, name, room, attempts, location });
         if transfer.first {
             self.dispatch.put_first(id);
         }

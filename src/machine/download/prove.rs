@@ -44,6 +44,7 @@ impl Download {
         };
         let announced = transfer.row.fingerprint;
         let name = transfer.row.name.clone();
+        let short = transfer.short.take();
         let reason = match outcome {
             CopyOutcome::Found { fingerprint, unkept: Some(unkept), .. }
                 if fingerprint == announced && self.settings.keep_modes == KeepModes::Yes =>
@@ -71,19 +72,25 @@ impl Download {
                 return;
             }
             // What the run has left out for want of space is not there, and nothing else is wrong with it.
-            CopyOutcome::Found { .. } | CopyOutcome::Missing if transfer.short.is_some() => {
-                transfer.short.take().unwrap_or_else(|| Cause::Space.into())
+            CopyOutcome::Found { .. } | CopyOutcome::Missing if short.as_ref().is_some_and(|short| short.alone) => {
+                short.map_or_else(|| Cause::Space.into(), |short| short.reason)
             }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
                 let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest));
-                if let Some((found, central)) = manifest.zip(row.central.clone()) {
-                    let peer = Node::new(Mode::Central, central);
-                    self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                match short {
+                    // It may have been another of the batch: only what comes out equally wrong is no question of room.
+                    Some(short) if reason.cause() == Cause::Mismatch => short.reason,
+                    _ => {
+                        if let Some((found, central)) = manifest.zip(row.central.clone()) {
+                            let peer = Node::new(Mode::Central, central);
+                            self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                        }
+                        reason
+                    }
                 }
-                reason
             }
-            CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Missing => short.map_or_else(|| Cause::Missing.into(), |short| short.reason),
             CopyOutcome::Failed(reason) => reason,
         };
         self.put_off(id, reason);
