@@ -77,7 +77,7 @@ fn word(check: &str, kind: Kind, mode: Mode, dir: &str) -> Finding {
         ),
         (Class::Simple, _) => warning(
             check,
-            format!("{is}: it has no symbolic links and no rights, so items that have them do not match"),
+            format!("{is}: it has no rights, so that anybody on this host may read and change what is there"),
             move_away,
         ),
     }

@@ -22,6 +22,7 @@ mod directories;
 mod filesystem;
 mod inotify;
 mod journal;
+mod keeps;
 mod open_files;
 mod rsync;
 mod space;
@@ -72,7 +73,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
             }
         }
     };
-    let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, spaces, open_files) = tokio::join!(
+    let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, kept, spaces, open_files) = tokio::join!(
         directories::examine(settings),
         journal_and_ssh,
         broker::examine(settings),
@@ -80,6 +81,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         clock::examine(clocks, ahead),
         inotify::examine(settings),
         filesystem::examine(settings),
+        keeps::examine(settings),
         space::examine(settings),
         open_files::examine(),
     );
@@ -88,6 +90,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
     findings.extend(broker);
     findings.extend([rsync, ssh, clock, inotify]);
     findings.extend(filesystems);
+    findings.extend(kept);
     findings.extend(spaces);
     findings.push(open_files);
     findings

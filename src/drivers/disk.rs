@@ -4,7 +4,7 @@ use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatfs, fstatvfs, fsync, openat, renameat, unlinkat};
+use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatfs, fstatvfs, fsync, openat, renameat, statfs, unlinkat};
 use rustix::io::{Errno, write};
 
 use crate::machine::{Cause, Inodes, Reason, Space, escaped};
@@ -68,6 +68,11 @@ pub enum Class {
 pub fn file_system_of(fd: impl AsFd) -> &'static str {
     // Its type differs between architectures.
     fstatfs(fd).map_or("unknown", |stat| file_system(stat.f_type as u32).0)
+}
+
+/// The name of the file system that a directory lies on.
+pub fn file_system_at(dir: &Path) -> &'static str {
+    statfs(dir).map_or("unknown", |stat| file_system(stat.f_type as u32).0)
 }
 
 /// A file system's name and what it is like, by its number in `statfs(2)`, of which the low 32 bits count.

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod disk;
 pub mod files;
 pub mod journal;
+pub mod keeps;
 pub mod logging;
 pub mod manifest;
 pub mod modes;

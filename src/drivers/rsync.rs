@@ -20,6 +20,7 @@
 
 mod probe;
 mod progress;
+mod refused;
 mod shared;
 mod shell;
 mod verdict;
@@ -298,6 +299,15 @@ async fn follow(
     drop(group);
     match ended {
         Ok(status) if halted && !status.success() => failed(Fault::Passing, "stopped"),
+        Ok(status) if !status.success() && run.direction == Direction::Pull => {
+            let text = tail.text();
+            let refused = refused::refused(&text, &run.batch);
+            if refused.is_empty() {
+                verdict::verdict(status, &text, run.direction, &run.location, own_shell)
+            } else {
+                RunOutcome::Unfit(refused)
+            }
+        }
         Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location, own_shell),
         Err(error) => failed(Fault::Passing, &format!("rsync cannot be waited for: {error}")),
     }

@@ -400,6 +400,8 @@ pub enum RunOutcome {
     Complete,
     /// rsync says that some of it was not moved.
     Partial(Reason),
+    /// The file system that receives cannot hold these, each with what it has refused. Of the others nothing is said.
+    Unfit(Vec<(TransferId, Reason)>),
     /// Nothing can be said of any item.
     Failed(Fault, Reason),
 }

@@ -114,12 +114,17 @@ fn a_chmod_of_everything_sends_nothing_again() {
     for number in 0..FILES {
         tree::hand_in(&node.file_dir, format!("file-{number}").as_bytes(), format!("{number}\n").as_bytes());
     }
+    let made = tree::workshop(&node.file_dir).join("directory");
+    fs::create_dir_all(made.join("below")).unwrap();
+    fs::write(made.join("below/x"), "x").unwrap();
+    fs::write(made.join("y"), "y").unwrap();
+    fs::rename(made, node.file_dir.join("directory")).unwrap();
     // As a cron job would, from the first moment on and until all is over.
     let file_dir = node.file_dir.clone();
     let chmod = |mode: &str| {
         assert!(Command::new("chmod").args(["-R", mode]).arg(&file_dir).status().unwrap().success());
     };
-    let all = FILES;
+    let all = FILES + 1;
     let rounds = Cell::new(0);
     let over = || {
         rounds.set(rounds.get() + 1);

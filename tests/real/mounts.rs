@@ -158,6 +158,7 @@ fn who_asks_for_modes_gets_nothing_without_them() {
     }
     download.until_reason(LONG, "modes", "first `.`: 0750 asked, 0777 kept (fuse)");
     assert!(!download.file_dir.join("four").exists(), "it is not delivered");
+    assert!(told(&download, &["check"]).contains("with keep_modes = \"yes\" hardly anything is taken"));
     waits_long(&download, 1);
     // Whoever does without them gets it.
     download.set("keep_modes = \"try\"");
@@ -219,6 +220,54 @@ fn names_that_become_one_are_named_and_fetched_twice_at_most() {
     assert!(!download.log.wait(mark, 1, Duration::ZERO, fetched), "{}", download.log.text());
     told(&download, &["retry", "both"]);
     assert!(download.log.wait(mark, 1, LONG, fetched), "{}", download.log.text());
+}
+
+#[test]
+fn what_a_file_system_cannot_hold_is_told_and_not_fetched_again() {
+    if !can_mount() {
+        return;
+    }
+    let bed = Bed::new();
+    let (mut upload, mut central) = (bed.upload("up", "settle_seconds = 0\n"), bed.central("mid", ""));
+    let mut download = bed.download("down", "");
+    let _mount = exfat(&bed, &download.file_dir);
+    hand_in(&upload, "linked", |dir| {
+        fs::write(dir.join("to"), "to").unwrap();
+        symlink("to", dir.join("link")).unwrap();
+    });
+    hand_in(&upload, "named", |dir| fs::write(dir.join("a:b"), "b").unwrap());
+    fs::write(upload.file_dir.join("c:d"), "d").unwrap();
+    tree::hand_in(&upload.file_dir, b"whole", b"whole");
+    for node in [&mut central, &mut download, &mut upload] {
+        node.start();
+    }
+    for text in [
+        "`linked/link`: this file system has no symbolic links",
+        "`named/a:b`: this file system does not take this name",
+        "`c:d`: this file system does not take this name",
+    ] {
+        download.until_reason(LONG, "unfit", text);
+        // It is seen on every node.
+        upload.until(LONG, text, |status| {
+            let transfers = status["transfers"].as_array().unwrap();
+            transfers.iter().any(|transfer| transfer["reason"]["text"].as_str().is_some_and(|told| told.contains(text)))
+        });
+    }
+    // What else there is passes, also what was on its way with them.
+    tree::hand_in(&upload.file_dir, b"other", b"other");
+    assert!(upload.log.wait(0, 2, LONG, |line| line.contains("handed over")), "{}", download.log.text());
+    for item in ["linked", "named", "c:d"] {
+        let fetched = |line: &str| line.contains(&format!("item={item}")) && line.contains("rsync starts to fetch");
+        assert_eq!(download.log.count(fetched), 1, "{item}: {}", download.log.text());
+    }
+    // The examination knows it beforehand, and leaves nothing.
+    let check = told(&download, &["check"]);
+    for words in ["no permission bits", "no symbolic links", "no difference between `A` and `a`", "no names with :"] {
+        assert!(check.contains(words), "{check}");
+    }
+    let left = fs::read_dir(download.file_dir.join(".synkler")).into_iter().flatten();
+    let left: Vec<_> = left.map(|entry| entry.unwrap().file_name()).collect();
+    assert!(left.iter().all(|name| !name.to_string_lossy().contains("check")), "{left:?}");
 }
 
 /// The one thing that fails is tried next in more than half an hour, and has been fetched so many times at most.

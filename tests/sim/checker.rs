@@ -35,7 +35,7 @@ pub(crate) enum Promise {
     Paused,
     /// Content that could be delivered was not.
     Lost,
-    /// What came out equally wrong twice is not fetched again within the hour.
+    /// What came out equally wrong twice, or cannot be held, is not fetched again within the hour.
     Wasted,
     /// Nothing is asked for without inodes for it, and what there was no room for keeps none.
     Room,
@@ -122,6 +122,8 @@ pub(crate) struct Checker {
     pub(crate) wrong: BTreeMap<(usize, TransferId), (Digest, Vec<u64>)>,
     /// What central has put back in this drain: where it was sent, and its name.
     pub(crate) put_back: Vec<(PlaceId, usize)>,
+    /// When a receiver has fetched what its file system cannot hold.
+    pub(crate) refused: BTreeMap<(usize, TransferId), Vec<u64>>,
     /// Where the last copy of a transfer had not got its modes.
     pub(crate) unkept: BTreeSet<(usize, TransferId)>,
 }

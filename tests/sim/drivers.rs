@@ -46,6 +46,8 @@ pub(crate) struct Running {
     pub(crate) partial: bool,
     /// It has left something out for want of space, and says that.
     pub(crate) short: bool,
+    /// What the receiving file system cannot hold.
+    pub(crate) refused: Vec<TransferId>,
 }
 
 fn no_space() -> Reason {
@@ -286,7 +288,15 @@ impl Sim {
         let wait = self.rng.wait(500, 10_000, self.plan.slow);
         self.begin(
             node,
-            Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false, short: false }),
+            Op::Run(Running {
+                run,
+                through: 0,
+                halted: false,
+                fails_at,
+                partial: false,
+                short: false,
+                refused: Vec::new(),
+            }),
             wait,
         );
     }
@@ -328,7 +338,10 @@ impl Sim {
             };
         }
         if running.through == running.run.batch.len() {
-            let outcome = if running.short {
+            let outcome = if !running.refused.is_empty() {
+                let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
+                RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
+            } else if running.short {
                 RunOutcome::Partial(no_space())
             } else if running.partial {
                 RunOutcome::Partial(Reason::with(Cause::Transport, "some files were not moved"))
@@ -338,7 +351,7 @@ impl Sim {
             return Some(Input::Ran { run, outcome });
         }
         self.move_item(node, &mut running);
-        if running.short && self.rng.chance(500) {
+        if running.short && running.refused.is_empty() && self.rng.chance(500) {
             return Some(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, no_space()) });
         }
         running.through += 1;

@@ -36,10 +36,25 @@ impl Sim {
         }
     }
 
+    /// A run has brought what its receiver cannot hold.
+    pub(crate) fn note_refused(&mut self, node: usize, id: TransferId) {
+        self.tally.count(Deed::Refused);
+        let (now, clock_jumps) = (self.now, self.plan.clock_jumps);
+        let moments = self.checker.refused.entry((node, id)).or_default();
+        moments.push(now);
+        moments.retain(|moment| now < moment + HOUR);
+        if moments.len() > 2 && !clock_jumps {
+            self.violate(Promise::Wasted, node, || format!("{id} is fetched a third time, though it cannot be held"));
+        }
+    }
+
     /// What had been fetched last may not have come into the journal.
     pub(crate) fn forget_latest_wrong(&mut self, node: usize) {
         let of_node = self.checker.wrong.iter_mut().filter(|((at, _), _)| *at == node);
         for (_, (_, moments)) in of_node {
+            moments.pop();
+        }
+        for (_, moments) in self.checker.refused.iter_mut().filter(|((at, _), _)| *at == node) {
             moments.pop();
         }
     }
@@ -47,6 +62,7 @@ impl Sim {
     /// An operator has it tried again.
     pub(crate) fn checker_retries(&mut self, node: usize) {
         self.checker.wrong.retain(|(at, _), _| *at != node);
+        self.checker.refused.retain(|(at, _), _| *at != node);
     }
 
     /// It stands under its final name, with these modes.
@@ -69,6 +85,7 @@ impl Sim {
         self.plan.spool_flat = false;
         self.plan.flat.fill(false);
         self.plan.folds.fill(false);
+        self.plan.refuses.fill(false);
         for node in 0..self.nodes.len() {
             if matches!(self.nodes[node].role, Role::Upload(_)) {
                 continue;

@@ -52,6 +52,13 @@ impl Sim {
             }
             return;
         }
+        if let (Role::Download(download), Bytes::Whole(version)) = (self.nodes[node].role, copy.bytes)
+            && self.plan.refuses[download]
+            && version % 4 == 1
+        {
+            running.refused.push(transfer);
+            return self.note_refused(node, transfer);
+        }
         if self.rng.chance(self.plan.runs_spoil) {
             self.tally.count(Deed::RunSpoilt);
             copy.bytes = Bytes::Spoilt(self.world.stamp());

@@ -315,6 +315,7 @@ fn leftovers_of_late_runs_are_found_out() {
 #[test]
 fn fetching_the_same_wrong_copy_for_ever_is_found_out() {
     found_out(Sabotage::WrongForgotten, &[Promise::Wasted]);
+    found_out(Sabotage::RefusalMissed, &[Promise::Wasted]);
 }
 
 #[test]

@@ -80,6 +80,8 @@ pub(crate) struct Plan {
     pub(crate) flat: Vec<bool>,
     /// Downloads on whose file systems some contents always come out wrong, in the same way.
     pub(crate) folds: Vec<bool>,
+    /// Downloads whose file systems cannot hold some contents, and say so.
+    pub(crate) refuses: Vec<bool>,
     /// Items are big enough to fill central.
     pub(crate) big: bool,
     /// How many inodes central's file system has, where it has a limit.
@@ -185,6 +187,7 @@ impl Plan {
             spool_flat: own.chance(200),
             flat: (0..downloads).map(|_| own.chance(250)).collect(),
             folds: (0..downloads).map(|_| own.chance(150)).collect(),
+            refuses: (0..downloads).map(|_| own.chance(150)).collect(),
             big: rng.chance(200),
             spool_inodes: None,
             inodes: vec![None; downloads],

@@ -2,7 +2,7 @@
 
 use synkler::machine::{
     Address, Cause, CopyOutcome, Digest, Effect, Forward, Input, Location, Mode, Node, Offer, Order, PlaceOutcome,
-    Receipt, Record, Release, Row, Scope, Sight, Words,
+    Receipt, Record, Release, Row, RunOutcome, Scope, Sight, Words,
 };
 
 use crate::daemon::{Role, SPOOL};
@@ -55,6 +55,8 @@ pub(crate) enum Sabotage {
     Babble,
     /// Download does not remember what a wrong copy was found to be.
     WrongForgotten,
+    /// Download does not see that its file system cannot hold something.
+    RefusalMissed,
     /// Download takes the modes that come from central for those that were announced.
     ModesBelieved,
     /// Download does not tell that modes are not kept.
@@ -109,6 +111,9 @@ impl Sim {
                 let wrong = announced.is_some_and(|announced| announced != *fingerprint);
                 fingerprint.digest =
                     if wrong { Digest(u128::from(self.world.stamp()).to_be_bytes()) } else { fingerprint.digest };
+            }
+            (Sabotage::RefusalMissed, Input::Ran { outcome, .. }) if matches!(outcome, RunOutcome::Unfit(_)) => {
+                *outcome = RunOutcome::Partial(Cause::Transport.into());
             }
             (Sabotage::WrongForgotten, Input::Explained { differences, .. }) => *differences = None,
             (Sabotage::OccupiedIsPlaced, Input::Placed { outcome, .. }) if *outcome == PlaceOutcome::Occupied => {

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use super::shell::names_remote_shell;
 use super::{Rsync, command, feed, follow_some, not_started, verdict};
 use crate::drivers::process::{Group, Tail};
-use crate::machine::{Direction, Location, Reason, Run, RunId, RunOutcome};
+use crate::machine::{Cause, Direction, Location, Reason, Run, RunId, RunOutcome};
 
 /// The oldest protocol of the far rsync that will do: that of rsync 3.1.
 pub const OLDEST_PROTOCOL: u32 = 31;
@@ -63,6 +63,8 @@ fn refused(outcome: RunOutcome) -> Result<(), Reason> {
     match outcome {
         RunOutcome::Complete => Ok(()),
         RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) => Err(reason),
+        // A trial run writes nothing here.
+        RunOutcome::Unfit(refused) => Err(refused.into_iter().next().map_or(Cause::Unfit.into(), |(_, reason)| reason)),
     }
 }
 

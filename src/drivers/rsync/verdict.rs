@@ -189,7 +189,7 @@ impl Failure<'_> {
     }
 }
 
-fn plain(line: &str) -> &str {
+pub(super) fn plain(line: &str) -> &str {
     let line = line.trim();
     line.strip_prefix("rsync: ").or_else(|| line.strip_prefix("rsync error: ")).unwrap_or(line)
 }

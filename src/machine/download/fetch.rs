@@ -157,12 +157,13 @@ impl Download {
         }
         let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
         self.arrived = self.arrived.plus(ended.room);
+        let of_run = ended.transfers.clone();
         for id in ended.transfers {
             let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Pulling) else {
                 continue;
             };
             match outcome {
-                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
                     self.desk.note(
                         Level::Info,
@@ -174,8 +175,18 @@ impl Download {
                     self.move_to(id, Stage::Wanted, None);
                     self.line_up(id);
                 }
+                RunOutcome::Unfit(refused) if refused.iter().any(|(refused, _)| of_run.contains(refused)) => {
+                    match refused.iter().find(|(refused, _)| *refused == id) {
+                        Some((_, reason)) => self.put_off(id, reason.clone()),
+                        // It may have been left out: rsync goes on with it where it stands.
+                        None => {
+                            self.move_to(id, Stage::Wanted, None);
+                            self.line_up(id);
+                        }
+                    }
+                }
                 RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => self.put_off(id, reason.clone()),
-                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     transfer.short = match outcome {
                         RunOutcome::Partial(reason) if reason.cause() == Cause::Space => {
                             Some(Short { reason: reason.clone(), alone })

@@ -180,7 +180,7 @@ impl Upload {
                 continue;
             }
             match outcome {
-                RunOutcome::Partial(_) | RunOutcome::Failed(..) if ended.halted => {
+                RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
                     self.desk.note(
                         Level::Info,
@@ -202,7 +202,8 @@ impl Upload {
                     let wait = self.desk.backoff(NO_ROOM_FIRST, attempts.saturating_sub(1), NO_ROOM_LAST);
                     self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
                 }
-                RunOutcome::Complete | RunOutcome::Partial(_) => {
+                // What central's file system cannot hold shows there, when the copy is compared.
+                RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
                     let item = transfer.row.name.clone();
                     self.move_to(id, Stage::Checking, reason);

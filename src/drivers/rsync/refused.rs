@@ -1,0 +1,102 @@
+//! What a receiver's file system has no place for, told from what rsync says about it.
+
+use super::verdict::plain;
+use crate::machine::{Cause, ItemName, Reason, TransferId};
+
+/// The items of a pull that this file system cannot hold, each with the first entry that was refused; empty where rsync
+/// complains of nothing else.
+pub(super) fn refused(complaints: &str, batch: &[(TransferId, ItemName)]) -> Vec<(TransferId, Reason)> {
+    let mut refused: Vec<(TransferId, Reason)> = Vec::new();
+    for (path, why) in complaints.lines().map(plain).filter_map(refusal) {
+        // Of the path's parts, the number of the transfer is the first that is one.
+        let found = path.match_indices('/').find_map(|(at, _)| {
+            let rest = path.get(at + 1..)?;
+            let (part, inside) = rest.split_once('/')?;
+            let id = part.parse().ok().filter(|id| batch.iter().any(|(known, _)| known == id))?;
+            Some((id, inside))
+        });
+        if let Some((id, inside)) = found
+            && refused.iter().all(|(known, _)| *known != id)
+        {
+            refused.push((id, Reason::with(Cause::Unfit, &format!("`{inside}`: {why}"))));
+        }
+    }
+    refused
+}
+
+/// The path that a line names and what is wrong with it. The system's words stand at the end of a line, where no file
+/// name can put them; a name that the path's quotes are in only makes the path shorter.
+fn refusal(line: &str) -> Option<(&str, &'static str)> {
+    let (doing, rest) = line.split_once('"')?;
+    let (path, _) = rest.split_once('"')?;
+    let doing = doing.trim_end().rsplit(' ').next()?;
+    let ends = |errors: &[&str]| errors.iter().any(|error| line.ends_with(error));
+    let makes = matches!(doing, "open" | "mkstemp" | "mkdir" | "symlink");
+    let why = if doing == "symlink" && ends(&["(1)", "(38)", "(95)"]) {
+        "this file system has no symbolic links"
+    } else if makes && ends(&["(22)", "(84)"]) {
+        "this file system does not take this name"
+    } else if makes && ends(&["(36)"]) {
+        "the name is too long for this file system"
+    } else if ends(&["File too large (27)"]) {
+        "the file is too large for this file system"
+    } else {
+        return None;
+    };
+    Some((path, why))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ID: &str = "01936f2a-5c00-7a31-9d42-6b1f0c8e2a77";
+
+    fn told(complaints: &str) -> Vec<String> {
+        let batch = [(ID.parse().unwrap(), ItemName::new(b"item").unwrap())];
+        refused(complaints, &batch).into_iter().map(|(_, reason)| reason.detail().to_owned()).collect()
+    }
+
+    #[test]
+    fn the_entry_is_named_and_why() {
+        for (line, text) in [
+            (
+                "[generator] symlink \"/srv/STAGING/item/link\" -> \"to\" failed: Operation not permitted (1)",
+                "`item/link`: this file system has no symbolic links",
+            ),
+            (
+                "[generator] symlink \"/srv/STAGING/item\" -> \"to\" failed: Function not implemented (38)",
+                "`item`: this file system has no symbolic links",
+            ),
+            (
+                "[receiver] open \"/srv/STAGING/item/a:b\" failed: Invalid argument (22)",
+                "`item/a:b`: this file system does not take this name",
+            ),
+            (
+                "[generator] recv_generator: mkdir \"/srv/STAGING/item/a:b\" failed: Invalid argument (22)",
+                "`item/a:b`: this file system does not take this name",
+            ),
+            (
+                "[receiver] write failed on \"/srv/STAGING/item\": File too large (27)",
+                "`item`: the file is too large for this file system",
+            ),
+        ] {
+            let line = format!("rsync: {}\nrsync error: some files\n", line.replace("STAGING", ID));
+            assert_eq!(told(&line), [text], "{line}");
+        }
+    }
+
+    #[test]
+    fn other_failures_and_other_transfers_are_none_of_it() {
+        for line in [
+            format!("rsync: [receiver] open \"/srv/{ID}/item\" failed: Permission denied (13)"),
+            format!("rsync: [generator] set_times failed on \"/srv/{ID}/item\": Invalid argument (22)"),
+            "rsync: [receiver] open \"/srv/01936f2a-5c00-7a31-9d42-6b1f0c8e2a78/item\" failed: Invalid argument (22)"
+                .to_owned(),
+            "rsync: [receiver] open \"/srv/item\" failed: Invalid argument (22)".to_owned(),
+            "Invalid argument (22)".to_owned(),
+        ] {
+            assert!(told(&line).is_empty(), "{line}");
+        }
+    }
+}
