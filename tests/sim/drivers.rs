@@ -339,6 +339,7 @@ impl Sim {
         }
         if running.through == running.run.batch.len() {
             let outcome = if !running.refused.is_empty() {
+                running.refused.iter().for_each(|id| self.note_refused(node, *id));
                 let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
                 RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
             } else if running.short {

@@ -57,7 +57,7 @@ impl Sim {
             && version % 4 == 1
         {
             running.refused.push(transfer);
-            return self.note_refused(node, transfer);
+            return;
         }
         if self.rng.chance(self.plan.runs_spoil) {
             self.tally.count(Deed::RunSpoilt);

@@ -120,7 +120,8 @@ impl Download {
         self.put_off_what_does_not_fit(space);
         let estate = Estate { space, arrived: self.arrived, kept: SPARE, promised: Room::default() };
         for id in self.dispatch.start(&mut self.desk, estate.room()) {
-            if let Some(transfer) = self.transfers.get(&id) {
+            if let Some(transfer) = self.transfers.get_mut(&id) {
+                transfer.emptied = false;
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
             }
@@ -141,9 +142,23 @@ impl Download {
             }
             self.dispatch.leave_line(ready.transfer);
             self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &short.text)));
+            // What lies there of it already may be just the room that is missing, for this or for others.
+            if self.empty_staging(ready.transfer) {
+                continue;
+            }
             let wait = self.desk.backoff(RETRY_FIRST, ready.attempts.max(3), RETRY_LAST);
             self.desk.timers.set(Timer::Retry(ready.transfer), self.desk.now.after(wait));
         }
+    }
+
+    /// Removes what staging holds of something that waits. Tells whether there may be anything: then it goes on when that is
+    /// gone.
+    fn empty_staging(&mut self, id: TransferId) -> bool {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.emptied) else { return false };
+        transfer.emptied = true;
+        transfer.dropping = true;
+        self.desk.effect(Effect::Drop(id));
+        true
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {

@@ -130,6 +130,8 @@ struct Transfer {
     replacing: bool,
     /// A bad copy is being removed from staging.
     dropping: bool,
+    /// Staging holds nothing of it, unless that could not be removed.
+    emptied: bool,
     /// The run that fetched it left something out for want of space.
     short: Option<Short>,
     /// It goes first wherever it stands in line; a restart forgets that.
@@ -208,8 +210,17 @@ impl Download {
     fn insert(&mut self, row: Row, stage: Stage) {
         self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
         self.counts.enter(stage);
-        let transfer =
-            Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false, short: None, first: false };
+        let transfer = Transfer {
+            row,
+            stage,
+            says: 0,
+            told: None,
+            replacing: false,
+            dropping: false,
+            short: None,
+            emptied: false,
+            first: false,
+        };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -249,7 +260,7 @@ impl Download {
                 self.space = Some(space);
             }
             // What could not be removed from staging is swept at the next start.
-            Input::Dropped { transfer, .. } => self.on_dropped(transfer),
+            Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");

@@ -106,6 +106,7 @@ impl Download {
         // keeps none from others.
         transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit | Cause::Space);
         let dropping = transfer.dropping;
+        transfer.emptied |= dropping;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Wanted, Some(reason));
         if dropping {
@@ -116,8 +117,17 @@ impl Download {
     }
 
     /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
-    pub(super) fn on_dropped(&mut self, id: TransferId) {
+    pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+        self.desk.timers.set_at_most(Timer::Measure, self.desk.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if let Err(reason) = outcome
+            && transfer.dropping
+        {
+            transfer.emptied = false;
+            transfer.row.attempts += 1;
+            let name = transfer.row.name.clone();
+            self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        }
         if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
             self.retry_later(id);
         }
