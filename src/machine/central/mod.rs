@@ -194,9 +194,7 @@ impl Central {
             central.desk.on_restored(row.created);
             central.restore(row)?;
         }
-        let transfers = central.transfers.keys().copied().collect();
-        let places = central.places.keys().copied().collect();
-        central.desk.effect(Effect::Sweep { transfers, places });
+        central.sweep();
         // An upload that has not heard of the restart yet may still be sending to a place of before.
         central.desk.timers.set(Timer::Sweep, now.after(SWEEP_AFTER));
         Ok(central)
@@ -311,14 +309,20 @@ impl Central {
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
             Timer::Sweep => {
-                let transfers = self.transfers.keys().copied().collect();
-                let places = self.places.keys().copied().collect();
-                self.desk.effect(Effect::Sweep { transfers, places });
+                self.sweep();
             }
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
                 self.desk.unexpected(None, None, "a deadline that central does not have");
             }
         }
+    }
+
+    /// What waits has no copy here that is of any use.
+    fn sweep(&mut self) {
+        let copies = self.transfers.iter().filter(|(_, transfer)| transfer.stage != Stage::Waiting);
+        let transfers = copies.map(|(id, _)| *id).collect();
+        let places = self.places.keys().copied().collect();
+        self.desk.effect(Effect::Sweep { transfers, places });
     }
 
     fn on_heard(&mut self, from: &Node, words: Words) {
