@@ -11,7 +11,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use conformance::{Spot, World, stories};
+use conformance::{Spot, World, inodes_run_out, stories};
 use md5::{Digest as _, Md5};
 use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
 use synkler::machine::{
@@ -55,8 +55,10 @@ impl Host {
                 files.discard_place(place);
                 return None;
             }
+            // What nobody answers is done at once here, so that what follows sees it.
             Effect::DropArrival { place, name } => {
-                files.discard_arrival(place, name);
+                let Layout::Central(spool) = &self.layout else { panic!("not central") };
+                spool.discard_arrival(place, &name).unwrap();
                 return None;
             }
             Effect::Sweep { transfers, places } => {
@@ -134,6 +136,33 @@ fn the_real_world_conforms() {
             story(&mut Real::new(base));
         }
     }
+}
+
+/// In a mount namespace of its own, so that nobody else takes inodes of the file system.
+#[test]
+fn the_real_world_runs_out_of_inodes_as_the_fake_one_does() {
+    const INNER: &str = "SYNKLER_TEST_MOUNTED";
+    if let Ok(base) = std::env::var(INNER) {
+        inodes_run_out(&mut Real::new(&base));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let script = "mount -t tmpfs -o nr_inodes=40 none \"$1\" && exec \"$0\" --exact \"$2\" --nocapture";
+    let output = std::process::Command::new("unshare")
+        .args([flags, "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(dir.path())
+        .arg("the_real_world_runs_out_of_inodes_as_the_fake_one_does")
+        .env(INNER, dir.path())
+        .output()
+        .unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if errors.starts_with("unshare: unshare failed") {
+        eprintln!("NOT RUN: this machine allows no mount namespaces");
+        return;
+    }
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
 }
 
 /// What was read while it arrived is believed only where it is what was announced: else all is read again.
