@@ -3,7 +3,7 @@
 //! One round: take every input that is ready (bounded), feed them to the machine one by one, commit all its
 //! records in one transaction, acknowledge the messages that led to them, then carry out the other effects in
 //! order. So one fsync serves many items, a message is acknowledged only when it is journalled, and no effect
-//! runs before the state that justifies it is on disk. Between two rounds the loop rests for a moment, so that more
+//! runs before the state that justifies it is on disk, in the journal that the next start will find. Between two rounds the loop rests for a moment, so that more
 //! goes into one. The loop never waits for a driver: what is handed to one is bounded by the machine, and answers
 //! come back as inputs.
 
@@ -43,6 +43,8 @@ const ROUND: usize = 512;
 const STATUS_EVERY: Duration = Duration::from_secs(1);
 /// Longer than this nothing may hold up the loop, apart from the journal's disk; it is told when something does.
 const HELD_UP: Duration = Duration::from_millis(100);
+/// So often it is made sure that the journal is still in its place, though nothing is written.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE_BATCH: u32 = 1000;
 /// When the machine asks for nothing, the loop looks in this often all the same.
@@ -53,13 +55,22 @@ const IDLE: Duration = Duration::from_secs(60);
 pub enum DaemonError {
     /// The journal takes nothing any more, so nothing may go on.
     #[error("the journal cannot be written; nothing is lost, work goes on from its last entry after a restart")]
-    Journal(#[from] JournalError),
+    Journal(#[source] JournalError),
+    /// The journal is not in its place any more.
+    #[error("the journal has been taken away, and synkler does not work without a memory")]
+    Taken(#[source] JournalError),
     /// A part that must not end has ended.
     #[error("{0} has ended by itself")]
     Ended(&'static str),
     /// The kernel refuses signal handlers.
     #[error("signals cannot be handled")]
     Signals(#[source] std::io::Error),
+}
+
+impl From<JournalError> for DaemonError {
+    fn from(error: JournalError) -> Self {
+        if matches!(error, JournalError::Taken { .. }) { Self::Taken(error) } else { Self::Journal(error) }
+    }
 }
 
 struct Daemon {
@@ -80,6 +91,8 @@ struct Daemon {
     queries: mpsc::Receiver<Query>,
     configs: mpsc::Receiver<reload::Read>,
     status: status::Reporter,
+    /// When the journal is looked at next, though nothing is written.
+    look_at: Instant,
 }
 
 /// What woke the loop.
@@ -123,7 +136,7 @@ impl Daemon {
         loop {
             sleep_until(rested).await;
             self.asks.expire(Instant::now());
-            let mut wake = self.deadline();
+            let mut wake = self.deadline().min(self.look_at);
             if let Some(interval) = watchdog {
                 if Instant::now() >= feed_at {
                     systemd::alive();
@@ -225,7 +238,12 @@ impl Daemon {
             }
         }
         let decided = Instant::now();
-        self.journal.commit(records).await?;
+        // Nothing is confirmed and nothing done on the strength of a journal that is not there any more, even if this
+        // round adds nothing to it.
+        if decided >= self.look_at || !(records.is_empty() && effects.is_empty() && tags.is_empty()) {
+            self.journal.commit(records).await?;
+            self.look_at = Instant::now() + LOOK_EVERY;
+        }
         let committed = Instant::now();
         if !tags.is_empty() {
             self.drivers.acknowledge(std::mem::take(tags));

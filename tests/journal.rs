@@ -4,6 +4,8 @@
 
 #[path = "support/journal_suite.rs"]
 mod journal_suite;
+#[path = "journal/taken.rs"]
+mod taken;
 
 use std::collections::BTreeSet;
 use std::error::Error;

@@ -15,6 +15,8 @@ use synkler::machine::{
 
 #[path = "orders/apart.rs"]
 mod apart;
+#[path = "orders/touched.rs"]
+mod touched;
 
 const START: u64 = 1_800_000_000_000;
 

@@ -19,7 +19,8 @@ use synkler::machine::{Level, Mode};
 use synkler::setup::{BrokerOrder, InitOrder};
 use synkler::{check, config, daemon, drivers, setup, ssh};
 
-/// A config that cannot be used: EX_CONFIG of sysexits.h, on which systemd does not restart the service.
+/// A config or a journal that a person has to put right: EX_CONFIG of sysexits.h, on which systemd does not restart the
+/// service.
 const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
@@ -91,7 +92,7 @@ fn run(loaded: config::Loaded, origin: daemon::Origin, logging: &drivers::loggin
     match daemon::run(loaded, origin, logging.clone()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            let code = if error.is_config() { BAD_CONFIG } else { 1 };
+            let code = if error.is_for_a_person() { BAD_CONFIG } else { 1 };
             let mut text = error.to_string();
             let mut source = std::error::Error::source(&error);
             while let Some(cause) = source {

@@ -2,35 +2,32 @@
 
 use std::time::Duration;
 
-use tokio::net::TcpStream;
 use tokio::time::timeout;
 
 use super::{BROKER_LIMIT, failed, ok, skipped, warning};
 use crate::config::Settings;
 use crate::control::types::Finding;
-use crate::drivers::broker::{BrokerSettings, Identity, Probed, QueueSight, Rights, Tls, Trouble, TroubleKind, probe};
+use crate::drivers::broker::{
+    Answer, BrokerSettings, Identity, Probed, QueueSight, Rights, Tls, Tried, Trouble, TroubleKind, probe, told,
+    try_all,
+};
 use crate::machine::Mode;
 
-/// How long one TCP connection may take.
+/// How long a TCP connection may take to each address.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
 /// So many messages that nobody takes are worth a word.
 const MANY: u32 = 10_000;
 
 /// Findings `broker`, `login`, `queue` and `central`.
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
-    let place = format!("{}:{}", settings.broker.host, settings.broker.port);
-    let reached = timeout(REACH_LIMIT, TcpStream::connect((settings.broker.host.as_str(), settings.broker.port))).await;
-    let refused = match reached {
-        Ok(Ok(_)) => None,
-        Ok(Err(error)) => Some(plain(&error)),
-        Err(_) => Some(format!("no answer within {} s", REACH_LIMIT.as_secs())),
-    };
-    if let Some(why) = refused {
-        let mut findings = vec![failed("broker", format!("{place} cannot be reached: {why}"), reach_cure(settings))];
+    let broker = &settings.broker;
+    let reached = reached(settings, try_all(&broker.host, broker.port, REACH_LIMIT).await);
+    if reached.result == "failed" {
+        let mut findings = vec![reached];
         findings.extend(["login", "queue", "central"].map(|check| skipped(check, "the broker cannot be reached")));
         return findings;
     }
-    let mut findings = vec![ok("broker", format!("{place} can be reached"))];
+    let mut findings = vec![reached];
     let probed = timeout(BROKER_LIMIT, probe(&broker_settings(settings))).await;
     findings.extend(match probed {
         Ok(Ok(probed)) => word(settings, &probed),
@@ -43,10 +40,29 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Without the system's number for it.
-fn plain(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or(&text).to_owned()
+/// Whether any address of the broker's name takes a connection, and which one swallows it.
+fn reached(settings: &Settings, tried: Result<Vec<Tried>, String>) -> Finding {
+    let (host, port) = (&settings.broker.host, settings.broker.port);
+    let failing = |why: &str| failed("broker", format!("{host}:{port} cannot be reached: {why}"), reach_cure(settings));
+    let tried = match tried {
+        Ok(tried) => tried,
+        Err(why) => return failing(&why),
+    };
+    if tried.iter().all(|tried| tried.answer != Answer::Taken) {
+        return failing(&told(host, &tried));
+    }
+    let silent: Vec<_> = tried.iter().filter(|tried| matches!(tried.answer, Answer::Swallowed(_))).collect();
+    if silent.is_empty() {
+        // An address of a family that this host has no way for is no fault: the next one is tried at once.
+        return ok("broker", format!("{host}:{port} can be reached"));
+    }
+    warning(
+        "broker",
+        format!("{host}:{port} can be reached, but not by all its addresses: {}", told(host, silent)),
+        format!(
+            "let TCP port {port} through to it, or take it out of {host}'s entry in the name service or /etc/hosts"
+        ),
+    )
 }
 
 /// Where the settings lead.

@@ -60,6 +60,8 @@ fn trouble(state_dir: &Path, error: &JournalError) -> Finding {
         JournalError::Full { .. } => format!("make room: du -xh --max-depth=2 {dir} | sort -h shows what is big"),
         JournalError::Corrupt { .. }
         | JournalError::Locked { .. }
+        | JournalError::Taken { .. }
+        | JournalError::Beside { .. }
         | JournalError::Failed { .. }
         | JournalError::Stopped => "look for the disk's errors with: journalctl -k -e".to_owned(),
     };

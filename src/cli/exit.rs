@@ -50,7 +50,7 @@ pub const DAEMON_EXITS: &[(u8, &str)] = &[
     (0, "stopped as it was told to; with --check or check: all is well"),
     (1, "it cannot go on, and the log says why; with check: something has failed"),
     (2, "wrong arguments"),
-    (78, "the config cannot be used, and systemd does not try again"),
+    (78, "the config cannot be used, or the journal was taken away; systemd does not try again"),
 ];
 
 /// Such a table as it stands below `--help`.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::asks::Asks;
 use super::drivers::Drivers;
@@ -70,15 +71,16 @@ pub enum StartError {
 }
 
 impl StartError {
-    /// Whether the settings or what they name have to be changed before another start can succeed. Where room, a
-    /// lock or another daemon's end is waited for, a later start may do.
-    pub fn is_config(&self) -> bool {
+    /// Whether a person has to put something right before the next start: the settings or what they name, or a journal
+    /// that was taken away, without which a start would succeed and remember nothing. Where room, a lock or another
+    /// daemon's end is waited for, a later start may do.
+    pub fn is_for_a_person(&self) -> bool {
         match self {
             Self::Layout(error) => error.is_lasting(),
             Self::Journal(error) => error.is_lasting(),
             Self::Control(error) => error.is_lasting(),
             Self::Rsync(error) => error.is_lasting(),
-            Self::Row(_) | Self::Spool(_) => true,
+            Self::Row(_) | Self::Spool(_) | Self::Ended(DaemonError::Taken(_)) => true,
             Self::System(_) | Self::Ended(_) => false,
         }
     }
@@ -170,6 +172,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
         queries: query_queue,
         configs,
         status: status::Reporter::new(),
+        look_at: Instant::now(),
     };
     systemd::ready();
     let ended = daemon.work(&mut signals).await;

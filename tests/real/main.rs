@@ -6,11 +6,13 @@ mod bed;
 mod screen;
 
 mod accounts;
+mod addresses;
 mod crash;
 mod ctl;
 mod faults;
 mod group;
 mod handover;
+mod journal_gone;
 mod leftovers;
 mod log;
 mod mounts;

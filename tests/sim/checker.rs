@@ -608,13 +608,13 @@ impl Sim {
     }
 
     /// Whether an upload knows all that stands there, and has made a transfer of all that is one: what it has not looked
-    /// at yet, or what is settling, may still become one.
+    /// at yet, what is settling, and what is put aside until its user decides may still become one.
     fn has_looked(&self, upload: usize, daemon: &Daemon) -> bool {
         let sources = &self.world.sources[upload];
         let current = |(name, source): (&usize, &Source)| daemon.seen.get(name) == Some(&source.stamp);
         let settled = |machine: &Machine| {
             let counts = machine.snapshot(&Selection::default()).counts;
-            !counts.iter().any(|(stage, count)| *count > 0 && matches!(*stage, "settling" | "hashing"))
+            !counts.iter().any(|(stage, count)| *count > 0 && matches!(*stage, "settling" | "hashing" | "blocked"))
         };
         daemon.scanned && sources.iter().all(current) && daemon.machine.as_ref().is_some_and(settled)
     }

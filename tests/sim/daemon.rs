@@ -235,7 +235,7 @@ impl Sim {
             self.checker_forgets(gone);
         }
         if matches!(order, Order::Retry(_)) {
-            self.checker_retries(node);
+            self.forget_wrong(node);
         }
         self.sabotage_order(node, &order, done);
         self.drain(node);

@@ -462,6 +462,9 @@ impl Sim {
         let id = JournalId(self.rng.next() as u32);
         self.nodes[node].journal = Journal::new(id);
         self.checker.forgot(node);
+        // A central that knows nothing of a transfer ends it at the downloads too.
+        let forgetful = if node == 0 { 0..self.nodes.len() } else { node..node + 1 };
+        forgetful.for_each(|node| self.forget_wrong(node));
     }
 
     fn rot(&mut self, vanish: bool) {

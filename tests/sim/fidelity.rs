@@ -36,7 +36,7 @@ impl Sim {
         }
     }
 
-    /// A run has brought what its receiver cannot hold.
+    /// A receiver is told what it cannot hold.
     pub(crate) fn note_refused(&mut self, node: usize, id: TransferId) {
         self.tally.count(Deed::Refused);
         let (now, clock_jumps) = (self.now, self.plan.clock_jumps);
@@ -59,8 +59,8 @@ impl Sim {
         }
     }
 
-    /// An operator has it tried again.
-    pub(crate) fn checker_retries(&mut self, node: usize) {
+    /// An operator has it tried again, or what was known of it is lost.
+    pub(crate) fn forget_wrong(&mut self, node: usize) {
         self.checker.wrong.retain(|(at, _), _| *at != node);
         self.checker.refused.retain(|(at, _), _| *at != node);
     }

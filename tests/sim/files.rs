@@ -56,8 +56,7 @@ impl Sim {
             && self.plan.refuses[download]
             && version % 4 == 1
         {
-            running.refused.push(transfer);
-            return;
+            return running.refused.push(transfer);
         }
         if self.rng.chance(self.plan.runs_spoil) {
             self.tally.count(Deed::RunSpoilt);

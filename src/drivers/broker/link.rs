@@ -9,7 +9,6 @@ use std::time::Duration;
 use futures_util::{Stream, StreamExt};
 use lapin::message::Delivery;
 use lapin::options::{BasicConsumeOptions, BasicQosOptions, ConfirmSelectOptions, QueueDeleteOptions};
-use lapin::tcp::{AMQPUriTcpExt, OwnedTLSConfig};
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPScheme, AMQPUri, AMQPUserInfo, SASLMechanism};
 use lapin::{AsyncTcpStream, Channel, Connection, ConnectionProperties, Consumer, Event};
@@ -19,6 +18,7 @@ use tracing::warn;
 use crate::machine::{Mode, Node};
 
 use super::fault::Fault;
+use super::reach::reach;
 use super::topology::Names;
 use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, rights, tls};
 
@@ -144,17 +144,19 @@ pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Resul
     let properties = ConnectionProperties::default()
         .with_connection_name(format!("synkler {} {}", settings.group, settings.me).into());
     let runtime = lapin::runtime::default_runtime().map_err(|error| Fault::connecting(&error, settings))?;
-    let held = Arc::clone(&cutter.0);
+    let attempt = |address| AsyncTcpStream::connect(&runtime, address);
+    let stream = reach(&settings.host, settings.port, ANSWER_TIMEOUT, attempt).await.map_err(Fault::Unreachable)?;
+    if let AsyncTcpStream::Plain(plain) = &stream {
+        let held = plain.get_ref().as_fd().try_clone_to_owned();
+        hold(&cutter.0, held.map_err(|error| Fault::Unreachable(error.to_string()))?.into());
+    }
+    let stream = Mutex::new(Some(stream));
     let connecting = Connection::connector(
         uri,
         runtime,
-        async move |uri, runtime| {
-            let plain = OwnedTLSConfig::default();
-            let attempt = uri.connect_with_config_async(plain.as_ref(), &runtime);
-            let stream = timeout(ANSWER_TIMEOUT, attempt).await.map_err(std::io::Error::from)??;
-            if let AsyncTcpStream::Plain(plain) = &stream {
-                hold(&held, plain.get_ref().as_fd().try_clone_to_owned()?.into());
-            }
+        async move |uri, _| {
+            let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
+            let stream = stream.ok_or_else(|| std::io::Error::other("it is connected once"))?;
             let Some(connector) = &connector else { return Ok(stream) };
             // Checks, too, that the certificate is for this very name or address.
             let handshake = stream.into_rustls(connector, &uri.authority.host);

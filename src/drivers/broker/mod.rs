@@ -32,6 +32,7 @@ mod line;
 mod link;
 mod outbox;
 mod probe;
+mod reach;
 mod receive;
 mod rights;
 mod session;
@@ -41,6 +42,7 @@ mod topology;
 
 pub use line::{Line, Unsaid};
 pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
+pub use reach::{Answer, Tried, told, try_all};
 pub use rights::{Rights, role_kinds};
 pub use tls::{Identity, Tls};
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
+use super::Change;
 use crate::machine::one_line;
 
 /// Why the journal cannot be opened, written or read. Cheap to clone, because one failed transaction is
@@ -99,6 +100,22 @@ pub enum JournalError {
         #[source]
         source: Arc<rusqlite::Error>,
     },
+    /// The open database is not the one at its path any more, so that no later start finds what is written.
+    #[error("{} was {change} while synkler had it open: put state_dir back as it was, then start synkler; a start without it forgets what this node has delivered", .path.display())]
+    Taken {
+        /// The database, or the WAL where that is what cannot be got over.
+        path: PathBuf,
+        /// What has become of it.
+        change: Change,
+    },
+    /// One of the files beside the database is not the one at its path any more. The database is complete.
+    #[error("{} was {change} while synkler had it open: a restart makes it anew; let nothing remove files from state_dir", .path.display())]
+    Beside {
+        /// The file.
+        path: PathBuf,
+        /// What has become of it.
+        change: Change,
+    },
     /// Anything else: the disk's errors above all.
     #[error("cannot use {}: look for the disk's errors in the system's log", .path.display())]
     Failed {
@@ -126,8 +143,14 @@ impl JournalError {
             | Self::Foreign { .. }
             | Self::Newer { .. }
             | Self::Damaged { .. }
-            | Self::Corrupt { .. } => true,
-            Self::Locked { .. } | Self::Full { .. } | Self::Busy { .. } | Self::Failed { .. } | Self::Stopped => false,
+            | Self::Corrupt { .. }
+            | Self::Taken { .. } => true,
+            Self::Locked { .. }
+            | Self::Full { .. }
+            | Self::Busy { .. }
+            | Self::Beside { .. }
+            | Self::Failed { .. }
+            | Self::Stopped => false,
         }
     }
 

@@ -3,9 +3,12 @@
 //! One thread of its own owns the connection, because SQLite blocks. Commits that wait for it together become
 //! one transaction, so that one fsync serves them all. The file is `state_dir/journal.db`, readable with the
 //! `sqlite3` program even while the daemon runs.
+//!
+//! Invariant: a commit that is answered with success is in the files that stand at their paths.
 
 mod error;
 mod inspect;
+mod pins;
 mod rows;
 mod store;
 
@@ -18,6 +21,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use error::JournalError;
 pub use inspect::{Content, Inspected, inspect};
+pub use pins::Change;
 use store::Store;
 
 use crate::machine::{GroupId, ItemName, Node, Question, Record, Restored, Row, Time, TransferId};
@@ -100,16 +104,14 @@ impl Journal {
         Ok((Self { jobs: Some(sender), thread: Some(thread) }, restored))
     }
 
-    /// Writes all records in one transaction, in their order; they are durable when this returns. Commits of
-    /// one caller are applied in the order in which they were first polled.
+    /// Writes all records in one transaction, in their order; they are durable when this returns, and the journal is
+    /// still the one at its path, which is looked at though there are no records. Commits of one caller are applied in
+    /// the order in which they were first polled.
     ///
     /// # Errors
     ///
-    /// Nothing of it was written. The daemon ends, because its state is ahead of its journal.
+    /// Nothing of it may be relied on. The daemon ends, because its state is ahead of its journal.
     pub async fn commit(&self, records: Vec<Record>) -> Result<(), JournalError> {
-        if records.is_empty() {
-            return Ok(());
-        }
         let (answer, answered) = oneshot::channel();
         self.send(Job::Commit(records, answer)).await?;
         answered.await.map_err(|_| JournalError::Stopped)?

@@ -12,6 +12,7 @@ use rusqlite::{Connection, OpenFlags, ToSql, TransactionBehavior, params};
 use rustix::io::Errno;
 use rustix::process::{Pid, test_kill_process};
 
+use super::pins::Pins;
 use super::rows::{self, Fields, TRANSFER_COLUMNS};
 use super::{HISTORY_LIMIT, JournalError, Owner, Past, Sought};
 use crate::machine::{
@@ -40,6 +41,7 @@ pub(super) struct Store {
     path: PathBuf,
     // Fields are dropped in this order: the database is closed before the lock is given up.
     connection: Connection,
+    pins: Pins,
     _lock: Lock,
 }
 
@@ -69,13 +71,23 @@ impl Store {
             .map_err(|error| JournalError::from_io(&path, error))?;
         let mut connection = connect(&path).map_err(|error| JournalError::from_sqlite(&path, error))?;
         migrate(&path, &mut connection)?;
-        let store = Self { path, connection, _lock: lock };
+        let pins = Pins::new(state_dir)?;
+        let store = Self { path, connection, pins, _lock: lock };
         let restored = store.restore(owner)?;
         Ok((store, restored))
     }
 
-    /// Writes all records in one transaction, which is durable when this returns.
+    /// Writes all records in one transaction. When this returns, it is durable, and in the journal at its path.
     pub(super) fn commit<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> Result<(), JournalError> {
+        let mut records = records.peekable();
+        if records.peek().is_some() {
+            self.write(records)?;
+        }
+        // Afterwards: what is at the path then has the records.
+        self.pins.look(&self.connection)
+    }
+
+    fn write<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> Result<(), JournalError> {
         let write = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             for record in records {

@@ -10,24 +10,36 @@ pub(super) fn refused(complaints: &str, batch: &[(TransferId, ItemName)]) -> Vec
     for (path, why) in complaints.lines().map(plain).filter_map(refusal) {
         // Of the path's parts, the number of the transfer is the first that is one.
         let found = path.match_indices('/').find_map(|(at, _)| {
-            let rest = path.get(at + 1..)?;
-            let (part, inside) = rest.split_once('/')?;
+            let (part, inside) = path.get(at + 1..)?.split_once('/')?;
             let id = part.parse().ok().filter(|id| batch.iter().any(|(known, _)| known == id))?;
             Some((id, inside))
         });
-        if let Some((id, inside)) = found
-            && refused.iter().all(|(known, _)| *known != id)
-        {
-            refused.push((id, Reason::with(Cause::Unfit, &format!("`{inside}`: {why}"))));
-        }
+        let Some((id, inside)) = found.filter(|(id, _)| refused.iter().all(|(known, _)| known != id)) else { continue };
+        let why = match why {
+            NOT_FOUND if is_odd(inside) => NAME,
+            NOT_FOUND => continue,
+            why => why,
+        };
+        refused.push((id, Reason::with(Cause::Unfit, &format!("`{inside}`: {why}"))));
     }
     refused
+}
+
+const NAME: &str = "this file system does not take this name";
+/// How exFAT refuses a name, and what is said of a directory that somebody has taken away, too.
+const NOT_FOUND: &str = "no such file or directory";
+
+/// Whether a path holds what Windows does not take in a name. A backslash stands where rsync writes a control character,
+/// too.
+fn is_odd(path: &str) -> bool {
+    path.contains([':', '*', '?', '<', '>', '|', '\\'])
+        || path.split('/').any(|name| name.ends_with('.') || name.ends_with(' '))
 }
 
 /// The path that a line names and what is wrong with it. The system's words stand at the end of a line, where no file
 /// name can put them; a name that the path's quotes are in only makes the path shorter.
 fn refusal(line: &str) -> Option<(&str, &'static str)> {
-    let (doing, rest) = line.split_once('"')?;
+    let (doing, rest) = line.split_once('"').filter(|_| !line.starts_with("[sender]"))?;
     let (path, _) = rest.split_once('"')?;
     let doing = doing.trim_end().rsplit(' ').next()?;
     let ends = |errors: &[&str]| errors.iter().any(|error| line.ends_with(error));
@@ -35,7 +47,9 @@ fn refusal(line: &str) -> Option<(&str, &'static str)> {
     let why = if doing == "symlink" && ends(&["(1)", "(38)", "(95)"]) {
         "this file system has no symbolic links"
     } else if makes && ends(&["(22)", "(84)"]) {
-        "this file system does not take this name"
+        NAME
+    } else if makes && ends(&["(2)"]) {
+        NOT_FOUND
     } else if makes && ends(&["(36)"]) {
         "the name is too long for this file system"
     } else if ends(&["File too large (27)"]) {
@@ -77,6 +91,10 @@ mod tests {
                 "`item/a:b`: this file system does not take this name",
             ),
             (
+                "[receiver] open \"/srv/STAGING/item/a:b\" failed: No such file or directory (2)",
+                "`item/a:b`: this file system does not take this name",
+            ),
+            (
                 "[receiver] write failed on \"/srv/STAGING/item\": File too large (27)",
                 "`item`: the file is too large for this file system",
             ),
@@ -90,10 +108,12 @@ mod tests {
     fn other_failures_and_other_transfers_are_none_of_it() {
         for line in [
             format!("rsync: [receiver] open \"/srv/{ID}/item\" failed: Permission denied (13)"),
+            format!("rsync: [receiver] open \"/s:v/{ID}/item/x\" failed: No such file or directory (2)"),
             format!("rsync: [generator] set_times failed on \"/srv/{ID}/item\": Invalid argument (22)"),
             "rsync: [receiver] open \"/srv/01936f2a-5c00-7a31-9d42-6b1f0c8e2a78/item\" failed: Invalid argument (22)"
                 .to_owned(),
             "rsync: [receiver] open \"/srv/item\" failed: Invalid argument (22)".to_owned(),
+            format!("rsync: [sender] send_files failed to open \"/srv/{ID}/a:b\": No such file or directory (2)"),
             "Invalid argument (22)".to_owned(),
         ] {
             assert!(told(&line).is_empty(), "{line}");

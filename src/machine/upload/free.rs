@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use super::{ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
-use crate::machine::{
-    Address, Cause, Effect, Kept, Left, Level, Node, Reason, Release, Sight, Sighting, TransferId, Words,
-};
+use crate::machine::{Address, Cause, Effect, Kept, Left, Level, Node, Reason, Release, Sight, TransferId, Words};
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_LAST: Duration = Duration::from_secs(600);
@@ -109,18 +107,18 @@ impl Upload {
             }
             // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the transfer.
             Sight::Present(signature) if row.signature != Some(signature) && self.settings.cleanup && is_latest => {
-                let (name, size) = (row.name.clone(), row.fingerprint.size);
+                let name = row.name.clone();
                 let reason = Reason::with(Cause::Hashing, "it has been touched since it was sent");
                 self.put_off(id, reason, TOUCHED_EVERY);
-                self.on_seen(Sighting { name: name.clone(), signature, size, complete: false });
+                self.see(name.clone(), signature, None, false);
                 if self.items.get(&name).is_some_and(|item| item.state == ItemState::Behind) {
                     self.on_settled(&name);
                 }
             }
             Sight::Present(signature) if row.signature != Some(signature) => {
-                let (name, size) = (row.name.clone(), row.fingerprint.size);
+                let name = row.name.clone();
                 self.end_without_cleanup(id, "it has been changed since it was sent");
-                self.on_seen(Sighting { name, signature, size, complete: false });
+                self.see(name, signature, None, false);
             }
             Sight::Gone => {
                 let name = row.name.clone();
@@ -194,7 +192,7 @@ impl Upload {
             Sight::Unreadable(_) => (delivered, Some(Left { fingerprint: None, aside: None })),
         };
         self.remember(Kept { name: name.clone(), signature, fingerprint, left, mounts });
-        self.on_seen(Sighting { name, signature, size: fingerprint.size, complete: true });
+        self.see(name, signature, None, true);
     }
 
     fn end(&mut self, id: TransferId) {

@@ -30,6 +30,11 @@ pub(super) struct Proof {
 impl Upload {
     pub(super) fn on_seen(&mut self, sighting: Sighting) {
         let Sighting { name, signature, size, complete } = sighting;
+        self.see(name, signature, Some(size), complete);
+    }
+
+    /// What a look has found under a name tells no size: then nothing is decided by it.
+    pub(super) fn see(&mut self, name: ItemName, signature: Signature, size: Option<u64>, complete: bool) {
         let known = self.items.get(&name);
         if let Some(item) = known
             && item.signature == signature
@@ -97,12 +102,12 @@ impl Upload {
         self.latest.get(name) == Some(&id) && !self.kept.contains_key(name)
     }
 
-    /// The source of a transfer that central may not hold yet has been touched, and its size is the same: whether its
+    /// The source of a transfer that central may not hold yet has been touched, and its size may be the same: whether its
     /// content is, too, is looked at before the transfer goes on. Tells whether there is such a transfer.
-    fn doubt(&mut self, name: &ItemName, size: u64) -> bool {
+    fn doubt(&mut self, name: &ItemName, size: Option<u64>) -> bool {
         let Some(id) = self.latest.get(name).copied() else { return false };
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
-        if !transfer.stage.is_early() || transfer.row.fingerprint.size != size {
+        if !transfer.stage.is_early() || size.is_some_and(|size| size != transfer.row.fingerprint.size) {
             return false;
         }
         transfer.doubted = true;
@@ -366,7 +371,7 @@ impl Upload {
             upload: self.settings.me.clone(),
             kind: None,
             entries: None,
-            size: item.size,
+            size: item.size.unwrap_or_default(),
             fingerprint: None,
             stage,
             reason: why.reason(),

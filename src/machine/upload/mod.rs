@@ -143,7 +143,8 @@ pub struct Upload {
 #[derive(Debug)]
 struct Item {
     signature: Signature,
-    size: u64,
+    /// Not known where only its signature was looked at.
+    size: Option<u64>,
     state: ItemState,
     since: Time,
     attempts: u32,

@@ -6,7 +6,7 @@ use super::{ItemState, Stage, Transfer, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::room::Room;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Sighting, Signature,
+    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
     TransferId, Wait, Words,
 };
 
@@ -106,15 +106,15 @@ impl Upload {
 
     /// The source of a transfer that central may not hold yet has another signature: whether it has other content, too,
     /// is found out before the transfer goes on.
-    fn look_closer(&mut self, id: TransferId, signature: Signature, size: u64) {
+    fn look_closer(&mut self, id: TransferId, signature: Signature, size: Option<u64>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
-        if transfer.row.fingerprint.size != size {
+        if size.is_some_and(|size| size != transfer.row.fingerprint.size) {
             return self.give_up(id, "the source changed");
         }
         transfer.doubted = true;
         self.dispatch.leave_line(id);
-        self.on_seen(Sighting { name: name.clone(), signature, size, complete: false });
+        self.see(name.clone(), signature, size, false);
         if self.items.get(&name).is_some_and(|item| item.state != ItemState::Hashing) {
             self.on_settled(&name);
         }
@@ -237,10 +237,9 @@ impl Upload {
                 self.move_to(id, Stage::Sent, reason);
             }
             Sight::Present(signature) => {
-                let size = transfer.row.fingerprint.size;
                 self.move_to(id, Stage::Granted, Some(Reason::with(Cause::Hashing, "its source has been touched")));
                 if self.is_last(&name, id) {
-                    self.look_closer(id, signature, size);
+                    self.look_closer(id, signature, None);
                 } else {
                     self.give_up(id, "its source has been replaced");
                 }

@@ -1,0 +1,48 @@
+//! Sources that were touched, and still hold the content that a transfer carries.
+
+use synkler::machine::{HashOutcome, Modes, Mounts, Origin, Sight, Wait};
+
+use super::*;
+
+#[test]
+fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
+    let of_one_name = |number: u64, size: u64| Row {
+        name: name("a"),
+        fingerprint: Fingerprint { size, ..fingerprint(number) },
+        ..row(number, "received")
+    };
+    let mut desk = Desk::upload(restored(vec![of_one_name(1, 10), of_one_name(2, 20)]));
+    // The source has been touched while the daemon was down, and the first scan has not been made.
+    let release = Release {
+        transfer: id(1),
+        fingerprint: Fingerprint { size: 10, ..fingerprint(1) },
+        receivers: vec!["d1".parse().unwrap()],
+        remark: None,
+    };
+    desk.heard(hub(), Words::Release(vec![release]));
+    let touched = Signature([6; 16]);
+    desk.input(Input::Looked { transfer: id(1), sight: Sight::Present(touched) });
+    // Central has lost the copy of the latest. One receiver has it already.
+    let wait = Wait { transfer: id(2), reason: Cause::Missing.into() };
+    let effects = [desk.heard(hub(), Words::Waiting(vec![wait])), desk.later(1)].concat();
+    assert!(!said(&effects).iter().any(|(_, words)| matches!(words, Words::Withdraw(_))), "{effects:?}");
+    let origin = Origin { inode: 1, born: None, ours: false, mounts: Mounts::default() };
+    let outcome = HashOutcome::Proven {
+        kind: Kind::File,
+        entries: 1,
+        fingerprint: Fingerprint { size: 20, ..fingerprint(2) },
+        modes: Modes::default(),
+        manifest: None,
+        origin,
+    };
+    let effects = [desk.input(Input::Hashed { item: name("a"), outcome }), desk.later(60)].concat();
+    let offered: Vec<_> = said(&effects)
+        .into_iter()
+        .filter_map(|(_, words)| match words {
+            Words::New(offers) => Some(offers.into_iter().map(|offer| offer.transfer).collect::<Vec<_>>()),
+            _ => None,
+        })
+        .flatten()
+        .collect();
+    assert_eq!(offered, [id(2)], "it is the same transfer still: {effects:?}");
+}
