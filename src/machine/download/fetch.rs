@@ -7,7 +7,7 @@ use crate::machine::desk::Timer;
 use crate::machine::room::{Estate, Room};
 use crate::machine::{
     Address, Cause, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
-    Space, TransferId, Words,
+    TransferId, Words,
 };
 
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -117,8 +117,8 @@ impl Download {
             self.arrived = Room::default();
         }
         let Some(space) = self.space else { return };
-        self.put_off_what_does_not_fit(space);
         let estate = Estate { space, arrived: self.arrived, kept: SPARE, promised: Room::default() };
+        self.put_off_what_does_not_fit(&estate);
         for id in self.dispatch.start(&mut self.desk, estate.room()) {
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 transfer.emptied = false;
@@ -129,9 +129,9 @@ impl Download {
         }
     }
 
-    /// Takes out of the line what there is no space for: it comes back after a while.
-    fn put_off_what_does_not_fit(&mut self, space: Space) {
-        let estate = Estate { space, arrived: self.arrived, kept: SPARE, promised: self.dispatch.under_way() };
+    /// Takes out of the line what there is no space for: it comes back after a while. What others on their way are in the
+    /// way of stays in line.
+    fn put_off_what_does_not_fit(&mut self, estate: &Estate) {
         for ready in self.dispatch.first_too_big(estate.room()) {
             let Some(short) = estate.shortage(ready.room, &self.settings.directory) else { continue };
             let Some(transfer) = self.transfers.get(&ready.transfer) else { continue };
