@@ -518,7 +518,7 @@ impl Sim {
         self.mend();
         for download in 0..self.plan.downloads {
             let node = 1 + self.plan.uploads + download;
-            for name in 0..self.plan.names {
+            for name in 0..self.world.names.len() {
                 let Some(entry) = self.world.receivers[download].finals.get(&name) else { continue };
                 let rows = &self.nodes[node].journal.rows;
                 let row = entry.from.and_then(|transfer| rows.get(&transfer));
