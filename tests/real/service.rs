@@ -7,7 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixDatagram;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::handover::{Trio, no_errors};
 use crate::bed::counted::{Counted, partial};
@@ -15,7 +15,6 @@ use crate::bed::node::{Node, signal, wait_for};
 use crate::bed::{self, Bed, sshd, tree};
 
 const LONG: Duration = Duration::from_secs(120);
-const SOON: Duration = Duration::from_secs(20);
 const TOTAL: usize = 48 << 20;
 
 /// Listens until a message is the wanted one; returns all up to it.
@@ -37,7 +36,7 @@ fn the_service_manager_hears_of_every_step_though_there_is_no_broker() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notify");
     let socket = UnixDatagram::bind(&path).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
     let mut node = bed::offline(dir.path(), "upload", "settle_seconds = 0\n");
     node.variables = vec![("NOTIFY_SOCKET", path.display().to_string()), ("WATCHDOG_USEC", "1000000".to_owned())];
     node.start();
@@ -79,13 +78,27 @@ pub fn entry(mut bytes: &[u8]) -> BTreeMap<String, String> {
     fields
 }
 
+/// What the journal gets until an entry's message has the words, which is the last one.
+pub fn entries(socket: &UnixDatagram, words: &str) -> Vec<BTreeMap<String, String>> {
+    let (deadline, mut heard) = (Instant::now() + LONG, Vec::new());
+    let mut buffer = [0; 8192];
+    loop {
+        let length = socket.recv(&mut buffer).unwrap_or_else(|error| panic!("no {words:?} ({error}) in {heard:?}"));
+        heard.push(entry(&buffer[..length]));
+        if heard.last().and_then(|fields| fields.get("MESSAGE")).is_some_and(|message| message.contains(words)) {
+            return heard;
+        }
+        assert!(Instant::now() < deadline, "no {words:?} within {LONG:?} in {heard:?}");
+    }
+}
+
 /// As the service manager has it: stderr is the stream that the variable names, and the journal listens at what is given
 /// back.
 pub fn in_the_journal(node: &mut Node, dir: &Path) -> UnixDatagram {
     let journal = dir.join("journal");
     fs::create_dir(&journal).unwrap();
     let socket = UnixDatagram::bind(journal.join("socket")).unwrap();
-    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
     node.under = bed::with_mount(&format!(
         "-t tmpfs tmpfs /run && mkdir -p /run/systemd/journal && mount --bind '{}' /run/systemd/journal \
          && export JOURNAL_STREAM=\"$(stat -L -c %d:%i /proc/self/fd/2)\"",
@@ -100,16 +113,7 @@ fn the_journal_gets_fields_by_which_an_items_story_is_found() {
     let mut node = bed::offline(dir.path(), "upload", "settle_seconds = 0\n");
     let socket = in_the_journal(&mut node, dir.path());
     node.child = Some(node.command().spawn().unwrap());
-    let hear = |words: &str| {
-        let mut buffer = [0; 4096];
-        loop {
-            let length = socket.recv(&mut buffer).unwrap();
-            let fields = entry(&buffer[..length]);
-            if fields.get("MESSAGE").is_some_and(|message| message.contains(words)) {
-                return fields;
-            }
-        }
-    };
+    let hear = |words: &str| entries(&socket, words).pop().unwrap();
     hear("unfinished transfers");
     tree::hand_in(&node.file_dir, "caf\u{e9} 100%.tar".as_bytes(), b"content");
     let fields = hear("settled: file of 7 bytes");
@@ -137,7 +141,7 @@ fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, rsync: &Counted
     assert!(took < Duration::from_secs(5), "stopped after {took:?}");
     let left: Vec<_> = children.into_iter().filter(|pid| sshd::alive(*pid)).collect();
     assert!(left.is_empty(), "{left:?} outlived the daemon");
-    assert!(wait_for(SOON, || bed.sshd.running("rsync").is_empty()), "an rsync lives on at the far side");
+    assert!(wait_for(LONG, || bed.sshd.running("rsync").is_empty()), "an rsync lives on at the far side");
     let path = partial(target).expect("what has been moved stays");
     let (kept, inode) = (size(), fs::metadata(&path).unwrap().ino());
     assert!(kept > 6 << 20 && kept < TOTAL as u64, "{kept}");
@@ -193,7 +197,7 @@ fn sighup_is_answered_with_a_word_and_ends_nothing() {
     let mut node = bed::offline(dir.path(), "central", "");
     node.start();
     signal(node.pid(), "HUP");
-    node.expect(0, SOON, &["config read again: changed: nothing"]);
+    node.expect(0, LONG, &["config read again: changed: nothing"]);
     assert_eq!(node.status(1)["node"]["pid"], node.pid());
     let (ended, _) = node.stop();
     assert!(ended.success());
@@ -206,7 +210,7 @@ fn sigint_ends_it_like_sigterm() {
     node.start();
     signal(node.pid(), "INT");
     assert!(node.child.take().unwrap().wait().unwrap().success());
-    node.expect(0, SOON, &["SIGINT: stopping"]);
+    node.expect(0, LONG, &["SIGINT: stopping"]);
     assert!(!node.socket.exists(), "the control socket goes with its daemon");
 }
 
