@@ -97,7 +97,8 @@ impl Estate {
 
     fn describe(&self, what: &'static str, needed: Room, of: impl Fn(Room) -> u64, place: &str) -> Shortage {
         let (total, kept, needed) = (of(self.space.total()), of(self.kept), of(needed));
-        let hopeless = needed > total.saturating_sub(kept);
+        // Of a file system that does not answer, nobody knows how large it is.
+        let hopeless = total > 0 && needed > total.saturating_sub(kept);
         let text = if hopeless {
             format!(
                 "{needed} {what} needed, but the file system of {place} has {total} in all, of which {kept} stay free: \
@@ -160,6 +161,12 @@ mod tests {
             "2115 inodes needed, but the file system of /srv on central has 300 in all, of which 15 stay free: \
              make it larger, or the item smaller"
         );
+    }
+
+    #[test]
+    fn a_file_system_that_does_not_answer_counts_as_full_and_not_as_small() {
+        let text = estate(Space::default()).shortage(Room::of(5, 1), "/srv").unwrap().text;
+        assert_eq!(text, "5 bytes needed, 0 free in /srv, of which 0 stay free and 0 are promised");
     }
 
     #[test]
