@@ -505,7 +505,10 @@ impl Sim {
     pub(crate) fn check_drop(&mut self, node: usize, id: TransferId) {
         let Some(fate) = self.checker.fates.get(&id) else { return };
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
-        let lawful = fate.withdrawn || fate.given_up;
+        // What central has not proven, or has refused, is no copy yet.
+        let row = self.nodes[node].journal.rows.get(&id);
+        let unproven = !fate.received && row.is_some_and(|row| matches!(&*row.stage, "waiting" | "granted"));
+        let lawful = fate.withdrawn || fate.given_up || unproven;
         if held != Some(Bytes::Whole(fate.version)) || lawful || self.checker.forgetful.contains(&node) {
             return;
         }

@@ -522,7 +522,9 @@ impl Sim {
                 let Some(entry) = self.world.receivers[download].finals.get(&name) else { continue };
                 let rows = &self.nodes[node].journal.rows;
                 let row = entry.from.and_then(|transfer| rows.get(&transfer));
-                let blocks = row.and_then(|row| row.reason.as_ref()).is_some_and(|why| why.cause() == Cause::NameTaken);
+                // Its name or its room is wanted, by what a lost journal has forgotten.
+                let blocks = row.and_then(|row| row.reason.as_ref()).map(|why| why.cause());
+                let blocks = matches!(blocks, Some(Cause::NameTaken | Cause::Space));
                 if (blocks || row.is_none_or(|row| row.finished.is_some())) && !self.is_guarded(node, name) {
                     self.world.receivers[download].finals.remove(&name);
                 }

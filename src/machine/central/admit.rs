@@ -368,7 +368,14 @@ impl Central {
             Stage::Granted => {
                 let cause = wait.reason.cause();
                 let reason = Reason::with(cause, &format!("{}: {}", from.name, wait.reason.detail()));
-                if cause == Cause::Space && !self.taking.is_inside(&id) {
+                let looked_at = transfer.is_lasting() || self.desk.timers.due(&Timer::Retry(id)).is_some();
+                if cause == Cause::Space && looked_at {
+                    // It has been sent before, and that copy waits here: only what came after it goes.
+                    if let Some(place) = transfer.row.place {
+                        let name = transfer.row.name.clone();
+                        self.desk.effect(Effect::DropArrival { place, name });
+                    }
+                } else if cause == Cause::Space && !self.taking.is_inside(&id) {
                     self.put_back(id, reason);
                 } else {
                     transfer.row.reason = Some(reason);
