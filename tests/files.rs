@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use conformance::{Spot, World, inodes_run_out, stories};
 use md5::{Digest as _, Md5};
+use synkler::drivers::clock::Clock;
 use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
 use synkler::machine::{
     CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, Space, TransferId,
@@ -31,7 +32,7 @@ impl Host {
         let dir = tempfile::tempdir_in(base).unwrap();
         let (path, group) = (dir.path().to_owned(), "default".parse().unwrap());
         let layout = match mode {
-            Mode::Upload => Layout::Upload(Source::new(path)),
+            Mode::Upload => Layout::Upload(Source::new(path, Clock::start())),
             Mode::Central => Layout::Central(Spool::new(path, group)),
             Mode::Download => Layout::Download(Staging::new(path, group)),
         };

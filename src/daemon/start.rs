@@ -111,7 +111,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let Loaded { settings, notices, .. } = loaded;
     let mut signals = Signals::new()?;
     let clock = Clock::start();
-    let layout = layout(&settings);
+    let layout = layout(&settings, clock);
     layout.prepare()?;
     let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
     let (journal, restored) = Journal::open(&settings.state_dir, &owner)?;
@@ -202,11 +202,11 @@ async fn stop(daemon: Daemon) {
     drop(journal);
 }
 
-fn layout(settings: &Settings) -> Layout {
+fn layout(settings: &Settings, clock: Clock) -> Layout {
     let file_dir = settings.file_dir.clone();
     let group = settings.group.clone();
     match settings.mode() {
-        Mode::Upload => Layout::Upload(Source::new(file_dir)),
+        Mode::Upload => Layout::Upload(Source::new(file_dir, clock)),
         Mode::Central => Layout::Central(Spool::new(file_dir, group)),
         Mode::Download => Layout::Download(Staging::new(file_dir, group)),
     }

@@ -30,6 +30,13 @@ impl Clock {
         self.started.after(boot_time().saturating_sub(self.counted))
     }
 
+    /// A moment of the host's wall clock, which may have been set since the start, by the daemon's time.
+    pub fn of_wall(&self, wall: Time) -> Time {
+        let ahead = self.ahead();
+        let millis = wall.as_millis();
+        Time::from_millis(millis.saturating_add_signed(ahead))
+    }
+
     /// By how many milliseconds it is ahead of the host's wall clock, which may have been set since the start.
     pub fn ahead(&self) -> i64 {
         let wall = wall_time();
@@ -64,6 +71,17 @@ mod tests {
         }
         let wall = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let off = u64::try_from(wall.as_millis()).unwrap().abs_diff(clock.now().as_millis());
+        assert!(off < 1000, "{off} ms apart");
+    }
+
+    #[test]
+    fn moments_of_a_clock_that_was_set_are_translated() {
+        let hour = Duration::from_secs(3600);
+        // As if the wall clock had been set an hour ahead since the start.
+        let started = Time::from_millis(wall_time().saturating_sub(hour).as_millis() as u64);
+        let clock = Clock { started, counted: boot_time() };
+        let wall = Time::from_millis(wall_time().as_millis() as u64);
+        let off = clock.of_wall(wall).as_millis().abs_diff(clock.now().as_millis());
         assert!(off < 1000, "{off} ms apart");
     }
 

@@ -508,6 +508,7 @@ fn origin(top: &Statx, mounts: Vec<Box<[u8]>>) -> Origin {
     Origin {
         inode: top.stx_ino,
         born: known.then(|| Time::from_millis(millis)),
+        made: None,
         ours: top.stx_uid == rustix::process::geteuid().as_raw(),
         mounts: Mounts::new(mounts),
     }

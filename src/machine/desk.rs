@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Node,
-    NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers, TransferId, Words,
-    words::ENTRY_LIMIT,
+    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Modes,
+    Node, NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers, TransferId,
+    Words, words::ENTRY_LIMIT,
 };
 
 /// How often a node makes itself known.
@@ -137,6 +137,8 @@ pub(super) struct Desk {
     pub(super) dirty: BTreeSet<TransferId>,
     /// When the youngest unfinished transfer was created.
     youngest: Time,
+    /// The modes of the latest item.
+    modes: Modes,
     /// Inputs that made no sense when they came.
     pub(super) unexpected: u64,
     version: String,
@@ -177,6 +179,7 @@ impl Desk {
             peers: restored.nodes.iter().map(|known| (known.node.clone(), silent(known))).collect(),
             timers: Timers::default(),
             dirty: BTreeSet::new(),
+            modes: Modes::default(),
             youngest: Time::default(),
             unexpected: 0,
             version: settings.version,
@@ -381,8 +384,17 @@ impl Desk {
     }
 
     /// A transfer has come back from the journal.
-    pub(super) fn on_restored(&mut self, created: Time) {
-        self.youngest = self.youngest.max(created);
+    pub(super) fn on_restored(&mut self, row: &mut Row) {
+        self.youngest = self.youngest.max(row.created);
+        row.modes = self.shared(std::mem::take(&mut row.modes));
+    }
+
+    /// The same modes, kept once where they follow each other: those of most items are equal.
+    pub(super) fn shared(&mut self, modes: Modes) -> Modes {
+        if self.modes != modes {
+            self.modes = modes;
+        }
+        self.modes.clone()
     }
 
     /// When a new transfer counts as created. Rows come back from the journal by their age, and a clock may

@@ -30,8 +30,8 @@ impl Desk {
 }
 
 /// Why a copy is not taken that was found to be something else. `before` is what the last bad one was found to be.
-pub(super) fn mismatch(found: Fingerprint, announced: Fingerprint, kind: Kind, before: Option<Digest>) -> Reason {
-    let cause = if before == Some(found.digest) { Cause::Steady } else { Cause::Mismatch };
+pub(super) fn mismatch(found: Fingerprint, announced: Fingerprint, kind: Kind, before: Option<Box<Digest>>) -> Reason {
+    let cause = if before.as_deref() == Some(&found.digest) { Cause::Steady } else { Cause::Mismatch };
     let detail = match kind {
         Kind::File if found.size != announced.size => {
             format!("{} bytes arrived, announced were {}", found.size, announced.size)
@@ -62,7 +62,9 @@ mod tests {
     #[test]
     fn what_is_equally_wrong_twice_needs_a_person() {
         let of = |size, digest| Fingerprint { size, digest: Digest([digest; 16]) };
-        let judge = |found: Fingerprint, before| mismatch(found, of(5, 1), Kind::File, before).cause();
+        let judge = |found: Fingerprint, before: Option<Digest>| {
+            mismatch(found, of(5, 1), Kind::File, before.map(Box::new)).cause()
+        };
         assert_eq!(judge(of(5, 2), None), Cause::Mismatch);
         assert_eq!(judge(of(5, 2), Some(Digest([3; 16]))), Cause::Mismatch);
         assert_eq!(judge(of(5, 2), Some(Digest([2; 16]))), Cause::Steady);

@@ -57,19 +57,13 @@ impl FromStr for KeepModes {
 }
 
 /// The modes of an item's entries, in the form that is announced. Equal texts are equal modes.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Modes(Arc<str>);
 
 /// Why a text is no [`Modes`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("modes are runs such as d0755*2 f0644*5,0755, or # and a digest, of up to {MODES_LIMIT} bytes")]
 pub struct InvalidModes;
-
-impl Default for Modes {
-    fn default() -> Self {
-        Self("".into())
-    }
-}
 
 /// Equal modes that follow each other: which, and how many.
 type Run = (u16, u64);

@@ -327,6 +327,13 @@ pub struct PlaceId {
     pub number: u64,
 }
 
+impl PlaceId {
+    /// Whether the same journal gave the other one later.
+    pub fn is_before(self, other: Self) -> bool {
+        self.journal == other.journal && self.number < other.number
+    }
+}
+
 impl fmt::Display for PlaceId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}-{}", self.journal, self.number)

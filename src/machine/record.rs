@@ -89,7 +89,7 @@ pub struct Row {
     /// The order that holds it alone.
     pub paused: Option<Pause>,
     /// Central, download: what the last copy was found to be that was not what was announced.
-    pub wrong: Option<Digest>,
+    pub wrong: Option<Box<Digest>>,
     /// How what receivers hold differs from the source other than in content: one line for people.
     pub remark: Option<Box<str>>,
     /// When it was over; a finished row is history and is not loaded at start.

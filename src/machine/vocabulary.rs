@@ -304,8 +304,11 @@ pub const MOUNT_LIMIT: usize = 64;
 pub struct Origin {
     /// The inode of the item itself.
     pub inode: u64,
-    /// When that inode was made; `None` where the file system does not keep it.
+    /// When that inode was made, as the file system has it: only good for telling inodes apart. `None` where the file
+    /// system does not keep it.
     pub born: Option<Time>,
+    /// The same by the daemon's time, which goes on where the host's clock is set.
+    pub made: Option<Time>,
     /// It belongs to the user that the daemon and its scripts run as.
     pub ours: bool,
     /// Where in it another file system begins.

@@ -1,6 +1,6 @@
 //! Sources that were touched, and still hold the content that a transfer carries.
 
-use synkler::machine::{HashOutcome, Modes, Mounts, Origin, Sight, Wait};
+use synkler::machine::{HashOutcome, Modes, Origin, Sight, Wait};
 
 use super::*;
 
@@ -26,7 +26,7 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
     let wait = Wait { transfer: id(2), reason: Cause::Missing.into() };
     let effects = [desk.heard(hub(), Words::Waiting(vec![wait])), desk.later(1)].concat();
     assert!(!said(&effects).iter().any(|(_, words)| matches!(words, Words::Withdraw(_))), "{effects:?}");
-    let origin = Origin { inode: 1, born: None, ours: false, mounts: Mounts::default() };
+    let origin = Origin { inode: 1, ..Origin::default() };
     let outcome = HashOutcome::Proven {
         kind: Kind::File,
         entries: 1,

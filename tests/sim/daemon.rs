@@ -58,6 +58,12 @@ pub(crate) struct Daemon {
     pub(crate) scanned: bool,
     /// Drains without time going by.
     busy: (u64, u32),
+    /// How far its daemon's clock is ahead: as far as the host's was at its start.
+    pub(crate) skew: u64,
+    /// When its host's clock was last set while its daemon ran.
+    pub(crate) stepped: Option<u64>,
+    /// An older copy of its journal.
+    pub(crate) backup: Option<Journal>,
     /// Its host is away until then.
     pub(crate) away: u64,
     /// The orders that its journal held when the drain began: about itself, and about the group.
@@ -90,6 +96,9 @@ impl Daemon {
             seen: BTreeMap::new(),
             scanned: false,
             busy: (0, 0),
+            skew: 0,
+            stepped: None,
+            backup: None,
             away: 0,
             was_held: [None, None],
         }
@@ -104,6 +113,7 @@ impl Sim {
         }
         trace!(self, Some(node), "== starts");
         self.set_clock(node);
+        self.nodes[node].skew = self.plan.skew_ms[node];
         let seed = self.rng.next();
         let machine = match self.machine(node, seed) {
             Ok(machine) => machine,

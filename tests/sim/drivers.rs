@@ -211,6 +211,7 @@ impl Sim {
             origin: Origin {
                 inode: source.inode,
                 born: Some(Self::shown(source.born)),
+                made: Some(self.translated(node, source.born)),
                 ours: source.ours,
                 mounts: Mounts::default(),
             },

@@ -1,5 +1,7 @@
 //! What befalls the world: users who change their minds, owners who tidy up, links and hosts that die.
 
+use std::time::Duration;
+
 use synkler::machine::{Cause, Handle, Input, JournalId, Order, Scope, Selection};
 
 use crate::daemon::Role;
@@ -54,6 +56,18 @@ pub(crate) enum Act {
     Crash(usize),
     /// A node crashes and its journal is lost.
     Wipe(usize),
+    /// Somebody copies a node's journal.
+    Copy(usize),
+    /// A node crashes, and its journal is replaced by the copy.
+    Restore(usize),
+    /// A node forgets what has been over for long.
+    Prune(usize),
+    /// A host's clock is set while its daemon runs.
+    Step {
+        node: usize,
+        ahead: bool,
+        by: u64,
+    },
     Session(usize),
     Broker {
         down: bool,
@@ -144,6 +158,16 @@ impl Sim {
         self.spread(crashes, |sim| Act::Crash(sim.rng.index(nodes)));
         let wipes = self.plan.acts.wipes;
         self.spread(wipes, |sim| Act::Wipe(sim.rng.index(nodes)));
+        let (prunes, steps, restores) = (self.plan.acts.prunes, self.plan.acts.steps, self.plan.acts.restores);
+        self.spread(prunes, |sim| Act::Prune(sim.rng.index(nodes)));
+        self.spread(steps, |sim| {
+            let (node, ahead) = (sim.rng.index(nodes), sim.rng.chance(500));
+            Act::Step { node, ahead, by: sim.rng.between(1, 7_200_000) }
+        });
+        self.spans(restores, |sim| {
+            let node = sim.rng.index(nodes);
+            (Act::Copy(node), Act::Restore(node))
+        });
         self.spread(sessions, |sim| Act::Session(sim.rng.index(nodes)));
         self.spread(rot, |sim| Act::Rot { vanish: sim.rng.chance(300) });
         self.spans(broker, |_| (Act::Broker { down: true }, Act::Broker { down: false }));
@@ -251,6 +275,26 @@ impl Sim {
             }
             Act::Crash(node) => self.crash(node),
             Act::Wipe(node) => self.wipe(node),
+            Act::Copy(node) => self.nodes[node].backup = Some(self.nodes[node].journal.clone()),
+            Act::Restore(node) => {
+                if let Some(journal) = self.nodes[node].backup.clone() {
+                    self.lose_journal(node, journal);
+                }
+            }
+            Act::Prune(node) => {
+                let (now, after) = (self.clock(node), Duration::from_millis(self.plan.history_ms));
+                let count = self.nodes[node].journal.prune(now, after);
+                if count > 0 {
+                    self.tally.count(Deed::Pruned);
+                }
+            }
+            // Central's is not set ahead here, because retention would be shorter by as much at its next start.
+            Act::Step { node, ahead, by } => {
+                self.tally.count(Deed::Stepped);
+                self.nodes[node].stepped = Some(self.now);
+                let skew = &mut self.plan.skew_ms[node];
+                *skew = if ahead && node != 0 { *skew + by } else { skew.saturating_sub(by) };
+            }
             Act::Session(node) => self.drop_session(node),
             Act::Broker { down } => self.set_broker(down),
             Act::Ssh { down } => self.world.ssh_down = down,
@@ -457,11 +501,19 @@ impl Sim {
 
     /// A node loses its journal, and with it what it knew of others' transfers and of its own.
     fn wipe(&mut self, node: usize) {
+        let id = JournalId(self.rng.next() as u32);
+        self.lose_journal(node, Journal::new(id));
+    }
+
+    /// A node crashes, and starts from another journal, which knows less.
+    fn lose_journal(&mut self, node: usize, journal: Journal) {
         self.tally.count(Deed::Forgotten);
         self.crash(node);
-        let id = JournalId(self.rng.next() as u32);
-        self.nodes[node].journal = Journal::new(id);
+        self.nodes[node].journal = journal;
         self.checker.forgot(node);
+        if node == 0 {
+            self.checker_recalls();
+        }
         // A central that knows nothing of a transfer ends it at the downloads too.
         let forgetful = if node == 0 { 0..self.nodes.len() } else { node..node + 1 };
         forgetful.for_each(|node| self.forget_wrong(node));

@@ -1,13 +1,15 @@
 //! A journal in memory: what the real one keeps in SQLite.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use synkler::machine::{
     GroupPause, ItemName, JournalId, Kept, KnownNode, Node, Pause, Question, RECENT, RECENT_LIMIT, Record, Restored,
-    Row, TransferId,
+    Row, Time, TransferId,
 };
 
 /// One node's journal. What is in it survives every crash.
+#[derive(Clone)]
 pub(crate) struct Journal {
     pub(crate) id: JournalId,
     pub(crate) rows: BTreeMap<TransferId, Row>,
@@ -53,6 +55,13 @@ impl Journal {
                 self.nodes.remove(&node);
             }
         }
+    }
+
+    /// What has been over for so long is forgotten.
+    pub(crate) fn prune(&mut self, now: Time, after: Duration) -> usize {
+        let before = self.rows.len();
+        self.rows.retain(|_, row| row.finished.is_none_or(|at| now.since(at) <= after));
+        before - self.rows.len()
     }
 
     /// The orders that hold the whole node: about itself, and about the group.

@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) inodes: Vec<Option<u64>>,
     /// What fills file systems up takes their inodes and not their bytes.
     pub(crate) crowds: bool,
+    /// For how long what is over is remembered: longer than the latest word is late.
+    pub(crate) history_ms: u64,
     /// How many of each act.
     pub(crate) acts: Acts,
 }
@@ -119,6 +121,12 @@ pub(crate) struct Acts {
     pub(crate) rot: u64,
     /// A node loses its journal.
     pub(crate) wipes: u64,
+    /// A node's journal is replaced by an older copy.
+    pub(crate) restores: u64,
+    /// A node forgets what is over.
+    pub(crate) prunes: u64,
+    /// A host's clock is set while its daemon runs.
+    pub(crate) steps: u64,
 }
 
 impl Plan {
@@ -152,6 +160,9 @@ impl Plan {
             forgets: rate(4) / 4,
             rot: rate(2),
             wipes: if rate(100) > 90 { 1 } else { 0 },
+            restores: 0,
+            prunes: 0,
+            steps: 0,
             writes: rng.between(1, 9),
         };
         let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Removes, Script::Leaves, Script::None]);
@@ -192,6 +203,7 @@ impl Plan {
             spool_inodes: None,
             inodes: vec![None; downloads],
             crowds: false,
+            history_ms: 0,
             acts,
         }
     }
@@ -205,6 +217,41 @@ impl Plan {
                 }
             }
         }
+        self.still_more(&mut rng.apart());
+        self.limit_inodes(&mut rng.apart());
+    }
+
+    /// What lasts for hours, comes again and again, or turns back.
+    fn still_more(&mut self, rng: &mut Rng) {
+        if rng.chance(50) {
+            self.late = self.late.max(20);
+            self.late_ms = rng.between(1, 5) * 3_600_000;
+        }
+        if rng.chance(100) {
+            // The same name, written by all uploads in quick succession.
+            self.names = 1;
+            self.faults_ms = rng.pick(&[20, 60]) * 1000;
+            self.acts.writes = rng.between(15, 40);
+        }
+        if rng.chance(50) {
+            self.receivers = false;
+            self.acts.forgets = rng.between(2, 5);
+        }
+        if rng.chance(100) {
+            self.acts.steps = rng.between(1, 4);
+        }
+        if rng.chance(50) {
+            self.acts.restores = 1;
+        }
+        if rng.chance(100) {
+            self.acts.prunes = rng.between(1, 6);
+        }
+        // Confirmed words come late, and those that are repeated come later.
+        self.history_ms = 2 * self.late_ms + 120_000;
+    }
+
+    /// File systems that have few inodes.
+    fn limit_inodes(&mut self, rng: &mut Rng) {
         let limit = |rng: &mut Rng, chance, low, high| {
             let limit = rng.between(low, high);
             rng.chance(chance).then_some(limit)

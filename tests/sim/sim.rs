@@ -157,9 +157,9 @@ impl Sim {
         self.queue.push(Reverse((self.now + wait, self.count, what)));
     }
 
-    /// The time as a node's clock shows it.
+    /// The time as a node's daemon has it.
     pub(crate) fn clock(&self, node: usize) -> synkler::machine::Time {
-        synkler::machine::Time::from_millis(START + self.now + self.plan.skew_ms[node])
+        synkler::machine::Time::from_millis(START + self.now + self.nodes[node].skew)
     }
 
     /// A moment that a clock has shown.
@@ -167,7 +167,14 @@ impl Sim {
         synkler::machine::Time::from_millis(START + moment)
     }
 
+    /// A moment that a host's clock has shown, by the time of its daemon, as its clock stands now.
+    pub(crate) fn translated(&self, node: usize, moment: u64) -> synkler::machine::Time {
+        let (host, daemon) = (self.plan.skew_ms[node], self.nodes[node].skew);
+        synkler::machine::Time::from_millis((START + moment + daemon).saturating_sub(host))
+    }
+
     fn tell_time(&mut self) {
+        self.world.now = self.now;
         for (upload, clock) in self.world.clocks.iter_mut().enumerate() {
             *clock = self.now + self.plan.skew_ms[1 + upload];
         }
@@ -219,7 +226,7 @@ impl Sim {
         self.calm = true;
         self.plan.calm();
         self.end_faults();
-        self.deadline = self.now + PATIENCE + 2 * self.plan.keep_ms;
+        self.deadline = self.now + PATIENCE + 2 * self.plan.keep_ms + self.plan.late_ms;
         self.at(1000, What::Tidy);
         self.at(5000, What::Look);
     }

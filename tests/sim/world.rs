@@ -50,6 +50,8 @@ pub(crate) struct Instance {
     pub(crate) gone: bool,
     /// It can never be sent as it is.
     pub(crate) unfit: bool,
+    /// When it came to stand there.
+    pub(crate) since: u64,
 }
 
 /// A copy below central's spool or in a staging directory.
@@ -108,6 +110,8 @@ pub(crate) struct World {
     pub(crate) ssh_down: bool,
     /// Milliseconds since the schedule began, as each upload's clock shows them.
     pub(crate) clocks: Vec<u64>,
+    /// Milliseconds since the schedule began.
+    pub(crate) now: u64,
     sizes: Vec<u64>,
     stamps: u64,
     /// Of each upload, the inode that was given back last: a file system likes to give it out again at once.
@@ -135,6 +139,7 @@ impl World {
             receivers: (0..downloads).map(|_| Receiver::default()).collect(),
             ssh_down: false,
             clocks: vec![0; uploads],
+            now: 0,
             sizes: Vec::new(),
             stamps: 0,
             free_inodes: vec![None; uploads],
@@ -240,7 +245,10 @@ impl World {
 
     fn stand(&mut self, upload: usize, name: usize, source: Source, writing: u64, leftover: bool) -> Stamp {
         let (stamp, version) = (self.stamp(), source.version);
-        self.instances.insert(stamp, Instance { upload, name, version, writing, leftover, gone: false, unfit: false });
+        self.instances.insert(
+            stamp,
+            Instance { upload, name, version, writing, leftover, gone: false, unfit: false, since: self.now },
+        );
         self.sources[upload].insert(name, Source { stamp, ..source });
         stamp
     }

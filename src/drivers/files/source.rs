@@ -7,10 +7,11 @@ use std::time::{Duration, SystemTime};
 
 use super::folder::Folder;
 use super::{LayoutError, look_at};
+use crate::drivers::clock::Clock;
 use crate::drivers::manifest::{Site, Survey, SurveyError};
 use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
-use crate::machine::{Cause, HashOutcome, ItemName, Reason, Sight, Sighting, Signature, escaped};
+use crate::machine::{Cause, HashOutcome, ItemName, Origin, Reason, Sight, Sighting, Signature, escaped};
 
 /// Longer than a file system's clock stands still between two of its ticks (10 ms where the kernel runs at
 /// 100 Hz): what changed at least this long ago shows every later change in its time stamps.
@@ -20,12 +21,13 @@ const TICK: Duration = Duration::from_millis(25);
 #[derive(Debug, Clone)]
 pub struct Source {
     file_dir: PathBuf,
+    clock: Clock,
 }
 
 impl Source {
     /// The items in `file_dir`.
-    pub fn new(file_dir: PathBuf) -> Self {
-        Self { file_dir }
+    pub fn new(file_dir: PathBuf, clock: Clock) -> Self {
+        Self { file_dir, clock }
     }
 
     /// The watched directory.
@@ -91,7 +93,10 @@ impl Source {
                 fingerprint: survey.fingerprint(digest),
                 modes: modes(&survey),
                 manifest,
-                origin: survey.origin().clone(),
+                origin: Origin {
+                    made: survey.origin().born.map(|born| self.clock.of_wall(born)),
+                    ..survey.origin().clone()
+                },
             },
             Err(busy) => HashOutcome::Held(busy),
         })
@@ -134,7 +139,7 @@ mod tests {
 
     fn source() -> (tempfile::TempDir, Source) {
         let dir = tempfile::tempdir().unwrap();
-        let source = Source::new(dir.path().to_owned());
+        let source = Source::new(dir.path().to_owned(), Clock::start());
         source.prepare().unwrap();
         (dir, source)
     }

@@ -6,6 +6,7 @@ use rustix::fs::{CWD, Mode, OFlags, mkdirat, mkfifoat, openat};
 
 use super::testing::{as_nobody, name, place, transfer, tree, with_mount};
 use super::*;
+use crate::drivers::clock::Clock;
 use crate::machine::Digest;
 
 fn spool() -> (tempfile::TempDir, Spool) {
@@ -224,7 +225,7 @@ fn another_file_system_inside_is_left_alone() {
 fn a_read_only_mount_is_refused_where_we_have_to_write() {
     with_mount("drivers::files::tests::a_read_only_mount_is_refused_where_we_have_to_write", "ro", "dir", |dir| {
         let (dir, group) = (dir.join("dir"), || "g".parse().unwrap());
-        Source::new(dir.clone()).prepare().unwrap();
+        Source::new(dir.clone(), Clock::start()).prepare().unwrap();
         for layout in
             [Layout::Central(Spool::new(dir.clone(), group())), Layout::Download(Staging::new(dir.clone(), group()))]
         {

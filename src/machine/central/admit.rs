@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::forward::release_of;
 use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
@@ -52,8 +53,14 @@ impl Central {
         let from = Node::new(Mode::Upload, upload);
         if self.transfers.contains_key(&id) {
             self.on_offer(&from, offer);
-        } else if row.is_some_and(|row| row.stage == Stage::Closed.as_str()) {
-            self.desk.say(Address::Node(from), Words::Closed(vec![id]));
+        } else if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
+            // An old word, or an upload that knows no better because its journal is an older copy: it has the source
+            // cleaned up as it would have then.
+            let words = match row.receivers.is_empty() {
+                true => Words::Closed(vec![id]),
+                false => Words::Release(vec![release_of(&row)]),
+            };
+            self.desk.say(Address::Node(from), words);
         } else {
             self.take_up(&from, offer);
         }
@@ -69,7 +76,7 @@ impl Central {
             kind: offer.kind,
             entries: offer.entries,
             fingerprint: offer.fingerprint,
-            modes: offer.modes,
+            modes: self.desk.shared(offer.modes),
             stage: String::new(),
             minted: offer.minted,
             created,
@@ -394,6 +401,12 @@ impl Central {
             // It has been looked at, and waits for a person.
             Stage::Granted if transfer.is_lasting() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
+            // It has been sent to a later place, of which this journal knows nothing: it is an older copy.
+            Stage::Granted if transfer.row.place.is_some_and(|known| known.is_before(place)) => {
+                let number = place.number.saturating_add(1);
+                self.next_place = self.next_place.max(number);
+                self.drop_and_wait(id, Cause::Missing.into());
+            }
             Stage::Waiting => {}
             _ => self.answer(id),
         }

@@ -6,8 +6,8 @@ use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
 use crate::machine::{
-    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Reason, Receipt, TransferId, Wait, Words,
-    one_line,
+    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Reason, Receipt, Release, Row, TransferId,
+    Wait, Words, one_line,
 };
 
 impl Central {
@@ -205,6 +205,16 @@ impl Central {
         }
         let followers: Vec<_> = self.by_name.get(&key).into_iter().flatten().map(|(_, other)| *other).collect();
         followers.into_iter().filter(|other| *other != id).for_each(|other| self.forward(other));
+    }
+}
+
+/// What upload is told when all receipts are in.
+pub(super) fn release_of(row: &Row) -> Release {
+    Release {
+        transfer: row.transfer,
+        fingerprint: row.fingerprint,
+        receivers: row.receivers.iter().map(|(name, _)| name.clone()).collect(),
+        remark: row.remark.clone(),
     }
 }
 

@@ -23,7 +23,7 @@ use super::room::Room;
 use super::stage::{Counts, Move};
 use super::{
     Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
-    Question, Reason, Record, Release, Restored, Row, Space, Time, TransferId, Wait, Words,
+    Question, Reason, Record, Restored, Row, Space, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.
@@ -182,7 +182,8 @@ impl Central {
             recalling: BTreeMap::new(),
             next_order: FIRST_ORDER,
             first_turn: FIRST_ORDER,
-            next_place: restored.next_place,
+            // A journal that was restored from an older copy does not know the last places: none may be given twice.
+            next_place: restored.next_place.max(now.as_millis()),
             space: None,
             arrived: Room::default(),
             reserved: Room::default(),
@@ -190,8 +191,8 @@ impl Central {
             granted: BTreeMap::new(),
             settings,
         };
-        for row in restored.rows {
-            central.desk.on_restored(row.created);
+        for mut row in restored.rows {
+            central.desk.on_restored(&mut row);
             central.restore(row)?;
         }
         central.sweep();
@@ -389,12 +390,7 @@ impl Central {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
                 Words::Upload { place, location, transfers: vec![id] }
             }
-            (Stage::Released, _) => Words::Release(vec![Release {
-                transfer: id,
-                fingerprint: row.fingerprint,
-                receivers: row.receivers.iter().map(|(name, _)| name.clone()).collect(),
-                remark: row.remark.clone(),
-            }]),
+            (Stage::Released, _) => Words::Release(vec![forward::release_of(row)]),
             _ => return,
         };
         transfer.says += 1;

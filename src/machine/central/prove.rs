@@ -89,7 +89,8 @@ impl Central {
             }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
-                let reason = mismatch(fingerprint, row.fingerprint, row.kind, row.wrong.replace(fingerprint.digest));
+                let reason =
+                    mismatch(fingerprint, row.fingerprint, row.kind, row.wrong.replace(fingerprint.digest.into()));
                 if let Some(found) = manifest {
                     let peer = Node::new(Mode::Upload, row.upload.clone());
                     self.desk.effect(Effect::Explain { transfer: id, peer, found });

@@ -74,7 +74,7 @@ impl Download {
             kind: offer.kind,
             entries: offer.entries,
             fingerprint: offer.fingerprint,
-            modes: offer.modes,
+            modes: self.desk.shared(offer.modes),
             stage: String::new(),
             minted: offer.minted,
             created: self.desk.next_age(),

@@ -170,8 +170,8 @@ impl Download {
             arrived: Room::default(),
             settings,
         };
-        for row in restored.rows {
-            download.desk.on_restored(row.created);
+        for mut row in restored.rows {
+            download.desk.on_restored(&mut row);
             download.restore(row)?;
         }
         // What stands under its final name has nothing in staging any more but leftovers.

@@ -77,7 +77,7 @@ impl Download {
             }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
-                let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest));
+                let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest.into()));
                 match short {
                     // It may have been another of the batch: only what comes out equally wrong is no question of room.
                     Some(short) if reason.cause() == Cause::Mismatch => short.reason,

@@ -132,6 +132,7 @@ impl Upload {
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
         }
+        self.leaving.insert(name, id);
         self.move_to(id, Stage::Withdrawing, Some(Reason::with(Cause::Acknowledgement, why)));
     }
 
@@ -254,6 +255,9 @@ impl Upload {
         if self.is_carried(name, signature, &proof, seen, insist) {
             return;
         }
+        if !insist && self.is_leaving(name, signature, &proof) {
+            return;
+        }
         if !insist && self.is_made_by_script(name, signature, &proof) {
             return;
         }
@@ -305,6 +309,30 @@ impl Upload {
         }
     }
 
+    /// A transfer of the same content is being given up, because its source could not be read for a while: where central
+    /// holds its copy, it goes on, and until that is known the item waits.
+    fn is_leaving(&mut self, name: &ItemName, signature: Signature, proof: &Proof) -> bool {
+        let Some(id) = self.leaving.get(name).copied() else { return false };
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Withdrawing) else {
+            return false;
+        };
+        let row = &mut transfer.row;
+        if row.is_ordered_away() || row.kind != proof.kind || row.fingerprint != proof.fingerprint {
+            return false;
+        }
+        if row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Receipts) {
+            self.set_state(name, ItemState::Behind);
+            return true;
+        }
+        row.signature = Some(signature);
+        row.inode = Some(proof.origin.inode);
+        row.born = proof.origin.born;
+        self.desk.dirty.insert(id);
+        self.latest.insert(name.clone(), id);
+        self.set_state(name, ItemState::Bound);
+        true
+    }
+
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
         let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
         let id = self.desk.mint();
@@ -317,7 +345,7 @@ impl Upload {
             kind,
             entries,
             fingerprint,
-            modes,
+            modes: self.desk.shared(modes),
             stage: String::new(),
             minted: created,
             created,

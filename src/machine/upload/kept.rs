@@ -96,8 +96,8 @@ impl Scripts {
                     suspect = suspect.or(Some(number));
                 }
             }
-            let meanwhile = |born: Time| born >= early && born <= script.ended.unwrap_or(now);
-            if origin.ours && origin.born.is_some_and(meanwhile) && is_named_after(name, &script.item) {
+            let meanwhile = |made: Time| made >= early && made <= script.ended.unwrap_or(now);
+            if origin.ours && origin.made.is_some_and(meanwhile) && is_named_after(name, &script.item) {
                 if same {
                     return Some((script.item.clone(), true));
                 }

@@ -28,6 +28,8 @@ use kept::Scripts;
 
 /// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
 const HASHES: usize = 16;
+/// How often central is asked whether it still holds what it has received, about.
+const RECEIVED_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How many cleanup scripts run at once.
 const CLEANUPS: usize = 8;
 
@@ -130,6 +132,8 @@ pub struct Upload {
     counts: Counts<Stage>,
     /// The newest unfinished transfer of each name.
     latest: BTreeMap<ItemName, TransferId>,
+    /// Transfers that are given up and not over yet, the last of each name.
+    leaving: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
     hashing: Turnstile<ItemName>,
     asked: BTreeMap<ItemName, Signature>,
@@ -204,6 +208,7 @@ impl Upload {
             transfers: BTreeMap::new(),
             counts: Counts::new(),
             latest: BTreeMap::new(),
+            leaving: BTreeMap::new(),
             kept: restored.kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect(),
             hashing: Turnstile::new(HASHES),
             asked: BTreeMap::new(),
@@ -213,8 +218,8 @@ impl Upload {
             scanned: false,
             settings,
         };
-        for row in restored.rows {
-            upload.desk.on_restored(row.created);
+        for mut row in restored.rows {
+            upload.desk.on_restored(&mut row);
             upload.restore(row)?;
         }
         Ok(upload)
@@ -235,9 +240,8 @@ impl Upload {
         if stage == Stage::Granted && (row.place.is_none() || row.location.is_none()) {
             return Err(missing("place"));
         }
-        if stage != Stage::Withdrawing {
-            self.latest.insert(row.name.clone(), id);
-        }
+        let by_name = if stage == Stage::Withdrawing { &mut self.leaving } else { &mut self.latest };
+        by_name.insert(row.name.clone(), id);
         if row.cleaned {
             self.scripts.resume(&row, stage == Stage::Freed);
         }
@@ -245,6 +249,7 @@ impl Upload {
         match stage {
             Stage::Granted => self.line_up(id),
             Stage::Releasing => self.join_cleanups(id),
+            Stage::Received => self.ask_later(id),
             _ => {}
         }
         Ok(())
@@ -299,7 +304,12 @@ impl Upload {
             Timer::Hello => self.desk.hello(Address::All, false),
             Timer::Settle(name) => self.on_settled(&name),
             Timer::Forget(name) => self.forget_kept(&name),
-            Timer::Say(id) => self.say_owed(id),
+            Timer::Say(id) => {
+                if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Received) {
+                    self.ask_later(id);
+                }
+                self.say_owed(id);
+            }
             Timer::Retry(id) => self.on_retry(id),
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
@@ -373,7 +383,7 @@ impl Upload {
                 (None, Some(reason)) => Words::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
                 (None, None) => return,
             },
-            Stage::Sent => match row.place {
+            Stage::Sent | Stage::Received => match row.place {
                 Some(place) => Words::Sent { place, transfers: vec![id] },
                 None => return,
             },
@@ -385,9 +395,18 @@ impl Upload {
             _ => return,
         };
         transfer.says += 1;
-        let says = transfer.says;
+        let (says, stage) = (transfer.says, transfer.stage);
         self.desk.say(to, words);
-        let wait = self.desk.repeat_after(says);
+        if stage != Stage::Received {
+            let wait = self.desk.repeat_after(says);
+            self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+        }
+    }
+
+    /// Central repeats what follows from a copy that it holds. One whose journal was restored from an older copy knows
+    /// nothing of it: this node has to ask now and then.
+    fn ask_later(&mut self, id: TransferId) {
+        let wait = self.desk.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
         self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
     }
 
@@ -420,16 +439,18 @@ impl Upload {
         if lasting || stage.is_over() {
             self.desk.dirty.insert(id);
         }
+        let name = transfer.row.name.clone();
         self.desk.timers.stop(&Timer::Retry(id));
         if stage.owes_a_word() {
             self.desk.timers.set(Timer::Say(id), self.desk.now);
+        } else if stage == Stage::Received {
+            self.ask_later(id);
         } else {
             self.desk.timers.stop(&Timer::Say(id));
         }
         if stage != Stage::Granted {
             self.dispatch.leave_line(id);
         }
-        let name = transfer.row.name.clone();
         if stage.is_over() {
             self.finish(id);
         }
@@ -443,8 +464,10 @@ impl Upload {
         transfer.row.stage = transfer.stage.stored().to_owned();
         self.desk.dirty.remove(&id);
         self.desk.persist(Record::Transfer(Box::new(transfer.row.clone())));
-        if self.latest.get(&transfer.row.name) == Some(&id) {
-            self.latest.remove(&transfer.row.name);
+        for by_name in [&mut self.latest, &mut self.leaving] {
+            if by_name.get(&transfer.row.name) == Some(&id) {
+                by_name.remove(&transfer.row.name);
+            }
         }
     }
 

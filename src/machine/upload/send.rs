@@ -131,17 +131,18 @@ impl Upload {
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let stale =
-            transfer.row.place.is_some_and(|known| known.journal == place.journal && known.number > place.number);
+        let stale = transfer.row.place.is_some_and(|known| place.is_before(known));
         let known = transfer.row.place == Some(place);
         match transfer.stage {
             Stage::Announced => {}
             Stage::Granted | Stage::Sending | Stage::Checking if !known && !stale => {}
             Stage::Received if !known && !stale => {}
             Stage::Sent if !known && !stale => {}
-            // Either this word is late, or an old `received` was: central's answer tells which.
-            Stage::Received if known => {
-                self.desk.say(Address::Node(from.clone()), Words::Sent { place, transfers: vec![id] });
+            // This word is late, an old `received` was, or central's journal is an older copy: its answer tells which.
+            Stage::Received => {
+                if let Some(place) = transfer.row.place {
+                    self.desk.say(Address::Node(from.clone()), Words::Sent { place, transfers: vec![id] });
+                }
                 return;
             }
             Stage::Sent | Stage::Freed | Stage::Withdrawing => {
@@ -284,8 +285,10 @@ impl Upload {
             Stage::Withdrawing => {
                 let reason = Reason::with(Cause::Receipts, "central holds it already");
                 if transfer.row.reason.as_ref() != Some(&reason) {
+                    let name = transfer.row.name.clone();
                     transfer.row.reason = Some(reason);
                     self.desk.dirty.insert(id);
+                    self.let_go(&name);
                 }
             }
             _ => {}

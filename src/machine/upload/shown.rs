@@ -105,6 +105,8 @@ impl Upload {
         let (why, gate) = self.why(id, transfer);
         let timers = &self.desk.timers;
         let next = gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id)));
+        // It waits for receipts, and nothing of its own.
+        let next = next.filter(|_| transfer.stage != Stage::Received);
         TransferView {
             next,
             progress: self.dispatch.progress(id),
