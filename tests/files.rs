@@ -11,12 +11,12 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use conformance::{Spot, World, stories};
+use conformance::{Spot, World, inodes_run_out, stories};
 use md5::{Digest as _, Md5};
 use synkler::drivers::clock::Clock;
 use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
 use synkler::machine::{
-    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, TransferId,
+    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, Space, TransferId,
 };
 use tokio::sync::mpsc;
 
@@ -54,6 +54,12 @@ impl Host {
             Effect::Measure => files.measure(),
             Effect::DropPlace(place) => {
                 files.discard_place(place);
+                return None;
+            }
+            // What nobody answers is done at once here, so that what follows sees it.
+            Effect::DropArrival { place, name } => {
+                let Layout::Central(spool) = &self.layout else { panic!("not central") };
+                spool.discard_arrival(place, &name).unwrap();
                 return None;
             }
             Effect::Sweep { transfers, places } => {
@@ -133,6 +139,33 @@ fn the_real_world_conforms() {
     }
 }
 
+/// In a mount namespace of its own, so that nobody else takes inodes of the file system.
+#[test]
+fn the_real_world_runs_out_of_inodes_as_the_fake_one_does() {
+    const INNER: &str = "SYNKLER_TEST_MOUNTED";
+    if let Ok(base) = std::env::var(INNER) {
+        inodes_run_out(&mut Real::new(&base));
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let flags = if rustix::process::geteuid().is_root() { "-m" } else { "-rm" };
+    let script = "mount -t tmpfs -o nr_inodes=40 none \"$1\" && exec \"$0\" --exact \"$2\" --nocapture";
+    let output = std::process::Command::new("unshare")
+        .args([flags, "sh", "-c", script])
+        .arg(std::env::current_exe().unwrap())
+        .arg(dir.path())
+        .arg("the_real_world_runs_out_of_inodes_as_the_fake_one_does")
+        .env(INNER, dir.path())
+        .output()
+        .unwrap();
+    let (text, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    if errors.starts_with("unshare: unshare failed") {
+        eprintln!("NOT RUN: this machine allows no mount namespaces");
+        return;
+    }
+    assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
+}
+
 /// What was read while it arrived is believed only where it is what was announced: else all is read again.
 #[test]
 fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
@@ -170,16 +203,17 @@ fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
 fn space_is_measured_where_file_dir_lies() {
     for base in ["/tmp", "/dev/shm"] {
         let mut host = Host::new(Mode::Central, base);
-        let Some(Input::Space { free, total }) = host.perform(Effect::Measure) else { panic!() };
+        let Some(Input::Space(Space { free, total, inodes })) = host.perform(Effect::Measure) else { panic!() };
         let expected = rustix::fs::statvfs(base).unwrap();
         assert_eq!(total, expected.f_blocks * expected.f_frsize);
         assert!(free > 0 && free <= total);
+        assert_eq!(inodes.map(|inodes| inodes.total), Some(expected.f_files).filter(|files| *files > 0));
     }
     let gone = Host::new(Mode::Central, "/tmp");
     let Host { mut inputs, files, _dir: dir, .. } = gone;
     drop(dir);
     files.measure();
-    assert_eq!(inputs.blocking_recv().unwrap(), Input::Space { free: 0, total: 0 });
+    assert_eq!(inputs.blocking_recv().unwrap(), Input::Space(Space::default()));
 }
 
 /// A hash of gigabytes that nobody waits for must neither hold up short work nor the end of the daemon.

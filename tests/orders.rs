@@ -9,12 +9,14 @@ use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
     GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
     Machine, Mode, Node, Note, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored, RoleSettings,
-    Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Time, TransferId, TransferView,
+    Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, Time, TransferId, TransferView,
     UploadSettings, Wait, Words,
 };
 
 #[path = "orders/apart.rs"]
 mod apart;
+#[path = "orders/room.rs"]
+mod room;
 #[path = "orders/touched.rs"]
 mod touched;
 
@@ -161,6 +163,7 @@ impl Desk {
             version: "1".to_owned(),
             slots: 1,
             cleanup: true,
+            directory: "/srv".to_owned(),
             host: String::new(),
         };
         Self::begin(|now| Machine::download(settings, restored, 1, now).unwrap())
@@ -245,6 +248,7 @@ fn hello(group: GroupPause) -> Hello {
         paused: None,
         group,
         free: Some(77),
+        free_inodes: Some(7),
         doing: "idle".to_owned(),
         spool: None,
     }
@@ -359,7 +363,7 @@ fn an_item_that_is_paused_holds_up_no_other() {
     let mut central = Desk::central(restored(vec![row(1, "granted"), row(2, "waiting"), row(3, "waiting")]));
     let more = Row { place: Some(PlaceId { number: 3, ..place() }), ..row(4, "granted") };
     let mut blocked = Desk::central(restored(vec![row(1, "granted"), more, row(2, "waiting")]));
-    let space = Input::Space { free: 1 << 40, total: 1 << 40 };
+    let space = Input::Space(Space::of_bytes(1 << 40, 1 << 40));
     central.heard(alpha(), Words::Waiting(waits.clone()));
     let effects = central.input(space.clone());
     let asked = effects.iter().any(|effect| matches!(effect, Effect::Persist(Record::NextPlace(_))));
@@ -461,7 +465,7 @@ fn what_stands_in_line_is_sent_next() {
     let rows = (1..=3).map(|number| big(row(number, "waiting"))).collect();
     let mut desk = Desk::central(restored(rows));
     assert_eq!(desk.deed(Order::Bump(one(2))), (true, "it is asked for next".to_owned()));
-    desk.input(Input::Space { free: 3 << 29, total: 1 << 40 });
+    desk.input(Input::Space(Space::of_bytes(3 << 29, 1 << 40)));
     let stages: Vec<_> = (1..=3).map(|number| desk.view(number).stage).collect();
     assert_eq!(stages, ["waiting", "granted", "waiting"]);
     assert_eq!(desk.deed(Order::Bump(one(2))).1, "nothing to do: its upload has been asked for it");
@@ -516,7 +520,7 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     for stage in ["wanted", "placing"] {
         let stored = Row { inode: Some(1), ..row(1, stage) };
         let mut download = Desk::download(restored(vec![stored]));
-        download.input(Input::Space { free: 1 << 40, total: 1 << 40 });
+        download.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
         let effects = download.heard(hub(), Words::Withdraw(vec![id(1)]));
         let over = download.machine.view(&Handle::Transfer(id(1))).is_none();
         assert_eq!(over, stage == "wanted", "what is proven and being placed is delivered");
@@ -633,7 +637,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
     assert_eq!(kept(effects), Some((id(1), std::sync::Arc::clone(&text))));
     assert_eq!(desk.view(1).arrived, Some(desk.now));
     let mut desk = Desk::download(restored(vec![row(1, "wanted")]));
-    desk.input(Input::Space { free: 1 << 40, total: 1 << 40 });
+    desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
     assert_eq!(desk.view(1).began, Some(desk.now));
     desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     let effects = desk.input(Input::Verified { transfer: id(1), outcome: copy(1) });

@@ -33,7 +33,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
         }
         let at = dir.clone();
         match blocking(LOCAL_LIMIT, move || room(&at)).await {
-            Some(Some(room)) if check == "space" => word(check, dir, room, settings),
+            Some(Some(room)) if check == "space" => word(check, dir, room, &settings.role),
             Some(Some(room)) => word_state(check, dir, room),
             Some(None) => skipped(check, format!("{} has to be mended first", dir.display())),
             None => stuck(check, &dir.display().to_string(), LOCAL_LIMIT),
@@ -49,17 +49,27 @@ fn room(dir: &Path) -> Option<Room> {
     Some(Room { free: of(stat.f_bavail), total: of(stat.f_blocks), names_free: stat.f_favail, names: stat.f_files })
 }
 
-fn word(check: &str, dir: &Path, room: Room, settings: &Settings) -> Finding {
+fn word(check: &str, dir: &Path, room: Room, role: &Role) -> Finding {
     let text = format!("{} of {} are free in {}", bytes(room.free), bytes(room.total), dir.display());
     let make_room = format!("make room: du -xh --max-depth=2 {} | sort -h shows what is big", quoted(dir));
     if let Some(finding) = no_names(check, dir, room) {
         return finding;
     }
-    match &settings.role {
+    match role {
         Role::Central { free, .. } if room.free < free.of(room.total) => failed(
             check,
             format!("{text}, less than free_percent = {free} keeps free: nothing new is taken in"),
             format!("{make_room}; or set free_percent lower"),
+        ),
+        Role::Central { free, .. } if room.names_free < free.of(room.names) => failed(
+            check,
+            format!(
+                "{} of {} inodes are free in {}, less than free_percent = {free} keeps free: nothing new is taken in",
+                room.names_free,
+                room.names,
+                dir.display()
+            ),
+            format!("{}; or set free_percent lower", fewer_files(dir)),
         ),
         Role::Central { free, .. } => {
             ok(check, format!("{text}; free_percent = {free} keeps {}", bytes(free.of(room.total))))
@@ -87,17 +97,35 @@ fn word_state(check: &str, dir: &Path, room: Room) -> Finding {
 fn no_names(check: &str, dir: &Path, room: Room) -> Option<Finding> {
     (room.names > 0 && room.names_free == 0).then(|| {
         let text = format!("no new names are possible in {}: all {} inodes are used", dir.display(), room.names);
-        failed(
-            check,
-            text,
-            format!("take files away: du -x --inodes --max-depth=2 {} | sort -n shows where they are", quoted(dir)),
-        )
+        failed(check, text, fewer_files(dir))
     })
+}
+
+fn fewer_files(dir: &Path) -> String {
+    format!("take files away: du -x --inodes --max-depth=2 {} | sort -n shows where they are", quoted(dir))
 }
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
+    use crate::machine::KeepModes;
+
+    #[test]
+    fn central_keeps_a_part_of_its_inodes_free() {
+        let (host, free) = ("syn@hub".to_owned(), Percent::from_thousandths(5_000));
+        let (receivers, keep, keep_modes) = (None, Duration::ZERO, KeepModes::Try);
+        let role = Role::Central { host, receivers, keep, free, keep_modes };
+        let room = Room { free: 1 << 40, total: 1 << 41, names_free: 5, names: 100 };
+        let told = |names_free, names| word("space", Path::new("/x"), Room { names_free, names, ..room }, &role);
+        assert_eq!(told(5, 100).result, "ok");
+        let few = told(4, 100);
+        assert_eq!(few.result, "failed");
+        let text = "4 of 100 inodes are free in /x, less than free_percent = 5 keeps free: nothing new is taken in";
+        assert_eq!(few.text, text);
+        assert_eq!(told(0, 0).result, "ok");
+    }
 
     #[test]
     fn inodes_and_the_journal_have_limits_too() {

@@ -3,7 +3,7 @@
 use super::line::{Ink, Line, Look, Text};
 use super::status::{dot, incomplete};
 use super::table::{Column, Row, Table, Tail};
-use super::units::{ago, minute, size, span};
+use super::units::{ago, few_inodes, minute, size, span};
 use crate::control::types::{GetHistory, Member, Past, Status};
 
 /// With less room than this beside the other columns, what a node does stands below it.
@@ -83,6 +83,7 @@ fn doing(member: &Member, now: u64) -> String {
     if member.alive && !member.doing.is_empty() {
         parts.push(member.doing.clone());
     }
+    parts.extend(few_inodes(member.free_inodes).filter(|_| member.alive));
     parts.join("; ")
 }
 

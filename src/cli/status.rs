@@ -2,7 +2,7 @@
 
 use super::line::{Ink, LABEL, Line, Look, Text};
 use super::transfers;
-use super::units::{ago, cut, moment, printable, size, span};
+use super::units::{ago, cut, few_inodes, moment, printable, size, span};
 use crate::control::types::{Broker, Member, Paused, Status, View};
 
 /// The most nodes shown.
@@ -155,6 +155,7 @@ impl Page {
         }
         if let Some(free) = member.free.filter(|_| member.alive) {
             parts.push(format!("{} free", size(free)));
+            parts.extend(few_inodes(member.free_inodes));
         }
         parts.join(", ")
     }

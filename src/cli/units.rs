@@ -60,6 +60,15 @@ pub(super) fn cut_middle(text: &str, room: usize) -> String {
     format!("{}…{}", head(text, before), tail(text, behind))
 }
 
+/// Fewer free inodes than this may run out before the bytes do.
+const FEW_INODES: u64 = 10_000;
+
+/// How many inodes are free, where they are few.
+pub(super) fn few_inodes(free: Option<u64>) -> Option<String> {
+    free.filter(|free| *free < FEW_INODES)
+        .map(|free| if free == 1 { "1 inode free".to_owned() } else { format!("{free} inodes free") })
+}
+
 /// A text filled with spaces to `room` cells.
 pub(super) fn pad(text: &str, room: usize) -> String {
     format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))

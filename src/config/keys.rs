@@ -115,7 +115,12 @@ pub const KEYS: &[Key] = &[
         "the downloads that must all give a receipt: a list, or text with commas between",
     ),
     key("keep_minutes", Preset::Value("30"), CENTRAL, "how long a copy stays after the last receipt; decimal"),
-    key("free_percent", Preset::Value("5"), CENTRAL, "how much of file_dir's filesystem stays free, 0 to 99; decimal"),
+    key(
+        "free_percent",
+        Preset::Value("5"),
+        CENTRAL,
+        "how much of file_dir's filesystem stays free, bytes and inodes, 0 to 99; decimal",
+    ),
     key(
         "keep_modes",
         Preset::Value("try"),

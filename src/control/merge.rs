@@ -58,6 +58,7 @@ pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit:
             known.host.clone_from(&heard.host);
             known.paused.clone_from(&heard.paused);
             known.free = heard.free;
+            known.free_inodes = heard.free_inodes;
             known.doing.clone_from(&heard.doing);
         }
     }

@@ -51,6 +51,7 @@ pub(super) fn member(node: &str) -> Member {
         alive: true,
         paused: None,
         free: None,
+        free_inodes: None,
         doing: String::new(),
         clock_ahead: None,
         protocols: None,

@@ -232,6 +232,8 @@ shapes! {
         paused: Option<Paused>,
         /// Bytes free on the file system of its directory, once known.
         free: Option<u64>,
+        /// Inodes free there, once known, where that file system has a limit for them.
+        free_inodes: Option<u64>,
         /// What it does, in one line.
         doing: String,
         /// By how many milliseconds its clock is ahead, once known.

@@ -65,6 +65,7 @@ impl Drivers {
             Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => self.files.discard(transfer),
             Effect::DropPlace(place) => self.files.discard_place(place),
+            Effect::DropArrival { place, name } => self.files.discard_arrival(place, name),
             Effect::Sweep { transfers, places } => self.files.sweep(&transfers, &places),
             Effect::Measure => self.files.measure(),
             Effect::Run(run) => {

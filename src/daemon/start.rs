@@ -294,6 +294,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartEr
             me,
             version,
             host,
+            directory: settings.file_dir.display().to_string(),
             slots: *slots,
             cleanup: cleanup.is_some(),
             keep_modes: *keep_modes,

@@ -7,26 +7,21 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use rustix::fs::{AtFlags, CWD, Mode, OFlags, fstatfs, fstatvfs, fsync, openat, renameat, statfs, unlinkat};
 use rustix::io::{Errno, write};
 
-use crate::machine::{Cause, Reason, escaped};
+use crate::machine::{Cause, Inodes, Reason, Space, escaped};
 
 /// How much of a path an error shows; the middle of a longer one is left out.
 const SHOWN_LIMIT: usize = 180;
 
-/// The space of one file system, in bytes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Space {
-    /// What this process may still use: without what the file system keeps back for root.
-    pub free: u64,
-    /// Its size.
-    pub total: u64,
-}
-
-/// Asks the file system that holds `dir`. Fails when `dir` is not there or cannot be opened.
+/// Asks the file system that holds `dir`; what it keeps back for root does not count as free. Fails when `dir` is not there
+/// or cannot be opened.
 pub fn space(dir: &Path) -> Result<Space, Refusal> {
     let refused = |errno| Refusal::new("measure", dir, errno);
     let dir = openat(CWD, dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
     let stat = fstatvfs(&dir).map_err(refused)?;
-    Ok(Space { free: stat.f_bavail.saturating_mul(stat.f_frsize), total: stat.f_blocks.saturating_mul(stat.f_frsize) })
+    let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
+    // Those that make inodes as they need them tell that they have none.
+    let inodes = (stat.f_files > 0).then_some(Inodes { free: stat.f_favail, total: stat.f_files });
+    Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks), inodes })
 }
 
 /// Makes a file in `dir`, writes to it, gives it another name and removes it: what every hand-over needs. Its names

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use super::{
     Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Modes,
-    Node, NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Time, Timers, TransferId, Words,
-    words::ENTRY_LIMIT,
+    Node, NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers, TransferId,
+    Words, words::ENTRY_LIMIT,
 };
 
 /// How often a node makes itself known.
@@ -27,7 +27,7 @@ const TICK_MILLIS: u64 = 10_000;
 pub(super) enum Timer {
     /// Make this node known.
     Hello,
-    /// Look at the free space.
+    /// Measure the free space.
     Measure,
     /// An item's quiet time is over.
     Settle(ItemName),
@@ -102,6 +102,7 @@ pub(super) struct Peer {
     pub(super) protocols: Option<Protocols>,
     pub(super) paused: Option<Pause>,
     pub(super) free: Option<u64>,
+    pub(super) free_inodes: Option<u64>,
     pub(super) doing: String,
     pub(super) clock_ahead: Option<i64>,
 }
@@ -128,8 +129,8 @@ pub(super) struct Desk {
     pub(super) paused: Option<Pause>,
     /// The youngest order about the whole group.
     pub(super) group: GroupPause,
-    /// Bytes free where this node's directory is.
-    pub(super) free: Option<u64>,
+    /// What there is where this node's directory is.
+    pub(super) space: Option<Space>,
     pub(super) peers: BTreeMap<Node, Peer>,
     pub(super) timers: Timers<Timer>,
     /// Transfers whose row has to be written.
@@ -162,6 +163,7 @@ impl Desk {
             protocols: None,
             paused: None,
             free: None,
+            free_inodes: None,
             doing: String::new(),
             clock_ahead: None,
         };
@@ -173,7 +175,7 @@ impl Desk {
             broker: BrokerState::Disconnected(now, None),
             paused: restored.paused.clone(),
             group: restored.group.clone(),
-            free: None,
+            space: None,
             peers: restored.nodes.iter().map(|known| (known.node.clone(), silent(known))).collect(),
             timers: Timers::default(),
             dirty: BTreeSet::new(),
@@ -233,6 +235,11 @@ impl Desk {
         *self.greetings.entry(to).or_default() |= reply;
     }
 
+    /// How many inodes are free, where the file system has a limit for them.
+    pub(super) fn free_inodes(&self) -> Option<u64> {
+        self.space?.inodes.map(|inodes| inodes.free)
+    }
+
     /// Whether hellos are to be said, which need to know what this node does.
     pub(super) fn greets(&self) -> bool {
         !self.greetings.is_empty()
@@ -251,7 +258,8 @@ impl Desk {
                 now: self.now,
                 paused: self.paused.clone(),
                 group: self.group.clone(),
-                free: self.free,
+                free: self.space.map(|space| space.free),
+                free_inodes: self.free_inodes(),
                 doing: doing.to_owned(),
                 spool: self.spool.clone(),
             };
@@ -302,6 +310,7 @@ impl Desk {
             protocols: Some(hello.protocols),
             paused: hello.paused.clone(),
             free: hello.free,
+            free_inodes: hello.free_inodes,
             doing: hello.doing.clone(),
             clock_ahead: i64::try_from(ahead).ok(),
         };

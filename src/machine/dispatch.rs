@@ -5,9 +5,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::desk::{Desk, Timer};
+use super::room::Room;
 use super::{
-    Direction, ENTRY_LIMIT, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome, Time,
-    TransferId,
+    Cause, Direction, ENTRY_LIMIT, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome,
+    Time, TransferId,
 };
 
 /// An item of this many bytes or more travels alone.
@@ -18,7 +19,7 @@ pub(super) const BATCH_BYTES: u64 = 256 << 20;
 /// together is heard together.
 pub(super) const BATCH_ITEMS: usize = ENTRY_LIMIT;
 /// After this many failed runs a transfer travels alone, so that it cannot hold up others.
-const ALONE_AFTER: u32 = 3;
+pub(super) const ALONE_AFTER: u32 = 3;
 /// A run costs an ssh session, so beside one that is under way the next one waits this long for more to join it.
 pub(super) const GATHER: Duration = Duration::from_millis(250);
 /// Where a line begins to grow at both ends.
@@ -31,7 +32,7 @@ const RETRY_LASTING: Duration = Duration::from_secs(300);
 pub(super) struct Ready {
     pub(super) transfer: TransferId,
     pub(super) name: ItemName,
-    pub(super) size: u64,
+    pub(super) room: Room,
     pub(super) attempts: u32,
     pub(super) location: Location,
 }
@@ -39,7 +40,7 @@ pub(super) struct Ready {
 #[derive(Debug)]
 struct Running {
     transfers: Vec<TransferId>,
-    total: u64,
+    room: Room,
     bytes: u64,
     rate: u64,
     host: String,
@@ -54,6 +55,8 @@ pub(super) struct Ended {
     pub(super) transfers: Vec<TransferId>,
     /// It was stopped, so that a failure is none.
     pub(super) halted: bool,
+    /// The room that it may have filled.
+    pub(super) room: Room,
 }
 
 #[derive(Debug)]
@@ -182,11 +185,12 @@ impl Dispatch {
         }
     }
 
-    /// Starts what can be started. Returns the transfers that are on their way now.
-    pub(super) fn start(&mut self, desk: &mut Desk) -> Vec<TransferId> {
+    /// Starts what can be started, in so much room for all that is on its way. Returns the transfers that are on their way
+    /// now.
+    pub(super) fn start(&mut self, desk: &mut Desk, room: Room) -> Vec<TransferId> {
         let mut started = Vec::new();
         while desk.held_by().is_none() && self.running.len() < self.slots {
-            let Some(batch) = self.next_batch(desk.now) else { break };
+            let Some(batch) = self.next_batch(desk.now, room.minus(self.under_way())) else { break };
             if let Some(until) = self.gathers(&batch, desk.now) {
                 desk.timers.set(Timer::Gather, until);
                 break;
@@ -202,10 +206,10 @@ impl Dispatch {
                 self.leave_line(*transfer);
                 self.by_transfer.insert(*transfer, id);
             }
-            let total = batch.iter().map(|ready| ready.size).sum();
+            let room = batch.iter().fold(Room::default(), |sum, ready| sum.plus(ready.room));
             let running = Running {
                 transfers: transfers.clone(),
-                total,
+                room,
                 bytes: 0,
                 rate: 0,
                 host: location.host().to_owned(),
@@ -222,34 +226,37 @@ impl Dispatch {
     /// Until when a batch waits for more. What is pushed to one place has been gathered by central.
     fn gathers(&self, batch: &[&Ready], now: Time) -> Option<Time> {
         let until = self.started.map(|started| started.after(GATHER)).filter(|until| *until > now)?;
-        let bytes: u64 = batch.iter().map(|ready| ready.size).sum();
+        let bytes: u64 = batch.iter().map(|ready| ready.room.bytes).sum();
         let full =
             batch.len() >= BATCH_ITEMS || bytes >= BIG || batch.iter().any(|ready| ready.attempts >= ALONE_AFTER);
         (self.direction == Direction::Pull && !self.running.is_empty() && !full).then_some(until)
     }
 
-    fn next_batch(&self, now: Time) -> Option<Vec<&Ready>> {
+    fn next_batch(&self, now: Time, room: Room) -> Option<Vec<&Ready>> {
         let open = |host: &String| self.gates.get(host).is_none_or(|gate| gate.until <= now);
         if !self.hosts.keys().any(open) {
             return None;
         }
-        let big_running = self.running.values().filter(|run| run.total >= BIG && run.transfers.len() == 1).count();
+        let big_running = self.running.values().filter(|run| run.room.bytes >= BIG && run.transfers.len() == 1).count();
         let big_allowed = big_running < self.slots.saturating_sub(1).max(1);
         let gated = |ready: &Ready| self.gates.get(ready.location.host()).is_some_and(|gate| gate.until > now);
-        let alone = |ready: &Ready| ready.size >= BIG || ready.attempts >= ALONE_AFTER;
-        let first = self.line.values().find(|ready| !gated(ready) && (ready.size < BIG || big_allowed))?;
+        let big = |ready: &Ready| ready.room.bytes >= BIG;
+        let alone = |ready: &Ready| big(ready) || ready.attempts >= ALONE_AFTER;
+        let may_go = |ready: &Ready| !gated(ready) && (!big(ready) || big_allowed) && ready.room.fits_in(room);
+        let first = self.line.values().find(|ready| may_go(ready))?;
         let mut batch = vec![first];
         if alone(first) {
             return Some(batch);
         }
-        let mut bytes = first.size;
+        let mut taken = first.room;
         let after = self.orders.get(&first.transfer).copied().unwrap_or(0) + 1;
         for ready in self.line.range(after..).map(|(_, ready)| ready) {
-            if batch.len() >= BATCH_ITEMS || bytes >= BATCH_BYTES {
+            if batch.len() >= BATCH_ITEMS || taken.bytes >= BATCH_BYTES {
                 break;
             }
-            if ready.location == first.location && !alone(ready) && bytes + ready.size <= BATCH_BYTES {
-                bytes += ready.size;
+            let more = taken.plus(ready.room);
+            if ready.location == first.location && !alone(ready) && more.bytes <= BATCH_BYTES && more.fits_in(room) {
+                taken = more;
                 batch.push(ready);
             }
         }
@@ -267,10 +274,11 @@ impl Dispatch {
     pub(super) fn on_ran(&mut self, desk: &mut Desk, run: RunId, outcome: &RunOutcome) -> Ended {
         let Some(running) = self.running.remove(&run) else {
             desk.unexpected(None, None, "the end of a run that is not under way");
-            return Ended { transfers: Vec::new(), halted: false };
+            return Ended { transfers: Vec::new(), halted: false, room: Room::default() };
         };
         let halted = running.halted;
-        if halted {
+        let lacks_room = matches!(outcome, RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space);
+        if halted || lacks_room {
             // How it ended says nothing of its host.
         } else if let RunOutcome::Failed(fault, reason) = outcome {
             self.close_gate(desk, &running.host, *fault, reason);
@@ -287,7 +295,7 @@ impl Dispatch {
             same
         };
         let transfers = running.transfers.into_iter().filter(|transfer| mine(transfer)).collect();
-        Ended { transfers, halted }
+        Ended { transfers, halted, room: running.room }
     }
 
     fn close_gate(&mut self, desk: &mut Desk, host: &str, fault: Fault, reason: &Reason) {
@@ -307,7 +315,7 @@ impl Dispatch {
         let running = self.running.get(self.by_transfer.get(&transfer)?)?;
         Some(Progress {
             bytes: running.bytes,
-            total: running.total,
+            total: running.room.bytes,
             rate: running.rate,
             transfers: running.transfers.len() as u64,
         })
@@ -328,14 +336,14 @@ impl Dispatch {
         !self.line.is_empty()
     }
 
-    /// Those near the head of the line that are larger than `room`.
-    pub(super) fn first_too_big(&self, room: u64) -> Vec<Ready> {
-        self.line.values().take(BATCH_ITEMS).filter(|ready| ready.size > room).cloned().collect()
+    /// Those near the head of the line for which there is no room.
+    pub(super) fn first_too_big(&self, room: Room) -> Vec<Ready> {
+        self.line.values().take(BATCH_ITEMS).filter(|ready| !ready.room.fits_in(room)).cloned().collect()
     }
 
-    /// Bytes of everything that is on its way.
-    pub(super) fn bytes_under_way(&self) -> u64 {
-        self.running.values().map(|run| run.total).sum()
+    /// The room for everything that is on its way.
+    pub(super) fn under_way(&self) -> Room {
+        self.running.values().fold(Room::default(), |sum, run| sum.plus(run.room))
     }
 }
 

@@ -21,6 +21,7 @@ mod pausing;
 mod protocols;
 mod reason;
 mod record;
+mod room;
 mod snapshot;
 mod stage;
 mod time;
@@ -46,8 +47,8 @@ pub use stage::{BadRow, Move};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
 pub use vocabulary::{
-    CopyOutcome, Direction, Effect, Fault, HashOutcome, Input, Level, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts, Note,
-    Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting,
+    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
+    Note, Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
 };
 pub use words::{
     Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Offer, Receipt, Release,

@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub group_paused: Option<Pause>,
     /// Bytes free on the file system of its directory; `None` until known.
     pub free: Option<u64>,
+    /// Inodes free there; `None` until known, and where that file system has no limit for them.
+    pub free_inodes: Option<u64>,
     /// What it does, in one line.
     pub doing: String,
     /// Central: where its `in/` and `held/` are.
@@ -170,6 +172,8 @@ pub struct PeerView {
     pub paused: Option<Pause>,
     /// Bytes free on the file system of its directory, as it last told; `None` until known.
     pub free: Option<u64>,
+    /// Inodes free there, as it last told; `None` until known, and where that file system has no limit for them.
+    pub free_inodes: Option<u64>,
     /// What it does, in one line, as it last told; may be empty.
     pub doing: String,
     /// By how many milliseconds its clock is ahead of ours, as far as its last hello's way allows to tell; `None`

@@ -17,7 +17,7 @@
 //! | `Measure` | `Space` |
 //! | `Recall` | `Recalled` |
 //! | `Explain` | `Explained` |
-//! | `Persist`, `Say`, `DropPlace`, `Sweep`, `Note` | none |
+//! | `Persist`, `Say`, `DropPlace`, `DropArrival`, `Sweep`, `Note` | none |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -119,12 +119,7 @@ pub enum Input {
         outcome: Result<(), Reason>,
     },
     /// Answer to [`Effect::Measure`]: the file system that holds `file_dir`.
-    Space {
-        /// Bytes free for us.
-        free: u64,
-        /// Bytes in all.
-        total: u64,
-    },
+    Space(Space),
     /// Answer to [`Effect::Recall`].
     Recalled {
         /// What was asked.
@@ -215,6 +210,13 @@ pub enum Effect {
     Drop(TransferId),
     /// Central: remove `in/<place>` and what is left in it.
     DropPlace(PlaceId),
+    /// Central: remove `in/<place>/<name>` and what is below it; the rest of the place stays.
+    DropArrival {
+        /// Where it was sent.
+        place: PlaceId,
+        /// Its name.
+        name: ItemName,
+    },
     /// At start: remove what the spool or staging directory holds beyond these, left over from before.
     Sweep {
         /// Transfers whose copies stay.
@@ -229,7 +231,7 @@ pub enum Effect {
         /// The item.
         item: ItemName,
     },
-    /// How much space is there?
+    /// How much space is there, in bytes and inodes?
     Measure,
     /// Ask the node that announced a directory for its manifest, and tell in what the copy differs. Nothing is decided
     /// by it but how soon it is worth trying again.
@@ -245,6 +247,26 @@ pub enum Effect {
     Recall(Question),
     /// Tell the log.
     Note(Note),
+}
+
+/// What a file system has, and what of it is free for us.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Space {
+    /// Bytes free.
+    pub free: u64,
+    /// Bytes in all.
+    pub total: u64,
+    /// Nothing where the file system has no limit for them.
+    pub inodes: Option<Inodes>,
+}
+
+/// How many files, directories and links a file system can hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Inodes {
+    /// Free for us.
+    pub free: u64,
+    /// In all.
+    pub total: u64,
 }
 
 /// The longest manifest text that is kept, in bytes.

@@ -52,6 +52,8 @@ pub struct Hello {
     pub group: GroupPause,
     /// Bytes free on the file system of its directory; `None` until known.
     pub free: Option<u64>,
+    /// Inodes free there; `None` until known, and where that file system has no limit for them.
+    pub free_inodes: Option<u64>,
     /// What it does, one printable line of at most [`DOING_LIMIT`] bytes.
     pub doing: String,
     /// Central: where its `in/` and `held/` are.

@@ -77,6 +77,8 @@ pub(super) struct Greeting {
     group: GroupOrder,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     free: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    free_inodes: Option<u64>,
     doing: Line<DOING_LIMIT>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     spool: Option<Directory>,
@@ -133,6 +135,7 @@ impl Stranger {
             paused: None,
             group: GroupPause::default(),
             free: None,
+            free_inodes: None,
             doing: String::new(),
             spool: None,
         })
@@ -186,6 +189,7 @@ impl From<Hello> for Greeting {
                 stop: hello.group.stop,
             },
             free: hello.free,
+            free_inodes: hello.free_inodes,
             doing: Line::cut(&hello.doing),
             spool: hello.spool.map(Directory),
         }
@@ -210,6 +214,7 @@ impl From<Greeting> for Hello {
                 stop: greeting.group.stop,
             },
             free: greeting.free,
+            free_inodes: greeting.free_inodes,
             doing: greeting.doing.into_text(),
             spool: greeting.spool.map(|spool| spool.0),
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    CopyOutcome, Digest, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode, PlaceId,
+    Cause, CopyOutcome, Digest, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode, PlaceId,
     PlaceOutcome, Sight, Signature, TransferId,
 };
 
@@ -48,6 +48,7 @@ pub(crate) fn stories<W: World>() -> Vec<(&'static str, Story<W>)> {
         ("nothing foreign is overwritten", occupied),
         ("an untouched earlier placement is replaced", replacing),
         ("a sweep keeps what is needed", sweeps),
+        ("what arrived under one name goes, and the rest of its place stays", arrival_drops),
     ]
 }
 
@@ -197,6 +198,59 @@ fn drops<W: World>(world: &mut W) {
     assert_eq!(take(world, 1, None), None);
     assert_eq!(verify(world, 1), None);
     assert_eq!(world.version(&Spot::Arrived(place(2), item())), Some(2));
+}
+
+fn arrival_drops<W: World>(world: &mut W) {
+    let other = ItemName::new(b"a").unwrap();
+    for name in [item(), other.clone()] {
+        world.write(&Spot::Arrived(place(1), name), 1);
+    }
+    for _ in 0..2 {
+        let effect = Effect::DropArrival { place: place(1), name: item() };
+        assert_eq!(world.perform(Mode::Central, effect), None);
+    }
+    assert_eq!(world.version(&Spot::Arrived(place(1), item())), None);
+    assert_eq!(world.version(&Spot::Arrived(place(1), other)), Some(1));
+    let nowhere = Effect::DropArrival { place: place(2), name: item() };
+    assert_eq!(world.perform(Mode::Central, nowhere), None);
+}
+
+/// For a world where central's file system has few inodes, and nobody else takes any.
+pub(crate) fn inodes_run_out<W: World>(world: &mut W) {
+    fn free<W: World>(world: &mut W) -> u64 {
+        match world.perform(Mode::Central, Effect::Measure) {
+            Some(Input::Space(space)) => space.inodes.expect("it has a limit").free,
+            other => panic!("{other:?}"),
+        }
+    }
+    fn take<W: World>(world: &mut W) -> CopyOutcome {
+        let (place, name) = (Some(place(1)), item());
+        let effect = Effect::Take { transfer: transfer(1), place, name, kind: Kind::File, modes: None };
+        match world.perform(Mode::Central, effect) {
+            Some(Input::Taken { outcome, .. }) => outcome,
+            other => panic!("{other:?}"),
+        }
+    }
+    let before = free(world);
+    world.write(&Spot::Arrived(place(1), item()), 1);
+    assert_eq!(free(world), before - 2, "a file, and the place that it arrives in");
+    let mut number = 2;
+    while free(world) > 1 {
+        world.write(&Spot::Arrived(place(number), item()), 2);
+        number += 1;
+    }
+    let last = Spot::Arrived(place(2), ItemName::new(b"a").unwrap());
+    if free(world) == 1 {
+        world.write(&last, 3);
+    }
+    match take(world) {
+        CopyOutcome::Failed(reason) => assert_eq!(reason.cause(), Cause::Space, "{reason}"),
+        other => panic!("there is no inode for a directory to hold it: {other:?}"),
+    }
+    assert_eq!(world.version(&Spot::Arrived(place(1), item())), Some(1));
+    world.perform(Mode::Central, Effect::DropArrival { place: place(2), name: item() });
+    assert!(free(world) > 0);
+    assert!(copy(take(world)).is_some());
 }
 
 fn placing<W: World>(world: &mut W) {

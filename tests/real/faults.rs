@@ -3,6 +3,7 @@
 mod broker;
 mod cleanup;
 mod disk;
+mod inodes;
 mod source;
 mod ssh;
 mod start;

@@ -96,6 +96,7 @@ async fn offer_all(bed: &Bed) {
                     paused: None,
                     group: GroupPause::default(),
                     free: None,
+                    free_inodes: None,
                     doing: String::new(),
                     spool: None,
                 };

@@ -157,6 +157,7 @@ async fn ancient(
             paused: None,
             group: GroupPause::default(),
             free: None,
+            free_inodes: None,
             doing: String::new(),
             spool: None,
         }))

@@ -37,6 +37,8 @@ pub(crate) enum Promise {
     Lost,
     /// What came out equally wrong twice, or cannot be held, is not fetched again within the hour.
     Wasted,
+    /// Nothing is asked for without inodes for it, and what there was no room for keeps none.
+    Room,
     /// Modes are as announced, or it is told that they are not.
     Modes,
     /// The contract of the vocabulary.
@@ -120,6 +122,8 @@ pub(crate) struct Checker {
     looked: u32,
     /// Equally wrong copies in a row, by receiver and transfer: what they were, and when each came.
     pub(crate) wrong: BTreeMap<(usize, TransferId), (Digest, Vec<u64>)>,
+    /// What central has put back in this drain: where it was sent, and its name.
+    pub(crate) put_back: Vec<(PlaceId, usize)>,
     /// When a receiver has fetched what its file system cannot hold.
     pub(crate) refused: BTreeMap<(usize, TransferId), Vec<u64>>,
     /// Where the last copy of a transfer had not got its modes.
@@ -129,6 +133,7 @@ pub(crate) struct Checker {
 impl Checker {
     /// A node has died: whether a script that was to start has started, nobody knows.
     pub(crate) fn died(&mut self, node: usize, journal: &Journal) {
+        self.put_back.clear();
         for row in journal.unfinished().filter(|row| row.cleaned) {
             if let Some(fate) = self.fates.get_mut(&row.transfer) {
                 fate.scripted.insert(node);
@@ -210,8 +215,13 @@ impl Sim {
                 }
                 self.check_central_row(node, row);
                 self.check_given_up(node, row);
+                self.note_put_back(node, row);
             }
             Role::Download(_) => {
+                // What central has forgotten meanwhile, and offers anew, begins anew.
+                if row.finished.is_some() {
+                    self.checker.wrong.remove(&(node, row.transfer));
+                }
                 if !self.checker.fates.contains_key(&row.transfer) {
                     self.violate(Promise::Word, node, || format!("from nowhere: {}", show_row(row)));
                 }
@@ -341,6 +351,7 @@ impl Sim {
 
     /// Something is about to be said.
     pub(crate) fn check_said(&mut self, node: usize, to: &Address, words: &Words) {
+        self.note_lack(words);
         match words {
             Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
             Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
@@ -507,7 +518,10 @@ impl Sim {
     pub(crate) fn check_drop(&mut self, node: usize, id: TransferId) {
         let Some(fate) = self.checker.fates.get(&id) else { return };
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
-        let lawful = fate.withdrawn || fate.given_up;
+        // What central has not proven, or has refused, is no copy yet.
+        let row = self.nodes[node].journal.rows.get(&id);
+        let unproven = !fate.received && row.is_some_and(|row| matches!(&*row.stage, "waiting" | "granted"));
+        let lawful = fate.withdrawn || fate.given_up || unproven;
         if held != Some(Bytes::Whole(fate.version)) || lawful || self.checker.forgetful.contains(&node) {
             return;
         }
@@ -643,6 +657,7 @@ impl Sim {
 
     /// A run is about to start.
     pub(crate) fn check_run(&mut self, node: usize, run: &Run) {
+        self.check_fetch(node, run);
         for (transfer, _) in &run.batch {
             self.check_held(node, *transfer, "a run starts");
         }

@@ -3,7 +3,7 @@
 
 use synkler::machine::{Effect, Input, JournalId, Mode, Question, Record, Restored, Row};
 
-use crate::conformance_files::{Spot, World as FilesUnderTest, stories};
+use crate::conformance_files::{Spot, World as FilesUnderTest, inodes_run_out, stories};
 use crate::journal::Journal;
 use crate::journal_suite::{self, JournalUnderTest};
 use crate::sim::Sim;
@@ -34,7 +34,7 @@ struct FakeFiles(Sim);
 impl FakeFiles {
     fn copy(&mut self, version: u64) -> Copy {
         let inode = self.0.world.stamp();
-        Copy { bytes: Bytes::Whole(version), inode, looks: None, modes: false }
+        Copy { bytes: Bytes::Whole(version), inode, looks: None, modes: false, inodes: 1 }
     }
 }
 
@@ -127,4 +127,12 @@ fn the_fake_files_pass_the_real_ones_stories() {
         sim.plan.calm();
         story(&mut FakeFiles(sim));
     }
+}
+
+#[test]
+fn the_fake_files_run_out_of_inodes_as_the_real_ones_do() {
+    let mut sim = Sim::new(1, None, false);
+    sim.plan.calm();
+    sim.world.spool.inodes = Some(40);
+    inodes_run_out(&mut FakeFiles(sim));
 }

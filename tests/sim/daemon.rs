@@ -187,6 +187,7 @@ impl Sim {
                     cleanup,
                     keep_modes: plan.keep_modes,
                     version,
+                    directory: "/srv".to_owned(),
                     host: String::new(),
                 },
                 restored,
@@ -343,6 +344,7 @@ impl Sim {
             }
         }
         self.check_machine(node);
+        self.check_room(node);
         self.set_alarm(node);
         let daemon = &mut self.nodes[node];
         if !daemon.inbox.is_empty() && !std::mem::replace(&mut daemon.awake, true) {

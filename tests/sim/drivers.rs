@@ -3,7 +3,7 @@
 
 use synkler::machine::{
     Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin, PlaceId,
-    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, TransferId,
+    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space, TransferId,
 };
 
 use crate::checker::Promise;
@@ -12,7 +12,7 @@ use crate::plan::Script;
 use crate::sim::{Sim, What};
 use crate::tally::Deed;
 use crate::trace::trace;
-use crate::world::{SPOOL_SIZE, signature, stamp_of};
+use crate::world::{signature, stamp_of};
 
 /// Work that a driver has begun.
 #[derive(Debug)]
@@ -30,8 +30,6 @@ pub(crate) enum Op {
     Explain { transfer: TransferId },
 }
 
-/// A destination's size: more than everything.
-const ROOMY: u64 = 1 << 30;
 /// What a person has to mend; the machines are to say so at level error.
 const LASTING: &str = "host key unknown";
 
@@ -46,8 +44,14 @@ pub(crate) struct Running {
     fails_at: Option<usize>,
     /// It has left something out, and says so.
     pub(crate) partial: bool,
+    /// It has left something out for want of space, and says that.
+    pub(crate) short: bool,
     /// What the receiving file system cannot hold.
     pub(crate) refused: Vec<TransferId>,
+}
+
+fn no_space() -> Reason {
+    Reason::with(Cause::Space, "No space left on device (28)")
 }
 
 impl Sim {
@@ -60,6 +64,11 @@ impl Sim {
             Effect::Halt(run) => return self.halt(node, run),
             Effect::DropPlace(place) => {
                 return self.world.spool.incoming.retain(|(used, _), _| *used != place);
+            }
+            Effect::DropArrival { place, name } => {
+                let name = self.world.name_index(&name);
+                self.world.spool.incoming.remove(&(place, name));
+                return;
             }
             Effect::Sweep { transfers, places } => return self.sweep(node, &transfers, &places),
             Effect::Note(note) => {
@@ -154,11 +163,11 @@ impl Sim {
             }
             Op::Drop(transfer) => Input::Dropped { transfer, outcome: self.drop_copy(node, transfer, fails) },
             Op::Cleanup { transfer, item } => Input::Cleaned { transfer, outcome: self.clean(node, transfer, &item) },
-            Op::Measure => match self.nodes[node].role {
-                Role::Central => Input::Space { free: self.world.free(), total: SPOOL_SIZE },
-                Role::Download(number) if self.world.receivers[number].full => Input::Space { free: 0, total: ROOMY },
-                Role::Upload(_) | Role::Download(_) => Input::Space { free: ROOMY, total: ROOMY },
-            },
+            Op::Measure => Input::Space(match self.nodes[node].role {
+                Role::Central => self.world.spool_space(),
+                Role::Download(number) => self.world.receiver_space(number),
+                Role::Upload(_) => Space::of_bytes(1 << 30, 1 << 30),
+            }),
             Op::Recall(question) => {
                 let row = self.nodes[node].journal.recall(&question);
                 Input::Recalled { question, row }
@@ -280,7 +289,15 @@ impl Sim {
         let wait = self.rng.wait(500, 10_000, self.plan.slow);
         self.begin(
             node,
-            Op::Run(Running { run, through: 0, halted: false, fails_at, partial: false, refused: Vec::new() }),
+            Op::Run(Running {
+                run,
+                through: 0,
+                halted: false,
+                fails_at,
+                partial: false,
+                short: false,
+                refused: Vec::new(),
+            }),
             wait,
         );
     }
@@ -326,6 +343,8 @@ impl Sim {
                 running.refused.iter().for_each(|id| self.note_refused(node, *id));
                 let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
                 RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
+            } else if running.short {
+                RunOutcome::Partial(no_space())
             } else if running.partial {
                 RunOutcome::Partial(Reason::with(Cause::Transport, "some files were not moved"))
             } else {
@@ -334,6 +353,9 @@ impl Sim {
             return Some(Input::Ran { run, outcome });
         }
         self.move_item(node, &mut running);
+        if running.short && running.refused.is_empty() && self.rng.chance(500) {
+            return Some(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, no_space()) });
+        }
         running.through += 1;
         if self.rng.chance(100) {
             self.push(node, Input::Progress { run, bytes: running.through as u64, rate: 1 }, None);

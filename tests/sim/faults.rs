@@ -300,10 +300,17 @@ impl Sim {
             Act::Ssh { down } => self.world.ssh_down = down,
             Act::Full { node, full } => {
                 self.tally.count(Deed::DiskFull);
-                match self.nodes[node].role {
-                    Role::Download(download) => self.world.receivers[download].full = full,
-                    Role::Central | Role::Upload(_) => self.world.spool.full = full,
-                }
+                let (bytes, inodes) = match self.nodes[node].role {
+                    Role::Download(download) => {
+                        let receiver = &mut self.world.receivers[download];
+                        (&mut receiver.full, &mut receiver.crowded)
+                    }
+                    Role::Central | Role::Upload(_) => {
+                        let spool = &mut self.world.spool;
+                        (&mut spool.full, &mut spool.crowded)
+                    }
+                };
+                *(if self.plan.crowds { inodes } else { bytes }) = full;
             }
             Act::Pause { node, paused, now } => {
                 if self.set_paused(node, Scope::Node, paused, now) {
@@ -531,7 +538,10 @@ impl Sim {
         self.set_broker(false);
         self.world.ssh_down = false;
         self.world.spool.full = false;
-        self.world.receivers.iter_mut().for_each(|receiver| receiver.full = false);
+        self.world.spool.crowded = false;
+        for receiver in &mut self.world.receivers {
+            (receiver.full, receiver.crowded) = (false, false);
+        }
         for node in 0..self.nodes.len() {
             let wait = self.rng.between(1, 60_000);
             self.at(wait, What::Start(node));
@@ -560,11 +570,13 @@ impl Sim {
         self.mend();
         for download in 0..self.plan.downloads {
             let node = 1 + self.plan.uploads + download;
-            for name in 0..self.plan.names {
+            for name in 0..self.world.names.len() {
                 let Some(entry) = self.world.receivers[download].finals.get(&name) else { continue };
                 let rows = &self.nodes[node].journal.rows;
                 let row = entry.from.and_then(|transfer| rows.get(&transfer));
-                let blocks = row.and_then(|row| row.reason.as_ref()).is_some_and(|why| why.cause() == Cause::NameTaken);
+                // Its name or its room is wanted, by what a lost journal has forgotten.
+                let blocks = row.and_then(|row| row.reason.as_ref()).map(|why| why.cause());
+                let blocks = matches!(blocks, Some(Cause::NameTaken | Cause::Space));
                 if (blocks || row.is_none_or(|row| row.finished.is_some())) && !self.is_guarded(node, name) {
                     self.world.receivers[download].finals.remove(&name);
                 }

@@ -81,6 +81,7 @@ impl Sim {
 
     /// File systems are mended, and operators have tried again what waits for a person.
     pub(crate) fn mend(&mut self) {
+        self.remove_unswept();
         self.plan.spool_flat = false;
         self.plan.flat.fill(false);
         self.plan.folds.fill(false);

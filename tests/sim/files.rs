@@ -24,22 +24,34 @@ fn storage() -> Reason {
     Reason::with(Cause::Storage, "input/output error")
 }
 
+/// Where a run puts what it sends.
+fn place_of(running: &Running) -> Option<PlaceId> {
+    running.run.location.path().strip_prefix(SPOOL)?.strip_prefix("/in/")?.parse().ok()
+}
+
 impl Sim {
     /// rsync moves one item of a run.
     pub(crate) fn move_item(&mut self, node: usize, running: &mut Running) {
         let (transfer, item) = running.run.batch[running.through].clone();
         let name = self.world.name_index(&item);
         let from = self.origin(node, running, transfer, name);
-        let room = match self.nodes[node].role {
-            Role::Download(download) => !self.world.receivers[download].full,
-            Role::Upload(_) | Role::Central => !self.world.spool.full,
-        };
-        let Some(mut copy) = from.filter(|_| room && !self.rng.chance(self.plan.runs_skip)) else {
+        let Some(mut copy) = from.filter(|_| !self.rng.chance(self.plan.runs_skip)) else {
             self.tally.count(Deed::RunShort);
             // Mostly it says so.
             running.partial |= !self.rng.chance(100) || self.calm;
             return;
         };
+        if let Some(inodes) = self.lacks_room(node, running, transfer, name, copy) {
+            self.tally.count(Deed::RunLacksRoom);
+            running.short = true;
+            copy.bytes = Bytes::Spoilt(self.world.stamp());
+            copy.looks = None;
+            copy.inodes = inodes;
+            if inodes > 0 {
+                self.arrive(node, running, transfer, name, copy);
+            }
+            return;
+        }
         if let (Role::Download(download), Bytes::Whole(version)) = (self.nodes[node].role, copy.bytes)
             && self.plan.refuses[download]
             && version % 4 == 1
@@ -56,6 +68,33 @@ impl Sim {
         self.arrive(node, running, transfer, name, copy);
     }
 
+    /// Where there is no room for all of a copy: how many of its entries arrive all the same.
+    fn lacks_room(&self, node: usize, running: &Running, transfer: TransferId, name: usize, copy: Copy) -> Option<u64> {
+        let (space, old, made) = match self.nodes[node].role {
+            Role::Download(download) => {
+                let staged = self.world.receivers[download].staging.get(&transfer);
+                let old = staged.and_then(|staged| staged.map(|(_, old)| old));
+                (self.world.receiver_space(download), old, staged.is_some())
+            }
+            Role::Upload(_) | Role::Central => {
+                let place = place_of(running)?;
+                let old = self.world.spool.incoming.get(&(place, name)).copied();
+                let made = self.world.spool.incoming.keys().any(|(made, _)| *made == place);
+                (self.world.spool_space(), old, made)
+            }
+        };
+        if old.is_some_and(|old| old.looks.is_some() && old.looks == copy.looks) {
+            return None;
+        }
+        // What is there already is written over.
+        let (old_bytes, old_inodes) = old.map_or((0, 0), |old| (self.world.size(old.bytes), old.inodes));
+        let inodes = space.inodes.map_or(u64::MAX, |inodes| inodes.free).saturating_add(old_inodes);
+        let inodes = inodes.saturating_sub(u64::from(!made));
+        let bytes = space.free.saturating_add(old_bytes);
+        let short = copy.inodes > inodes || self.world.size(copy.bytes) > bytes || space.free == 0;
+        short.then(|| copy.inodes.min(inodes))
+    }
+
     /// A run stops in the middle of an item; a part of it may lie under its name.
     pub(crate) fn break_off(&mut self, node: usize, running: &Running) {
         let Some((transfer, item)) = running.run.batch.get(running.through).cloned() else { return };
@@ -65,7 +104,12 @@ impl Sim {
         {
             copy.bytes = Bytes::Spoilt(self.world.stamp());
             copy.looks = None;
-            self.arrive(node, running, transfer, name, copy);
+            if let Some(inodes) = self.lacks_room(node, running, transfer, name, copy) {
+                copy.inodes = inodes;
+            }
+            if copy.inodes > 0 {
+                self.arrive(node, running, transfer, name, copy);
+            }
         }
     }
 
@@ -79,7 +123,8 @@ impl Sim {
                 }
                 let torn = source.writer && self.rng.chance(500);
                 let bytes = if torn { Bytes::Spoilt(self.world.stamp()) } else { Bytes::Whole(source.version) };
-                Some(Copy { bytes, inode: 0, looks: Some(source.version), modes: true })
+                let inodes = World::entries(source.version);
+                Some(Copy { bytes, inode: 0, looks: Some(source.version), modes: true, inodes })
             }
             (Direction::Pull, Role::Download(_)) => {
                 let (held, copy) = self.world.spool.held.get(&transfer)?;
@@ -96,7 +141,7 @@ impl Sim {
     fn arrive(&mut self, node: usize, running: &Running, transfer: TransferId, name: usize, mut copy: Copy) {
         copy.inode = self.world.stamp();
         let same = |old: &Copy| old.looks.is_some() && old.looks == copy.looks;
-        let path = running.run.location.path();
+        let path = running.run.location.path().to_owned();
         if let Role::Download(download) = self.nodes[node].role {
             copy.modes &= !self.plan.flat[download] && self.plan.keep_modes != KeepModes::No;
             if path != format!("{SPOOL}/held") {
@@ -108,8 +153,7 @@ impl Sim {
             }
             return;
         }
-        let place = path.strip_prefix(SPOOL).and_then(|rest| rest.strip_prefix("/in/"));
-        let Some(place) = place.and_then(|place| place.parse::<PlaceId>().ok()) else {
+        let Some(place) = place_of(running) else {
             return self.violate(Promise::Protocol, node, || format!("{path} is no place"));
         };
         copy.modes &= !self.plan.spool_flat;
@@ -132,11 +176,19 @@ impl Sim {
         if fails && self.rng.chance(500) {
             return CopyOutcome::Failed(storage());
         }
-        let spool = &mut self.world.spool;
+        let spool = &self.world.spool;
         // What an earlier try has left makes room for what is newer.
         if let Some(place) = place
-            && let Some(copy) = spool.incoming.remove(&(place, name))
+            && let Some(copy) = spool.incoming.get(&(place, name)).copied()
         {
+            // The directory that is to hold it.
+            if !spool.held.contains_key(&transfer)
+                && self.world.spool_space().inodes.is_some_and(|inodes| inodes.free == 0)
+            {
+                return CopyOutcome::Failed(Reason::with(Cause::Space, "no space left on the file system"));
+            }
+            let spool = &mut self.world.spool;
+            spool.incoming.remove(&(place, name));
             spool.held.insert(transfer, (name, copy));
         }
         match self.world.spool.held.get_mut(&transfer) {

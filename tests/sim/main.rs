@@ -27,6 +27,7 @@ mod journal;
 mod journal_suite;
 mod plan;
 mod rng;
+mod room;
 mod sabotage;
 mod sim;
 mod tally;
@@ -227,7 +228,7 @@ fn a_cleanup_without_a_last_look_is_found_out() {
 fn forgetting_to_persist_is_found_out() {
     found_out(Sabotage::UploadForgets, &[Promise::Word, Promise::Twice]);
     found_out(Sabotage::CentralForgets, &[Promise::Word, Promise::Copy, Promise::Twice]);
-    found_out(Sabotage::DownloadForgets, &[Promise::Twice, Promise::Liveness]);
+    found_out(Sabotage::DownloadForgets, &[Promise::Twice, Promise::Liveness, Promise::Wasted]);
 }
 
 #[test]
@@ -293,6 +294,17 @@ fn sending_what_a_cleanup_left_is_found_out() {
 #[test]
 fn offering_old_content_to_others_is_found_out() {
     found_out(Sabotage::ForgetReassigns, &[Promise::Overwritten, Promise::Word]);
+}
+
+#[test]
+fn asking_for_more_than_there_are_inodes_is_found_out() {
+    found_out(Sabotage::InodesUnmeasured, &[Promise::Room]);
+    found_out(Sabotage::InodesUnreserved, &[Promise::Room]);
+}
+
+#[test]
+fn keeping_the_room_of_what_was_put_back_is_found_out() {
+    found_out(Sabotage::PutBackStays, &[Promise::Room]);
 }
 
 #[test]

@@ -84,6 +84,12 @@ pub(crate) struct Plan {
     pub(crate) refuses: Vec<bool>,
     /// Items are big enough to fill central.
     pub(crate) big: bool,
+    /// How many inodes central's file system has, where it has a limit.
+    pub(crate) spool_inodes: Option<u64>,
+    /// The same of each download's.
+    pub(crate) inodes: Vec<Option<u64>>,
+    /// What fills file systems up takes their inodes and not their bytes.
+    pub(crate) crowds: bool,
     /// For how long what is over is remembered: longer than the latest word is late.
     pub(crate) history_ms: u64,
     /// How many of each act.
@@ -194,6 +200,9 @@ impl Plan {
             folds: (0..downloads).map(|_| own.chance(150)).collect(),
             refuses: (0..downloads).map(|_| own.chance(150)).collect(),
             big: rng.chance(200),
+            spool_inodes: None,
+            inodes: vec![None; downloads],
+            crowds: false,
             history_ms: 0,
             acts,
         }
@@ -209,6 +218,7 @@ impl Plan {
             }
         }
         self.still_more(&mut rng.apart());
+        self.limit_inodes(&mut rng.apart());
     }
 
     /// What lasts for hours, comes again and again, or turns back.
@@ -239,6 +249,17 @@ impl Plan {
         }
         // Confirmed words come late, and those that are repeated come later.
         self.history_ms = 2 * self.late_ms + 120_000;
+    }
+
+    /// File systems that have few inodes.
+    fn limit_inodes(&mut self, rng: &mut Rng) {
+        let limit = |rng: &mut Rng, chance, low, high| {
+            let limit = rng.between(low, high);
+            rng.chance(chance).then_some(limit)
+        };
+        self.spool_inodes = limit(rng, 400, 30, 50);
+        self.inodes = self.inodes.iter().map(|_| limit(rng, 250, 40, 90)).collect();
+        self.crowds = rng.chance(300);
     }
 
     /// After this nothing goes wrong any more.

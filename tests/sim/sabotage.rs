@@ -65,6 +65,12 @@ pub(crate) enum Sabotage {
     LeftoverForgotten,
     /// What was held for a download that is forgotten is offered to the others instead.
     ForgetReassigns,
+    /// Nobody knows that inodes are limited.
+    InodesUnmeasured,
+    /// Inodes are not promised to what is on its way.
+    InodesUnreserved,
+    /// What there was no room for keeps the room that it has got.
+    PutBackStays,
     /// What central is through with is left out of the group's view.
     ThroughIsHidden,
 }
@@ -73,6 +79,7 @@ impl Sim {
     /// A machine is told something other than what happened.
     pub(crate) fn sabotage_input(&mut self, node: usize, input: &mut Input) {
         let Some(sabotage) = self.sabotage else { return };
+        self.sabotage_room(node, input);
         match (sabotage, input) {
             (Sabotage::TakeBlind, Input::Taken { transfer, outcome: CopyOutcome::Found { fingerprint, .. } })
             | (Sabotage::VerifyBlind, Input::Verified { transfer, outcome: CopyOutcome::Found { fingerprint, .. } }) => {
@@ -161,6 +168,7 @@ impl Sim {
     /// Something other than what a machine wants is done.
     pub(crate) fn sabotage_effects(&mut self, node: usize, effects: &mut Vec<Effect>) {
         let Some(sabotage) = self.sabotage else { return };
+        self.sabotage_removal(effects);
         let role = self.nodes[node].role;
         let forgets = match sabotage {
             Sabotage::UploadForgets => matches!(role, Role::Upload(_)),

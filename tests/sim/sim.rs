@@ -111,8 +111,13 @@ impl Sim {
         for number in 0..plan.downloads {
             nodes.push(Daemon::new(Role::Download(number), JournalId(rng.next() as u32)));
         }
+        let mut world = World::new(plan.uploads, plan.downloads);
+        world.spool.inodes = plan.spool_inodes;
+        for (receiver, inodes) in world.receivers.iter_mut().zip(&plan.inodes) {
+            receiver.inodes = *inodes;
+        }
         Self {
-            world: World::new(plan.uploads, plan.downloads),
+            world,
             rng,
             now: 0,
             queue: BinaryHeap::new(),

@@ -44,9 +44,12 @@ pub(crate) enum Deed {
     Insisted,
     LeftBehind,
     MadeBeside,
+    RunLacksRoom,
+    PutBack,
+    LacksInodes,
 }
 
-const COUNT: usize = Deed::MadeBeside as usize + 1;
+const COUNT: usize = Deed::LacksInodes as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -119,5 +122,8 @@ impl Deed {
         Self::Insisted,
         Self::LeftBehind,
         Self::MadeBeside,
+        Self::RunLacksRoom,
+        Self::PutBack,
+        Self::LacksInodes,
     ];
 }

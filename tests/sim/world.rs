@@ -1,8 +1,8 @@
 //! What really stands in the directories of every host, as opposed to what the machines believe.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use synkler::machine::{Digest, Fingerprint, ItemName, Kind, PlaceId, Signature, TransferId};
+use synkler::machine::{Digest, Fingerprint, ItemName, Kind, PlaceId, Signature, Space, TransferId};
 
 /// Grows with every change of anything; stands for path, inode, mtime and ctime, so it is the signature.
 pub(crate) type Stamp = u64;
@@ -63,6 +63,8 @@ pub(crate) struct Copy {
     pub(crate) looks: Option<Version>,
     /// Its modes are those of its source.
     pub(crate) modes: bool,
+    /// How many files, directories and links it is.
+    pub(crate) inodes: u64,
 }
 
 /// What stands under a final name.
@@ -83,6 +85,9 @@ pub(crate) struct Spool {
     pub(crate) incoming: BTreeMap<(PlaceId, usize), Copy>,
     pub(crate) held: BTreeMap<TransferId, (usize, Copy)>,
     pub(crate) full: bool,
+    pub(crate) inodes: Option<u64>,
+    /// Others have taken all inodes that were left.
+    pub(crate) crowded: bool,
 }
 
 /// A download's directories. A key of `staging` is a directory; what it holds may have been moved away.
@@ -91,6 +96,8 @@ pub(crate) struct Receiver {
     pub(crate) staging: BTreeMap<TransferId, Option<(usize, Copy)>>,
     pub(crate) finals: BTreeMap<usize, Final>,
     pub(crate) full: bool,
+    pub(crate) inodes: Option<u64>,
+    pub(crate) crowded: bool,
 }
 
 /// Every host's directories.
@@ -115,7 +122,9 @@ pub(crate) struct World {
 const NAMES: usize = 5;
 
 /// How big central's file system is.
-pub(crate) const SPOOL_SIZE: u64 = 1_000_000;
+const SPOOL_SIZE: u64 = 1_000_000;
+/// A destination's size: more than everything.
+const ROOMY: u64 = 1 << 30;
 
 impl World {
     pub(crate) fn new(uploads: usize, downloads: usize) -> Self {
@@ -170,7 +179,7 @@ impl World {
     }
 
     pub(crate) fn entries(version: Version) -> u64 {
-        if version % 4 == 3 { 1 + version % 7 } else { 1 }
+        if version % 4 == 3 { 1 + version * 5 % 19 } else { 1 }
     }
 
     /// What hashing finds, when told to hash it as `kind`.
@@ -264,14 +273,30 @@ impl World {
         }
     }
 
-    /// Bytes free on central.
-    pub(crate) fn free(&self) -> u64 {
-        if self.spool.full {
-            return 0;
-        }
-        let incoming: u64 = self.spool.incoming.values().map(|copy| self.size(copy.bytes)).sum();
-        let held: u64 = self.spool.held.values().map(|(_, copy)| self.size(copy.bytes)).sum();
-        SPOOL_SIZE.saturating_sub(incoming + held)
+    /// What central's file system has.
+    pub(crate) fn spool_space(&self) -> Space {
+        let spool = &self.spool;
+        let incoming: u64 = spool.incoming.values().map(|copy| self.size(copy.bytes)).sum();
+        let held: u64 = spool.held.values().map(|(_, copy)| self.size(copy.bytes)).sum();
+        let free = if spool.full { 0 } else { SPOOL_SIZE.saturating_sub(incoming + held) };
+        let space = Space::of_bytes(free, SPOOL_SIZE);
+        let Some(total) = spool.inodes else { return space };
+        let places: BTreeSet<PlaceId> = spool.incoming.keys().map(|(place, _)| *place).collect();
+        let incoming: u64 = spool.incoming.values().map(|copy| copy.inodes).sum();
+        let held: u64 = spool.held.values().map(|(_, copy)| 1 + copy.inodes).sum();
+        let free = total.saturating_sub(places.len() as u64 + incoming + held);
+        space.with_inodes(if spool.crowded { 0 } else { free }, total)
+    }
+
+    /// What a download's file system has.
+    pub(crate) fn receiver_space(&self, download: usize) -> Space {
+        let receiver = &self.receivers[download];
+        let space = Space::of_bytes(if receiver.full { 0 } else { ROOMY }, ROOMY);
+        let Some(total) = receiver.inodes else { return space };
+        let staged: u64 = receiver.staging.values().map(|copy| 1 + copy.map_or(0, |(_, copy)| copy.inodes)).sum();
+        let placed: u64 = receiver.finals.values().map(|entry| Self::inodes(entry.bytes)).sum();
+        let free = total.saturating_sub(staged + placed);
+        space.with_inodes(if receiver.crowded { 0 } else { free }, total)
     }
 }
 

@@ -90,6 +90,7 @@ pub(crate) fn hello() -> Words {
         paused: None,
         group: GroupPause::default(),
         free: Some(1 << 30),
+        free_inodes: None,
         doing: "idle".to_owned(),
         spool: None,
     }))

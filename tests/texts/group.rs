@@ -64,6 +64,7 @@ fn member(mode: &str, name: &str, seconds: u64, doing: &str) -> Member {
         alive: seconds < 150,
         paused: None,
         free: Some(1_234_000_000_000),
+        free_inodes: None,
         doing: text(doing),
         clock_ahead: Some(3),
         protocols: Some(vec![2, 2]),
@@ -73,12 +74,13 @@ fn member(mode: &str, name: &str, seconds: u64, doing: &str) -> Member {
 
 fn members() -> Vec<Member> {
     vec![
-        member("upload", "alpha", 3, "2 of 4104 transfers at work, 12 MB/s"),
+        Member { free_inodes: Some(10_000), ..member("upload", "alpha", 3, "2 of 4104 transfers at work, 12 MB/s") },
         Member { free: None, clock_ahead: None, ..member("upload", LONG, 59, "idle") },
         Member { paused: Some(pause(4000, "root", "central hub")), ..member("central", "hub", 0, "1 transfer held") },
         Member {
             clock_ahead: Some(-612_000),
             version: text("1.1.0"),
+            free_inodes: Some(150),
             ..member("download", "eta", 31, "1 transfer at work")
         },
         Member {

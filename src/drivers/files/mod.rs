@@ -31,7 +31,7 @@ use super::disk::{Refusal, shown, space};
 use super::manifest::{Site, SurveyError};
 use crate::machine::{
     Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, Modes, PlaceId, PlaceOutcome, Reason,
-    Run, Sight, Signature, TransferId, escaped,
+    Run, Sight, Signature, Space, TransferId, escaped,
 };
 
 /// The most leftovers one sweep looks at in one directory; the next start does the rest.
@@ -274,6 +274,18 @@ impl Files {
         });
     }
 
+    /// Central: [`crate::machine::Effect::DropArrival`], likewise.
+    pub fn discard_arrival(&self, place: PlaceId, name: ItemName) {
+        self.submit(Lane::Short, None, move |layout| {
+            if let Layout::Central(spool) = layout
+                && let Err(reason) = spool.discard_arrival(place, &name)
+            {
+                tracing::warn!("left until its place is dropped: {reason}");
+            }
+            None
+        });
+    }
+
     /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which
     /// blocks for that long, so that nothing that comes after the call can be taken for a leftover; removes in
     /// the background.
@@ -313,14 +325,11 @@ impl Files {
     /// [`crate::machine::Effect::Measure`]. A file system that does not answer counts as full.
     pub fn measure(&self) {
         self.submit(Lane::Short, None, |layout| {
-            let (free, total) = match space(layout.file_dir()) {
-                Ok(space) => (space.free, space.total),
-                Err(refusal) => {
-                    tracing::warn!("free space is unknown: {refusal}");
-                    (0, 0)
-                }
-            };
-            Some(Input::Space { free, total })
+            let space = space(layout.file_dir()).unwrap_or_else(|refusal| {
+                tracing::warn!("free space is unknown: {refusal}");
+                Space::default()
+            });
+            Some(Input::Space(space))
         });
     }
 

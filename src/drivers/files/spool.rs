@@ -135,6 +135,14 @@ impl Spool {
         remove(&self.arrivals(), &place.to_string()).map_err(|refusal| refusal.reason())
     }
 
+    /// Carries out [`crate::machine::Effect::DropArrival`].
+    pub fn discard_arrival(&self, place: PlaceId, name: &ItemName) -> Result<(), Reason> {
+        let removed = Folder::open(&self.arrivals())
+            .and_then(|arrivals| arrivals.child(place.to_string().as_bytes()))
+            .and_then(|place| place.map_or(Ok(()), |place| place.remove(name.as_bytes())));
+        removed.map_err(|refusal| refusal.reason())
+    }
+
     /// What the spool holds beyond these; see [`crate::machine::Effect::Sweep`].
     pub fn leftovers(
         &self,

@@ -6,6 +6,7 @@ use super::forward::release_of;
 use super::{Central, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
+use crate::machine::room::{Estate, Room, Shortage};
 use crate::machine::{
     Address, Cause, Effect, Level, Location, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason, Record,
     Row, TransferId, Wait, Words,
@@ -17,6 +18,8 @@ const RECALLS: usize = 2000;
 const LOOK_AHEAD: usize = 100;
 /// After waiting this long for space, an item keeps smaller ones behind it from taking the space it needs.
 const PATIENCE: Duration = Duration::from_secs(600);
+/// What has failed so often in a row is asked for alone.
+const ALONE_AFTER: u32 = 2;
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
 /// Where upload is to send the items of a place.
@@ -113,6 +116,7 @@ impl Central {
             self.desk.effect(Effect::Measure);
             // What was free before says little: others write to this file system too.
             self.space = None;
+            self.arrived = Room::default();
         }
         for upload in uploads {
             while self.admit_batch(&upload) {}
@@ -127,9 +131,8 @@ impl Central {
         if self.desk.held_by().is_some() || open > slots || !self.desk.speaks_with(&peer) || self.required().is_none() {
             return false;
         }
-        let Some((free, total)) = self.space else { return false };
-        let floor = self.floor(total);
-        let mut room = free.saturating_sub(floor).saturating_sub(self.reserved);
+        let Some(estate) = self.estate() else { return false };
+        let mut room = estate.room();
         let big_allowed = big_open < slots.saturating_sub(1).max(1);
         let mut batch = Vec::new();
         let mut bytes = 0;
@@ -140,27 +143,28 @@ impl Central {
             if self.follows_a_cleanup(transfer) {
                 continue;
             }
-            let size = transfer.row.fingerprint.size;
+            let (size, needed) = (transfer.row.fingerprint.size, transfer.row.room());
             let big = size >= BIG;
-            if size > room {
+            if !needed.fits_in(room) {
                 misfits += 1;
                 let patient = self.desk.now.since(transfer.row.since) < PATIENCE;
-                let hopeless = size > total - floor;
-                if misfits > LOOK_AHEAD || !(patient || hopeless) {
+                if misfits > LOOK_AHEAD || !(patient || estate.is_hopeless(needed)) {
                     break;
                 }
                 continue;
             }
-            if big && (!big_allowed || !batch.is_empty()) {
+            // What has failed before is not to take others down with it.
+            let alone = big || transfer.row.attempts >= ALONE_AFTER;
+            if big && !big_allowed || alone && !batch.is_empty() {
                 continue;
             }
             if batch.len() >= BATCH_ITEMS || bytes + size > BATCH_BYTES && !batch.is_empty() {
                 break;
             }
-            room -= size;
+            room = room.minus(needed);
             bytes += size;
             batch.push((*order, *id));
-            if big {
+            if alone {
                 break;
             }
         }
@@ -206,7 +210,8 @@ impl Central {
             let id = entry.1;
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 transfer.row.place = Some(place);
-                self.reserved = self.reserved.saturating_add(transfer.row.fingerprint.size);
+                transfer.undropped = false;
+                self.reserved = self.reserved.plus(transfer.row.room());
                 self.places.entry(place).or_default().insert(id);
                 let name = transfer.row.name.clone();
                 self.desk.note(
@@ -252,20 +257,22 @@ impl Central {
         }
         let to = Address::Node(Node::new(Mode::Upload, upload.clone()));
         for id in head {
-            let short = self.short_of_space(id);
+            let short = self.shortage(id);
             let behind = self.transfers.get(&id).is_some_and(|transfer| self.follows_a_cleanup(transfer));
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             let reason = if no_receivers {
                 Reason::new(Cause::Receivers)
             } else if behind {
                 Reason::new(Cause::Predecessor)
-            } else if let Some(short) = short {
-                Reason::with(Cause::Space, &short)
+            } else if let Some(short) = &short {
+                Reason::with(Cause::Space, &short.text)
             } else {
                 self.desk.why(&transfer.row, Cause::Queued).reason()
             };
-            if transfer.told != Some(reason.cause()) {
+            let lacks = short.filter(|_| reason.cause() == Cause::Space).map(|short| (short.what, short.hopeless));
+            if transfer.told != Some(reason.cause()) || transfer.lacks != lacks {
                 transfer.told = Some(reason.cause());
+                transfer.lacks = lacks;
                 if reason.cause() == Cause::Space {
                     let name = transfer.row.name.clone();
                     self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
@@ -276,23 +283,16 @@ impl Central {
         }
     }
 
-    /// The bytes that stay free.
-    fn floor(&self, total: u64) -> u64 {
-        let share = u128::from(total) * u128::from(self.settings.free_millipercent.min(100_000)) / 100_000;
-        u64::try_from(share).unwrap_or(total)
+    /// What is known of the room here, once it has been measured.
+    fn estate(&self) -> Option<Estate> {
+        let space = self.space?;
+        let kept = Room::share_of(space, self.settings.free_millipercent);
+        Some(Estate { space, arrived: self.arrived, kept, promised: self.reserved })
     }
 
-    fn short_of_space(&self, id: TransferId) -> Option<String> {
-        let size = self.transfers.get(&id)?.row.fingerprint.size;
-        let (free, total) = self.space?;
-        let floor = self.floor(total);
-        let room = free.saturating_sub(floor).saturating_sub(self.reserved);
-        (size > room).then(|| {
-            format!(
-                "{size} bytes needed, {free} free on central, of which {floor} stay free and {} are promised",
-                self.reserved
-            )
-        })
+    fn shortage(&self, id: TransferId) -> Option<Shortage> {
+        let needed = self.transfers.get(&id)?.row.room();
+        self.estate()?.shortage(needed, &format!("{} on central", self.settings.spool.path()))
     }
 
     pub(super) fn on_withdraw(&mut self, from: &Node, id: TransferId) {
@@ -374,7 +374,19 @@ impl Central {
         match transfer.stage {
             Stage::Granted => {
                 let cause = wait.reason.cause();
-                transfer.row.reason = Some(Reason::with(cause, &format!("{}: {}", from.name, wait.reason.detail())));
+                let reason = Reason::with(cause, &format!("{}: {}", from.name, wait.reason.detail()));
+                let looked_at = transfer.is_lasting() || self.desk.timers.due(&Timer::Retry(id)).is_some();
+                if cause == Cause::Space && looked_at {
+                    // It has been sent before, and that copy waits here: only what came after it goes.
+                    if let Some(place) = transfer.row.place {
+                        let name = transfer.row.name.clone();
+                        self.desk.effect(Effect::DropArrival { place, name });
+                    }
+                } else if cause == Cause::Space && !self.taking.is_inside(&id) {
+                    self.put_back(id, reason);
+                } else {
+                    transfer.row.reason = Some(reason);
+                }
             }
             _ => self.answer(id),
         }
@@ -402,7 +414,7 @@ impl Central {
 
     pub(super) fn on_retry(&mut self, id: TransferId) {
         match self.transfers.get(&id).map(|transfer| transfer.stage) {
-            Some(Stage::Waiting) => self.line_up(id),
+            Some(Stage::Waiting) => self.line_up_clean(id),
             Some(Stage::Granted | Stage::Held) => self.taking.join(id),
             Some(Stage::Released) => self.on_keep(id),
             _ => {}

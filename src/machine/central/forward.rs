@@ -32,9 +32,7 @@ impl Central {
             }
         }
         transfer.row.attempts = 0;
-        if let Some((free, _)) = &mut self.space {
-            *free = free.saturating_sub(transfer.row.fingerprint.size);
-        }
+        self.arrived = self.arrived.plus(transfer.row.room());
         let name = transfer.row.name.clone();
         let upload = Node::new(Mode::Upload, transfer.row.upload.clone());
         self.desk.note(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");

@@ -55,8 +55,16 @@ impl Central {
                 self.desk.dirty.insert(id);
                 self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
             }
-            // Where a bad copy could not be removed, the next Take replaces it.
-            (Stage::Waiting, _) => self.ask_again(id),
+            (Stage::Waiting, outcome) => {
+                if let Err(reason) = outcome {
+                    // It would keep its room from all others.
+                    transfer.undropped = true;
+                    transfer.row.attempts += 1;
+                    self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                    self.desk.dirty.insert(id);
+                }
+                self.ask_again(id);
+            }
             _ => {}
         }
     }

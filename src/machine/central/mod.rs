@@ -19,10 +19,11 @@ use std::time::Duration;
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{FIRST_ORDER, Turnstile};
+use super::room::Room;
 use super::stage::{Counts, Move};
 use super::{
     Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
-    Question, Reason, Record, Restored, Row, Time, TransferId, Wait, Words,
+    Question, Reason, Record, Restored, Row, Space, Time, TransferId, Wait, Words,
 };
 
 /// How many copies are looked at at once.
@@ -61,7 +62,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (
         Stage::Granted,
         Stage::Waiting,
-        "the copy is not what was announced, or not there, or nobody is left to receive it",
+        "the copy is not what was announced, or not there, or there is no room for it, or nobody is left to receive it",
     ),
     (Stage::Granted, Stage::Withdrawn, "upload gives it up, or has freed it already"),
     (
@@ -120,9 +121,12 @@ pub struct Central {
     /// The turn of the one that was put first last.
     first_turn: u64,
     next_place: u64,
-    /// Free and total bytes at the last measure, less what has arrived since.
-    space: Option<(u64, u64)>,
-    reserved: u64,
+    /// What the last measure has found; nothing while a measure is under way.
+    space: Option<Space>,
+    /// What has arrived since the last measure began.
+    arrived: Room,
+    /// What is promised to those that are asked for and have not arrived.
+    reserved: Room,
     /// What waits for other copies that are just being proven, to be fetched together with them, and for whom.
     gathered: BTreeSet<(TransferId, NodeName)>,
     /// When each upload was last asked for something.
@@ -140,8 +144,12 @@ struct Transfer {
     says: u32,
     /// The cause that upload was told last.
     told: Option<Cause>,
+    /// What it was told to be short of, and whether for good.
+    lacks: Option<(&'static str, bool)>,
     /// A bad copy is being removed: only then it may be asked for again.
     dropping: bool,
+    /// The last try to remove it failed.
+    undropped: bool,
     /// Says and doubts, by receiver.
     receivers: BTreeMap<NodeName, Receiver>,
 }
@@ -177,7 +185,8 @@ impl Central {
             // A journal that was restored from an older copy does not know the last places: none may be given twice.
             next_place: restored.next_place.max(now.as_millis()),
             space: None,
-            reserved: 0,
+            arrived: Room::default(),
+            reserved: Room::default(),
             gathered: BTreeSet::new(),
             granted: BTreeMap::new(),
             settings,
@@ -186,9 +195,7 @@ impl Central {
             central.desk.on_restored(&mut row);
             central.restore(row)?;
         }
-        let transfers = central.transfers.keys().copied().collect();
-        let places = central.places.keys().copied().collect();
-        central.desk.effect(Effect::Sweep { transfers, places });
+        central.sweep();
         // An upload that has not heard of the restart yet may still be sending to a place of before.
         central.desk.timers.set(Timer::Sweep, now.after(SWEEP_AFTER));
         Ok(central)
@@ -201,7 +208,7 @@ impl Central {
             Stage::Granted => {
                 let place = row.place.ok_or_else(|| BadRow::column(&row, "place"))?;
                 self.places.entry(place).or_default().insert(id);
-                self.reserved += row.fingerprint.size;
+                self.reserved = self.reserved.plus(row.room());
             }
             Stage::Released => {
                 let last = row.receivers.iter().filter_map(|(_, at)| *at).max().unwrap_or(row.since);
@@ -224,8 +231,21 @@ impl Central {
         let receivers = row.receivers.iter().map(|(name, _)| (name.clone(), Receiver::default())).collect();
         self.by_name.entry((row.upload.clone(), row.name.clone())).or_default().insert((order, id));
         self.counts.enter(stage);
-        self.transfers
-            .insert(id, Transfer { row, stage, order, turn: order, says: 0, told: None, dropping: false, receivers });
+        self.transfers.insert(
+            id,
+            Transfer {
+                row,
+                stage,
+                order,
+                turn: order,
+                says: 0,
+                told: None,
+                lacks: None,
+                dropping: false,
+                undropped: false,
+                receivers,
+            },
+        );
         id
     }
 
@@ -247,9 +267,9 @@ impl Central {
             Input::Heard { from, words } => self.on_heard(&from, words),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
-            Input::Space { free, total } => {
-                self.desk.free = Some(free);
-                self.space = Some((free, total));
+            Input::Space(space) => {
+                self.desk.space = Some(space);
+                self.space = Some(space);
             }
             Input::Recalled { question: Question::Transfer(id), row } => self.on_recalled(id, row),
             Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
@@ -290,14 +310,20 @@ impl Central {
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
             Timer::Sweep => {
-                let transfers = self.transfers.keys().copied().collect();
-                let places = self.places.keys().copied().collect();
-                self.desk.effect(Effect::Sweep { transfers, places });
+                self.sweep();
             }
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
                 self.desk.unexpected(None, None, "a deadline that central does not have");
             }
         }
+    }
+
+    /// What waits has no copy here that is of any use.
+    fn sweep(&mut self) {
+        let copies = self.transfers.iter().filter(|(_, transfer)| transfer.stage != Stage::Waiting);
+        let transfers = copies.map(|(id, _)| *id).collect();
+        let places = self.places.keys().copied().collect();
+        self.desk.effect(Effect::Sweep { transfers, places });
     }
 
     fn on_heard(&mut self, from: &Node, words: Words) {
@@ -404,7 +430,7 @@ impl Central {
             transfer.row.since = self.desk.now;
         }
         let left_granted = transfer.stage == Stage::Granted && stage != Stage::Granted;
-        let (size, place) = (transfer.row.fingerprint.size, transfer.row.place);
+        let (room, place) = (transfer.row.room(), transfer.row.place);
         self.counts.leave(transfer.stage);
         self.counts.enter(stage);
         match stage {
@@ -415,6 +441,7 @@ impl Central {
         transfer.stage = stage;
         transfer.says = 0;
         transfer.told = None;
+        transfer.lacks = None;
         transfer.row.reason = reason;
         self.desk.dirty.insert(id);
         self.desk.timers.stop(&Timer::Retry(id));
@@ -423,7 +450,7 @@ impl Central {
             self.desk.timers.set(Timer::Say(id), self.desk.now);
         }
         if left_granted {
-            self.reserved = self.reserved.saturating_sub(size);
+            self.reserved = self.reserved.minus(room);
             self.leave_place(id, place);
         }
     }

@@ -98,6 +98,9 @@ impl Central {
                 reason
             }
             CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Failed(reason) if reason.cause() == Cause::Space && !was_held => {
+                return self.put_back(id, reason);
+            }
             CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
         };
         transfer.row.attempts += 1;
@@ -112,6 +115,34 @@ impl Central {
         transfer.dropping = true;
         self.move_to(id, Stage::Waiting, Some(reason));
         self.desk.effect(Effect::Drop(id));
+    }
+
+    /// There was no room for all of it. What has arrived goes, so that it does not keep the room from others, and it
+    /// stands in line again.
+    pub(super) fn put_back(&mut self, id: TransferId, reason: Reason) {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
+            return;
+        };
+        transfer.row.attempts += 1;
+        let (name, place) = (transfer.row.name.clone(), transfer.row.place);
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("put back, what has arrived goes: {reason}"));
+        self.drop_and_wait(id, reason);
+        // Others of its place are still on their way to it.
+        if let Some(place) = place.filter(|place| self.places.contains_key(place)) {
+            self.desk.effect(Effect::DropArrival { place, name });
+        }
+        self.answer(id);
+    }
+
+    /// Stands in line, once nothing is left of the copy that was of no use.
+    pub(super) fn line_up_clean(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if std::mem::take(&mut transfer.undropped) {
+            transfer.dropping = true;
+            self.desk.effect(Effect::Drop(id));
+        } else {
+            self.line_up(id);
+        }
     }
 
     /// The copy stays where it is, and is looked at again.

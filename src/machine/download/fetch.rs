@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{Download, Offered, RECALLS, Stage};
+use super::{Download, Offered, RECALLS, Short, Stage};
 use crate::machine::desk::Timer;
+use crate::machine::room::{Estate, Room};
 use crate::machine::{
     Address, Cause, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
     TransferId, Words,
@@ -14,7 +15,7 @@ pub(super) const RETRY_LAST: Duration = Duration::from_secs(300);
 /// Free space is looked at this often while something is wanted.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 /// What stays free beyond the items themselves: directories, journals, other people's small needs.
-const SPARE: u64 = 16 << 20;
+const SPARE: Room = Room { bytes: 16 << 20, inodes: 16 };
 
 impl Download {
     pub(super) fn on_offered(&mut self, from: &Node, item: Forward, location: &Location) {
@@ -124,11 +125,14 @@ impl Download {
             self.desk.timers.set(Timer::Measure, self.desk.now.after(MEASURE_EVERY));
             // What was free before says little: others write to this file system too.
             self.space = None;
+            self.arrived = Room::default();
         }
-        let Some(free) = self.space else { return };
-        self.put_off_what_does_not_fit(free);
-        for id in self.dispatch.start(&mut self.desk) {
-            if let Some(transfer) = self.transfers.get(&id) {
+        let Some(space) = self.space else { return };
+        let estate = Estate { space, arrived: self.arrived, kept: SPARE, promised: Room::default() };
+        self.put_off_what_does_not_fit(&estate);
+        for id in self.dispatch.start(&mut self.desk, estate.room()) {
+            if let Some(transfer) = self.transfers.get_mut(&id) {
+                transfer.emptied = false;
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
             }
@@ -136,38 +140,49 @@ impl Download {
         }
     }
 
-    /// Takes out of the line what there is no space for: it comes back after a while.
-    fn put_off_what_does_not_fit(&mut self, free: u64) {
-        let room = free.saturating_sub(SPARE).saturating_sub(self.dispatch.bytes_under_way());
-        for ready in self.dispatch.first_too_big(room) {
-            let text = format!("{} bytes needed, {free} free at the destination", ready.size);
-            self.desk.note(
-                Level::Warn,
-                Some(ready.transfer),
-                Some(&ready.name),
-                None,
-                format!("not fetched yet: {text}"),
-            );
+    /// Takes out of the line what there is no space for: it comes back after a while. What others on their way are in the
+    /// way of stays in line.
+    fn put_off_what_does_not_fit(&mut self, estate: &Estate) {
+        for ready in self.dispatch.first_too_big(estate.room()) {
+            let Some(short) = estate.shortage(ready.room, &self.settings.directory) else { continue };
+            let Some(transfer) = self.transfers.get(&ready.transfer) else { continue };
+            // It is looked at again and again; once is enough to read.
+            if transfer.row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Space) {
+                let text = format!("not fetched yet: {}", short.text);
+                self.desk.note(Level::Warn, Some(ready.transfer), Some(&ready.name), None, text);
+            }
             self.dispatch.leave_line(ready.transfer);
-            self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &text)));
+            self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &short.text)));
+            // What lies there of it already may be just the room that is missing, for this or for others.
+            if self.empty_staging(ready.transfer) {
+                continue;
+            }
             let wait = self.desk.backoff(RETRY_FIRST, ready.attempts.max(3), RETRY_LAST);
             self.desk.timers.set(Timer::Retry(ready.transfer), self.desk.now.after(wait));
         }
     }
 
-    pub(super) fn on_space(&mut self, free: u64) {
-        self.desk.free = Some(free);
-        self.space = Some(free);
+    /// Removes what staging holds of something that waits. Tells whether there may be anything: then it goes on when that is
+    /// gone.
+    fn empty_staging(&mut self, id: TransferId) -> bool {
+        let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.emptied) else { return false };
+        transfer.emptied = true;
+        transfer.dropping = true;
+        self.desk.effect(Effect::Drop(id));
+        true
     }
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
-        for id in self.dispatch.load(run) {
+        let load = self.dispatch.load(run);
+        let alone = load.len() == 1;
+        for id in load {
             // Given up on the way: the run may have written into staging once more after that was emptied.
             if !self.transfers.contains_key(&id) {
                 self.desk.effect(Effect::Drop(id));
             }
         }
         let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
+        self.arrived = self.arrived.plus(ended.room);
         let of_run = ended.transfers.clone();
         for id in ended.transfers {
             let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Pulling) else {
@@ -196,7 +211,14 @@ impl Download {
                         }
                     }
                 }
+                RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => self.put_off(id, reason.clone()),
                 RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
+                    transfer.short = match outcome {
+                        RunOutcome::Partial(reason) if reason.cause() == Cause::Space => {
+                            Some(Short { reason: reason.clone(), alone })
+                        }
+                        _ => None,
+                    };
                     self.move_to(id, Stage::Verifying, None);
                     self.verifying.join(id);
                 }

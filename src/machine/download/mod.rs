@@ -15,11 +15,12 @@ mod shown;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::desk::{Desk, DeskSettings, Timer};
-use super::dispatch::{Dispatch, Ready, Turnstile};
+use super::dispatch::{ALONE_AFTER, Dispatch, Ready, Turnstile};
+use super::room::Room;
 use super::stage::{Counts, Move, Why};
 use super::{
     Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Mode, Node,
-    NodeName, Reason, Receipt, Record, Restored, Row, Time, TransferId, Wait, Words,
+    NodeName, Reason, Receipt, Record, Restored, Row, Space, Time, TransferId, Wait, Words,
 };
 
 const VERIFIES: usize = 16;
@@ -85,6 +86,8 @@ pub struct DownloadSettings {
     pub cleanup: bool,
     /// What is done about modes (`keep_modes`).
     pub keep_modes: KeepModes,
+    /// Where items arrive (`file_dir`), for people to read.
+    pub directory: String,
     /// The host it runs on, for people to read; may be empty.
     pub host: String,
 }
@@ -103,7 +106,10 @@ pub struct Download {
     verifying: Turnstile<TransferId>,
     placing: Turnstile<TransferId>,
     cleaning: Turnstile<TransferId>,
-    space: Option<u64>,
+    /// What the last measure has found; nothing while a measure is under way.
+    space: Option<Space>,
+    /// What has arrived since the last measure began.
+    arrived: Room,
 }
 
 #[derive(Debug)]
@@ -124,8 +130,19 @@ struct Transfer {
     replacing: bool,
     /// A bad copy is being removed from staging.
     dropping: bool,
+    /// Staging holds nothing of it, unless that could not be removed.
+    emptied: bool,
+    /// The run that fetched it left something out for want of space.
+    short: Option<Short>,
     /// It goes first wherever it stands in line; a restart forgets that.
     first: bool,
+}
+
+#[derive(Debug)]
+struct Short {
+    reason: Reason,
+    /// It travelled alone, so that it is this one that there was no room for.
+    alone: bool,
 }
 
 impl Download {
@@ -150,6 +167,7 @@ impl Download {
             placing: Turnstile::new(PLACES),
             cleaning: Turnstile::new(CLEANUPS),
             space: None,
+            arrived: Room::default(),
             settings,
         };
         for mut row in restored.rows {
@@ -192,7 +210,17 @@ impl Download {
     fn insert(&mut self, row: Row, stage: Stage) {
         self.by_name.entry(row.name.clone()).or_default().insert(row.transfer);
         self.counts.enter(stage);
-        let transfer = Transfer { row, stage, says: 0, told: None, replacing: false, dropping: false, first: false };
+        let transfer = Transfer {
+            row,
+            stage,
+            says: 0,
+            told: None,
+            replacing: false,
+            dropping: false,
+            short: None,
+            emptied: false,
+            first: false,
+        };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -201,8 +229,11 @@ impl Download {
         let row = &transfer.row;
         // What is paused alone stands in no line; it comes back when that is over.
         let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
-        let (name, size) = (row.name.clone(), row.fingerprint.size);
-        self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+        let (name, room) = (row.name.clone(), row.room());
+        // What there was no room for is not to take others down with it.
+        let lacked_room = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space);
+        let attempts = if lacked_room { row.attempts.max(ALONE_AFTER) } else { row.attempts };
+        self.dispatch.add(Ready { transfer: id, name, room, attempts, location });
         if transfer.first {
             self.dispatch.put_first(id);
         }
@@ -224,9 +255,12 @@ impl Download {
             Input::Looked { transfer, sight } => self.on_looked(transfer, sight),
             Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
             Input::Recalled { question, row } => self.on_recalled(&question, row),
-            Input::Space { free, .. } => self.on_space(free),
+            Input::Space(space) => {
+                self.desk.space = Some(space);
+                self.space = Some(space);
+            }
             // What could not be removed from staging is swept at the next start.
-            Input::Dropped { transfer, .. } => self.on_dropped(transfer),
+            Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");

@@ -44,6 +44,7 @@ impl Download {
         };
         let announced = transfer.row.fingerprint;
         let name = transfer.row.name.clone();
+        let short = transfer.short.take();
         let reason = match outcome {
             CopyOutcome::Found { fingerprint, unkept: Some(unkept), .. }
                 if fingerprint == announced && self.settings.keep_modes == KeepModes::Yes =>
@@ -70,16 +71,26 @@ impl Download {
                 self.placing.join(id);
                 return;
             }
+            // What the run has left out for want of space is not there, and nothing else is wrong with it.
+            CopyOutcome::Found { .. } | CopyOutcome::Missing if short.as_ref().is_some_and(|short| short.alone) => {
+                short.map_or_else(|| Cause::Space.into(), |short| short.reason)
+            }
             CopyOutcome::Found { fingerprint, manifest, .. } => {
                 let row = &mut transfer.row;
                 let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest.into()));
-                if let Some((found, central)) = manifest.zip(row.central.clone()) {
-                    let peer = Node::new(Mode::Central, central);
-                    self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                match short {
+                    // It may have been another of the batch: only what comes out equally wrong is no question of room.
+                    Some(short) if reason.cause() == Cause::Mismatch => short.reason,
+                    _ => {
+                        if let Some((found, central)) = manifest.zip(row.central.clone()) {
+                            let peer = Node::new(Mode::Central, central);
+                            self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                        }
+                        reason
+                    }
                 }
-                reason
             }
-            CopyOutcome::Missing => Reason::new(Cause::Missing),
+            CopyOutcome::Missing => short.map_or_else(|| Cause::Missing.into(), |short| short.reason),
             CopyOutcome::Failed(reason) => reason,
         };
         self.put_off(id, reason);
@@ -91,9 +102,11 @@ impl Download {
         transfer.row.attempts += 1;
         let name = transfer.row.name.clone();
         // What is wrong may have the right size and time, so that rsync would leave it as it is. It has to be
-        // gone before the next one is fetched: a late removal would take the next one with it.
-        transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit);
+        // gone before the next one is fetched: a late removal would take the next one with it. What there is no room for
+        // keeps none from others.
+        transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit | Cause::Space);
         let dropping = transfer.dropping;
+        transfer.emptied |= dropping;
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Wanted, Some(reason));
         if dropping {
@@ -104,8 +117,17 @@ impl Download {
     }
 
     /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
-    pub(super) fn on_dropped(&mut self, id: TransferId) {
+    pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+        self.desk.timers.set_at_most(Timer::Measure, self.desk.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if let Err(reason) = outcome
+            && transfer.dropping
+        {
+            transfer.emptied = false;
+            transfer.row.attempts += 1;
+            let name = transfer.row.name.clone();
+            self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        }
         if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
             self.retry_later(id);
         }

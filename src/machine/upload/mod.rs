@@ -70,7 +70,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Announced, Stage::Releasing, "central says that it is through already"),
     (Stage::Announced, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
     (Stage::Granted, Stage::Sending, "a run starts"),
-    (Stage::Granted, Stage::Announced, "central has forgotten it"),
+    (Stage::Granted, Stage::Announced, "central has forgotten it, or has put it back for want of space"),
     (Stage::Granted, Stage::Received, "central says that it holds it already"),
     (Stage::Granted, Stage::Releasing, "central says that it is through already"),
     (Stage::Granted, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
@@ -290,7 +290,7 @@ impl Upload {
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
             Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
-            Input::Space { free, .. } => self.desk.free = Some(free),
+            Input::Space(space) => self.desk.space = Some(space),
             Input::Taken { .. }
             | Input::Verified { .. }
             | Input::Placed { .. }
@@ -491,8 +491,8 @@ impl Upload {
         let row = &transfer.row;
         // What is paused alone stands in no line; it comes back when that is over.
         let Some(location) = row.location.clone().filter(|_| row.paused.is_none() && !transfer.doubted) else { return };
-        let (name, size) = (row.name.clone(), row.fingerprint.size);
-        self.dispatch.add(Ready { transfer: id, name, size, attempts: row.attempts, location });
+        let (name, room) = (row.name.clone(), row.room());
+        self.dispatch.add(Ready { transfer: id, name, room, attempts: row.attempts, location });
         if transfer.first {
             self.dispatch.put_first(id);
         }

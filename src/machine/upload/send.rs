@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-use super::{ItemState, Stage, Upload};
+use super::{ItemState, Stage, Transfer, Upload};
 use crate::machine::desk::Timer;
+use crate::machine::room::Room;
 use crate::machine::{
     Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
     TransferId, Wait, Words,
@@ -11,6 +12,16 @@ use crate::machine::{
 
 const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
 const UNREADABLE_LAST: Duration = Duration::from_secs(300);
+/// How long central has to answer that there was no room.
+const NO_ROOM_FIRST: Duration = Duration::from_secs(60);
+const NO_ROOM_LAST: Duration = Duration::from_secs(600);
+
+impl Transfer {
+    /// Whether its last run ended for want of space on central.
+    fn lacks_room(&self) -> bool {
+        self.row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space)
+    }
+}
 
 impl Upload {
     pub(super) fn on_central(&mut self, from: &Node, words: Words) {
@@ -58,6 +69,11 @@ impl Upload {
             // Central waits with nothing but what it does not hold: its copy is lost, or this word is late and the answer
             // to the offer will tell.
             Stage::Sent | Stage::Received => {
+                self.move_to(id, Stage::Announced, Some(wait.reason));
+                self.reconsider(id);
+            }
+            // Central has heard that there was no room for it, and asks again when there is.
+            Stage::Granted if transfer.lacks_room() => {
                 self.move_to(id, Stage::Announced, Some(wait.reason));
                 self.reconsider(id);
             }
@@ -147,7 +163,7 @@ impl Upload {
     }
 
     pub(super) fn start_runs(&mut self) {
-        for id in self.dispatch.start(&mut self.desk) {
+        for id in self.dispatch.start(&mut self.desk, Room::ENDLESS) {
             if let Some(transfer) = self.transfers.get(&id) {
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
@@ -176,6 +192,16 @@ impl Upload {
                     );
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
+                }
+                // Central is told, which makes room for others and asks again when it has room for this. Should it not
+                // answer, the same place is tried once more.
+                RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => {
+                    transfer.row.attempts += 1;
+                    let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
+                    self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                    self.move_to(id, Stage::Granted, Some(reason.clone()));
+                    let wait = self.desk.backoff(NO_ROOM_FIRST, attempts.saturating_sub(1), NO_ROOM_LAST);
+                    self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
                 }
                 // What central's file system cannot hold shows there, when the copy is compared.
                 RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {

@@ -4,12 +4,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use super::LONG;
-use crate::bed::node::Node;
+use crate::bed::node::{Node, wait_for};
 use crate::bed::{Bed, tree, with_mount};
 use crate::handover::{Trio, no_errors};
 
 /// The program in place of ssh: the far side is here, but its files are in a namespace that sshd does not see.
-fn local_shell(bed: &Bed) -> String {
+pub(super) fn local_shell(bed: &Bed) -> String {
     let script = bed.script("rsh", "while [ \"$1\" != rsync ]; do shift; done; exec \"$@\"");
     format!("rsync_opts = [\"--rsh={}\"]", script.display())
 }
@@ -20,14 +20,14 @@ fn small_disk(node: &mut Node, megabytes: u32) {
 }
 
 /// The words that start a program where `node` runs.
-fn beside(node: &Node) -> Vec<String> {
+pub(super) fn beside(node: &Node) -> Vec<String> {
     let user: &[&str] = if rustix::process::geteuid().is_root() { &[] } else { &["-U", "--preserve-credentials"] };
     let words = ["nsenter", "-m", "-t", &node.pid().to_string()].map(str::to_owned);
     words.into_iter().chain(user.iter().map(|word| (*word).to_owned())).collect()
 }
 
 /// A path as the node sees it.
-fn seen_by(node: &Node, path: &Path) -> PathBuf {
+pub(super) fn seen_by(node: &Node, path: &Path) -> PathBuf {
     Path::new("/proc").join(node.pid().to_string()).join("root").join(path.strip_prefix("/").unwrap())
 }
 
@@ -79,8 +79,12 @@ fn a_disk_that_fills_up_while_central_receives_loses_nothing() {
     let filler = seen_by(&trio.central, &trio.central.file_dir.join("filler"));
     // Takes all there is, and fails for want of more.
     fs::write(&filler, vec![1; 40 << 20]).unwrap_err();
-    trio.upload.until_reason(LONG, "space", "No space left on device");
-    trio.central.until_reason(LONG, "space", "up: ");
+    trio.central.expect(0, LONG, &["large", "put back", "up: ", "No space left on device"]);
+    // Nothing of it keeps the room from others.
+    let arrivals = seen_by(&trio.central, &trio.central.file_dir.join("default/in"));
+    assert!(wait_for(LONG, || fs::read_dir(&arrivals).unwrap().next().is_none()));
+    trio.upload.until_reason(LONG, "space", "16777216 bytes needed");
+    trio.central.until_reason(LONG, "space", "16777216 bytes needed");
     fs::remove_file(filler).unwrap();
     trio.handed_over(1, LONG);
     assert!(fs::read(trio.arrived.join("large")).unwrap() == large);
