@@ -159,7 +159,10 @@ impl Sim {
         let wipes = self.plan.acts.wipes;
         self.spread(wipes, |sim| Act::Wipe(sim.rng.index(nodes)));
         let (prunes, steps, restores) = (self.plan.acts.prunes, self.plan.acts.steps, self.plan.acts.restores);
-        self.spread(prunes, |sim| Act::Prune(sim.rng.index(nodes)));
+        for _ in 0..prunes {
+            let (when, node) = (self.rng.below(self.plan.faults_ms + 3_600_000), self.rng.index(nodes));
+            self.at(when, What::Act(Act::Prune(node)));
+        }
         self.spread(steps, |sim| {
             let (node, ahead) = (sim.rng.index(nodes), sim.rng.chance(500));
             Act::Step { node, ahead, by: sim.rng.between(1, 7_200_000) }

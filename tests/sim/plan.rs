@@ -247,8 +247,8 @@ impl Plan {
         if rng.chance(100) && self.acts.wipes + self.acts.restores == 0 {
             self.acts.prunes = rng.between(1, 6);
         }
-        // Confirmed words come late, and those that are repeated come later.
-        self.history_ms = 2 * self.late_ms + 120_000;
+        // Words come late, and those for a host that is down come later.
+        self.history_ms = 2 * self.late_ms + 700_000;
     }
 
     /// File systems that have few inodes.

@@ -378,15 +378,8 @@ impl Upload {
             return;
         }
         let words = match transfer.stage {
-            Stage::Announced => Words::New(vec![Offer {
-                transfer: id,
-                name: row.name.clone(),
-                kind: row.kind,
-                entries: row.entries,
-                fingerprint: row.fingerprint,
-                modes: row.modes.clone(),
-                minted: row.minted,
-            }]),
+            Stage::Announced => Words::New(vec![offer_of(row)]),
+            Stage::Received if row.place.is_none() => Words::New(vec![offer_of(row)]),
             Stage::Granted => match (&row.paused, &row.reason) {
                 (Some(pause), _) => {
                     let reason = Why::Paused(pause).reason();
@@ -517,6 +510,18 @@ impl Row {
     /// Whether an operator has given it up, and not its source.
     fn is_ordered_away(&self) -> bool {
         self.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn)
+    }
+}
+
+fn offer_of(row: &Row) -> Offer {
+    Offer {
+        transfer: row.transfer,
+        name: row.name.clone(),
+        kind: row.kind,
+        entries: row.entries,
+        fingerprint: row.fingerprint,
+        modes: row.modes.clone(),
+        minted: row.minted,
     }
 }
 
