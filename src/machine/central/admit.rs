@@ -407,7 +407,6 @@ impl Central {
                 self.next_place = self.next_place.max(number);
                 self.drop_and_wait(id, Cause::Missing.into());
             }
-            Stage::Waiting => {}
             _ => self.answer(id),
         }
     }
