@@ -15,6 +15,8 @@ use synkler::machine::{
 
 #[path = "orders/apart.rs"]
 mod apart;
+#[path = "orders/older.rs"]
+mod older;
 #[path = "orders/room.rs"]
 mod room;
 #[path = "orders/touched.rs"]

@@ -1,0 +1,142 @@
+//! Journals that were restored from an older copy: nobody waits for ever for what such a node has forgotten.
+
+use synkler::machine::{HashOutcome, Modes, Origin, Question, Wait};
+
+use super::*;
+
+const HOUR: u64 = 3600;
+
+fn proven(number: u64) -> HashOutcome {
+    HashOutcome::Proven {
+        kind: Kind::File,
+        entries: 1,
+        fingerprint: fingerprint(number),
+        modes: Modes::default(),
+        manifest: None,
+        origin: Origin { inode: 1, ..Origin::default() },
+    }
+}
+
+fn stage_of(desk: &Desk, number: u64) -> String {
+    desk.view(number).stage.to_owned()
+}
+
+#[test]
+fn an_upload_asks_now_and_then_whether_central_still_holds_its_items() {
+    let mut desk = Desk::upload(restored(vec![row(1, "received"), Row { place: None, ..row(2, "received") }]));
+    let mut told = Vec::new();
+    for _ in 0..3 * HOUR / 60 {
+        desk.heard(hub(), Words::Hello(Box::new(hello(GroupPause::default()))));
+        told.extend(said(&desk.later(60)));
+    }
+    let asked = |kind: &str, number: u64| {
+        let about = |words: &Words| match words {
+            Words::Sent { transfers, .. } => transfers.contains(&id(number)),
+            Words::New(offers) => offers.iter().any(|offer| offer.transfer == id(number)),
+            _ => false,
+        };
+        told.iter().filter(|(_, words)| words.kind() == kind && about(words)).count()
+    };
+    assert!((2..=4).contains(&asked("sent", 1)), "{told:?}");
+    assert!((2..=4).contains(&asked("new", 2)), "{told:?}");
+}
+
+#[test]
+fn an_upload_that_offers_what_is_over_is_told_to_clean_it_up() {
+    let mut desk = Desk::central(restored(Vec::new()));
+    let old = held(1, &[("d1", true), ("d2", true)]);
+    let offer = synkler::machine::Offer {
+        transfer: id(1),
+        name: old.name.clone(),
+        kind: old.kind,
+        entries: old.entries,
+        fingerprint: old.fingerprint,
+        modes: Modes::default(),
+        minted: old.minted,
+    };
+    desk.heard(alpha(), Words::New(vec![offer]));
+    let row = Some(Box::new(Row { stage: "closed".to_owned(), ..old }));
+    let answer = said(&desk.input(Input::Recalled { question: Question::Transfer(id(1)), row }));
+    let [(to, Words::Release(releases))] = answer.as_slice() else { panic!("{answer:?}") };
+    assert_eq!(*to, Address::Node(alpha()));
+    assert_eq!(
+        (releases[0].transfer, releases[0].fingerprint, releases[0].receivers.len()),
+        (id(1), fingerprint(1), 2)
+    );
+}
+
+#[test]
+fn a_central_that_knows_an_earlier_place_gives_a_later_one() {
+    let mut desk = Desk::central(restored(vec![row(1, "granted")]));
+    desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
+    let later = PlaceId { number: place().number + 7, ..place() };
+    desk.heard(alpha(), Words::Sent { place: later, transfers: vec![id(1)] });
+    let mut effects = desk.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
+    effects.extend(desk.later(10));
+    effects.extend(desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40))));
+    effects.extend(desk.later(10));
+    let asked: Vec<_> = said(&effects)
+        .into_iter()
+        .filter_map(|(_, words)| if let Words::Upload { place, .. } = words { Some(place) } else { None })
+        .collect();
+    assert!(!asked.is_empty() && asked.iter().all(|place| later.is_before(*place)), "{effects:?}");
+}
+
+#[test]
+fn places_of_a_later_start_are_later_whatever_the_journal_says() {
+    let mut desk = Desk::central(restored(vec![row(1, "waiting")]));
+    let effects = desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
+    let asked: Vec<_> = said(&[effects, desk.later(10)].concat())
+        .into_iter()
+        .filter_map(|(_, words)| if let Words::Upload { place, .. } = words { Some(place.number) } else { None })
+        .collect();
+    assert!(!asked.is_empty() && asked.iter().all(|number| *number >= START), "{asked:?}");
+}
+
+#[test]
+fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same() {
+    let mut desk = Desk::upload(restored(vec![row(1, "announced")]));
+    let sighting = |signature: u8| Sighting {
+        name: name("item 1"),
+        signature: Signature([signature; 16]),
+        size: fingerprint(1).size,
+        complete: true,
+    };
+    // Its mode is changed, so that it cannot be read, while `received` is on its way.
+    desk.input(Input::Seen(sighting(6)));
+    let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
+    desk.input(Input::Hashed { item: name("item 1"), outcome });
+    assert_eq!(stage_of(&desk, 1), "withdrawing");
+    desk.heard(hub(), Words::Received(vec![id(1)]));
+    // It can be read again.
+    desk.input(Input::Seen(sighting(7)));
+    let effects = desk.input(Input::Hashed { item: name("item 1"), outcome: proven(1) });
+    assert_eq!(stage_of(&desk, 1), "received", "{effects:?}");
+    let effects = [effects, desk.later(60)].concat();
+    assert!(!said(&effects).iter().any(|(_, words)| matches!(words, Words::New(_))), "{effects:?}");
+}
+
+#[test]
+fn what_central_may_have_held_is_waited_for_while_it_cannot_be_read() {
+    let mut desk = Desk::upload(restored(vec![row(1, "sent")]));
+    let touched =
+        Sighting { name: name("item 1"), signature: Signature([6; 16]), size: fingerprint(1).size, complete: true };
+    desk.input(Input::Seen(touched));
+    // Central asks for it again: it held it, receivers have got it, and its copy is lost.
+    let wait = Wait { transfer: id(1), reason: Cause::Missing.into() };
+    desk.heard(hub(), Words::Waiting(vec![wait]));
+    let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
+    desk.input(Input::Hashed { item: name("item 1"), outcome });
+    assert_eq!(stage_of(&desk, 1), "announced", "not given up");
+    desk.later(60);
+    let effects = desk.input(Input::Hashed { item: name("item 1"), outcome: proven(1) });
+    assert!(!said(&effects).iter().any(|(_, words)| matches!(words, Words::Withdraw(_))), "{effects:?}");
+    assert_eq!(stage_of(&desk, 1), "announced");
+}
+
+#[test]
+fn central_answers_an_upload_that_has_sent_what_is_waited_for() {
+    let mut desk = Desk::central(restored(vec![Row { reason: Some(Cause::Missing.into()), ..row(1, "waiting") }]));
+    let effects = desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
+    assert!(said(&effects).iter().any(|(_, words)| matches!(words, Words::Waiting(_))), "{effects:?}");
+}
