@@ -11,6 +11,7 @@ mod free;
 mod items;
 mod kept;
 mod ordered;
+mod say;
 mod send;
 mod shown;
 
@@ -19,17 +20,15 @@ use std::time::Duration;
 
 use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
-use super::stage::{Counts, Move, Why};
+use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Mounts, Node, NodeName, Offer, Reason,
-    Record, Restored, Row, Signature, Time, TransferId, Wait, Words,
+    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Mounts, Node, NodeName, Reason, Record,
+    Restored, Row, Signature, Time, TransferId, Words,
 };
 use kept::Scripts;
 
 /// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
 const HASHES: usize = 16;
-/// How often central is asked whether it still holds what it has received, about.
-const RECEIVED_AGAIN: Duration = Duration::from_secs(60 * 60);
 /// How many cleanup scripts run at once.
 const CLEANUPS: usize = 8;
 
@@ -367,54 +366,6 @@ impl Upload {
         }
     }
 
-    fn say_owed(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let row = &transfer.row;
-        let to = match &row.central {
-            Some(name) => Address::Node(Node::new(Mode::Central, name.clone())),
-            None => self.desk.any_central(),
-        };
-        if !self.desk.may_say(&to, transfer.says) {
-            return;
-        }
-        let words = match transfer.stage {
-            Stage::Announced => Words::New(vec![offer_of(row)]),
-            Stage::Received if row.place.is_none() => Words::New(vec![offer_of(row)]),
-            Stage::Granted => match (&row.paused, &row.reason) {
-                (Some(pause), _) => {
-                    let reason = Why::Paused(pause).reason();
-                    Words::Waiting(vec![Wait { transfer: id, reason }])
-                }
-                (None, Some(reason)) => Words::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
-                (None, None) => return,
-            },
-            Stage::Sent | Stage::Received => match row.place {
-                Some(place) => Words::Sent { place, transfers: vec![id] },
-                None => return,
-            },
-            Stage::Freed => Words::Freed(vec![id]),
-            // Central drops the place when it hears this, and a run would make it anew: not before its end.
-            Stage::Withdrawing if self.dispatch.is_moving(id) => return,
-            Stage::Withdrawing if row.is_ordered_away() => Words::Cancel(vec![id]),
-            Stage::Withdrawing => Words::Withdraw(vec![id]),
-            _ => return,
-        };
-        transfer.says += 1;
-        let (says, stage) = (transfer.says, transfer.stage);
-        self.desk.say(to, words);
-        if stage != Stage::Received {
-            let wait = self.desk.repeat_after(says);
-            self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
-        }
-    }
-
-    /// Central repeats what follows from a copy that it holds. One whose journal was restored from an older copy knows
-    /// nothing of it: this node has to ask now and then.
-    fn ask_later(&mut self, id: TransferId) {
-        let wait = self.desk.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
-        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
-    }
-
     /// Moves a transfer on, journals it and says what it now owes.
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
@@ -510,18 +461,6 @@ impl Row {
     /// Whether an operator has given it up, and not its source.
     fn is_ordered_away(&self) -> bool {
         self.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn)
-    }
-}
-
-fn offer_of(row: &Row) -> Offer {
-    Offer {
-        transfer: row.transfer,
-        name: row.name.clone(),
-        kind: row.kind,
-        entries: row.entries,
-        fingerprint: row.fingerprint,
-        modes: row.modes.clone(),
-        minted: row.minted,
     }
 }
 
