@@ -120,8 +120,13 @@ impl Sim {
             return;
         }
         letter.place = Where::Handed(receiver.session);
-        let (to, words) = (letter.to, letter.words.clone());
-        let from: Node = self.nodes[letter.from].node.clone();
+        let (sender, to, words) = (letter.from, letter.to, letter.words.clone());
+        let Some(words) = self.as_read(sender, to, &words) else {
+            // A dead letter.
+            self.broker.letters.remove(&id);
+            return;
+        };
+        let from: Node = self.nodes[sender].node.clone();
         self.push(to, Input::Heard { from, words }, Some(id));
     }
 

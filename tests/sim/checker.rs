@@ -352,6 +352,7 @@ impl Sim {
     /// Something is about to be said.
     pub(crate) fn check_said(&mut self, node: usize, to: &Address, words: &Words) {
         self.note_lack(words);
+        self.check_apart(node, to, words);
         match words {
             Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
             Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),

@@ -62,6 +62,9 @@ pub(crate) struct Daemon {
     pub(crate) skew: u64,
     /// When its host's clock was last set while its daemon ran.
     pub(crate) stepped: Option<u64>,
+    /// Whether the peers heard in this drain, and those heard before, speak a version of the protocol that it speaks.
+    pub(crate) hellos: BTreeMap<Node, bool>,
+    pub(crate) known: BTreeMap<Node, bool>,
     /// When its daemon started.
     pub(crate) started: u64,
     /// An older copy of its journal.
@@ -100,6 +103,8 @@ impl Daemon {
             busy: (0, 0),
             skew: 0,
             stepped: None,
+            hellos: BTreeMap::new(),
+            known: BTreeMap::new(),
             started: 0,
             backup: None,
             away: 0,
@@ -129,6 +134,8 @@ impl Sim {
         daemon.awake = false;
         daemon.alarm = None;
         daemon.seen.clear();
+        daemon.hellos.clear();
+        daemon.known.clear();
         daemon.scanned = false;
         let epoch = daemon.epoch;
         if matches!(daemon.role, Role::Upload(_)) {
@@ -246,6 +253,8 @@ impl Sim {
         let done = deeds.iter().any(|deed| deed.done);
         if let (Order::Forget(gone), true) = (&order, done) {
             self.tally.count(Deed::ForgotPeer);
+            self.nodes[node].known.remove(gone);
+            self.nodes[node].hellos.remove(gone);
             self.checker_forgets(gone);
         }
         if matches!(order, Order::Retry(_)) {
@@ -358,8 +367,11 @@ impl Sim {
         let most = 1 + self.rng.below(self.plan.batch);
         let now = self.clock(node);
         let mut letters = Vec::new();
+        let heard = std::mem::take(&mut self.nodes[node].hellos);
+        self.nodes[node].known.extend(heard);
         for _ in 0..most {
             let Some((mut input, letter)) = self.nodes[node].inbox.pop_front() else { break };
+            self.note_hello(node, &input);
             self.sabotage_input(node, &mut input);
             trace!(self, Some(node), "{}", trace::input(&input));
             letters.extend(letter);

@@ -10,6 +10,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]
 
+mod apart;
 mod broker;
 mod checker;
 mod conformance;
@@ -310,6 +311,11 @@ fn keeping_the_room_of_what_was_put_back_is_found_out() {
 #[test]
 fn leftovers_of_late_runs_are_found_out() {
     found_out(Sabotage::SweepMissing, &[Promise::Liveness]);
+}
+
+#[test]
+fn work_for_a_node_that_speaks_another_protocol_is_found_out() {
+    found_out(Sabotage::ApartIgnored, &[Promise::Protocol]);
 }
 
 #[test]

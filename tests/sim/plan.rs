@@ -90,6 +90,8 @@ pub(crate) struct Plan {
     pub(crate) inodes: Vec<Option<u64>>,
     /// What fills file systems up takes their inodes and not their bytes.
     pub(crate) crowds: bool,
+    /// A node of another version, that shares no protocol with the others until the faults end.
+    pub(crate) odd: Option<usize>,
     /// For how long what is over is remembered: longer than the latest word is late.
     pub(crate) history_ms: u64,
     /// How many of each act.
@@ -203,6 +205,7 @@ impl Plan {
             spool_inodes: None,
             inodes: vec![None; downloads],
             crowds: false,
+            odd: None,
             history_ms: 0,
             acts,
         }
@@ -246,6 +249,9 @@ impl Plan {
         // What one has lost, another must not have forgotten: that is a matter of days outside.
         if rng.chance(100) && self.acts.wipes + self.acts.restores == 0 {
             self.acts.prunes = rng.between(1, 6);
+        }
+        if rng.chance(50) {
+            self.odd = Some(rng.index(1 + self.uploads + self.downloads));
         }
         // Words come late, and those for a host that is down come later.
         self.history_ms = 2 * self.late_ms + 700_000;

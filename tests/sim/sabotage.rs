@@ -2,7 +2,7 @@
 
 use synkler::machine::{
     Address, Cause, CopyOutcome, Digest, Effect, Forward, Input, Location, Mode, Node, Offer, Order, PlaceOutcome,
-    Receipt, Record, Release, Row, RunOutcome, Scope, Sight, Words,
+    Protocols, Receipt, Record, Release, Row, RunOutcome, Scope, Sight, Words,
 };
 
 use crate::daemon::{Role, SPOOL};
@@ -55,6 +55,8 @@ pub(crate) enum Sabotage {
     Babble,
     /// Download does not remember what a wrong copy was found to be.
     WrongForgotten,
+    /// A node takes every other for one that speaks its protocol.
+    ApartIgnored,
     /// Download does not see that its file system cannot hold something.
     RefusalMissed,
     /// Download takes the modes that come from central for those that were announced.
@@ -97,6 +99,9 @@ impl Sim {
                 if row.is_some_and(|row| row.stage == "cleaning") && matches!(self.nodes[node].role, Role::Upload(_)) {
                     *sight = Sight::Gone;
                 }
+            }
+            (Sabotage::ApartIgnored, Input::Heard { words: Words::Hello(hello), .. }) => {
+                hello.protocols = Protocols::OURS;
             }
             (Sabotage::RecallForgets, Input::Recalled { row, .. }) => *row = None,
             (Sabotage::UnkeptUnsaid, Input::Verified { outcome: CopyOutcome::Found { unkept, .. }, .. }) => {

@@ -226,6 +226,10 @@ impl Sim {
         self.calm = true;
         self.plan.calm();
         self.end_faults();
+        if let Some(odd) = self.plan.odd {
+            trace!(self, Some(odd), "-- is upgraded");
+            self.crash(odd);
+        }
         self.deadline = self.now + PATIENCE + 2 * self.plan.keep_ms + self.plan.late_ms;
         self.at(1000, What::Tidy);
         self.at(5000, What::Look);

@@ -1,0 +1,54 @@
+//! A node that speaks no version of the protocol that the others speak, until somebody upgrades it: it is known, and no
+//! work is exchanged with it. What is said all the same nobody there can read.
+
+use synkler::machine::{Address, Input, Node, Protocols, Words};
+
+use crate::checker::Promise;
+use crate::sim::Sim;
+use crate::tally::Deed;
+
+impl Sim {
+    /// Whether two nodes share no version of the protocol now.
+    fn are_apart(&self, one: usize, other: usize) -> bool {
+        let odd = |node| self.plan.odd == Some(node);
+        !self.calm && one != other && (odd(one) || odd(other))
+    }
+
+    /// What the receiver reads of some words; nothing where it cannot.
+    pub(crate) fn as_read(&mut self, from: usize, to: usize, words: &Words) -> Option<Words> {
+        if !self.are_apart(from, to) {
+            return Some(words.clone());
+        }
+        let Words::Hello(hello) = words else {
+            self.tally.count(Deed::Unread);
+            return None;
+        };
+        // One of them is of an older version. That is what each reads in the other's hello, whoever is which.
+        let older = self.plan.odd == Some(from);
+        let mut hello = hello.clone();
+        hello.protocols = if older { Protocols::new(1, 1).unwrap() } else { Protocols::new(3, 3).unwrap() };
+        Some(Words::Hello(hello))
+    }
+
+    /// A machine is about to be told something. It may say more in this drain to a node that it has just learnt not to
+    /// understand.
+    pub(crate) fn note_hello(&mut self, node: usize, input: &Input) {
+        let Input::Heard { from, words: Words::Hello(hello) } = input else { return };
+        let fits = hello.protocols == Protocols::OURS;
+        self.nodes[node].hellos.insert(from.clone(), fits);
+        if fits {
+            self.nodes[node].known.insert(from.clone(), true);
+        }
+    }
+
+    /// Nothing but a hello is said to a node that is known to read nothing else.
+    pub(crate) fn check_apart(&mut self, node: usize, to: &Address, words: &Words) {
+        let known = |to: &Node| self.nodes[node].known.get(to) == Some(&false);
+        if let Address::Node(to) = to
+            && !matches!(words, Words::Hello(_))
+            && known(to)
+        {
+            self.violate(Promise::Protocol, node, || format!("{} is said to {to}, which cannot read it", words.kind()));
+        }
+    }
+}
