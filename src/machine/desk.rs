@@ -476,7 +476,7 @@ impl Desk {
 
     /// The order that keeps anything new from starting for this transfer.
     pub(super) fn holds<'a>(&'a self, row: &'a Row) -> Option<&'a Pause> {
-        row.paused.as_ref().or(self.held_by())
+        row.paused.as_deref().or(self.held_by())
     }
 
     pub(super) fn take_group_order(&mut self, group: GroupPause) {

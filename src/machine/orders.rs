@@ -271,7 +271,7 @@ fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool
         let mut text = match &row.paused {
             Some(earlier) => format!("paused already, {earlier}"),
             None => {
-                row.paused = Some(pause.clone());
+                row.paused = Some(pause.clone().into());
                 role.desk().dirty.insert(id);
                 role.hold_back(id);
                 "paused: nothing new starts for it".to_owned()
@@ -302,7 +302,7 @@ fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
 
 fn retry<R: Steered>(role: &mut R, id: TransferId) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
-    match paused.or(role.desk().held_by().cloned()) {
+    match paused.map(|pause| *pause).or(role.desk().held_by().cloned()) {
         Some(pause) => Err(format!("it is paused {pause}: resume first")),
         None => role.retry(id),
     }

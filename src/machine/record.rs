@@ -87,7 +87,7 @@ pub struct Row {
     /// When they had moved and were proven: by central (upload, central) or here (download).
     pub arrived: Option<Time>,
     /// The order that holds it alone.
-    pub paused: Option<Pause>,
+    pub paused: Option<Box<Pause>>,
     /// Central, download: what the last copy was found to be that was not what was announced.
     pub wrong: Option<Box<Digest>>,
     /// How what receivers hold differs from the source other than in content: one line for people.

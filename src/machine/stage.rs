@@ -228,7 +228,7 @@ impl TransferView {
             created: row.created,
             began: row.began,
             arrived: row.arrived,
-            paused: row.paused.clone(),
+            paused: row.paused.as_deref().cloned(),
             since: row.since,
             next: None,
             attempts: row.attempts,

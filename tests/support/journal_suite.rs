@@ -112,7 +112,7 @@ pub(crate) fn full_row(number: u64) -> Row {
         cleaned: true,
         began: Some(Time::from_millis(1_700_000_004_000)),
         arrived: Some(Time::from_millis(1_700_000_005_000)),
-        paused: Some(pause(1_700_000_006_000)),
+        paused: Some(pause(1_700_000_006_000).into()),
         modes: "d0755*2 f0644*3,0755".parse().unwrap(),
         wrong: Some(Box::new(Digest([0xab; 16]))),
         remark: Some("archive-1: modes differ in 1 of 5 entries".into()),

@@ -120,7 +120,7 @@ fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Resu
     let receivers: Vec<_> = row.receivers.iter().map(|(name, at)| (name.as_str(), at.map(Time::as_millis))).collect();
     let receivers =
         serde_json::to_string(&receivers).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))?;
-    let (since, by, on) = order(row.paused.as_ref());
+    let (since, by, on) = order(row.paused.as_deref());
     let changed = statement.execute(named_params! {
         ":id": row.transfer.to_string(),
         ":name": row.name.as_bytes(),
@@ -200,7 +200,7 @@ impl Fields<'_> {
             cleaned: self.flag("cleaned")?,
             began: self.optional_number("began")?.map(Time::from_millis),
             arrived: self.optional_number("arrived")?.map(Time::from_millis),
-            paused: self.pause("paused_since", "paused_by", "paused_on")?,
+            paused: self.pause("paused_since", "paused_by", "paused_on")?.map(Box::new),
             modes: self.parse("modes")?,
             wrong: self.parse_optional("wrong")?.map(Box::new),
             remark: self.optional_text("remark")?.map(|remark| one_line(remark).into()),

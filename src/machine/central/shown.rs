@@ -73,7 +73,7 @@ impl Central {
         let unsaid = || transfer.pending().any(|name| transfer.receivers.get(name).is_none_or(|state| state.says == 0));
         let held = match transfer.stage {
             Stage::Waiting => self.desk.holds(row),
-            Stage::Granted => row.paused.as_ref(),
+            Stage::Granted => row.paused.as_deref(),
             Stage::Held if unsaid() => self.desk.holds(row),
             _ => None,
         };

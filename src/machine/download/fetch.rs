@@ -215,7 +215,7 @@ impl Download {
                 RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     transfer.short = match outcome {
                         RunOutcome::Partial(reason) if reason.cause() == Cause::Space => {
-                            Some(Short { reason: reason.clone(), alone })
+                            Some(Short { reason: reason.clone(), alone }.into())
                         }
                         _ => None,
                     };

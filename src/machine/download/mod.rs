@@ -133,7 +133,7 @@ struct Transfer {
     /// Staging holds nothing of it, unless that could not be removed.
     emptied: bool,
     /// The run that fetched it left something out for want of space.
-    short: Option<Short>,
+    short: Option<Box<Short>>,
     /// It goes first wherever it stands in line; a restart forgets that.
     first: bool,
 }

@@ -80,7 +80,7 @@ impl Upload {
         let row = &transfer.row;
         let held = match transfer.stage {
             Stage::Granted | Stage::Releasing => self.desk.holds(row),
-            Stage::Announced => row.paused.as_ref(),
+            Stage::Announced => row.paused.as_deref(),
             _ => None,
         };
         if let Some(pause) = held {
