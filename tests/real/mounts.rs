@@ -31,9 +31,15 @@ impl Drop for Mount {
 
 /// Whether this machine lets us mount; where it does, a mount that fails is a failure.
 fn can_mount() -> bool {
-    let can = rustix::process::geteuid().is_root() && Path::new("/dev/fuse").exists();
+    let devices = ["/dev/fuse", "/dev/loop-control"].iter().all(|path| Path::new(path).exists());
+    let may_mount = || {
+        let mut trial = Command::new("unshare");
+        trial.args(["--mount", "mount", "-t", "tmpfs", "tmpfs", "/mnt"]).stdin(Stdio::null()).stderr(Stdio::null());
+        trial.status().is_ok_and(|status| status.success())
+    };
+    let can = rustix::process::geteuid().is_root() && devices && may_mount();
     if !can {
-        eprintln!("NOT RUN: mounts need root and /dev/fuse");
+        eprintln!("NOT RUN: mounts need root, the right to mount, /dev/fuse and /dev/loop-control");
     }
     can
 }
