@@ -311,6 +311,12 @@ impl Sim {
                     fate.required = Some(numbers);
                 }
             }
+            // What is over is offered anew by an upload whose journal is an older copy.
+            Some(required) if *required != numbers && self.checker.forgetful.contains(&(1 + fate.upload)) => {
+                if let Some(fate) = self.checker.fates.get_mut(&row.transfer) {
+                    fate.required = Some(numbers);
+                }
+            }
             Some(required) if *required != numbers => {
                 self.violate(Promise::Word, node, || format!("other receivers than before: {}", show_row(row)));
             }
@@ -400,8 +406,9 @@ impl Sim {
         let had = |other: &Fate| other.placed.contains_key(&number);
         let has_later = self.checker.fates.values().filter(later).any(had) && !fate.placed.contains_key(&number);
         let required = fate.required.as_ref().is_some_and(|required| required.contains(&number));
-        // A download knows better than a central whose journal is an older copy.
-        let forgetful = self.checker.forgetful.contains(&(1 + self.plan.uploads + number));
+        // A download knows better than a central or an upload whose journal is an older copy.
+        let forgetful = [1 + fate.upload, 1 + self.plan.uploads + number];
+        let forgetful = forgetful.iter().any(|node| self.checker.forgetful.contains(node));
         if has_later && !forgetful && !self.checker.central_restored {
             self.violate(Promise::Overwritten, node, || {
                 format!("{id} is offered to {to}, which has had a later content")
@@ -416,7 +423,11 @@ impl Sim {
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
         let proven = held == Some(Bytes::Whole(fate.version));
         fate.given_up = false;
-        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted && !self.checker.central_restored {
+        if !proven && self.checker.central_restored {
+            // It believes its older journal. The copy went when it was right to go, and nothing is owed by this word.
+            return;
+        }
+        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted {
             self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
         }
     }
@@ -484,7 +495,10 @@ impl Sim {
         // old offers overtake new ones.
         let number = node.checked_sub(1 + self.plan.uploads);
         let forgotten = number.is_some_and(|number| self.checker.forgotten.contains(&number));
-        if !lawful && (old.touched || !(forgotten || self.checker.forgetful.contains(&node))) {
+        // An upload whose journal is an older copy takes the same content, written anew, for what it knows.
+        let upload = self.checker.fates.get(&id).map(|fate| 1 + fate.upload);
+        let forgetful = [Some(node), upload].into_iter().flatten().any(|node| self.checker.forgetful.contains(&node));
+        if !lawful && (old.touched || !(forgotten || forgetful)) {
             self.violate(Promise::Overwritten, node, || format!("{id} takes the place of {old:?}"));
         }
     }
