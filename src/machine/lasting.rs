@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::desk::Desk;
-use super::{Cause, Differences, Digest, Fingerprint, Kind, Reason};
+use super::{Cause, Differences, Digest, Fingerprint, Kind, Reason, Time};
 
 /// Between two attempts lies more than this.
 const HOUR: Duration = Duration::from_secs(60 * 60);
@@ -26,6 +26,13 @@ impl Desk {
     /// How long a transfer waits that has failed so many times in a row and needs a person: an hour and more.
     pub(super) fn patience(&mut self, attempts: u32) -> Duration {
         HOUR + self.backoff(MORE_FIRST, attempts.saturating_sub(QUICK), MORE_LAST)
+    }
+
+    /// When a transfer is tried again that has been waiting like this since then, maybe since before the start.
+    pub(super) fn end_of_patience(&mut self, attempts: u32, since: Time) -> Time {
+        let wait = self.patience(attempts);
+        // A clock that was set back makes nobody wait longer.
+        since.after(wait).min(self.now.after(wait))
     }
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::desk::{Desk, Peer};
 use super::snapshot::{TALLY_LIMIT, Tally};
 use super::{
-    Cause, ItemName, Mode, Node, NodeName, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId,
+    Cause, ItemName, Mode, Node, NodeName, Offer, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId,
     TransferView,
 };
 
@@ -209,6 +209,21 @@ pub(super) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>, select
         matching,
         more,
         tally,
+    }
+}
+
+impl Offer {
+    /// What is offered of a transfer.
+    pub(super) fn of(row: &Row) -> Self {
+        Self {
+            transfer: row.transfer,
+            name: row.name.clone(),
+            kind: row.kind,
+            entries: row.entries,
+            fingerprint: row.fingerprint,
+            modes: row.modes.clone(),
+            minted: row.minted,
+        }
     }
 }
 

@@ -423,11 +423,7 @@ impl Sim {
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
         let proven = held == Some(Bytes::Whole(fate.version));
         fate.given_up = false;
-        if !proven && self.checker.central_restored {
-            // It believes its older journal. The copy went when it was right to go, and nothing is owed by this word.
-            return;
-        }
-        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted {
+        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted && !self.checker.central_restored {
             self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
         }
     }

@@ -62,7 +62,7 @@ pub fn told<'a>(host: &str, tried: impl IntoIterator<Item = &'a Tried>) -> Strin
         }
     }
     let text = |(answer, addresses): (&Answer, Vec<String>)| match addresses.as_slice() {
-        // Whoever set an address instead of a name knows which one was tried.
+        // A user who set an address instead of a name knows which one was tried.
         [address] if address == bare(host) => answer.to_string(),
         _ => format!("{answer} ({})", addresses.join(", ")),
     };

@@ -109,7 +109,7 @@ pub enum JournalError {
         change: Change,
     },
     /// One of the files beside the database is not the one at its path any more. The database is complete.
-    #[error("{} was {change} while synkler had it open: a restart makes it anew; let nothing remove files from state_dir", .path.display())]
+    #[error("{} was {change} while synkler had it open: the next start creates it again; keep other programs from removing files in state_dir", .path.display())]
     Beside {
         /// The file.
         path: PathBuf,

@@ -1,5 +1,5 @@
-//! Whether the files that a journal has open are still the ones at their paths. Otherwise, whoever removes or replaces
-//! them would leave a daemon whose memory ends with its process. Decides nothing.
+//! Whether the files that a journal has open are still the ones at their paths. If a user or a job removes or replaces
+//! them, what the daemon writes is lost when it ends. Decides nothing.
 
 use std::fmt;
 use std::io;

@@ -113,16 +113,7 @@ impl Central {
         state.says += 1;
         let says = state.says;
         let row = &transfer.row;
-        let offer = Offer {
-            transfer: id,
-            name: row.name.clone(),
-            kind: row.kind,
-            entries: row.entries,
-            fingerprint: row.fingerprint,
-            modes: row.modes.clone(),
-            minted: row.minted,
-        };
-        let item = Forward { offer, upload: row.upload.clone() };
+        let item = Forward { offer: Offer::of(row), upload: row.upload.clone() };
         if says == 1 {
             let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
             self.desk.note(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");

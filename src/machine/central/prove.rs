@@ -25,10 +25,7 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);
         };
-        let (attempts, since) = (transfer.row.attempts, transfer.row.since);
-        let wait = self.desk.patience(attempts);
-        // A clock that was set back makes nobody wait longer.
-        let when = since.after(wait).min(self.desk.now.after(wait));
+        let when = self.desk.end_of_patience(transfer.row.attempts, transfer.row.since);
         self.desk.timers.set(Timer::Retry(id), when);
     }
 
@@ -104,7 +101,7 @@ impl Central {
             CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
         };
         transfer.row.attempts += 1;
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; it is asked for again"));
+        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; upload is asked to send it again"));
         self.drop_and_wait(id, reason);
     }
 

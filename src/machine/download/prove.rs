@@ -168,10 +168,7 @@ impl Download {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);
         };
-        let (attempts, since) = (transfer.row.attempts, transfer.row.since);
-        let wait = self.desk.patience(attempts);
-        // A clock that was set back makes nobody wait longer.
-        let when = since.after(wait).min(self.desk.now.after(wait));
+        let when = self.desk.end_of_patience(transfer.row.attempts, transfer.row.since);
         self.desk.timers.set(Timer::Retry(id), when);
     }
 }

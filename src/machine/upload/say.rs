@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Stage, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
-use crate::machine::{Address, Mode, Node, Offer, Row, TransferId, Wait, Words};
+use crate::machine::{Address, Mode, Node, Offer, TransferId, Wait, Words};
 
 /// How often central is asked whether it still holds what it has received, about.
 const RECEIVED_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -22,8 +22,8 @@ impl Upload {
             return;
         }
         let words = match transfer.stage {
-            Stage::Announced => Words::New(vec![offer_of(row)]),
-            Stage::Received if row.place.is_none() => Words::New(vec![offer_of(row)]),
+            Stage::Announced => Words::New(vec![Offer::of(row)]),
+            Stage::Received if row.place.is_none() => Words::New(vec![Offer::of(row)]),
             Stage::Granted => match (&row.paused, &row.reason) {
                 (Some(pause), _) => {
                     let reason = Why::Paused(pause).reason();
@@ -57,17 +57,5 @@ impl Upload {
     pub(super) fn ask_later(&mut self, id: TransferId) {
         let wait = self.desk.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
         self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
-    }
-}
-
-fn offer_of(row: &Row) -> Offer {
-    Offer {
-        transfer: row.transfer,
-        name: row.name.clone(),
-        kind: row.kind,
-        entries: row.entries,
-        fingerprint: row.fingerprint,
-        modes: row.modes.clone(),
-        minted: row.minted,
     }
 }
