@@ -62,10 +62,7 @@ impl Host {
                 spool.discard_arrival(place, &name).unwrap();
                 return None;
             }
-            Effect::Sweep { transfers, places } => {
-                files.sweep(&transfers, &places);
-                return None;
-            }
+            Effect::Sweep { transfers, places } => files.sweep(transfers, &places),
             other => panic!("not about files: {other:?}"),
         }
         Some(self.inputs.blocking_recv().unwrap())

@@ -66,7 +66,7 @@ impl Drivers {
             Effect::Drop(transfer) => self.files.discard(transfer),
             Effect::DropPlace(place) => self.files.discard_place(place),
             Effect::DropArrival { place, name } => self.files.discard_arrival(place, name),
-            Effect::Sweep { transfers, places } => self.files.sweep(&transfers, &places),
+            Effect::Sweep { transfers, places } => self.files.sweep(transfers, &places),
             Effect::Measure => self.files.measure(),
             Effect::Run(run) => {
                 self.files.expect(&run);

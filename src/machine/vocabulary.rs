@@ -13,11 +13,12 @@
 //! | `Verify` | `Verified` |
 //! | `Place` | `Placed` |
 //! | `Drop` | `Dropped` |
+//! | `Sweep` | `Swept` |
 //! | `Cleanup` | `Cleaned` |
 //! | `Measure` | `Space` |
 //! | `Recall` | `Recalled` |
 //! | `Explain` | `Explained` |
-//! | `Persist`, `Say`, `DropPlace`, `DropArrival`, `Sweep`, `Note` | none |
+//! | `Persist`, `Say`, `DropPlace`, `DropArrival`, `Note` | none |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -110,6 +111,11 @@ pub enum Input {
         transfer: TransferId,
         /// Nothing is left of it, or why not.
         outcome: Result<(), Reason>,
+    },
+    /// Answer to [`Effect::Sweep`].
+    Swept {
+        /// Which of the copies that should stay are not there.
+        missing: BTreeSet<TransferId>,
     },
     /// Answer to [`Effect::Cleanup`].
     Cleaned {
@@ -217,7 +223,8 @@ pub enum Effect {
         /// Its name.
         name: ItemName,
     },
-    /// At start: remove what the spool or staging directory holds beyond these, left over from before.
+    /// At start: remove what the spool or staging directory holds beyond these, left over from before, and look which
+    /// of these it does not hold.
     Sweep {
         /// Transfers whose copies stay.
         transfers: BTreeSet<TransferId>,

@@ -310,9 +310,13 @@ fn sweeps<W: World>(world: &mut W) {
         stage(world, number as u8, number);
     }
     let (transfers, places) = (BTreeSet::from([transfer(2)]), BTreeSet::from([place(3)]));
-    for mode in [Mode::Upload, Mode::Central, Mode::Download] {
-        let effect = Effect::Sweep { transfers: transfers.clone(), places: places.clone() };
-        assert_eq!(world.perform(mode, effect), None);
+    let absent = transfer(4);
+    for (mode, missing) in [(Mode::Upload, None), (Mode::Central, Some(absent)), (Mode::Download, Some(absent))] {
+        let mut transfers = transfers.clone();
+        transfers.insert(absent);
+        let effect = Effect::Sweep { transfers, places: places.clone() };
+        let missing = missing.into_iter().collect();
+        assert_eq!(world.perform(mode, effect), Some(Input::Swept { missing }), "{mode:?}");
     }
     for number in 1..=3 {
         // Asked through effects, which come after the sweep.

@@ -135,8 +135,58 @@ fn what_central_may_have_held_is_waited_for_while_it_cannot_be_read() {
 }
 
 #[test]
+fn what_was_begun_before_a_restart_is_waited_for_while_it_cannot_be_read() {
+    // Central held it, one receiver has got it, the copy was lost, and central has asked for it again.
+    let begun = Row { began: Some(Time::from_millis(START - 300_000)), ..row(1, "announced") };
+    let mut desk = Desk::upload(restored(vec![begun]));
+    let touched =
+        Sighting { name: name("item 1"), signature: Signature([6; 16]), size: fingerprint(1).size, complete: true };
+    desk.input(Input::Seen(touched));
+    let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
+    desk.input(Input::Hashed { item: name("item 1"), outcome });
+    assert_eq!(stage_of(&desk, 1), "announced", "not given up");
+}
+
+#[test]
 fn central_answers_an_upload_that_has_sent_what_is_waited_for() {
     let mut desk = Desk::central(restored(vec![Row { reason: Some(Cause::Missing.into()), ..row(1, "waiting") }]));
     let effects = desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
     assert!(said(&effects).iter().any(|(_, words)| matches!(words, Words::Waiting(_))), "{effects:?}");
+}
+
+#[test]
+fn central_says_nothing_of_a_copy_that_its_journal_knows_until_it_has_seen_it() {
+    let copies = vec![held(1, &[("d1", false)]), held(2, &[("d1", false)])];
+    let mut desk = Desk::central(restored(copies));
+    let ask = |desk: &mut Desk, number: u64| {
+        let effects = desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(number)] });
+        said(&effects).iter().any(|(_, words)| *words == Words::Received(vec![id(number)]))
+    };
+    assert!(!ask(&mut desk, 1) && !ask(&mut desk, 2), "nobody has looked yet");
+    let effects = desk.input(Input::Swept { missing: BTreeSet::from([id(2)]) });
+    assert!(ask(&mut desk, 1), "seen");
+    assert!(!ask(&mut desk, 2), "missing");
+    let takes: Vec<_> = effects
+        .iter()
+        .filter_map(
+            |effect| if let Effect::Take { transfer, place, .. } = effect { Some((*transfer, *place)) } else { None },
+        )
+        .collect();
+    assert_eq!(takes, [(id(2), None)], "{effects:?}");
+    let unreadable = CopyOutcome::Failed(Reason::new(Cause::Storage));
+    desk.input(Input::Taken { transfer: id(2), outcome: unreadable });
+    assert!(!ask(&mut desk, 2), "not known yet");
+    desk.later(600);
+    desk.input(Input::Taken { transfer: id(2), outcome: CopyOutcome::Missing });
+    assert_eq!(stage_of(&desk, 2), "waiting");
+    assert_eq!(stage_of(&desk, 1), "held");
+}
+
+#[test]
+fn what_a_later_look_misses_is_asked_for_again() {
+    let mut desk = Desk::central(restored(vec![held(1, &[("d1", false)])]));
+    desk.input(Input::Swept { missing: BTreeSet::new() });
+    desk.input(Input::Swept { missing: BTreeSet::from([id(1), id(9)]) });
+    desk.input(Input::Taken { transfer: id(1), outcome: CopyOutcome::Missing });
+    assert_eq!(stage_of(&desk, 1), "waiting");
 }

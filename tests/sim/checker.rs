@@ -79,6 +79,8 @@ pub(crate) struct Fate {
     released: bool,
     /// Its copy on central was spoilt from outside.
     rotted: bool,
+    /// The same while central was down: its next start misses it.
+    missed: bool,
     withdrawn: bool,
     /// Central holds it for nobody any more: its copy may go.
     given_up: bool,
@@ -152,9 +154,10 @@ impl Checker {
         }
     }
 
-    pub(crate) fn rotted(&mut self, transfer: TransferId) {
+    pub(crate) fn rotted(&mut self, transfer: TransferId, missed: bool) {
         if let Some(fate) = self.fates.get_mut(&transfer) {
             fate.rotted = true;
+            fate.missed |= missed;
         }
     }
 }
@@ -265,6 +268,7 @@ impl Sim {
             received: false,
             released: false,
             rotted: false,
+            missed: false,
             withdrawn: false,
             given_up: false,
             cancelled: false,
@@ -423,7 +427,10 @@ impl Sim {
         let held = self.world.spool.held.get(&id).map(|(_, copy)| copy.bytes);
         let proven = held == Some(Bytes::Whole(fate.version));
         fate.given_up = false;
-        if !std::mem::replace(&mut fate.received, true) && !proven && !fate.rotted && !self.checker.central_restored {
+        // A copy that rots is found when it is read next, but one that is not there at the start is missed then.
+        let first = !std::mem::replace(&mut fate.received, true);
+        fate.missed &= held.is_none();
+        if fate.missed || (held.is_none() || first && !proven) && !fate.rotted {
             self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
         }
     }

@@ -1,6 +1,8 @@
 //! The drivers over the fake world: each effect is carried out after some virtual time, and answered as the
 //! table of the vocabulary says.
 
+use std::collections::BTreeSet;
+
 use synkler::machine::{
     Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin, PlaceId,
     Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space, TransferId,
@@ -26,6 +28,7 @@ pub(crate) enum Op {
     Drop(TransferId),
     Cleanup { transfer: TransferId, item: ItemName },
     Measure,
+    Missing(BTreeSet<TransferId>),
     Recall(Question),
     Explain { transfer: TransferId },
 }
@@ -70,7 +73,10 @@ impl Sim {
                 self.world.spool.incoming.remove(&(place, name));
                 return;
             }
-            Effect::Sweep { transfers, places } => return self.sweep(node, &transfers, &places),
+            Effect::Sweep { transfers, places } => {
+                self.sweep(node, &transfers, &places);
+                (Op::Missing(transfers), 5, 2_000)
+            }
             Effect::Note(note) => {
                 let for_a_person = note.text.contains(LASTING) || note.text.contains(Cause::Disputed.text());
                 if note.level == Level::Error && !for_a_person {
@@ -163,6 +169,7 @@ impl Sim {
             }
             Op::Drop(transfer) => Input::Dropped { transfer, outcome: self.drop_copy(node, transfer, fails) },
             Op::Cleanup { transfer, item } => Input::Cleaned { transfer, outcome: self.clean(node, transfer, &item) },
+            Op::Missing(transfers) => Input::Swept { missing: self.missing(node, transfers) },
             Op::Measure => Input::Space(match self.nodes[node].role {
                 Role::Central => self.world.spool_space(),
                 Role::Download(number) => self.world.receiver_space(number),

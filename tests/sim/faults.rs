@@ -526,7 +526,7 @@ impl Sim {
         let count = self.world.spool.held.len();
         let number = self.rng.index(count);
         let Some(transfer) = self.world.spool.held.keys().nth(number).copied() else { return };
-        self.checker.rotted(transfer);
+        self.checker.rotted(transfer, vanish && self.nodes[0].machine.is_none());
         self.tally.count(Deed::Rotted);
         let stamp = self.world.stamp();
         if vanish {

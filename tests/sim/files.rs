@@ -330,6 +330,18 @@ impl Sim {
         }
     }
 
+    /// Which of these have no copy here.
+    pub(crate) fn missing(&self, node: usize, mut transfers: BTreeSet<TransferId>) -> BTreeSet<TransferId> {
+        match self.nodes[node].role {
+            Role::Central => transfers.retain(|transfer| !self.world.spool.held.contains_key(transfer)),
+            Role::Download(download) => {
+                transfers.retain(|transfer| !self.world.receivers[download].staging.contains_key(transfer));
+            }
+            Role::Upload(_) => transfers.clear(),
+        }
+        transfers
+    }
+
     /// What a script does to the source.
     fn clean_source(&mut self, upload: usize, name: usize, script: Script) {
         let Some(source) = self.world.sources[upload].get(&name).copied() else { return };

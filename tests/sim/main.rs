@@ -314,6 +314,11 @@ fn leftovers_of_late_runs_are_found_out() {
 }
 
 #[test]
+fn a_copy_that_only_the_journal_knows_is_found_out() {
+    found_out(Sabotage::LossUnseen, &[Promise::Word]);
+}
+
+#[test]
 fn work_for_a_node_that_speaks_another_protocol_is_found_out() {
     found_out(Sabotage::ApartIgnored, &[Promise::Protocol]);
 }

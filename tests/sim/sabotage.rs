@@ -51,6 +51,8 @@ pub(crate) enum Sabotage {
     CleanupWithdrawn,
     /// Central never looks for what late runs have left.
     SweepMissing,
+    /// Central believes its journal that what it held once is still there.
+    LossUnseen,
     /// Upload says again and again that something is free.
     Babble,
     /// Download does not remember what a wrong copy was found to be.
@@ -103,6 +105,7 @@ impl Sim {
             (Sabotage::ApartIgnored, Input::Heard { words: Words::Hello(hello), .. }) => {
                 hello.protocols = Protocols::OURS;
             }
+            (Sabotage::LossUnseen, Input::Swept { missing }) => missing.clear(),
             (Sabotage::RecallForgets, Input::Recalled { row, .. }) => *row = None,
             (Sabotage::UnkeptUnsaid, Input::Verified { outcome: CopyOutcome::Found { unkept, .. }, .. }) => {
                 *unkept = None

@@ -133,6 +133,13 @@ fn leftovers_in<T: FromStr + Ord>(
     Ok(found)
 }
 
+/// Which of these have no directory there. What cannot be looked at counts as there: whoever reads it will be told why not.
+fn missing_in(dir: &Path, transfers: &BTreeSet<TransferId>) -> BTreeSet<TransferId> {
+    let Ok(dir) = Folder::open(dir) else { return BTreeSet::new() };
+    let is_missing = |id: &&TransferId| matches!(dir.child(id.to_string().as_bytes()), Ok(None));
+    transfers.iter().filter(is_missing).copied().collect()
+}
+
 fn look_at(file_dir: &Path, item: &ItemName) -> Sight {
     match Site::open(file_dir, item).map_err(SurveyError::from).and_then(|site| site.survey()) {
         Ok(survey) => Sight::Present(survey.signature()),
@@ -287,9 +294,21 @@ impl Files {
     }
 
     /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which
-    /// blocks for that long, so that nothing that comes after the call can be taken for a leftover; removes in
-    /// the background.
-    pub fn sweep(&self, transfers: &BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
+    /// blocks for that long, so that nothing that comes after the call can be taken for a leftover; removes, and looks
+    /// for what is missing, in the background.
+    pub fn sweep(&self, transfers: BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
+        self.clear_leftovers(&transfers, places);
+        self.submit(Lane::Short, None, move |layout| {
+            let missing = match layout {
+                Layout::Upload(_) => BTreeSet::new(),
+                Layout::Central(spool) => missing_in(&spool.held_dir(), &transfers),
+                Layout::Download(staging) => missing_in(&staging.staging_dir(), &transfers),
+            };
+            Some(Input::Swept { missing })
+        });
+    }
+
+    fn clear_leftovers(&self, transfers: &BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
         let found = match &*self.layout {
             Layout::Upload(_) => return,
             Layout::Central(spool) => spool.leftovers(transfers, places),

@@ -1,5 +1,6 @@
 //! Retention: from the last receipt to the end.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Central, Stage};
@@ -67,6 +68,13 @@ impl Central {
             }
             _ => {}
         }
+    }
+
+    /// A journal that was restored from an older copy knows copies that are dropped since, and a spool can be lost.
+    pub(super) fn on_swept(&mut self, missing: &BTreeSet<TransferId>) {
+        let held = |id: &&TransferId| self.transfers.get(id).is_some_and(|transfer| transfer.stage == Stage::Held);
+        self.unseen = missing.iter().filter(held).copied().collect();
+        self.unseen.iter().for_each(|id| self.taking.join(*id));
     }
 
     pub(super) fn close_if_over(&mut self, id: TransferId) {

@@ -74,7 +74,7 @@ pub const MOVES: &[Move<Stage>] = &[
     (
         Stage::Held,
         Stage::Waiting,
-        "a receiver doubts the copy, and rightly, or all that had to receive it are forgotten",
+        "the copy is missing or not what was announced, or all that had to receive it are forgotten",
     ),
     (Stage::Held, Stage::Withdrawn, "an operator gives it up"),
     (Stage::Released, Stage::Closed, "the retention is over, the copy dropped and the source free"),
@@ -131,6 +131,8 @@ pub struct Central {
     gathered: BTreeSet<(TransferId, NodeName)>,
     /// When each upload was last asked for something.
     granted: BTreeMap<NodeName, Time>,
+    /// What the journal says is held, and nobody has seen since the start.
+    unseen: BTreeSet<TransferId>,
 }
 
 #[derive(Debug)]
@@ -189,6 +191,7 @@ impl Central {
             reserved: Room::default(),
             gathered: BTreeSet::new(),
             granted: BTreeMap::new(),
+            unseen: BTreeSet::new(),
             settings,
         };
         for mut row in restored.rows {
@@ -216,6 +219,7 @@ impl Central {
                     self.desk.timers.set(Timer::Keep(id), last.after(self.settings.keep));
                 }
             }
+            Stage::Held => drop(self.unseen.insert(id)),
             _ => {}
         }
         let transfer = self.insert(row, stage);
@@ -267,6 +271,7 @@ impl Central {
             Input::Heard { from, words } => self.on_heard(&from, words),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
+            Input::Swept { missing } => self.on_swept(&missing),
             Input::Space(space) => {
                 self.desk.space = Some(space);
                 self.space = Some(space);
@@ -415,6 +420,8 @@ impl Central {
                 self.desk.say(to, Words::Waiting(vec![Wait { transfer: id, reason }]));
             }
             Stage::Granted | Stage::Released => self.desk.timers.set(Timer::Say(id), self.desk.now),
+            // What was said then would free the source of a copy that may not be there any more.
+            Stage::Held if self.unseen.contains(&id) => {}
             Stage::Held => self.desk.say(to, Words::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }
@@ -485,6 +492,7 @@ impl Central {
             self.gathered.remove(&(id, name.clone()));
         }
         self.taking.give_up(&id);
+        self.unseen.remove(&id);
         if let Some(line) = self.lines.get_mut(&row.upload) {
             line.remove(&(transfer.turn, id));
         }

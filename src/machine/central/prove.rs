@@ -58,6 +58,9 @@ impl Central {
             self.desk.unexpected(None, Some(id), "a look at a copy nobody asked for");
             return;
         }
+        if !matches!(outcome, CopyOutcome::Failed(_)) {
+            self.unseen.remove(&id);
+        }
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if !matches!(transfer.stage, Stage::Granted | Stage::Held) {
             return;

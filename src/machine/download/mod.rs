@@ -262,6 +262,8 @@ impl Download {
             // What could not be removed from staging is swept at the next start.
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
+            // What is missing in staging is found missing when it is proven or placed.
+            Input::Swept { .. } => {}
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.desk.unexpected(None, None, "an answer that download asks nobody for");
             }

@@ -188,7 +188,7 @@ struct Transfer {
     doubted: bool,
     /// It goes first wherever it stands in line; a restart forgets that.
     first: bool,
-    /// It was sent once, so that central may have held it; a restart may forget that.
+    /// It was sent once, or may have been before the last start, so that central may have held it.
     sent: bool,
 }
 
@@ -260,15 +260,9 @@ impl Upload {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.counts.enter(stage);
-        let transfer = Transfer {
-            row,
-            stage,
-            says: 0,
-            script_done: false,
-            doubted: false,
-            first: false,
-            sent: stage == Stage::Sent,
-        };
+        // Of what was begun before the last start nobody knows how far it came.
+        let sent = stage == Stage::Sent || row.began.is_some();
+        let transfer = Transfer { row, stage, says: 0, script_done: false, doubted: false, first: false, sent };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -295,7 +289,8 @@ impl Upload {
             | Input::Placed { .. }
             | Input::Dropped { .. }
             | Input::Recalled { .. }
-            | Input::Explained { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
+            | Input::Explained { .. }
+            | Input::Swept { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
         }
         self.go_on_with_work();
     }
