@@ -87,7 +87,7 @@ struct Daemon {
     examining: Arc<Semaphore>,
     reads: mpsc::Sender<reload::Read>,
     inputs: mpsc::Receiver<Input>,
-    words: mpsc::Receiver<BrokerEvent>,
+    broker_events: mpsc::Receiver<BrokerEvent>,
     queries: mpsc::Receiver<Query>,
     configs: mpsc::Receiver<reload::Read>,
     status: status::Reporter,
@@ -98,7 +98,7 @@ struct Daemon {
 /// What woke the loop.
 enum Event {
     Input(Input),
-    Word(BrokerEvent),
+    Broker(BrokerEvent),
     Query(Query),
     Config(Box<reload::Read>),
     Deadline,
@@ -155,7 +155,7 @@ impl Daemon {
                 Some(config) = self.configs.recv() => Event::Config(Box::new(config)),
                 Some(query) = self.queries.recv() => Event::Query(query),
                 Some(input) = self.inputs.recv() => Event::Input(input),
-                Some(word) = self.words.recv() => Event::Word(word),
+                Some(event) = self.broker_events.recv() => Event::Broker(event),
                 () = sleep_until(wake) => Event::Deadline,
                 else => return Err(DaemonError::Ended("every driver")),
             };
@@ -169,7 +169,7 @@ impl Daemon {
                 Event::Query(query) => self.answer(query, &mut done),
                 Event::Deadline => inputs.push(Input::Timeout),
                 Event::Input(input) => inputs.push(input),
-                Event::Word(word) => self.take_word(word, &mut inputs, &mut tags),
+                Event::Broker(event) => self.take_broker_event(event, &mut inputs, &mut tags),
             }
             while inputs.len() < ROUND
                 && let Ok(input) = self.inputs.try_recv()
@@ -177,9 +177,9 @@ impl Daemon {
                 inputs.push(input);
             }
             while inputs.len() < 2 * ROUND
-                && let Ok(word) = self.words.try_recv()
+                && let Ok(event) = self.broker_events.try_recv()
             {
-                self.take_word(word, &mut inputs, &mut tags);
+                self.take_broker_event(event, &mut inputs, &mut tags);
             }
             let began = Instant::now();
             self.round(woken, &mut tags, inputs).await?;
@@ -196,16 +196,16 @@ impl Daemon {
         }
     }
 
-    fn take_word(&mut self, word: BrokerEvent, inputs: &mut Vec<Input>, tags: &mut Vec<broker::DeliveryTag>) {
-        match word {
+    fn take_broker_event(&mut self, event: BrokerEvent, inputs: &mut Vec<Input>, tags: &mut Vec<broker::DeliveryTag>) {
+        match event {
             BrokerEvent::Connected => inputs.push(Input::Connected),
             BrokerEvent::Disconnected(why) => {
                 self.asks.cut_off();
                 inputs.push(Input::Disconnected(why));
             }
-            BrokerEvent::Delivery { from, words, tag } => {
+            BrokerEvent::Delivery { from, message, tag } => {
                 tags.push(tag);
-                inputs.push(Input::Heard { from, words });
+                inputs.push(Input::Heard { from, message });
             }
             BrokerEvent::Asked { from, ask, method, parameters } => {
                 let (service, node) = (self.service.clone(), from.clone());

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use lapin::options::{BasicAckOptions, BasicGetOptions};
 use lapin::types::FieldTable;
 use synkler::drivers::broker::{BrokerEvent, BrokerSettings, PREFETCH};
-use synkler::machine::{Address, Cause, Mode, TransferId, Words};
+use synkler::machine::{Address, Cause, Message, Mode, TransferId};
 use synkler::wire::{MESSAGE_LIMIT, encode};
 
 #[path = "broker/accounts.rs"]
@@ -48,20 +48,20 @@ async fn words_reach_whom_they_are_for_once() {
 
     // To one node.
     hub_peer.broker.publish(Address::Node(alpha.clone()), closed(1));
-    let (from, words, tag) = alpha_peer.delivery().await;
-    assert_eq!((from, words), (hub.clone(), closed(1)));
+    let (from, message, tag) = alpha_peer.delivery().await;
+    assert_eq!((from, message), (hub.clone(), closed(1)));
     alpha_peer.broker.acknowledge([tag, tag]);
 
     // To all but the sender itself, which hears the next word first.
     alpha_peer.broker.publish(Address::All, hello());
     for peer in [&mut hub_peer, &mut far_peer, &mut beta_peer] {
-        let (from, words, tag) = peer.delivery().await;
-        assert_eq!((from, words), (alpha.clone(), hello()));
+        let (from, message, tag) = peer.delivery().await;
+        assert_eq!((from, message), (alpha.clone(), hello()));
         peer.broker.acknowledge([tag]);
     }
     hub_peer.broker.publish(Address::Node(alpha.clone()), closed(2));
-    let (_, words, tag) = alpha_peer.delivery().await;
-    assert_eq!(words, closed(2));
+    let (_, message, tag) = alpha_peer.delivery().await;
+    assert_eq!(message, closed(2));
     alpha_peer.broker.acknowledge([tag]);
 
     // To either central, each word to one of them, and nobody is left out for good.
@@ -75,10 +75,10 @@ async fn words_reach_whom_they_are_for_once() {
             event = hub_peer.next() => (0, event),
             event = far_peer.next() => (1, event),
         };
-        let BrokerEvent::Delivery { words, tag, .. } = event else { panic!("{event:?}") };
+        let BrokerEvent::Delivery { message, tag, .. } = event else { panic!("{event:?}") };
         [&hub_peer, &far_peer][index].broker.acknowledge([tag]);
         each[index] += 1;
-        heard.push(words);
+        heard.push(message);
     }
     heard.sort();
     assert_eq!(heard, (0..20).map(freed).collect::<Vec<_>>());
@@ -140,8 +140,8 @@ async fn words_that_are_not_acknowledged_come_again() {
     let mut heard = Vec::new();
     while heard.len() < 2 {
         // The crashed one's session may linger for a moment.
-        if let BrokerEvent::Delivery { words, tag, .. } = hub_peer.next().await {
-            heard.push(words);
+        if let BrokerEvent::Delivery { message, tag, .. } = hub_peer.next().await {
+            heard.push(message);
             hub_peer.broker.acknowledge([tag]);
         }
     }
@@ -163,13 +163,13 @@ async fn a_word_for_nobody_does_no_harm() {
     assert_eq!(alpha_peer.next().await, BrokerEvent::Connected);
     alpha_peer.broker.publish(Address::AnyCentral, freed(2));
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(3));
-    alpha_peer.broker.publish(Address::AnyCentral, Words::Freed(Vec::new()));
+    alpha_peer.broker.publish(Address::AnyCentral, Message::Freed(Vec::new()));
     let mut hub_peer = Peer::connected(settings(shared(), &vhost, &hub)).await;
     alpha_peer.broker.publish(Address::Node(hub), freed(4));
     loop {
-        let (_, words, tag) = hub_peer.delivery().await;
+        let (_, message, tag) = hub_peer.delivery().await;
         hub_peer.broker.acknowledge([tag]);
-        if words == freed(4) {
+        if message == freed(4) {
             break;
         }
     }
@@ -325,9 +325,9 @@ async fn bad_messages_become_dead_letters_once() {
     alpha_peer.broker.publish(Address::AnyCentral, freed(3));
     let mut heard = Vec::new();
     for _ in 0..2 {
-        let (_, words, tag) = hub_peer.delivery().await;
+        let (_, message, tag) = hub_peer.delivery().await;
         hub_peer.broker.acknowledge([tag]);
-        heard.push(words);
+        heard.push(message);
     }
     heard.sort();
     assert_eq!(heard, [freed(2), freed(3)]);
@@ -396,12 +396,12 @@ async fn a_broker_that_comes_back_is_used_again() {
             told.push(reason);
         }
     }
-    let (_, words, tag) = hub_peer.delivery().await;
-    assert_eq!(words, freed(1), "the broker has kept it");
+    let (_, message, tag) = hub_peer.delivery().await;
+    assert_eq!(message, freed(1), "the broker has kept it");
     hub_peer.broker.acknowledge([tag]);
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(3));
-    let (_, words, tag) = hub_peer.delivery().await;
-    assert_eq!(words, freed(3), "what was said without a session is not said later");
+    let (_, message, tag) = hub_peer.delivery().await;
+    assert_eq!(message, freed(3), "what was said without a session is not said later");
     hub_peer.broker.acknowledge([tag]);
 
     // A broker short of disk takes no messages, says so, and says when it does again. It notices the publisher
@@ -416,8 +416,8 @@ async fn a_broker_that_comes_back_is_used_again() {
     assert_eq!(alpha_peer.next().await, BrokerEvent::Connected);
     alpha_peer.broker.publish(Address::Node(hub), freed(6));
     for expected in [freed(4), freed(6)] {
-        let (_, words, tag) = hub_peer.delivery().await;
-        assert_eq!(words, expected);
+        let (_, message, tag) = hub_peer.delivery().await;
+        assert_eq!(message, expected);
         hub_peer.broker.acknowledge([tag]);
     }
     let began = Instant::now();
@@ -439,16 +439,16 @@ async fn a_thousand_words_go_there_and_back() {
     }
     let answering = tokio::spawn(async move {
         for number in 0..COUNT {
-            let (from, words, tag) = hub_peer.delivery().await;
-            assert_eq!(words, freed(number), "in order while nothing breaks");
+            let (from, message, tag) = hub_peer.delivery().await;
+            assert_eq!(message, freed(number), "in order while nothing breaks");
             hub_peer.broker.acknowledge([tag]);
             hub_peer.broker.publish(Address::Node(from), closed(number));
         }
         hub_peer.broker.close().await;
     });
     for number in 0..COUNT {
-        let (_, words, tag) = alpha_peer.delivery().await;
-        assert_eq!(words, closed(number));
+        let (_, message, tag) = alpha_peer.delivery().await;
+        assert_eq!(message, closed(number));
         alpha_peer.broker.acknowledge([tag]);
     }
     answering.await.unwrap();

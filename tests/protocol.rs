@@ -10,8 +10,8 @@ use serde_json::Value;
 use synkler::drivers::broker;
 use synkler::machine::{
     BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Fit, Forward, GroupId, HOST_LIMIT,
-    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer, Pause,
-    Protocols, Reason, Receipt, Release, TransferId, Wait, Words,
+    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Message, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer,
+    Pause, Protocols, Reason, Receipt, Release, TransferId, Wait,
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, Problem, RECEIVER_LIMIT, SLOT_LIMIT,
@@ -64,9 +64,9 @@ fn examples_in(section: &'static str) -> Vec<(&'static str, &'static str)> {
 fn every_message_is_shown_byte_by_byte() {
     let mut shown = Vec::new();
     for (heading, text) in examples() {
-        let (from, words) = decode(text.as_bytes(), &group()).unwrap_or_else(|error| panic!("{heading}: {error}"));
-        assert_eq!(words.kind(), heading);
-        let written = encode(&group(), &from, words);
+        let (from, message) = decode(text.as_bytes(), &group()).unwrap_or_else(|error| panic!("{heading}: {error}"));
+        assert_eq!(message.kind(), heading);
+        let written = encode(&group(), &from, message);
         assert_eq!(written.len(), 1);
         assert_eq!(String::from_utf8_lossy(&written[0]), text);
         shown.push(heading);
@@ -78,10 +78,10 @@ fn every_message_is_shown_byte_by_byte() {
 #[test]
 fn accounts_may_say_what_their_mode_may() {
     for (heading, text) in examples() {
-        let (_, words) = decode(text.as_bytes(), &group()).unwrap();
+        let (_, message) = decode(text.as_bytes(), &group()).unwrap();
         for mode in [Mode::Upload, Mode::Central, Mode::Download] {
             let may = heading == "hello" || broker::role_kinds(mode).contains(&heading);
-            assert_eq!(may, may_say(mode, &words), "{mode}: {heading}");
+            assert_eq!(may, may_say(mode, &message), "{mode}: {heading}");
         }
     }
 }
@@ -158,10 +158,10 @@ fn the_table_says_who_may_say_what() {
     for (kind, text) in examples() {
         let row = DOCUMENT.lines().find(|line| line.starts_with(&format!("| `{kind}` |"))).expect(kind);
         let said_by = row.split('|').nth(2).unwrap().trim();
-        let words = decode(text.as_bytes(), &group()).unwrap().1;
+        let message = decode(text.as_bytes(), &group()).unwrap().1;
         for mode in [Mode::Upload, Mode::Central, Mode::Download] {
             let documented = said_by == "all" || said_by.split(", ").any(|word| word == mode.as_str());
-            assert_eq!(may_say(mode, &words), documented, "{kind} by {mode}");
+            assert_eq!(may_say(mode, &message), documented, "{kind} by {mode}");
         }
     }
 }
@@ -226,12 +226,12 @@ fn grown(text: &str) -> String {
             _ => {}
         }
     }
-    let mut message: Value = serde_json::from_str(text).unwrap();
-    let mut words = message["words"].take();
-    words.as_object_mut().unwrap().values_mut().for_each(grow);
-    grow(&mut message);
-    message["words"] = words;
-    message.to_string()
+    let mut bytes: Value = serde_json::from_str(text).unwrap();
+    let mut message = bytes["words"].take();
+    message.as_object_mut().unwrap().values_mut().for_each(grow);
+    grow(&mut bytes);
+    bytes["words"] = message;
+    bytes.to_string()
 }
 
 #[test]
@@ -283,15 +283,15 @@ fn the_lasting_part_of_a_hello_is_read_whatever_its_protocol() {
         ("[3,9]", "", Fit::TooNew),
         ("[3,9]", ",\"slots\":\"many\",\"doing\":{}", Fit::TooNew),
     ] {
-        let (from, words) = decode(lasting(protocols, more).as_bytes(), &group()).unwrap();
-        let Words::Hello(hello) = words else { panic!("another word") };
+        let (from, message) = decode(lasting(protocols, more).as_bytes(), &group()).unwrap();
+        let Message::Hello(hello) = message else { panic!("another word") };
         assert_eq!((from.name.as_str(), Protocols::OURS.fit(hello.protocols)), ("delta", fit));
         assert_eq!((hello.version.as_str(), hello.started.as_millis(), hello.reply), ("9.9", 7, true));
     }
     // One that shares a protocol says all that belongs to it.
     assert!(decode(lasting("[2,9]", "").as_bytes(), &group()).is_err());
     let newer = example("hello").replace("[2,2]", "[2,9]");
-    let (_, Words::Hello(hello)) = decode(newer.as_bytes(), &group()).unwrap() else { panic!("another word") };
+    let (_, Message::Hello(hello)) = decode(newer.as_bytes(), &group()).unwrap() else { panic!("another word") };
     assert_eq!(Protocols::OURS.fit(hello.protocols), Fit::Together(2));
     assert!(decode(lasting("[3,9]", "").replace("default", "other").as_bytes(), &group()).is_err());
     assert!(decode(lasting("[3,9]", "").replace("\"delta\"", "\"..\"").as_bytes(), &group()).is_err());
@@ -300,7 +300,7 @@ fn the_lasting_part_of_a_hello_is_read_whatever_its_protocol() {
 #[test]
 fn a_code_of_a_newer_version_is_shown_as_it_is() {
     let text = example("waiting").replacen("\"cause\":\"space\"", "\"cause\":\"cold-feet\"", 1);
-    let (_, Words::Waiting(waits)) = decode(text.as_bytes(), &group()).unwrap() else { panic!("another word") };
+    let (_, Message::Waiting(waits)) = decode(text.as_bytes(), &group()).unwrap() else { panic!("another word") };
     assert_eq!(waits[0].reason, Reason::with(Cause::Other, "cold-feet: 12.1 GB needed, 3.4 GB free"));
 }
 
@@ -422,7 +422,7 @@ fn longest_modes() -> Modes {
 }
 
 /// As large as entries can be.
-fn largest() -> Vec<Words> {
+fn largest() -> Vec<Message> {
     let name = ItemName::new(&[0xff; ITEM_NAME_LIMIT]).unwrap();
     let transfer = TransferId::mint(u64::MAX >> 16, [0xff; 10]);
     let node: NodeName = "n".repeat(NAME_LIMIT).parse().unwrap();
@@ -446,23 +446,23 @@ fn largest() -> Vec<Words> {
     let wait = Wait { transfer, reason: Reason::with(Cause::Acknowledgement, &"\"".repeat(DETAIL_LIMIT)) };
     let count = 2 * ENTRY_LIMIT + 1;
     vec![
-        Words::New(vec![offer.clone(); count]),
-        Words::Download { location, items: vec![Forward { offer, upload: node }; count] },
-        Words::Done(vec![Receipt { transfer, fingerprint, remark: Some("x".repeat(DETAIL_LIMIT).into()) }; count]),
-        Words::Release(vec![release; count]),
-        Words::Waiting(vec![wait; count]),
-        Words::Unknown(vec![transfer; count]),
+        Message::New(vec![offer.clone(); count]),
+        Message::Download { location, items: vec![Forward { offer, upload: node }; count] },
+        Message::Done(vec![Receipt { transfer, fingerprint, remark: Some("x".repeat(DETAIL_LIMIT).into()) }; count]),
+        Message::Release(vec![release; count]),
+        Message::Waiting(vec![wait; count]),
+        Message::Unknown(vec![transfer; count]),
     ]
 }
 
-fn count(words: &Words) -> usize {
-    match words {
-        Words::New(entries) => entries.len(),
-        Words::Download { items, .. } => items.len(),
-        Words::Done(entries) => entries.len(),
-        Words::Release(entries) => entries.len(),
-        Words::Waiting(entries) => entries.len(),
-        Words::Unknown(entries) => entries.len(),
+fn count(message: &Message) -> usize {
+    match message {
+        Message::New(entries) => entries.len(),
+        Message::Download { items, .. } => items.len(),
+        Message::Done(entries) => entries.len(),
+        Message::Release(entries) => entries.len(),
+        Message::Waiting(entries) => entries.len(),
+        Message::Unknown(entries) => entries.len(),
         other => panic!("{} is none of the largest", other.kind()),
     }
 }
@@ -470,46 +470,46 @@ fn count(words: &Words) -> usize {
 #[test]
 fn long_lists_are_divided_and_nothing_is_lost() {
     let group: GroupId = "g".repeat(NAME_LIMIT).parse().unwrap();
-    for words in largest() {
+    for message in largest() {
         let mode =
-            [Mode::Upload, Mode::Central, Mode::Download].into_iter().find(|mode| may_say(*mode, &words)).unwrap();
+            [Mode::Upload, Mode::Central, Mode::Download].into_iter().find(|mode| may_say(*mode, &message)).unwrap();
         let from = Node::new(mode, "n".repeat(NAME_LIMIT).parse().unwrap());
-        let kind = words.kind();
-        let expected = count(&words);
-        let messages = encode(&group, &from, words);
+        let kind = message.kind();
+        let expected = count(&message);
+        let encoded = encode(&group, &from, message);
         let mut found = 0;
-        for message in &messages {
-            assert!(message.len() <= MESSAGE_LIMIT, "{kind}: {} bytes", message.len());
-            let (sender, words) = decode(message, &group).unwrap();
+        for bytes in &encoded {
+            assert!(bytes.len() <= MESSAGE_LIMIT, "{kind}: {} bytes", bytes.len());
+            let (sender, message) = decode(bytes, &group).unwrap();
             assert_eq!(sender, from);
-            assert!(count(&words) <= ENTRY_LIMIT);
-            found += count(&words);
+            assert!(count(&message) <= ENTRY_LIMIT);
+            found += count(&message);
         }
         assert_eq!(found, expected, "{kind}");
     }
     let from = Node::new(Mode::Upload, "alpha".parse().unwrap());
     let order: Vec<_> = (0..1000).map(|number| TransferId::mint(number, [1; 10])).collect();
     let mut heard = Vec::new();
-    for message in encode(&group, &from, Words::Freed(order.clone())) {
-        let Words::Freed(transfers) = decode(&message, &group).unwrap().1 else { panic!("another word") };
+    for bytes in encode(&group, &from, Message::Freed(order.clone())) {
+        let Message::Freed(transfers) = decode(&bytes, &group).unwrap().1 else { panic!("another word") };
         heard.extend(transfers);
     }
     assert_eq!(heard, order);
-    assert!(encode(&group, &from, Words::Freed(Vec::new())).is_empty(), "nothing to say");
+    assert!(encode(&group, &from, Message::Freed(Vec::new())).is_empty(), "nothing to say");
 }
 
 #[test]
 fn what_has_no_limit_inside_is_cut_on_its_way_out() {
     let from = Node::new(Mode::Central, "hub".parse().unwrap());
-    let (_, words) = decode(example("hello").as_bytes(), &group()).unwrap();
-    let Words::Hello(mut hello) = words else { panic!("another word") };
+    let (_, message) = decode(example("hello").as_bytes(), &group()).unwrap();
+    let Message::Hello(mut hello) = message else { panic!("another word") };
     hello.version = format!("\n{}", "é".repeat(100));
     hello.slots = 0;
     hello.host = "h".repeat(1000);
     hello.doing = format!("{} {}", "d".repeat(DOING_LIMIT - 1), "d".repeat(1000));
     hello.paused = Some(Pause::new(hello.now, &format!("\u{7}{}", "é".repeat(100)), from.clone()));
-    let message = encode(&group(), &from, Words::Hello(hello)).remove(0);
-    let (_, Words::Hello(hello)) = decode(&message, &group()).unwrap() else { panic!("another word") };
+    let bytes = encode(&group(), &from, Message::Hello(hello)).remove(0);
+    let (_, Message::Hello(hello)) = decode(&bytes, &group()).unwrap() else { panic!("another word") };
     assert_eq!((hello.version, hello.slots), ("é".repeat(VERSION_LIMIT / 2), 1));
     assert_eq!((hello.host, hello.doing), ("h".repeat(HOST_LIMIT), "d".repeat(DOING_LIMIT - 1)));
     assert_eq!(hello.paused.map(|pause| pause.by.to_string()), Some("é".repeat(BY_LIMIT / 2)));
@@ -532,7 +532,7 @@ impl Random {
 }
 
 /// Changes a few bytes, in ways that often leave JSON and sometimes a message.
-fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
+fn mutate(random: &mut Random, encoded: &[Vec<u8>]) -> Vec<u8> {
     const SPLINTERS: &[&[u8]] = &[
         b"\"",
         b"\\",
@@ -560,7 +560,7 @@ fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
         b"\"v\":2,",
         b"{\"mode\":\"central\"}",
     ];
-    let mut bytes = messages[random.below(messages.len())].clone();
+    let mut bytes = encoded[random.below(encoded.len())].clone();
     for _ in 0..=random.below(3) {
         let at = random.below(bytes.len());
         match random.below(6) {
@@ -576,7 +576,7 @@ fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
                 bytes.splice(at..at, splinter.iter().copied());
             }
             _ => {
-                let other = &messages[random.below(messages.len())];
+                let other = &encoded[random.below(encoded.len())];
                 let start = random.below(other.len());
                 let end = (start + random.below(60)).min(other.len());
                 let until = (at + random.below(60)).min(bytes.len());
@@ -591,17 +591,17 @@ fn mutate(random: &mut Random, messages: &[Vec<u8>]) -> Vec<u8> {
 fn no_bytes_make_the_decoder_stumble() {
     const MUTATIONS: u64 = 100_000;
     let all = examples().into_iter().chain(talk_examples());
-    let messages: Vec<Vec<u8>> = all.map(|(_, text)| text.as_bytes().to_vec()).collect();
+    let encoded: Vec<Vec<u8>> = all.map(|(_, text)| text.as_bytes().to_vec()).collect();
     let mut accepted = 0;
     for seed in 0..MUTATIONS {
-        let bytes = mutate(&mut Random(seed), &messages);
+        let bytes = mutate(&mut Random(seed), &encoded);
         let decoded = catch_unwind(|| decode(&bytes, &group()))
             .unwrap_or_else(|_| panic!("seed {seed} panics: {}", String::from_utf8_lossy(&bytes)));
-        if let Ok((from, words)) = decoded {
+        if let Ok((from, message)) = decoded {
             accepted += 1;
-            let written = encode(&group(), &from, words.clone());
+            let written = encode(&group(), &from, message.clone());
             assert_eq!(written.len(), 1, "seed {seed}");
-            assert_eq!(decode(&written[0], &group()), Ok((from, words)), "seed {seed}");
+            assert_eq!(decode(&written[0], &group()), Ok((from, message)), "seed {seed}");
         }
         let decoded = catch_unwind(|| decode_talk(&bytes, &group()))
             .unwrap_or_else(|_| panic!("seed {seed} panics: {}", String::from_utf8_lossy(&bytes)));

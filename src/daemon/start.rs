@@ -33,7 +33,7 @@ use crate::ssh;
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
 const INPUTS: usize = 1024;
-const WORDS: usize = 1024;
+const BROKER_EVENTS: usize = 1024;
 const QUERIES: usize = 64;
 /// Threads for digests and disk work.
 const WORKERS: usize = 4;
@@ -121,7 +121,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
         None => Control::bind(&settings.control_socket, sys::peer_groups)?,
     };
     let (inputs, input_queue) = mpsc::channel(INPUTS);
-    let (words, word_queue) = mpsc::channel(WORDS);
+    let (broker_sender, broker_events) = mpsc::channel(BROKER_EVENTS);
     let (queries, query_queue) = mpsc::channel(QUERIES);
     let (reads, configs) = mpsc::channel(1);
     let unfinished = restored.rows.len();
@@ -129,7 +129,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let rsync = rsync(&settings, &layout, &inputs).await?;
     let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
     let watch = (settings.mode() == Mode::Upload).then(|| watch(&settings.file_dir, inputs.clone()));
-    let broker = Broker::start(broker_settings(&settings), words);
+    let broker = Broker::start(broker_settings(&settings), broker_sender);
     let cleanup = cleanup_of(&settings)
         .map(|script| (script, cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), inputs.clone())));
     let asks = Asks::new(broker.line(), clock.now());
@@ -168,7 +168,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
         examining: Arc::new(Semaphore::new(1)),
         reads,
         inputs: input_queue,
-        words: word_queue,
+        broker_events,
         queries: query_queue,
         configs,
         status: status::Reporter::new(),
@@ -188,10 +188,10 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
 
 /// Ends what runs, in bounded time; the journal is closed last.
 async fn stop(daemon: Daemon) {
-    let Daemon { drivers, journal, mut inputs, mut words, .. } = daemon;
+    let Daemon { drivers, journal, mut inputs, mut broker_events, .. } = daemon;
     // Drivers that still have something to say must not wait for a loop that listens no more.
     inputs.close();
-    words.close();
+    broker_events.close();
     let Drivers { broker, mut rsync, .. } = drivers;
     let rsync_ended = async {
         if let Some(rsync) = &mut rsync {

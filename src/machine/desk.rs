@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Mode, Modes,
-    Node, NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers, TransferId,
-    Words, words::ENTRY_LIMIT,
+    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Message, Mode,
+    Modes, Node, NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers,
+    TransferId, message::ENTRY_LIMIT,
 };
 
 /// How often a node makes itself known.
@@ -150,7 +150,7 @@ pub(super) struct Desk {
     greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
-    speech: BTreeMap<Ear, Words>,
+    speech: BTreeMap<Ear, Message>,
 }
 
 /// What goes into one message: the same kind, to the same peer, about the same place.
@@ -263,7 +263,7 @@ impl Desk {
                 doing: doing.to_owned(),
                 spool: self.spool.clone(),
             };
-            self.say(to, Words::Hello(Box::new(hello)));
+            self.say(to, Message::Hello(Box::new(hello)));
         }
     }
 
@@ -424,28 +424,28 @@ impl Desk {
 
     /// Says something, together with what else goes to the same peer in this drain. Without a broker it is
     /// not said at all: what is owed is said when the session is up again.
-    pub(super) fn say(&mut self, to: Address, words: Words) {
-        let for_all_versions = matches!(words, Words::Hello(_));
+    pub(super) fn say(&mut self, to: Address, message: Message) {
+        let for_all_versions = matches!(message, Message::Hello(_));
         if !self.connected() || !(for_all_versions || self.understands(&to)) {
             return;
         }
-        let (place, location) = match &words {
-            Words::Upload { place, location, .. } => (Some(*place), Some(location.clone())),
-            Words::Sent { place, .. } => (Some(*place), None),
-            Words::Download { location, .. } => (None, Some(location.clone())),
+        let (place, location) = match &message {
+            Message::Upload { place, location, .. } => (Some(*place), Some(location.clone())),
+            Message::Sent { place, .. } => (Some(*place), None),
+            Message::Download { location, .. } => (None, Some(location.clone())),
             _ => (None, None),
         };
-        let key = (to.clone(), words.kind(), place, location);
+        let key = (to.clone(), message.kind(), place, location);
         match self.speech.entry(key) {
             Entry::Vacant(entry) => {
-                entry.insert(words);
+                entry.insert(message);
             }
             Entry::Occupied(mut entry) => {
-                if entry.get().len() + words.len() > ENTRY_LIMIT {
-                    let full = std::mem::replace(entry.get_mut(), words);
-                    self.effects.push_back(Effect::Say { to, words: full });
+                if entry.get().len() + message.len() > ENTRY_LIMIT {
+                    let full = std::mem::replace(entry.get_mut(), message);
+                    self.effects.push_back(Effect::Say { to, message: full });
                 } else {
-                    entry.get_mut().append(words);
+                    entry.get_mut().append(message);
                 }
             }
         }
@@ -497,7 +497,7 @@ impl Desk {
         if let Some(effect) = self.effects.pop_front() {
             return Some(effect);
         }
-        let ((to, ..), words) = self.speech.pop_first()?;
-        Some(Effect::Say { to, words })
+        let ((to, ..), message) = self.speech.pop_first()?;
+        Some(Effect::Say { to, message })
     }
 }

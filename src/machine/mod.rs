@@ -14,6 +14,7 @@ mod dispatch;
 pub mod download;
 mod fingerprint;
 mod lasting;
+mod message;
 mod modes;
 mod names;
 mod orders;
@@ -27,12 +28,15 @@ mod stage;
 mod time;
 pub mod upload;
 mod vocabulary;
-mod words;
 
 pub use central::{Central, CentralSettings};
 pub use differences::{Differences, differences};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
+pub use message::{
+    Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Message, Offer, Receipt,
+    Release, Wait,
+};
 pub use modes::{InvalidModes, KeepModes, MODES_LIMIT, ModeList, Modes};
 pub use names::{
     GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName, PlaceId, TransferId,
@@ -49,10 +53,6 @@ pub use upload::{Upload, UploadSettings};
 pub use vocabulary::{
     CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
     Note, Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
-};
-pub use words::{
-    Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Offer, Receipt, Release,
-    Wait, Words,
 };
 
 /// What one of the roles is made from.

@@ -81,7 +81,7 @@ impl<S: Ord + Copy> Counts<S> {
     }
 
     /// Those there are, by the words of their stages.
-    pub(super) fn words(&self, word: fn(S) -> &'static str) -> BTreeMap<&'static str, u64> {
+    pub(super) fn message(&self, word: fn(S) -> &'static str) -> BTreeMap<&'static str, u64> {
         self.0.iter().filter(|(_, count)| **count > 0).map(|(stage, count)| (word(*stage), *count)).collect()
     }
 }

@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Modes, Node, PlaceId, Reason, Record, Row,
-    Signature, Time, TransferId, Words,
+    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Node, PlaceId, Reason, Record,
+    Row, Signature, Time, TransferId,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -46,7 +46,7 @@ pub enum Input {
         /// Who, as the message says.
         from: Node,
         /// What.
-        words: Words,
+        message: Message,
     },
     /// The watch sees an item for the first time, or sees it changed.
     Seen(Sighting),
@@ -153,7 +153,7 @@ pub enum Effect {
         /// Whom.
         to: Address,
         /// What.
-        words: Words,
+        message: Message,
     },
     /// Upload: check that nobody writes the item and that it still carries this signature, compute its
     /// fingerprint, look again.

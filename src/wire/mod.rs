@@ -12,7 +12,7 @@ use serde::de::{DeserializeOwned, IgnoredAny};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Mode, Node, Protocols, Words, escaped};
+use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Message, Mode, Node, Protocols, escaped};
 
 mod field;
 mod shape;
@@ -87,27 +87,27 @@ const KINDS: [&str; 18] = [
 ];
 
 /// Whether nodes of this mode ever say words of this kind.
-pub fn may_say(mode: Mode, words: &Words) -> bool {
-    match words {
-        Words::Hello(_) | Words::Waiting(_) => true,
-        Words::New(_) | Words::Cancel(_) | Words::Sent { .. } | Words::Freed(_) => mode == Mode::Upload,
-        Words::Withdraw(_) => mode == Mode::Upload || mode == Mode::Central,
-        Words::Done(_) => mode == Mode::Download,
-        Words::Upload { .. }
-        | Words::Received(_)
-        | Words::Download { .. }
-        | Words::Noted(_)
-        | Words::Release(_)
-        | Words::Closed(_)
-        | Words::Unknown(_) => mode == Mode::Central,
+pub fn may_say(mode: Mode, message: &Message) -> bool {
+    match message {
+        Message::Hello(_) | Message::Waiting(_) => true,
+        Message::New(_) | Message::Cancel(_) | Message::Sent { .. } | Message::Freed(_) => mode == Mode::Upload,
+        Message::Withdraw(_) => mode == Mode::Upload || mode == Mode::Central,
+        Message::Done(_) => mode == Mode::Download,
+        Message::Upload { .. }
+        | Message::Received(_)
+        | Message::Download { .. }
+        | Message::Noted(_)
+        | Message::Release(_)
+        | Message::Closed(_)
+        | Message::Unknown(_) => mode == Mode::Central,
     }
 }
 
 /// Makes messages of words: one, or as many as it takes to stay within [`MESSAGE_LIMIT`] bytes and
 /// [`ENTRY_LIMIT`] entries each, in the order of the entries; none for an empty list, which says nothing.
-pub fn encode(group: &GroupId, from: &Node, words: Words) -> Vec<Vec<u8>> {
-    let mut messages = Vec::new();
-    let mut pending = vec![Said::from(words)];
+pub fn encode(group: &GroupId, from: &Node, message: Message) -> Vec<Vec<u8>> {
+    let mut encoded = Vec::new();
+    let mut pending = vec![Said::from(message)];
     while let Some(mut said) = pending.pop() {
         let entries = said.entries();
         if entries == Some(0) {
@@ -118,25 +118,25 @@ pub fn encode(group: &GroupId, from: &Node, words: Words) -> Vec<Vec<u8>> {
             pending.extend([rest, said]);
             continue;
         }
-        let message = serialised(group, from, said.clone());
+        let bytes = serialised(group, from, said.clone());
         match entries {
-            Some(entries) if entries > 1 && message.len() > MESSAGE_LIMIT => {
+            Some(entries) if entries > 1 && bytes.len() > MESSAGE_LIMIT => {
                 let rest = said.split_off(entries / 2);
                 pending.extend([rest, said]);
             }
-            _ => messages.push(message),
+            _ => encoded.push(bytes),
         }
     }
-    messages
+    encoded
 }
 
 #[expect(clippy::expect_used, reason = "text, numbers and lists always have a JSON form")]
-fn serialised<W: Serialize>(group: &GroupId, from: &Node, words: W) -> Vec<u8> {
+fn serialised<W: Serialize>(group: &GroupId, from: &Node, message: W) -> Vec<u8> {
     let envelope = Envelope {
         v: Protocols::OURS.min(),
         group: field::Spelled(group.clone()),
         from: Sender::from(from.clone()),
-        words,
+        words: message,
     };
     serde_json::to_vec(&envelope).expect("a message has a JSON form")
 }
@@ -145,16 +145,16 @@ fn serialised<W: Serialize>(group: &GroupId, from: &Node, words: W) -> Vec<u8> {
 ///
 /// # Errors
 /// Whatever keeps it from being one, with the sender where that can be read.
-pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Words), DecodeError> {
-    let (sender, words) = match opened::<Said>(bytes, group, MESSAGE_LIMIT) {
-        Ok((sender, said)) => (sender, Words::from(said)),
+pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Message), DecodeError> {
+    let (sender, message) = match opened::<Said>(bytes, group, MESSAGE_LIMIT) {
+        Ok((sender, said)) => (sender, Message::from(said)),
         Err(error) => stranger(bytes, group).ok_or(error)?,
     };
-    if !may_say(sender.mode, &words) {
-        let problem = Problem::OutOfRole { mode: sender.mode, kind: words.kind() };
+    if !may_say(sender.mode, &message) {
+        let problem = Problem::OutOfRole { mode: sender.mode, kind: message.kind() };
         return Err(DecodeError { from: Some(sender), problem });
     }
-    Ok((sender, words))
+    Ok((sender, message))
 }
 
 /// Reads the envelope and what is in it.
@@ -188,7 +188,7 @@ fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> R
 }
 
 /// The hello of a node that shares no protocol with us, of which only what stays for ever can be read.
-fn stranger(bytes: &[u8], group: &GroupId) -> Option<(Node, Words)> {
+fn stranger(bytes: &[u8], group: &GroupId) -> Option<(Node, Message)> {
     if bytes.len() > MESSAGE_LIMIT {
         return None;
     }
@@ -197,7 +197,7 @@ fn stranger(bytes: &[u8], group: &GroupId) -> Option<(Node, Words)> {
         return None;
     }
     let hello = envelope.words.into_hello()?;
-    Some((Node::from(envelope.from), Words::Hello(Box::new(hello))))
+    Some((Node::from(envelope.from), Message::Hello(Box::new(hello))))
 }
 
 /// The kind of a message that is whole and for this group, but of no kind that is known here.

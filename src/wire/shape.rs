@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::machine::{
     Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, Fingerprint, Forward, GroupId, GroupPause, HOST_LIMIT, Hello,
-    InvalidLocation, JournalId, Kind, Location, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Protocols, Reason,
-    Receipt, Release, Time, TransferId, UnknownCause, Wait, Words,
+    InvalidLocation, JournalId, Kind, Location, Message, Mode, Modes, Node, NodeName, Offer, Pause, PlaceId, Protocols,
+    Reason, Receipt, Release, Time, TransferId, UnknownCause, Wait,
 };
 
 use super::field::{Code, Detail, EncodedName, Giver, Line, List, Slots, Spelled};
@@ -355,31 +355,33 @@ impl Said {
     }
 }
 
-impl From<Words> for Said {
-    fn from(words: Words) -> Self {
-        match words {
-            Words::Hello(hello) => Self::Hello(Box::new((*hello).into())),
-            Words::New(offers) => Self::New { offers: list(offers) },
-            Words::Withdraw(transfers) => Self::Withdraw { transfers: list(transfers) },
-            Words::Cancel(transfers) => Self::Cancel { transfers: list(transfers) },
-            Words::Upload { place, location, transfers } => {
+impl From<Message> for Said {
+    fn from(message: Message) -> Self {
+        match message {
+            Message::Hello(hello) => Self::Hello(Box::new((*hello).into())),
+            Message::New(offers) => Self::New { offers: list(offers) },
+            Message::Withdraw(transfers) => Self::Withdraw { transfers: list(transfers) },
+            Message::Cancel(transfers) => Self::Cancel { transfers: list(transfers) },
+            Message::Upload { place, location, transfers } => {
                 Self::Upload { place: Spelled(place), location: Directory(location), transfers: list(transfers) }
             }
-            Words::Sent { place, transfers } => Self::Sent { place: Spelled(place), transfers: list(transfers) },
-            Words::Received(transfers) => Self::Received { transfers: list(transfers) },
-            Words::Download { location, items } => Self::Download { location: Directory(location), items: list(items) },
-            Words::Done(receipts) => Self::Done { receipts: list(receipts) },
-            Words::Noted(transfers) => Self::Noted { transfers: list(transfers) },
-            Words::Release(releases) => Self::Release { releases: list(releases) },
-            Words::Freed(transfers) => Self::Freed { transfers: list(transfers) },
-            Words::Closed(transfers) => Self::Closed { transfers: list(transfers) },
-            Words::Waiting(waits) => Self::Waiting { waits: list(waits) },
-            Words::Unknown(transfers) => Self::Unknown { transfers: list(transfers) },
+            Message::Sent { place, transfers } => Self::Sent { place: Spelled(place), transfers: list(transfers) },
+            Message::Received(transfers) => Self::Received { transfers: list(transfers) },
+            Message::Download { location, items } => {
+                Self::Download { location: Directory(location), items: list(items) }
+            }
+            Message::Done(receipts) => Self::Done { receipts: list(receipts) },
+            Message::Noted(transfers) => Self::Noted { transfers: list(transfers) },
+            Message::Release(releases) => Self::Release { releases: list(releases) },
+            Message::Freed(transfers) => Self::Freed { transfers: list(transfers) },
+            Message::Closed(transfers) => Self::Closed { transfers: list(transfers) },
+            Message::Waiting(waits) => Self::Waiting { waits: list(waits) },
+            Message::Unknown(transfers) => Self::Unknown { transfers: list(transfers) },
         }
     }
 }
 
-impl From<Said> for Words {
+impl From<Said> for Message {
     fn from(said: Said) -> Self {
         match said {
             Said::Hello(greeting) => Self::Hello(Box::new((*greeting).into())),

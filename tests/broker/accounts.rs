@@ -13,7 +13,7 @@ use lapin::uri::{AMQPAuthority, AMQPUri, AMQPUserInfo};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
 use synkler::config::Secret;
 use synkler::drivers::broker::{BrokerEvent, BrokerSettings, QueueSight, probe};
-use synkler::machine::{Address, GroupId, Mode, Node, Words};
+use synkler::machine::{Address, GroupId, Message, Mode, Node};
 use synkler::setup::{Account, script};
 use synkler::wire::encode;
 
@@ -70,8 +70,8 @@ async fn nodes_with_accounts_of_their_own_work_together() {
     assert_eq!(delta_peer.delivery().await.1, hello());
     hub_peer.broker.publish(Address::Node(alpha.clone()), closed(3));
     assert_eq!(alpha_peer.delivery().await.1, closed(3));
-    hub_peer.broker.publish(Address::Node(delta.clone()), Words::Noted(vec![]));
-    delta_peer.broker.publish(Address::Node(hub.clone()), Words::Done(vec![]));
+    hub_peer.broker.publish(Address::Node(delta.clone()), Message::Noted(vec![]));
+    delta_peer.broker.publish(Address::Node(hub.clone()), Message::Done(vec![]));
     delta_peer.broker.line().ask(alpha.clone(), 7, "A.B".to_owned(), serde_json::Map::new()).unwrap();
     assert!(matches!(alpha_peer.next().await, BrokerEvent::Asked { from, ask: 7, .. } if from == delta));
     alpha_peer.broker.line().answer(delta.clone(), 7, Ok(serde_json::Map::new())).unwrap();
@@ -217,8 +217,8 @@ async fn an_uploads_account_can_neither_read_nor_forge_anothers_messages() {
     say(&open(&connection).await, "synkler.g", key, &nameless, BasicProperties::default()).await.unwrap();
     let honest = encode(&group, &alpha, freed(3)).remove(0);
     say(&open(&connection).await, "synkler.g", key, &honest, signed).await.unwrap();
-    let (from, words, tag) = hub_peer.delivery().await;
-    assert_eq!((from, words), (alpha, freed(3)), "the only one that is what it says");
+    let (from, message, tag) = hub_peer.delivery().await;
+    assert_eq!((from, message), (alpha, freed(3)), "the only one that is what it says");
     hub_peer.broker.acknowledge([tag]);
     hub_peer.broker.close().await;
     let (_connection, channel) = channel(shared(), &vhost).await;

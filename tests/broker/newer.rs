@@ -4,7 +4,7 @@ use std::io::Write;
 use std::sync::{Arc, Mutex};
 
 use serde_json::{Value, json};
-use synkler::machine::{Address, Mode, Words};
+use synkler::machine::{Address, Message, Mode};
 use synkler::wire::encode;
 
 use crate::peer::{Peer, channel, closed, freed, hello, node, publish_raw, settings, waiting};
@@ -52,9 +52,9 @@ fn grown(message: &Value) -> Value {
         }
     }
     let mut grown = message.clone();
-    let words = grown["words"].take();
+    let payload = grown["words"].take();
     grow(&mut grown);
-    grown["words"] = words;
+    grown["words"] = payload;
     grown["words"].as_object_mut().unwrap().values_mut().for_each(grow);
     grown
 }
@@ -80,12 +80,12 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
         &group,
     )
     .unwrap();
-    for (to, words) in [("all", hello()), ("central", offer)] {
-        let key = format!("to.{to}.upload-alpha.{}", words.kind());
-        let message = serde_json::from_slice(&encode(&group, &alpha, words.clone())[0]).unwrap();
-        publish_raw(&channel, "synkler.g", &key, grown(&message).to_string().as_bytes()).await;
+    for (to, message) in [("all", hello()), ("central", offer)] {
+        let key = format!("to.{to}.upload-alpha.{}", message.kind());
+        let sent = serde_json::from_slice(&encode(&group, &alpha, message.clone())[0]).unwrap();
+        publish_raw(&channel, "synkler.g", &key, grown(&sent).to_string().as_bytes()).await;
         let (from, heard, tag) = hub_peer.delivery().await;
-        assert_eq!((from, heard), (alpha.clone(), words));
+        assert_eq!((from, heard), (alpha.clone(), message));
         hub_peer.broker.acknowledge([tag]);
     }
 
@@ -108,12 +108,12 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
 
     // Nothing of it was handed on, and the session has lived through it.
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(1));
-    let (_, words, tag) = hub_peer.delivery().await;
-    assert_eq!(words, freed(1));
+    let (_, message, tag) = hub_peer.delivery().await;
+    assert_eq!(message, freed(1));
     hub_peer.broker.acknowledge([tag]);
     // Answered after the acknowledgements before it: the broker has them all.
     hub_peer.broker.publish(Address::Node(alpha), closed(1));
-    assert!(matches!(alpha_peer.delivery().await, (_, Words::Closed(_), _)));
+    assert!(matches!(alpha_peer.delivery().await, (_, Message::Closed(_), _)));
     hub_peer.broker.close().await;
     alpha_peer.broker.close().await;
     for queue in ["synkler.g.central.hub", "synkler.g.central"] {

@@ -218,8 +218,8 @@ async fn what_nobody_takes_piles_up_nowhere() {
     loop {
         match timeout(PATIENCE, events.recv()).await.unwrap().unwrap() {
             BrokerEvent::Asked { .. } => questions += 1,
-            BrokerEvent::Delivery { words, tag, .. } => {
-                assert_eq!(words, freed(1));
+            BrokerEvent::Delivery { message, tag, .. } => {
+                assert_eq!(message, freed(1));
                 broker.acknowledge([tag]);
                 break;
             }
@@ -360,8 +360,8 @@ async fn a_bad_question_is_dropped_and_harms_nobody() {
     // A question where words belong is a dead letter, as every other thing that is no word.
     publish_raw(&channel, "synkler.g", "to.central-hub.upload-alpha.ask", good.as_bytes()).await;
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(1));
-    let (_, words, tag) = hub_peer.delivery().await;
-    assert_eq!(words, freed(1));
+    let (_, message, tag) = hub_peer.delivery().await;
+    assert_eq!(message, freed(1));
     hub_peer.broker.acknowledge([tag]);
     hub_peer.broker.publish(Address::Node(alpha), closed(1));
     hub_peer.broker.close().await;

@@ -4,10 +4,10 @@ use synkler::machine::{Fit, GroupPause, Hello, PeerView, Protocols};
 
 use super::*;
 
-fn speaking(min: u64, max: u64) -> Words {
+fn speaking(min: u64, max: u64) -> Message {
     let protocols = Protocols::new(min, max).unwrap();
     let paused = GroupPause { changed: Time::from_millis(START), pause: None, stop: false };
-    Words::Hello(Box::new(Hello { protocols, ..hello(paused) }))
+    Message::Hello(Box::new(Hello { protocols, ..hello(paused) }))
 }
 
 fn warnings(effects: &[Effect]) -> Vec<String> {
@@ -43,13 +43,15 @@ fn a_download_that_is_too_old_is_waited_for_and_told_nothing() {
     let reason = desk.view(1).reason;
     assert_eq!(reason, Reason::with(Cause::Protocol, &format!("download d1 is {todo}")));
     assert_eq!(desk.view(1).receivers.len(), 2);
-    let receipt = Words::Done(vec![Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None }]);
+    let receipt = Message::Done(vec![Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None }]);
     assert_eq!(said(&desk.heard(d1.clone(), receipt.clone())), []);
     assert_eq!(desk.view(1).stage, "held");
 
     // Upgraded: everything goes on at once.
     let effects = desk.heard(d1.clone(), speaking(2, 5));
-    assert!(said(&effects).iter().any(|(to, words)| *to == Address::Node(d1.clone()) && words.kind() == "download"));
+    assert!(
+        said(&effects).iter().any(|(to, message)| *to == Address::Node(d1.clone()) && message.kind() == "download")
+    );
     assert_eq!(seen(&desk, &d1).apart, None);
     assert_eq!(desk.view(1).reason.cause(), Cause::Receipts);
     desk.heard(d1, receipt);
@@ -72,7 +74,7 @@ fn an_upload_asks_for_nothing_from_a_central_that_is_too_new() {
     // Another one is there: it is told by name.
     let effects = [desk.heard(far.clone(), speaking(2, 2)), desk.later(1)].concat();
     let said = said(&effects);
-    assert!(said.iter().any(|(to, words)| *to == Address::Node(far.clone()) && words.kind() == "new"), "{said:?}");
+    assert!(said.iter().any(|(to, message)| *to == Address::Node(far.clone()) && message.kind() == "new"), "{said:?}");
     assert!(said.iter().all(|(to, _)| *to == Address::Node(far.clone())), "{said:?}");
     assert_eq!(desk.view(1).reason.cause(), Cause::Central);
     assert_eq!(desk.view(2).reason.cause(), Cause::Protocol);
@@ -82,12 +84,12 @@ fn an_upload_asks_for_nothing_from_a_central_that_is_too_new() {
 #[test]
 fn a_journal_lost_meanwhile_is_noticed() {
     let mut desk = Desk::upload(restored(vec![row(1, "received")]));
-    let with = |journal: u64, words: Words| match words {
-        Words::Hello(hello) => Words::Hello(Box::new(Hello { journal: JournalId(journal as u32), ..*hello })),
+    let with = |journal: u64, message: Message| match message {
+        Message::Hello(hello) => Message::Hello(Box::new(Hello { journal: JournalId(journal as u32), ..*hello })),
         other => other,
     };
     desk.heard(hub(), with(9, speaking(2, 2)));
     desk.heard(hub(), with(5, speaking(3, 3)));
     let effects = [desk.heard(hub(), with(5, speaking(2, 3))), desk.later(1)].concat();
-    assert!(said(&effects).iter().any(|(_, words)| words.kind() == "new"), "{effects:?}");
+    assert!(said(&effects).iter().any(|(_, message)| message.kind() == "new"), "{effects:?}");
 }

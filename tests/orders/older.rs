@@ -26,16 +26,16 @@ fn an_upload_asks_now_and_then_whether_central_still_holds_its_items() {
     let mut desk = Desk::upload(restored(vec![row(1, "received"), Row { place: None, ..row(2, "received") }]));
     let mut told = Vec::new();
     for _ in 0..3 * HOUR / 60 {
-        desk.heard(hub(), Words::Hello(Box::new(hello(GroupPause::default()))));
+        desk.heard(hub(), Message::Hello(Box::new(hello(GroupPause::default()))));
         told.extend(said(&desk.later(60)));
     }
     let asked = |kind: &str, number: u64| {
-        let about = |words: &Words| match words {
-            Words::Sent { transfers, .. } => transfers.contains(&id(number)),
-            Words::New(offers) => offers.iter().any(|offer| offer.transfer == id(number)),
+        let about = |message: &Message| match message {
+            Message::Sent { transfers, .. } => transfers.contains(&id(number)),
+            Message::New(offers) => offers.iter().any(|offer| offer.transfer == id(number)),
             _ => false,
         };
-        told.iter().filter(|(_, words)| words.kind() == kind && about(words)).count()
+        told.iter().filter(|(_, message)| message.kind() == kind && about(message)).count()
     };
     assert!((2..=4).contains(&asked("sent", 1)), "{told:?}");
     assert!((2..=4).contains(&asked("new", 2)), "{told:?}");
@@ -54,10 +54,10 @@ fn an_upload_that_offers_what_is_over_is_told_to_clean_it_up() {
         modes: Modes::default(),
         minted: old.minted,
     };
-    desk.heard(alpha(), Words::New(vec![offer]));
+    desk.heard(alpha(), Message::New(vec![offer]));
     let row = Some(Box::new(Row { stage: "closed".to_owned(), ..old }));
     let answer = said(&desk.input(Input::Recalled { question: Question::Transfer(id(1)), row }));
-    let [(to, Words::Release(releases))] = answer.as_slice() else { panic!("{answer:?}") };
+    let [(to, Message::Release(releases))] = answer.as_slice() else { panic!("{answer:?}") };
     assert_eq!(*to, Address::Node(alpha()));
     assert_eq!(
         (releases[0].transfer, releases[0].fingerprint, releases[0].receivers.len()),
@@ -70,14 +70,14 @@ fn a_central_that_knows_an_earlier_place_gives_a_later_one() {
     let mut desk = Desk::central(restored(vec![row(1, "granted")]));
     desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
     let later = PlaceId { number: place().number + 7, ..place() };
-    desk.heard(alpha(), Words::Sent { place: later, transfers: vec![id(1)] });
+    desk.heard(alpha(), Message::Sent { place: later, transfers: vec![id(1)] });
     let mut effects = desk.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
     effects.extend(desk.later(10));
     effects.extend(desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40))));
     effects.extend(desk.later(10));
     let asked: Vec<_> = said(&effects)
         .into_iter()
-        .filter_map(|(_, words)| if let Words::Upload { place, .. } = words { Some(place) } else { None })
+        .filter_map(|(_, message)| if let Message::Upload { place, .. } = message { Some(place) } else { None })
         .collect();
     assert!(!asked.is_empty() && asked.iter().all(|place| later.is_before(*place)), "{effects:?}");
 }
@@ -88,7 +88,7 @@ fn places_of_a_later_start_are_later_whatever_the_journal_says() {
     let effects = desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
     let asked: Vec<_> = said(&[effects, desk.later(10)].concat())
         .into_iter()
-        .filter_map(|(_, words)| if let Words::Upload { place, .. } = words { Some(place.number) } else { None })
+        .filter_map(|(_, message)| if let Message::Upload { place, .. } = message { Some(place.number) } else { None })
         .collect();
     assert!(!asked.is_empty() && asked.iter().all(|number| *number >= START), "{asked:?}");
 }
@@ -107,13 +107,13 @@ fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same()
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
     desk.input(Input::Hashed { item: name("item 1"), outcome });
     assert_eq!(stage_of(&desk, 1), "withdrawing");
-    desk.heard(hub(), Words::Received(vec![id(1)]));
+    desk.heard(hub(), Message::Received(vec![id(1)]));
     // It can be read again.
     desk.input(Input::Seen(sighting(7)));
     let effects = desk.input(Input::Hashed { item: name("item 1"), outcome: proven(1) });
     assert_eq!(stage_of(&desk, 1), "received", "{effects:?}");
     let effects = [effects, desk.later(60)].concat();
-    assert!(!said(&effects).iter().any(|(_, words)| matches!(words, Words::New(_))), "{effects:?}");
+    assert!(!said(&effects).iter().any(|(_, message)| matches!(message, Message::New(_))), "{effects:?}");
 }
 
 #[test]
@@ -124,13 +124,13 @@ fn what_central_may_have_held_is_waited_for_while_it_cannot_be_read() {
     desk.input(Input::Seen(touched));
     // Central asks for it again: it held it, receivers have got it, and its copy is lost.
     let wait = Wait { transfer: id(1), reason: Cause::Missing.into() };
-    desk.heard(hub(), Words::Waiting(vec![wait]));
+    desk.heard(hub(), Message::Waiting(vec![wait]));
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
     desk.input(Input::Hashed { item: name("item 1"), outcome });
     assert_eq!(stage_of(&desk, 1), "announced", "not given up");
     desk.later(60);
     let effects = desk.input(Input::Hashed { item: name("item 1"), outcome: proven(1) });
-    assert!(!said(&effects).iter().any(|(_, words)| matches!(words, Words::Withdraw(_))), "{effects:?}");
+    assert!(!said(&effects).iter().any(|(_, message)| matches!(message, Message::Withdraw(_))), "{effects:?}");
     assert_eq!(stage_of(&desk, 1), "announced");
 }
 
@@ -150,8 +150,8 @@ fn what_was_begun_before_a_restart_is_waited_for_while_it_cannot_be_read() {
 #[test]
 fn central_answers_an_upload_that_has_sent_what_is_waited_for() {
     let mut desk = Desk::central(restored(vec![Row { reason: Some(Cause::Missing.into()), ..row(1, "waiting") }]));
-    let effects = desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(1)] });
-    assert!(said(&effects).iter().any(|(_, words)| matches!(words, Words::Waiting(_))), "{effects:?}");
+    let effects = desk.heard(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
+    assert!(said(&effects).iter().any(|(_, message)| matches!(message, Message::Waiting(_))), "{effects:?}");
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn central_says_nothing_of_a_copy_that_its_journal_knows_until_it_has_seen_it() 
     let copies = vec![held(1, &[("d1", false)]), held(2, &[("d1", false)])];
     let mut desk = Desk::central(restored(copies));
     let ask = |desk: &mut Desk, number: u64| {
-        let effects = desk.heard(alpha(), Words::Sent { place: place(), transfers: vec![id(number)] });
-        said(&effects).iter().any(|(_, words)| *words == Words::Received(vec![id(number)]))
+        let effects = desk.heard(alpha(), Message::Sent { place: place(), transfers: vec![id(number)] });
+        said(&effects).iter().any(|(_, message)| *message == Message::Received(vec![id(number)]))
     };
     assert!(!ask(&mut desk, 1) && !ask(&mut desk, 2), "nobody has looked yet");
     let effects = desk.input(Input::Swept { missing: BTreeSet::from([id(2)]) });

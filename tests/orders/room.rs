@@ -16,8 +16,8 @@ fn no_space() -> Reason {
 }
 
 fn waits(effects: &[Effect]) -> Vec<(TransferId, Cause)> {
-    let told = said(effects).into_iter().filter_map(|(_, words)| match words {
-        Words::Waiting(waits) => Some(waits),
+    let told = said(effects).into_iter().filter_map(|(_, message)| match message {
+        Message::Waiting(waits) => Some(waits),
         _ => None,
     });
     told.flatten().map(|wait| (wait.transfer, wait.reason.cause())).collect()
@@ -63,7 +63,7 @@ fn central_promises_inodes_and_names_them_where_they_are_missing() {
 #[test]
 fn what_central_had_no_room_for_is_put_back_and_the_rest_of_its_place_stays() {
     let mut desk = Desk::central(restored(vec![row(1, "granted"), row(2, "granted"), row(3, "waiting")]));
-    let wait = |number| Words::Waiting(vec![Wait { transfer: id(number), reason: no_space() }]);
+    let wait = |number| Message::Waiting(vec![Wait { transfer: id(number), reason: no_space() }]);
     let effects = desk.heard(alpha(), wait(1));
     assert!(effects.contains(&Effect::DropArrival { place: place(), name: name("item 1") }), "{effects:?}");
     assert!(effects.contains(&Effect::Drop(id(1))) && !effects.contains(&Effect::DropPlace(place())), "{effects:?}");
@@ -101,9 +101,12 @@ fn upload_tells_central_that_there_was_no_room_and_goes_on_with_others() {
         desk.input(Input::Ran { run: RunId(1), outcome: RunOutcome::Complete });
         assert!(runs(&desk.later(20)).is_empty(), "central has not answered yet");
         let reason = Reason::with(Cause::Space, "alpha: no room");
-        let effects = desk.heard(hub(), Words::Waiting(vec![Wait { transfer: id(1), reason }]));
+        let effects = desk.heard(hub(), Message::Waiting(vec![Wait { transfer: id(1), reason }]));
         assert_eq!(desk.view(1).stage, "announced");
-        assert!(matches!(&said(&effects)[..], [(_, Words::New(offers))] if offers[0].transfer == id(1)), "{effects:?}");
+        assert!(
+            matches!(&said(&effects)[..], [(_, Message::New(offers))] if offers[0].transfer == id(1)),
+            "{effects:?}"
+        );
     }
     // A central that does not answer is tried again.
     let mut desk = Desk::upload(restored(vec![row(1, "granted")]));

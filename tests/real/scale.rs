@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use synkler::drivers::broker::{Broker, BrokerEvent};
 use synkler::machine::{
-    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupPause, Hello, ItemName, JournalId, Kind, Location, Mode,
-    Node as Peer, Offer, Protocols, Time, TransferId, Words,
+    Address, Digest, ENTRY_LIMIT, Fingerprint, Forward, GroupPause, Hello, ItemName, JournalId, Kind, Location,
+    Message, Mode, Node as Peer, Offer, Protocols, Time, TransferId,
 };
 use tokio::sync::mpsc;
 
@@ -100,21 +100,21 @@ async fn offer_all(bed: &Bed) {
                     doing: String::new(),
                     spool: None,
                 };
-                broker.publish(Address::All, Words::Hello(Box::new(hello)));
+                broker.publish(Address::All, Message::Hello(Box::new(hello)));
             }
             BrokerEvent::Disconnected(why) => panic!("the broker: {why}"),
             // Nobody waits for an answer longer than a second.
             BrokerEvent::Asked { .. } | BrokerEvent::Answered { .. } | BrokerEvent::Unheard { .. } => {}
-            BrokerEvent::Delivery { words, tag, .. } => {
+            BrokerEvent::Delivery { message, tag, .. } => {
                 broker.acknowledge(vec![tag]);
-                if let Words::Waiting(waits) = words {
+                if let Message::Waiting(waits) = message {
                     answered.extend(waits.into_iter().map(|wait| wait.transfer));
                 }
                 // A download drops what comes faster than it can ask its journal, and waits to be told again.
                 while next < ITEMS && next < answered.len() + AHEAD {
                     let items = (next..next + ENTRY_LIMIT).map(forward).collect();
                     next += ENTRY_LIMIT;
-                    broker.publish(download.clone(), Words::Download { location: location.clone(), items });
+                    broker.publish(download.clone(), Message::Download { location: location.clone(), items });
                 }
             }
         }

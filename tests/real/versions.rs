@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use synkler::drivers::broker::{Broker, BrokerEvent, BrokerSettings};
-use synkler::machine::{Address, GroupPause, Hello, Mode, Node as Peer, Protocols, Time, Words};
+use synkler::machine::{Address, GroupPause, Hello, Message, Mode, Node as Peer, Protocols, Time};
 use tokio::sync::mpsc;
 
 use crate::bed::node::{Node, wait_for};
@@ -145,7 +145,7 @@ async fn ancient(
     let (events, mut heard) = mpsc::channel(64);
     let broker = Broker::start(settings, events);
     let hello = |protocols| {
-        Words::Hello(Box::new(Hello {
+        Message::Hello(Box::new(Hello {
             protocols,
             journal: "00c0ffee".parse().unwrap(),
             started: Time::from_millis(1),
@@ -170,9 +170,9 @@ async fn ancient(
             },
             event = heard.recv() => match event.unwrap() {
                 BrokerEvent::Connected => broker.publish(Address::All, hello(*speaks.borrow())),
-                BrokerEvent::Delivery { words, tag, .. } => {
+                BrokerEvent::Delivery { message, tag, .. } => {
                     broker.acknowledge([tag]);
-                    told.fetch_add(usize::from(!matches!(words, Words::Hello(_))), Ordering::AcqRel);
+                    told.fetch_add(usize::from(!matches!(message, Message::Hello(_))), Ordering::AcqRel);
                 }
                 _ => {}
             },

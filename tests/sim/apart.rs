@@ -1,7 +1,7 @@
 //! A node that speaks no version of the protocol that the others speak, until somebody upgrades it: it is known, and no
 //! work is exchanged with it. What is said all the same nobody there can read.
 
-use synkler::machine::{Address, Input, Node, Protocols, Words};
+use synkler::machine::{Address, Input, Message, Node, Protocols};
 
 use crate::checker::Promise;
 use crate::sim::Sim;
@@ -15,11 +15,11 @@ impl Sim {
     }
 
     /// What the receiver reads of some words; nothing where it cannot.
-    pub(crate) fn as_read(&mut self, from: usize, to: usize, words: &Words) -> Option<Words> {
+    pub(crate) fn as_read(&mut self, from: usize, to: usize, message: &Message) -> Option<Message> {
         if !self.are_apart(from, to) {
-            return Some(words.clone());
+            return Some(message.clone());
         }
-        let Words::Hello(hello) = words else {
+        let Message::Hello(hello) = message else {
             self.tally.count(Deed::Unread);
             return None;
         };
@@ -27,13 +27,13 @@ impl Sim {
         let older = self.plan.odd == Some(from);
         let mut hello = hello.clone();
         hello.protocols = if older { Protocols::new(1, 1).unwrap() } else { Protocols::new(3, 3).unwrap() };
-        Some(Words::Hello(hello))
+        Some(Message::Hello(hello))
     }
 
     /// A machine is about to be told something. It may say more in this drain to a node that it has just learnt not to
     /// understand.
     pub(crate) fn note_hello(&mut self, node: usize, input: &Input) {
-        let Input::Heard { from, words: Words::Hello(hello) } = input else { return };
+        let Input::Heard { from, message: Message::Hello(hello) } = input else { return };
         let fits = hello.protocols == Protocols::OURS;
         self.nodes[node].hellos.insert(from.clone(), fits);
         if fits {
@@ -42,13 +42,15 @@ impl Sim {
     }
 
     /// Nothing but a hello is said to a node that is known to read nothing else.
-    pub(crate) fn check_apart(&mut self, node: usize, to: &Address, words: &Words) {
+    pub(crate) fn check_apart(&mut self, node: usize, to: &Address, message: &Message) {
         let known = |to: &Node| self.nodes[node].known.get(to) == Some(&false);
         if let Address::Node(to) = to
-            && !matches!(words, Words::Hello(_))
+            && !matches!(message, Message::Hello(_))
             && known(to)
         {
-            self.violate(Promise::Protocol, node, || format!("{} is said to {to}, which cannot read it", words.kind()));
+            self.violate(Promise::Protocol, node, || {
+                format!("{} is said to {to}, which cannot read it", message.kind())
+            });
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use synkler::machine::{Address, Cause, ENTRY_LIMIT, Input, Mode, Node, Reason, Words};
+use synkler::machine::{Address, Cause, ENTRY_LIMIT, Input, Message, Mode, Node, Reason};
 
 use crate::checker::Promise;
 use crate::sim::{Sim, What};
@@ -24,7 +24,7 @@ enum Where {
 struct Letter {
     from: usize,
     to: usize,
-    words: Words,
+    message: Message,
     /// When the broker has confirmed it to its sender.
     confirmed: u64,
     place: Where,
@@ -43,37 +43,37 @@ pub(crate) struct Broker {
 impl Broker {
     /// Whether anything but a hello is under way.
     pub(crate) fn is_busy(&self) -> bool {
-        self.letters.values().any(|letter| !matches!(letter.words, Words::Hello(_)))
+        self.letters.values().any(|letter| !matches!(letter.message, Message::Hello(_)))
     }
 }
 
-fn entries(words: &Words) -> usize {
-    match words {
-        Words::Hello(_) => 1,
-        Words::New(list) => list.len(),
-        Words::Upload { transfers, .. } | Words::Sent { transfers, .. } => transfers.len(),
-        Words::Download { items, .. } => items.len(),
-        Words::Done(list) => list.len(),
-        Words::Release(list) => list.len(),
-        Words::Waiting(list) => list.len(),
-        Words::Withdraw(ids)
-        | Words::Cancel(ids)
-        | Words::Received(ids)
-        | Words::Noted(ids)
-        | Words::Freed(ids)
-        | Words::Closed(ids)
-        | Words::Unknown(ids) => ids.len(),
+fn entries(message: &Message) -> usize {
+    match message {
+        Message::Hello(_) => 1,
+        Message::New(list) => list.len(),
+        Message::Upload { transfers, .. } | Message::Sent { transfers, .. } => transfers.len(),
+        Message::Download { items, .. } => items.len(),
+        Message::Done(list) => list.len(),
+        Message::Release(list) => list.len(),
+        Message::Waiting(list) => list.len(),
+        Message::Withdraw(ids)
+        | Message::Cancel(ids)
+        | Message::Received(ids)
+        | Message::Noted(ids)
+        | Message::Freed(ids)
+        | Message::Closed(ids)
+        | Message::Unknown(ids) => ids.len(),
     }
 }
 
 impl Sim {
     /// [`synkler::machine::Effect::Say`].
-    pub(crate) fn say(&mut self, from: usize, to: &Address, words: &Words) {
-        self.check_said(from, to, words);
-        if !(1..=ENTRY_LIMIT).contains(&entries(words)) {
-            self.violate(Promise::Protocol, from, || format!("{} with {} entries", words.kind(), entries(words)));
+    pub(crate) fn say(&mut self, from: usize, to: &Address, message: &Message) {
+        self.check_said(from, to, message);
+        if !(1..=ENTRY_LIMIT).contains(&entries(message)) {
+            self.violate(Promise::Protocol, from, || format!("{} with {} entries", message.kind(), entries(message)));
         }
-        if !matches!(words, Words::Hello(_)) {
+        if !matches!(message, Message::Hello(_)) {
             self.broker.said += 1;
         }
         if !self.nodes[from].connected {
@@ -94,20 +94,20 @@ impl Sim {
                 trace!(self, Some(from), "   (lost on the way to {})", self.nodes[receiver].label);
                 continue;
             }
-            self.post(from, receiver, words.clone());
+            self.post(from, receiver, message.clone());
             if self.rng.chance(self.plan.twice) {
                 self.tally.count(Deed::WordDoubled);
-                self.post(from, receiver, words.clone());
+                self.post(from, receiver, message.clone());
             }
         }
     }
 
-    fn post(&mut self, from: usize, to: usize, words: Words) {
+    fn post(&mut self, from: usize, to: usize, message: Message) {
         self.broker.count += 1;
         let id = self.broker.count;
         let confirmed = self.now + self.rng.wait(20, 2000, self.plan.late);
         let delay = self.rng.wait(20, self.plan.late_ms, self.plan.late);
-        self.broker.letters.insert(id, Letter { from, to, words, confirmed, place: Where::Flying });
+        self.broker.letters.insert(id, Letter { from, to, message, confirmed, place: Where::Flying });
         self.at(delay, What::Deliver(id));
     }
 
@@ -120,14 +120,14 @@ impl Sim {
             return;
         }
         letter.place = Where::Handed(receiver.session);
-        let (sender, to, words) = (letter.from, letter.to, letter.words.clone());
-        let Some(words) = self.as_read(sender, to, &words) else {
+        let (sender, to, message) = (letter.from, letter.to, letter.message.clone());
+        let Some(message) = self.as_read(sender, to, &message) else {
             // A dead letter.
             self.broker.letters.remove(&id);
             return;
         };
         let from: Node = self.nodes[sender].node.clone();
-        self.push(to, Input::Heard { from, words }, Some(id));
+        self.push(to, Input::Heard { from, message }, Some(id));
     }
 
     /// The daemon has journalled what a delivery brought.

@@ -3,7 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use synkler::machine::{
-    Address, Cause, Digest, ItemName, Machine, Node, NodeName, PlaceId, Record, Row, Run, Selection, TransferId, Words,
+    Address, Cause, Digest, ItemName, Machine, Message, Node, NodeName, PlaceId, Record, Row, Run, Selection,
+    TransferId,
 };
 
 use crate::daemon::{Daemon, Role};
@@ -360,21 +361,21 @@ impl Sim {
     }
 
     /// Something is about to be said.
-    pub(crate) fn check_said(&mut self, node: usize, to: &Address, words: &Words) {
-        self.note_lack(words);
-        self.check_apart(node, to, words);
-        match words {
-            Words::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
-            Words::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
-            Words::Freed(ids) => ids.iter().for_each(|id| self.check_release(node, *id)),
-            Words::Download { items, .. } => {
+    pub(crate) fn check_said(&mut self, node: usize, to: &Address, message: &Message) {
+        self.note_lack(message);
+        self.check_apart(node, to, message);
+        match message {
+            Message::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
+            Message::Release(list) => list.iter().for_each(|release| self.check_release(node, release.transfer)),
+            Message::Freed(ids) => ids.iter().for_each(|id| self.check_release(node, *id)),
+            Message::Download { items, .. } => {
                 for item in items {
                     self.check_held(node, item.offer.transfer, "central offers something");
                     self.check_offered(node, to, item.offer.transfer);
                 }
             }
-            Words::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.note_withdrawn(node, *id)),
-            Words::Done(list) => {
+            Message::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.note_withdrawn(node, *id)),
+            Message::Done(list) => {
                 for receipt in list {
                     let Role::Download(number) = self.nodes[node].role else { continue };
                     if receipt.remark.is_none() && self.checker.unkept.contains(&(node, receipt.transfer)) {
@@ -388,7 +389,7 @@ impl Sim {
                     }
                 }
             }
-            Words::Unknown(ids) => {
+            Message::Unknown(ids) => {
                 // An offer may come in together with an older word about it, so only what is held counts.
                 let rows = &self.nodes[node].journal.rows;
                 let known =

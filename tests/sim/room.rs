@@ -1,7 +1,7 @@
 //! What the checker knows of room: nothing is asked for that there are not inodes for, and what there was no room for is
 //! gone.
 
-use synkler::machine::{Cause, Direction, Effect, Input, PlaceId, Row, Run, Words};
+use synkler::machine::{Cause, Direction, Effect, Input, Message, PlaceId, Row, Run};
 
 use crate::checker::Promise;
 use crate::daemon::Role;
@@ -81,8 +81,8 @@ impl Sim {
     }
 
     /// Something is told about inodes.
-    pub(crate) fn note_lack(&mut self, words: &Words) {
-        if let Words::Waiting(waits) = words
+    pub(crate) fn note_lack(&mut self, message: &Message) {
+        if let Message::Waiting(waits) = message
             && waits.iter().any(|wait| wait.reason.detail().contains(" inodes needed"))
         {
             self.tally.count(Deed::LacksInodes);

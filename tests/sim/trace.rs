@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use synkler::machine::{Address, Effect, Input, ItemName, Row, TransferId, Words};
+use synkler::machine::{Address, Effect, Input, ItemName, Message, Row, TransferId};
 
 use crate::sim::Sim;
 
@@ -81,25 +81,25 @@ fn batch(items: &[(TransferId, ItemName)]) -> String {
     list(items, |(transfer, name)| format!("{transfer} {name:?}"))
 }
 
-pub(crate) fn words(words: &Words) -> String {
-    let what = match words {
-        Words::Hello(hello) => format!("journal {} reply {}", hello.journal, hello.reply),
-        Words::New(offers) => list(offers, |offer| format!("{} {:?}", offer.transfer, offer.name)),
-        Words::Upload { place, transfers, .. } => format!("to {place}: {}", list(transfers, ToString::to_string)),
-        Words::Sent { place, transfers } => format!("to {place}: {}", list(transfers, ToString::to_string)),
-        Words::Download { items, .. } => list(items, |item| format!("{} {:?}", item.offer.transfer, item.offer.name)),
-        Words::Done(receipts) => list(receipts, |receipt| receipt.transfer.to_string()),
-        Words::Release(releases) => list(releases, |release| release.transfer.to_string()),
-        Words::Waiting(waits) => list(waits, |wait| format!("{} {}", wait.transfer, wait.reason)),
-        Words::Withdraw(ids)
-        | Words::Cancel(ids)
-        | Words::Received(ids)
-        | Words::Noted(ids)
-        | Words::Freed(ids)
-        | Words::Closed(ids)
-        | Words::Unknown(ids) => list(ids, ToString::to_string),
+pub(crate) fn message(message: &Message) -> String {
+    let what = match message {
+        Message::Hello(hello) => format!("journal {} reply {}", hello.journal, hello.reply),
+        Message::New(offers) => list(offers, |offer| format!("{} {:?}", offer.transfer, offer.name)),
+        Message::Upload { place, transfers, .. } => format!("to {place}: {}", list(transfers, ToString::to_string)),
+        Message::Sent { place, transfers } => format!("to {place}: {}", list(transfers, ToString::to_string)),
+        Message::Download { items, .. } => list(items, |item| format!("{} {:?}", item.offer.transfer, item.offer.name)),
+        Message::Done(receipts) => list(receipts, |receipt| receipt.transfer.to_string()),
+        Message::Release(releases) => list(releases, |release| release.transfer.to_string()),
+        Message::Waiting(waits) => list(waits, |wait| format!("{} {}", wait.transfer, wait.reason)),
+        Message::Withdraw(ids)
+        | Message::Cancel(ids)
+        | Message::Received(ids)
+        | Message::Noted(ids)
+        | Message::Freed(ids)
+        | Message::Closed(ids)
+        | Message::Unknown(ids) => list(ids, ToString::to_string),
     };
-    format!("{} [{what}]", words.kind())
+    format!("{} [{what}]", message.kind())
 }
 
 pub(crate) fn row(row: &Row) -> String {
@@ -125,7 +125,7 @@ pub(crate) fn row(row: &Row) -> String {
 
 pub(crate) fn input(input: &Input) -> String {
     match input {
-        Input::Heard { from, words: said } => format!("<- {from}: {}", words(said)),
+        Input::Heard { from, message: said } => format!("<- {from}: {}", message(said)),
         Input::Recalled { question, row: answer } => {
             format!("<- Recalled {question:?}: {}", answer.as_ref().map_or("none".to_owned(), |answer| row(answer)))
         }
@@ -135,10 +135,10 @@ pub(crate) fn input(input: &Input) -> String {
 
 pub(crate) fn effect(effect: &Effect) -> String {
     match effect {
-        Effect::Say { to, words: said } => match to {
-            Address::Node(node) => format!("-> {node}: {}", words(said)),
-            Address::AnyCentral => format!("-> any central: {}", words(said)),
-            Address::All => format!("-> all: {}", words(said)),
+        Effect::Say { to, message: said } => match to {
+            Address::Node(node) => format!("-> {node}: {}", message(said)),
+            Address::AnyCentral => format!("-> any central: {}", message(said)),
+            Address::All => format!("-> all: {}", message(said)),
         },
         Effect::Persist(synkler::machine::Record::Transfer(changed)) => format!("   journal {}", row(changed)),
         Effect::Persist(record) => format!("   journal {record:?}"),

@@ -6,7 +6,7 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOpti
 use lapin::types::FieldTable;
 use lapin::{BasicProperties, Connection, ConnectionProperties};
 use synkler::drivers::broker::{Broker, BrokerEvent, BrokerSettings, DeliveryTag};
-use synkler::machine::{GroupPause, Hello, JournalId, Mode, Node, Protocols, Reason, Time, TransferId, Words};
+use synkler::machine::{GroupPause, Hello, JournalId, Message, Mode, Node, Protocols, Reason, Time, TransferId};
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 
@@ -54,9 +54,9 @@ impl Peer {
         timeout(PATIENCE, self.events.recv()).await.expect("an event in time").expect("a living driver")
     }
 
-    pub(crate) async fn delivery(&mut self) -> (Node, Words, DeliveryTag) {
+    pub(crate) async fn delivery(&mut self) -> (Node, Message, DeliveryTag) {
         match self.next().await {
-            BrokerEvent::Delivery { from, words, tag } => (from, words, tag),
+            BrokerEvent::Delivery { from, message, tag } => (from, message, tag),
             other => panic!("a delivery was expected: {other:?}"),
         }
     }
@@ -69,16 +69,16 @@ impl Peer {
     }
 }
 
-pub(crate) fn freed(number: u64) -> Words {
-    Words::Freed(vec![TransferId::mint(number, [7; 10])])
+pub(crate) fn freed(number: u64) -> Message {
+    Message::Freed(vec![TransferId::mint(number, [7; 10])])
 }
 
-pub(crate) fn closed(number: u64) -> Words {
-    Words::Closed(vec![TransferId::mint(number, [7; 10])])
+pub(crate) fn closed(number: u64) -> Message {
+    Message::Closed(vec![TransferId::mint(number, [7; 10])])
 }
 
-pub(crate) fn hello() -> Words {
-    Words::Hello(Box::new(Hello {
+pub(crate) fn hello() -> Message {
+    Message::Hello(Box::new(Hello {
         protocols: Protocols::OURS,
         journal: JournalId(1),
         started: Time::from_millis(1),

@@ -27,13 +27,13 @@ impl Future {
 
     /// The message as the future says it; one that would be too long stays as it is.
     pub(super) fn grown(body: Vec<u8>) -> Vec<u8> {
-        let grown = serde_json::from_slice::<Map<String, Value>>(&body).ok().and_then(|mut message| {
-            for value in message.get_mut("words").and_then(Value::as_object_mut)?.values_mut() {
+        let grown = serde_json::from_slice::<Map<String, Value>>(&body).ok().and_then(|mut envelope| {
+            for value in envelope.get_mut("words").and_then(Value::as_object_mut)?.values_mut() {
                 grow(value);
             }
-            message.get_mut("from").map(grow);
-            message.insert("newer".to_owned(), json!(["field"]));
-            serde_json::to_vec(&message).ok()
+            envelope.get_mut("from").map(grow);
+            envelope.insert("newer".to_owned(), json!(["field"]));
+            serde_json::to_vec(&envelope).ok()
         });
         grown.filter(|grown| grown.len() <= MESSAGE_LIMIT).unwrap_or(body)
     }
@@ -43,8 +43,8 @@ impl Future {
         self.said += 1;
         (self.said % EVERY == 1).then(|| {
             let from = json!({ "mode": me.mode.as_str(), "name": me.name.as_str() });
-            let words = json!({ KIND: { "how": "are you" } });
-            json!({ "v": Protocols::OURS.min(), "group": group.as_str(), "from": from, "words": words })
+            let message = json!({ KIND: { "how": "are you" } });
+            json!({ "v": Protocols::OURS.min(), "group": group.as_str(), "from": from, "words": message })
                 .to_string()
                 .into_bytes()
         })
@@ -65,16 +65,16 @@ fn grow(value: &mut Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::machine::{Mode, TransferId, Words};
+    use crate::machine::{Message, Mode, TransferId};
     use crate::wire::{Problem, decode, encode};
 
     #[test]
     fn the_future_can_be_read_by_the_present() {
         let (group, me) = ("g".parse().unwrap(), Node::new(Mode::Upload, "up".parse().unwrap()));
-        let words = Words::Freed(vec![TransferId::mint(1, [2; 10])]);
-        let grown = Future::grown(encode(&group, &me, words.clone()).remove(0));
+        let message = Message::Freed(vec![TransferId::mint(1, [2; 10])]);
+        let grown = Future::grown(encode(&group, &me, message.clone()).remove(0));
         assert_eq!(String::from_utf8_lossy(&grown).matches("newer").count(), 3);
-        assert_eq!(decode(&grown, &group), Ok((me.clone(), words)));
+        assert_eq!(decode(&grown, &group), Ok((me.clone(), message)));
         let mut future = Future { said: 0 };
         let greetings: Vec<_> = (0..11).filter_map(|_| future.greeting(&group, &me)).collect();
         assert_eq!(greetings.len(), 3);

@@ -55,7 +55,7 @@ pub(super) struct Consumers {
 /// What came in.
 pub(super) enum Incoming {
     /// A word, or something that claims to be one.
-    Words(Delivery),
+    Message(Delivery),
     /// A question or an answer, likewise.
     Talk(Delivery),
 }
@@ -105,13 +105,13 @@ impl Consumers {
                 None => std::future::pending().await,
             }
         };
-        let words = tokio::select! {
+        let message = tokio::select! {
             delivery = own.next() => delivery,
             delivery = all.next() => delivery,
             delivery = shared => delivery,
             talk = now.next() => return talk.map(|talk| talk.map(Incoming::Talk)),
         };
-        words.map(|words| words.map(Incoming::Words))
+        message.map(|message| message.map(Incoming::Message))
     }
 }
 

@@ -22,7 +22,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 use tracing::debug;
 
-use crate::machine::{Address, GroupId, Node, Reason, Words};
+use crate::machine::{Address, GroupId, Message, Node, Reason};
 use crate::wire::Failure;
 
 mod fault;
@@ -127,7 +127,7 @@ pub enum BrokerEvent {
         /// Who.
         from: Node,
         /// What.
-        words: Words,
+        message: Message,
         /// For [`Broker::acknowledge`].
         tag: DeliveryTag,
     },
@@ -161,7 +161,7 @@ pub enum BrokerEvent {
 /// The handle on the task that keeps the session. Dropping it ends the task without ceremony.
 #[derive(Debug)]
 pub struct Broker {
-    publish: mpsc::Sender<(Address, Words)>,
+    publish: mpsc::Sender<(Address, Message)>,
     acknowledge: mpsc::UnboundedSender<DeliveryTag>,
     line: Line,
     stop: oneshot::Sender<()>,
@@ -171,7 +171,7 @@ pub struct Broker {
 
 /// The task's ends of the handle's channels.
 struct Ends {
-    publish: mpsc::Receiver<(Address, Words)>,
+    publish: mpsc::Receiver<(Address, Message)>,
     /// Holds at most what has been delivered and not acknowledged, which [`PREFETCH`] bounds.
     acknowledge: mpsc::UnboundedReceiver<DeliveryTag>,
     talk: mpsc::Receiver<line::Said>,
@@ -208,11 +208,11 @@ impl Broker {
 
     /// Says something, without waiting. Dropped while there is no session, when [`PUBLISH_QUEUE_LIMIT`] words
     /// wait already, and when nobody has such a queue: what is owed has to be said again anyway.
-    pub fn publish(&self, to: Address, words: Words) {
-        let kind = words.kind();
+    pub fn publish(&self, to: Address, message: Message) {
+        let kind = message.kind();
         if !self.open.load(Ordering::Acquire) {
             debug!(kind, "not published: no session with the broker");
-        } else if self.publish.try_send((to, words)).is_err() {
+        } else if self.publish.try_send((to, message)).is_err() {
             debug!(kind, "not published: {PUBLISH_QUEUE_LIMIT} words wait already");
         }
     }

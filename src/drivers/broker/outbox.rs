@@ -12,7 +12,7 @@ use lapin::{Acker, BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::time::Instant;
 use tracing::{debug, warn};
 
-use crate::machine::{Address, Words};
+use crate::machine::{Address, Message};
 use crate::wire::encode;
 
 use super::fault::Fault;
@@ -43,8 +43,8 @@ pub(super) struct Outbox<'a> {
     published: u64,
     answers: VecDeque<(Acker, Answer)>,
     /// Questions and answers, which go before the words: somebody waits for them at this moment.
-    talk: VecDeque<Message>,
-    messages: VecDeque<Message>,
+    talk: VecDeque<Publication>,
+    publications: VecDeque<Publication>,
     writing: Option<(Instant, Writing)>,
     confirms: FuturesUnordered<Confirming>,
     /// What is published and not confirmed, in that order.
@@ -61,10 +61,10 @@ type Confirming = Pin<Box<dyn Future<Output = (u64, lapin::Result<Confirmation>)
 
 enum Written {
     Answer,
-    Message { number: u64, key: String, ask: Option<u64>, confirm: PublisherConfirm },
+    Publication { number: u64, key: String, ask: Option<u64>, confirm: PublisherConfirm },
 }
 
-struct Message {
+struct Publication {
     number: u64,
     key: String,
     ask: Option<u64>,
@@ -88,7 +88,7 @@ impl<'a> Outbox<'a> {
             published: 0,
             answers: VecDeque::new(),
             talk: VecDeque::new(),
-            messages: VecDeque::new(),
+            publications: VecDeque::new(),
             writing: None,
             confirms: FuturesUnordered::new(),
             unconfirmed: BTreeMap::new(),
@@ -102,14 +102,14 @@ impl<'a> Outbox<'a> {
 
     /// Whether another word may be taken in.
     pub(super) fn has_room(&self) -> bool {
-        self.talk.len() + self.messages.len() + self.unconfirmed.len() < IN_FLIGHT_LIMIT
+        self.talk.len() + self.publications.len() + self.unconfirmed.len() < IN_FLIGHT_LIMIT
     }
 
     /// Whether everything is written and confirmed.
     pub(super) fn is_idle(&self) -> bool {
         self.answers.is_empty()
             && self.talk.is_empty()
-            && self.messages.is_empty()
+            && self.publications.is_empty()
             && self.writing.is_none()
             && self.unconfirmed.is_empty()
     }
@@ -142,17 +142,23 @@ impl<'a> Outbox<'a> {
         self.answers.push_back((acker, answer));
     }
 
-    pub(super) fn publish(&mut self, to: &Address, words: Words) {
-        let key = routing_key(to, &self.settings.me, words.kind());
+    pub(super) fn publish(&mut self, to: &Address, message: Message) {
+        let key = routing_key(to, &self.settings.me, message.kind());
         let expiry = (*to == Address::All).then_some(HELLO_EXPIRY);
         #[cfg(debug_assertions)]
         self.foretell(to, expiry);
-        for body in encode(&self.settings.group, &self.settings.me, words) {
+        for body in encode(&self.settings.group, &self.settings.me, message) {
             #[cfg(debug_assertions)]
             let body = self.as_ever(body);
             self.published += 1;
             let properties = self.properties(expiry);
-            self.messages.push_back(Message { number: self.published, key: key.clone(), ask: None, properties, body });
+            self.publications.push_back(Publication {
+                number: self.published,
+                key: key.clone(),
+                ask: None,
+                properties,
+                body,
+            });
         }
     }
 
@@ -162,7 +168,7 @@ impl<'a> Outbox<'a> {
         let body = self.as_ever(body);
         self.published += 1;
         let (key, properties) = (talk_key(&to, &self.settings.me, kind), self.properties(Some(TALK_EXPIRY)));
-        self.talk.push_back(Message { number: self.published, key, ask, properties, body });
+        self.talk.push_back(Publication { number: self.published, key, ask, properties, body });
     }
 
     /// The message as it is, or as a later version says it, where a test wants that.
@@ -179,7 +185,7 @@ impl<'a> Outbox<'a> {
             self.published += 1;
             let key = routing_key(to, &self.settings.me, super::future::KIND);
             let properties = self.properties(expiry);
-            self.messages.push_back(Message { number: self.published, key, ask: None, properties, body });
+            self.publications.push_back(Publication { number: self.published, key, ask: None, properties, body });
         }
     }
 
@@ -216,7 +222,7 @@ impl<'a> Outbox<'a> {
         tokio::select! {
             written = written => {
                 self.writing = None;
-                if let Written::Message { number, key, ask, confirm } = written.map_err(|error| self.fault(&error))? {
+                if let Written::Publication { number, key, ask, confirm } = written.map_err(|error| self.fault(&error))? {
                     self.unconfirmed.insert(number, Unconfirmed { since: Instant::now(), key, ask });
                     self.confirms.push(Box::pin(async move { (number, confirm.await) }));
                 }
@@ -224,9 +230,9 @@ impl<'a> Outbox<'a> {
             }
             Some((number, confirmation)) = confirms.next() => {
                 self.confirmed_last = Instant::now();
-                let message = self.unconfirmed.remove(&number);
+                let publication = self.unconfirmed.remove(&number);
                 let confirmation = confirmation.map_err(|error| self.fault(&error))?;
-                Ok(message.and_then(|message| self.settle(&message, confirmation)))
+                Ok(publication.and_then(|publication| self.settle(&publication, confirmation)))
             }
         }
     }
@@ -245,19 +251,19 @@ impl<'a> Outbox<'a> {
                 Ok(Written::Answer)
             }));
         }
-        let Message { number, key, ask, properties, body } =
-            self.talk.pop_front().or_else(|| self.messages.pop_front())?;
+        let Publication { number, key, ask, properties, body } =
+            self.talk.pop_front().or_else(|| self.publications.pop_front())?;
         let (channel, exchange) = (self.channel.clone(), ShortString::from(self.exchange));
         Some(Box::pin(async move {
             let options = BasicPublishOptions { mandatory: true, ..Default::default() };
             let confirm = channel.basic_publish(exchange, key.as_str().into(), options, &body, properties).await?;
-            Ok(Written::Message { number, key, ask, confirm })
+            Ok(Written::Publication { number, key, ask, confirm })
         }))
     }
 
     /// A message that is returned or refused is dropped: what is owed is said again.
-    fn settle(&mut self, message: &Unconfirmed, confirmation: Confirmation) -> Option<u64> {
-        let Unconfirmed { key, ask, .. } = message;
+    fn settle(&mut self, publication: &Unconfirmed, confirmation: Confirmation) -> Option<u64> {
+        let Unconfirmed { key, ask, .. } = publication;
         let stored = confirmation.is_ack();
         if confirmation.take_message().is_some() {
             debug!(key, "nobody has a queue for this message");

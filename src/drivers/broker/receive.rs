@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use lapin::message::Delivery;
 use tracing::{info, warn};
 
-use crate::machine::{GroupId, Node, Words, escaped};
+use crate::machine::{GroupId, Message, Node, escaped};
 use crate::wire::{DecodeError, Problem, Talk, decode, decode_talk};
 
 use super::rights;
@@ -15,7 +15,7 @@ use super::topology::{Names, node_word, read_node_word};
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Heard {
     /// A peer says something.
-    Words(Node, Words),
+    Message(Node, Message),
     /// What this node itself has said to all.
     Echo,
     /// A kind of message that only newer versions know; it has been noted.
@@ -72,7 +72,7 @@ pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Nod
     let key = delivery.routing_key.as_str();
     match understood(&delivery.data, key, names, group, me).and_then(|heard| vouched(delivery, group, heard)) {
         Ok((from, _)) if from == *me => Heard::Echo,
-        Ok((from, Said::Known(words))) => Heard::Words(from, words),
+        Ok((from, Said::Known(message))) => Heard::Message(from, message),
         Ok((from, Said::Unknown(kind))) => {
             noted.note(&from, &kind);
             Heard::Unknown
@@ -127,8 +127,8 @@ fn log(delivery: &Delivery, refusal: &Refusal, fate: &str) {
 
 type Understood<T> = Result<(Node, Said<T>), Refusal>;
 
-fn understood(data: &[u8], key: &str, names: &Names, group: &GroupId, me: &Node) -> Understood<Words> {
-    routed(decode(data, group), Words::kind, key, |to| names.is_for_us(to, me.mode))
+fn understood(data: &[u8], key: &str, names: &Names, group: &GroupId, me: &Node) -> Understood<Message> {
+    routed(decode(data, group), Message::kind, key, |to| names.is_for_us(to, me.mode))
 }
 
 fn understood_talk(data: &[u8], key: &str, names: &Names, group: &GroupId) -> Understood<Talk> {
@@ -183,11 +183,11 @@ mod tests {
         let upload = Node::new(Mode::Upload, "up".parse().unwrap());
         let me = Node::new(Mode::Central, "hub".parse().unwrap());
         let names = Names::new(&group, &me);
-        let words = Words::Freed(vec![TransferId::mint(1, [2; 10])]);
-        let message = encode(&group, &upload, words.clone()).remove(0);
-        let hear = |key: &str| understood(&message, key, &names, &group, &me);
+        let message = Message::Freed(vec![TransferId::mint(1, [2; 10])]);
+        let bytes = encode(&group, &upload, message.clone()).remove(0);
+        let hear = |key: &str| understood(&bytes, key, &names, &group, &me);
         for key in ["to.central-hub.upload-up.freed", "to.central.upload-up.freed", "to.all.upload-up.freed"] {
-            assert_eq!(hear(key), Ok((upload.clone(), Said::Known(words.clone()))), "{key}");
+            assert_eq!(hear(key), Ok((upload.clone(), Said::Known(message.clone()))), "{key}");
         }
         for key in [
             "",
@@ -203,8 +203,8 @@ mod tests {
         }
 
         let asked = Talk::Ask { ask: 1, method: "A.B".to_owned(), parameters: serde_json::Map::new() };
-        let message = encode_talk(&group, &upload, asked.clone()).unwrap();
-        let hear = |key: &str| understood_talk(&message, key, &names, &group);
+        let bytes = encode_talk(&group, &upload, asked.clone()).unwrap();
+        let hear = |key: &str| understood_talk(&bytes, key, &names, &group);
         assert_eq!(hear("to.now-central-hub.upload-up.ask"), Ok((upload.clone(), Said::Known(asked))));
         for key in [
             "to.central-hub.upload-up.ask",
@@ -223,17 +223,17 @@ mod tests {
         let upload = Node::new(Mode::Upload, "up".parse().unwrap());
         let me = Node::new(Mode::Central, "hub".parse().unwrap());
         let names = Names::new(&group, &me);
-        let message = encode(&group, &upload, Words::Freed(vec![TransferId::mint(1, [2; 10])])).remove(0);
-        let message = String::from_utf8(message).unwrap().replace("freed", "good-morning");
+        let bytes = encode(&group, &upload, Message::Freed(vec![TransferId::mint(1, [2; 10])])).remove(0);
+        let bytes = String::from_utf8(bytes).unwrap().replace("freed", "good-morning");
         let unknown = |from: &Node| Ok((from.clone(), Said::Unknown("good-morning".to_owned())));
-        let hear = |key: &str| understood(message.as_bytes(), key, &names, &group, &me);
+        let hear = |key: &str| understood(bytes.as_bytes(), key, &names, &group, &me);
         assert_eq!(hear("to.central.upload-up.good-morning"), unknown(&upload));
         for key in ["to.central.upload-up.freed", "to.central.upload-x.good-morning", "to.x.upload-up.good-morning"] {
             assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
         }
         let key = "to.now-central-hub.upload-up.good-morning";
         assert_eq!(
-            understood_talk(message.as_bytes(), key, &names, &group),
+            understood_talk(bytes.as_bytes(), key, &names, &group),
             Ok((upload, Said::Unknown("good-morning".to_owned())))
         );
     }

@@ -108,7 +108,7 @@ impl Session<'_> {
                     None => return Ok(()),
                 },
                 said = ends.publish.recv(), if self.outbox.has_room() => match said {
-                    Some((to, words)) => self.outbox.publish(&to, words),
+                    Some((to, message)) => self.outbox.publish(&to, message),
                     None => return Ok(()),
                 },
                 said = ends.talk.recv(), if self.outbox.has_room() => match said {
@@ -116,7 +116,7 @@ impl Session<'_> {
                     None => return Ok(()),
                 },
                 incoming = link.consumers.next() => match incoming {
-                    Some(Ok(Incoming::Words(delivery))) => self.receive(delivery),
+                    Some(Ok(Incoming::Message(delivery))) => self.receive(delivery),
                     Some(Ok(Incoming::Talk(delivery))) => self.receive_talk(delivery),
                     Some(Err(error)) => return Err(Fault::using(&error, &self.settings.me)),
                     None => return Err(Fault::Lost("the broker has cancelled a consumer".to_owned())),
@@ -152,10 +152,10 @@ impl Session<'_> {
     fn receive(&mut self, delivery: Delivery) {
         let heard = receive::read(&delivery, self.names, &self.settings.group, &self.settings.me, self.noted);
         match heard {
-            Heard::Words(from, words) => {
+            Heard::Message(from, message) => {
                 let tag = DeliveryTag { session: self.number, number: delivery.delivery_tag };
                 self.unanswered.insert(tag.number, delivery.acker);
-                self.news.push_back(BrokerEvent::Delivery { from, words, tag });
+                self.news.push_back(BrokerEvent::Delivery { from, message, tag });
             }
             Heard::Echo | Heard::Unknown => self.outbox.answer(delivery.acker, Answer::Acknowledge),
             Heard::Refused => self.outbox.answer(delivery.acker, Answer::Reject),
@@ -194,8 +194,8 @@ impl Session<'_> {
         while let Ok(tag) = ends.acknowledge.try_recv() {
             self.acknowledge(tag);
         }
-        while let Ok((to, words)) = ends.publish.try_recv() {
-            self.outbox.publish(&to, words);
+        while let Ok((to, message)) = ends.publish.try_recv() {
+            self.outbox.publish(&to, message);
         }
         while let Ok(said) = ends.talk.try_recv() {
             self.outbox.say(said);

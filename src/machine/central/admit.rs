@@ -8,8 +8,8 @@ use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::room::{Estate, Room, Shortage};
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason, Record,
-    Row, TransferId, Wait, Words,
+    Address, Cause, Effect, Level, Location, Message, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason,
+    Record, Row, TransferId, Wait,
 };
 
 /// How many offers may wait for the journal's answer; what is more will be offered again.
@@ -56,11 +56,11 @@ impl Central {
         } else if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
             // An old word, or an upload that knows no better because its journal is an older copy: it has the source
             // cleaned up as it would have then.
-            let words = match row.receivers.is_empty() {
-                true => Words::Closed(vec![id]),
-                false => Words::Release(vec![release_of(&row)]),
+            let message = match row.receivers.is_empty() {
+                true => Message::Closed(vec![id]),
+                false => Message::Release(vec![release_of(&row)]),
             };
-            self.desk.say(Address::Node(from), words);
+            self.desk.say(Address::Node(from), message);
         } else {
             self.take_up(&from, offer);
         }
@@ -278,7 +278,7 @@ impl Central {
                     self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 }
                 transfer.row.reason = Some(reason.clone());
-                self.desk.say(to.clone(), Words::Waiting(vec![Wait { transfer: id, reason }]));
+                self.desk.say(to.clone(), Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
         }
     }
@@ -298,7 +298,7 @@ impl Central {
     pub(super) fn on_withdraw(&mut self, from: &Node, id: TransferId) {
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(to, Words::Closed(vec![id]));
+            self.desk.say(to, Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -314,7 +314,7 @@ impl Central {
     /// An operator has given it up at its upload: what receivers have got stays there, the others are told.
     pub(super) fn on_cancel(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -331,17 +331,17 @@ impl Central {
         let told: Vec<_> = transfer.pending().cloned().collect();
         self.desk.note(Level::Info, Some(id), Some(&name), Some(from), why);
         for receiver in told {
-            self.desk.say(Address::Node(Node::new(Mode::Download, receiver)), Words::Withdraw(vec![id]));
+            self.desk.say(Address::Node(Node::new(Mode::Download, receiver)), Message::Withdraw(vec![id]));
         }
         self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
         self.desk.effect(Effect::Drop(id));
         self.finish(id);
-        self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+        self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
     }
 
     pub(super) fn on_freed(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -362,13 +362,13 @@ impl Central {
             }
             _ => {}
         }
-        self.desk.say(Address::Node(from.clone()), Words::Closed(vec![id]));
+        self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
     }
 
     pub(super) fn on_sender_waits(&mut self, from: &Node, wait: Wait) {
         let id = wait.transfer;
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         match transfer.stage {
@@ -394,7 +394,7 @@ impl Central {
 
     pub(super) fn on_sent(&mut self, from: &Node, id: TransferId, place: PlaceId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         match transfer.stage {

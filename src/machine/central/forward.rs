@@ -6,8 +6,8 @@ use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
 use crate::machine::{
-    Address, Cause, Forward, Level, Location, Mode, Node, NodeName, Offer, Reason, Receipt, Release, Row, TransferId,
-    Wait, Words, one_line,
+    Address, Cause, Forward, Level, Location, Message, Mode, Node, NodeName, Offer, Reason, Receipt, Release, Row,
+    TransferId, Wait, one_line,
 };
 
 impl Central {
@@ -118,7 +118,7 @@ impl Central {
             let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
             self.desk.note(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
         }
-        self.desk.say(to, Words::Download { location, items: vec![item] });
+        self.desk.say(to, Message::Download { location, items: vec![item] });
         let wait = self.desk.repeat_after(says);
         self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(wait));
     }
@@ -126,7 +126,7 @@ impl Central {
     pub(super) fn on_receiver_waits(&mut self, from: &Node, wait: Wait) {
         let id = wait.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
-            self.desk.say(Address::Node(from.clone()), Words::Unknown(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         let required = &transfer.row.receivers;
@@ -134,7 +134,7 @@ impl Central {
             // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
             // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
             // old offers. Nobody waits for it.
-            self.desk.say(Address::Node(from.clone()), Words::Withdraw(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Withdraw(vec![id]));
             return;
         }
         let pending = transfer.stage == Stage::Held && transfer.pending().any(|name| *name == from.name);
@@ -168,7 +168,7 @@ impl Central {
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get_mut(&id) else {
             // Over here, or forgotten with a lost journal: the receiver's own journal remembers for both.
-            self.desk.say(to, Words::Noted(vec![id]));
+            self.desk.say(to, Message::Noted(vec![id]));
             return;
         };
         let name = transfer.row.name.clone();
@@ -177,7 +177,7 @@ impl Central {
             self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), text);
             return;
         }
-        self.desk.say(to, Words::Noted(vec![id]));
+        self.desk.say(to, Message::Noted(vec![id]));
         let Some((_, at)) = transfer.row.receivers.iter_mut().find(|(name, at)| *name == from.name && at.is_none())
         else {
             return;

@@ -22,8 +22,8 @@ use super::dispatch::{FIRST_ORDER, Turnstile};
 use super::room::Room;
 use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Mode, Node, NodeName, Offer, PlaceId,
-    Question, Reason, Record, Restored, Row, Space, Time, TransferId, Wait, Words,
+    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Message, Mode, Node, NodeName, Offer,
+    PlaceId, Question, Reason, Record, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 /// How many copies are looked at at once.
@@ -268,7 +268,7 @@ impl Central {
                 self.wake(None);
             }
             Input::Disconnected(why) => self.desk.on_disconnected(why),
-            Input::Heard { from, words } => self.on_heard(&from, words),
+            Input::Heard { from, message } => self.on_heard(&from, message),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Swept { missing } => self.on_swept(&missing),
@@ -331,8 +331,8 @@ impl Central {
         self.desk.effect(Effect::Sweep { transfers, places });
     }
 
-    fn on_heard(&mut self, from: &Node, words: Words) {
-        let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
+    fn on_heard(&mut self, from: &Node, message: Message) {
+        let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
@@ -342,22 +342,22 @@ impl Central {
         } else if greeting.back {
             self.wake(Some(from));
         }
-        match (from.mode, words) {
-            (_, Words::Hello(_)) => {}
-            (Mode::Upload, Words::New(offers)) => offers.into_iter().for_each(|offer| self.on_offer(from, offer)),
-            (Mode::Upload, Words::Withdraw(list)) => list.into_iter().for_each(|id| self.on_withdraw(from, id)),
-            (Mode::Upload, Words::Cancel(list)) => list.into_iter().for_each(|id| self.on_cancel(from, id)),
-            (Mode::Upload, Words::Sent { place, transfers }) => {
+        match (from.mode, message) {
+            (_, Message::Hello(_)) => {}
+            (Mode::Upload, Message::New(offers)) => offers.into_iter().for_each(|offer| self.on_offer(from, offer)),
+            (Mode::Upload, Message::Withdraw(list)) => list.into_iter().for_each(|id| self.on_withdraw(from, id)),
+            (Mode::Upload, Message::Cancel(list)) => list.into_iter().for_each(|id| self.on_cancel(from, id)),
+            (Mode::Upload, Message::Sent { place, transfers }) => {
                 transfers.into_iter().for_each(|id| self.on_sent(from, id, place));
             }
-            (Mode::Upload, Words::Freed(list)) => list.into_iter().for_each(|id| self.on_freed(from, id)),
-            (Mode::Upload, Words::Waiting(waits)) => {
+            (Mode::Upload, Message::Freed(list)) => list.into_iter().for_each(|id| self.on_freed(from, id)),
+            (Mode::Upload, Message::Waiting(waits)) => {
                 waits.into_iter().for_each(|wait| self.on_sender_waits(from, wait))
             }
-            (Mode::Download, Words::Done(receipts)) => {
+            (Mode::Download, Message::Done(receipts)) => {
                 receipts.into_iter().for_each(|receipt| self.on_receipt(from, &receipt));
             }
-            (Mode::Download, Words::Waiting(waits)) => {
+            (Mode::Download, Message::Waiting(waits)) => {
                 waits.into_iter().for_each(|wait| self.on_receiver_waits(from, wait));
             }
             (_, other) => self.desk.unexpected(Some(from), None, other.kind()),
@@ -390,17 +390,17 @@ impl Central {
         if !transfer.owes_upload() || !self.desk.may_say(&to, transfer.says) {
             return;
         }
-        let words = match (transfer.stage, row.place) {
+        let message = match (transfer.stage, row.place) {
             (Stage::Granted, Some(place)) => {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
-                Words::Upload { place, location, transfers: vec![id] }
+                Message::Upload { place, location, transfers: vec![id] }
             }
-            (Stage::Released, _) => Words::Release(vec![forward::release_of(row)]),
+            (Stage::Released, _) => Message::Release(vec![forward::release_of(row)]),
             _ => return,
         };
         transfer.says += 1;
         let says = transfer.says;
-        self.desk.say(to, words);
+        self.desk.say(to, message);
         let wait = self.desk.repeat_after(says);
         self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
     }
@@ -417,12 +417,12 @@ impl Central {
                     _ => self.desk.why(row, Cause::Queued).reason(),
                 };
                 transfer.told = Some(reason.cause());
-                self.desk.say(to, Words::Waiting(vec![Wait { transfer: id, reason }]));
+                self.desk.say(to, Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
             Stage::Granted | Stage::Released => self.desk.timers.set(Timer::Say(id), self.desk.now),
             // What was said then would free the source of a copy that may not be there any more.
             Stage::Held if self.unseen.contains(&id) => {}
-            Stage::Held => self.desk.say(to, Words::Received(vec![id])),
+            Stage::Held => self.desk.say(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }
     }

@@ -6,8 +6,8 @@ use super::{Download, Offered, RECALLS, Short, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::room::{Estate, Room};
 use crate::machine::{
-    Address, Cause, Effect, Forward, Level, Location, Mounts, Node, Question, Reason, Receipt, Row, RunId, RunOutcome,
-    TransferId, Words,
+    Address, Cause, Effect, Forward, Level, Location, Message, Mounts, Node, Question, Reason, Receipt, Row, RunId,
+    RunOutcome, TransferId,
 };
 
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
@@ -57,7 +57,7 @@ impl Download {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
                 self.desk.say(
                     to,
-                    Words::Done(vec![Receipt {
+                    Message::Done(vec![Receipt {
                         transfer: id,
                         fingerprint: row.fingerprint,
                         remark: row.remark.clone(),

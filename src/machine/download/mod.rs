@@ -19,8 +19,8 @@ use super::dispatch::{ALONE_AFTER, Dispatch, Ready, Turnstile};
 use super::room::Room;
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Mode, Node,
-    NodeName, Reason, Receipt, Record, Restored, Row, Space, Time, TransferId, Wait, Words,
+    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Message, Mode,
+    Node, NodeName, Reason, Receipt, Record, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 const VERIFIES: usize = 16;
@@ -247,7 +247,7 @@ impl Download {
                 self.wake(|_| true);
             }
             Input::Disconnected(why) => self.desk.on_disconnected(why),
-            Input::Heard { from, words } => self.on_heard(&from, words),
+            Input::Heard { from, message } => self.on_heard(&from, message),
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
             Input::Verified { transfer, outcome } => self.on_verified(transfer, outcome),
@@ -297,8 +297,8 @@ impl Download {
         }
     }
 
-    fn on_heard(&mut self, from: &Node, words: Words) {
-        let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
+    fn on_heard(&mut self, from: &Node, message: Message) {
+        let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
@@ -309,16 +309,16 @@ impl Download {
         if from.mode == Mode::Central && greeting.back {
             self.wake(|row| row.central.as_ref() == Some(&from.name));
         }
-        match (from.mode, words) {
-            (_, Words::Hello(_)) => {}
-            (Mode::Central, Words::Download { location, items }) => {
+        match (from.mode, message) {
+            (_, Message::Hello(_)) => {}
+            (Mode::Central, Message::Download { location, items }) => {
                 items.into_iter().for_each(|item| self.on_offered(from, item, &location));
             }
-            (Mode::Central, Words::Noted(list)) => list.into_iter().for_each(|id| self.on_noted(from, id)),
-            (Mode::Central, Words::Withdraw(list)) => {
+            (Mode::Central, Message::Noted(list)) => list.into_iter().for_each(|id| self.on_noted(from, id)),
+            (Mode::Central, Message::Withdraw(list)) => {
                 list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central gave it up"));
             }
-            (Mode::Central, Words::Unknown(list)) => {
+            (Mode::Central, Message::Unknown(list)) => {
                 list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central knows nothing of it"));
             }
             (_, other) => self.desk.unexpected(Some(from), None, other.kind()),
@@ -344,11 +344,11 @@ impl Download {
         if !self.desk.may_say(&to, transfer.says) {
             return;
         }
-        let words = if transfer.stage.is_delivered() {
+        let message = if transfer.stage.is_delivered() {
             if row.acknowledged {
                 return;
             }
-            Words::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark.clone() }])
+            Message::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark.clone() }])
         } else {
             let reason = match (&row.paused, &row.reason) {
                 (Some(pause), _) if transfer.stage == Stage::Wanted => Why::Paused(pause).reason(),
@@ -356,13 +356,13 @@ impl Download {
                 (_, None) => Reason::new(transfer.stage.cause()),
             };
             transfer.told = Some(reason.clone());
-            Words::Waiting(vec![Wait { transfer: id, reason }])
+            Message::Waiting(vec![Wait { transfer: id, reason }])
         };
         transfer.says += 1;
         // Why it waits is an answer, which central asks for again; a receipt is owed.
         let owed = transfer.stage.is_delivered();
         let says = transfer.says;
-        self.desk.say(to, words);
+        self.desk.say(to, message);
         let wait = if owed { self.desk.repeat_after(says) } else { self.desk.repeat_answered() };
         self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
     }

@@ -27,7 +27,7 @@ impl Download {
             attempts: transfer.row.attempts,
             cause: self.why(*id, transfer).0.cause(),
         });
-        let mut snapshot = self.desk.snapshot(self.counts.words(Stage::as_str), self.doing());
+        let mut snapshot = self.desk.snapshot(self.counts.message(Stage::as_str), self.doing());
         if selection.is_counts_only() {
             return snapshot;
         }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{ItemState, Stage, Upload};
 use crate::machine::desk::Timer;
-use crate::machine::{Address, Cause, Effect, Kept, Left, Level, Node, Reason, Release, Sight, TransferId, Words};
+use crate::machine::{Address, Cause, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId};
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_LAST: Duration = Duration::from_secs(600);
@@ -18,7 +18,7 @@ impl Upload {
         let id = release.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
             // Over here long since, and central has missed it: without an answer it would ask for ever.
-            self.desk.say(Address::Node(from.clone()), Words::Freed(vec![id]));
+            self.desk.say(Address::Node(from.clone()), Message::Freed(vec![id]));
             return;
         };
         if transfer.stage == Stage::Freed {

@@ -22,8 +22,8 @@ use super::desk::{Desk, DeskSettings, Timer};
 use super::dispatch::{Dispatch, Ready, Turnstile};
 use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Mode, Mounts, Node, NodeName, Reason, Record,
-    Restored, Row, Signature, Time, TransferId, Words,
+    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Message, Mode, Mounts, Node, NodeName, Reason,
+    Record, Restored, Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
 
@@ -274,7 +274,7 @@ impl Upload {
                 self.wake(|_| true);
             }
             Input::Disconnected(why) => self.desk.on_disconnected(why),
-            Input::Heard { from, words } => self.on_heard(&from, words),
+            Input::Heard { from, message } => self.on_heard(&from, message),
             Input::Seen(sighting) => self.on_seen(sighting),
             Input::Vanished(name) => self.on_vanished(&name),
             Input::Scanned => self.on_scanned(),
@@ -325,8 +325,8 @@ impl Upload {
         }
     }
 
-    fn on_heard(&mut self, from: &Node, words: Words) {
-        let hello = if let Words::Hello(hello) = &words { Some(hello) } else { None };
+    fn on_heard(&mut self, from: &Node, message: Message) {
+        let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
         let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
@@ -345,9 +345,9 @@ impl Upload {
             if greeting.back {
                 self.wake(|row| row.central.as_ref().is_none_or(|central| *central == from.name));
             }
-            self.on_central(from, words);
+            self.on_central(from, message);
         } else if hello.is_none() {
-            self.desk.unexpected(Some(from), None, words.kind());
+            self.desk.unexpected(Some(from), None, message.kind());
         }
     }
 

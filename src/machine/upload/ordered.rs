@@ -3,7 +3,7 @@
 use super::{ItemState, Stage, Upload, UploadSettings};
 use crate::machine::desk::{Desk, Timer};
 use crate::machine::orders::{Outcome, Steered, carry_out};
-use crate::machine::{Address, Cause, Deed, ItemName, Node, Order, Reason, Row, TransferId, Wait, Words};
+use crate::machine::{Address, Cause, Deed, ItemName, Message, Node, Order, Reason, Row, TransferId, Wait};
 
 impl Upload {
     pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
@@ -36,7 +36,7 @@ impl Upload {
         } else if let Some(central) = &transfer.row.central {
             let to = Address::Node(Node::new(crate::machine::Mode::Central, central.clone()));
             self.desk.timers.stop(&Timer::Say(id));
-            self.desk.say(to, Words::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
+            self.desk.say(to, Message::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
         }
     }
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Stage, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::stage::Why;
-use crate::machine::{Address, Mode, Node, Offer, TransferId, Wait, Words};
+use crate::machine::{Address, Message, Mode, Node, Offer, TransferId, Wait};
 
 /// How often central is asked whether it still holds what it has received, about.
 const RECEIVED_AGAIN: Duration = Duration::from_secs(60 * 60);
@@ -21,31 +21,31 @@ impl Upload {
         if !self.desk.may_say(&to, transfer.says) {
             return;
         }
-        let words = match transfer.stage {
-            Stage::Announced => Words::New(vec![Offer::of(row)]),
-            Stage::Received if row.place.is_none() => Words::New(vec![Offer::of(row)]),
+        let message = match transfer.stage {
+            Stage::Announced => Message::New(vec![Offer::of(row)]),
+            Stage::Received if row.place.is_none() => Message::New(vec![Offer::of(row)]),
             Stage::Granted => match (&row.paused, &row.reason) {
                 (Some(pause), _) => {
                     let reason = Why::Paused(pause).reason();
-                    Words::Waiting(vec![Wait { transfer: id, reason }])
+                    Message::Waiting(vec![Wait { transfer: id, reason }])
                 }
-                (None, Some(reason)) => Words::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
+                (None, Some(reason)) => Message::Waiting(vec![Wait { transfer: id, reason: reason.clone() }]),
                 (None, None) => return,
             },
             Stage::Sent | Stage::Received => match row.place {
-                Some(place) => Words::Sent { place, transfers: vec![id] },
+                Some(place) => Message::Sent { place, transfers: vec![id] },
                 None => return,
             },
-            Stage::Freed => Words::Freed(vec![id]),
+            Stage::Freed => Message::Freed(vec![id]),
             // Central drops the place when it hears this, and a run would make it anew: not before its end.
             Stage::Withdrawing if self.dispatch.is_moving(id) => return,
-            Stage::Withdrawing if row.is_ordered_away() => Words::Cancel(vec![id]),
-            Stage::Withdrawing => Words::Withdraw(vec![id]),
+            Stage::Withdrawing if row.is_ordered_away() => Message::Cancel(vec![id]),
+            Stage::Withdrawing => Message::Withdraw(vec![id]),
             _ => return,
         };
         transfer.says += 1;
         let (says, stage) = (transfer.says, transfer.stage);
-        self.desk.say(to, words);
+        self.desk.say(to, message);
         if stage != Stage::Received {
             let wait = self.desk.repeat_after(says);
             self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));

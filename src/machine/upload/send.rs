@@ -6,8 +6,8 @@ use super::{ItemState, Stage, Transfer, Upload};
 use crate::machine::desk::Timer;
 use crate::machine::room::Room;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
-    TransferId, Wait, Words,
+    Address, Cause, Effect, Level, Location, Message, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
+    TransferId, Wait,
 };
 
 const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
@@ -24,17 +24,17 @@ impl Transfer {
 }
 
 impl Upload {
-    pub(super) fn on_central(&mut self, from: &Node, words: Words) {
-        match words {
-            Words::Hello(_) => {}
-            Words::Waiting(waits) => waits.into_iter().for_each(|wait| self.on_waiting(from, wait)),
-            Words::Upload { place, location, transfers } => {
+    pub(super) fn on_central(&mut self, from: &Node, message: Message) {
+        match message {
+            Message::Hello(_) => {}
+            Message::Waiting(waits) => waits.into_iter().for_each(|wait| self.on_waiting(from, wait)),
+            Message::Upload { place, location, transfers } => {
                 transfers.into_iter().for_each(|id| self.on_granted(from, id, place, &location));
             }
-            Words::Received(list) => list.into_iter().for_each(|id| self.on_received(from, id)),
-            Words::Release(list) => list.into_iter().for_each(|release| self.on_release(from, &release)),
-            Words::Closed(list) => list.into_iter().for_each(|id| self.on_closed(id)),
-            Words::Unknown(list) => {
+            Message::Received(list) => list.into_iter().for_each(|id| self.on_received(from, id)),
+            Message::Release(list) => list.into_iter().for_each(|release| self.on_release(from, &release)),
+            Message::Closed(list) => list.into_iter().for_each(|id| self.on_closed(id)),
+            Message::Unknown(list) => {
                 self.announce_again(|row| list.contains(&row.transfer), from);
             }
             other => self.desk.unexpected(Some(from), None, other.kind()),
@@ -122,7 +122,7 @@ impl Upload {
 
     /// Tells a central that asks for something this node has not, or has given to another central.
     fn refuse(&mut self, from: &Node, id: TransferId) {
-        self.desk.say(Address::Node(from.clone()), Words::Withdraw(vec![id]));
+        self.desk.say(Address::Node(from.clone()), Message::Withdraw(vec![id]));
     }
 
     fn on_granted(&mut self, from: &Node, id: TransferId, place: PlaceId, location: &Location) {
@@ -141,7 +141,7 @@ impl Upload {
             // This word is late, an old `received` was, or central's journal is an older copy: its answer tells which.
             Stage::Received => {
                 if let Some(place) = transfer.row.place {
-                    self.desk.say(Address::Node(from.clone()), Words::Sent { place, transfers: vec![id] });
+                    self.desk.say(Address::Node(from.clone()), Message::Sent { place, transfers: vec![id] });
                 }
                 return;
             }

@@ -18,7 +18,7 @@ impl Upload {
     }
 
     pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
-        let mut counts = self.counts.words(Stage::as_str);
+        let mut counts = self.counts.message(Stage::as_str);
         let mut items = Vec::new();
         for (name, item) in &self.items {
             if let Some((stage, why)) = item.shown() {

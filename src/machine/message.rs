@@ -184,7 +184,7 @@ pub struct Wait {
 
 /// What one message says. Lists hold 1 to [`ENTRY_LIMIT`] entries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Words {
+pub enum Message {
     /// Everyone to all: I am here.
     Hello(Box<Hello>),
     /// Upload to central: these items have settled.
@@ -234,7 +234,7 @@ pub enum Words {
     Unknown(Vec<TransferId>),
 }
 
-impl Words {
+impl Message {
     /// The word as it stands in messages, routing keys and logs.
     pub fn kind(&self) -> &'static str {
         match self {
