@@ -205,7 +205,7 @@ impl Daemon {
             }
             BrokerEvent::Delivery { from, message, tag } => {
                 tags.push(tag);
-                inputs.push(Input::Heard { from, message });
+                inputs.push(Input::Received { from, message });
             }
             BrokerEvent::Asked { from, ask, method, parameters } => {
                 let (service, node) = (self.service.clone(), from.clone());
@@ -213,7 +213,7 @@ impl Daemon {
                 self.asks.answer(from, ask, work);
             }
             BrokerEvent::Answered { from, ask, outcome } => self.asks.answered(&from, ask, outcome),
-            BrokerEvent::Unheard { ask } => self.asks.unheard(ask),
+            BrokerEvent::Undelivered { ask } => self.asks.undelivered(ask),
         }
     }
 

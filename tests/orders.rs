@@ -188,8 +188,8 @@ impl Desk {
         self.drain()
     }
 
-    fn heard(&mut self, from: Node, message: Message) -> Vec<Effect> {
-        self.input(Input::Heard { from, message })
+    fn receive(&mut self, from: Node, message: Message) -> Vec<Effect> {
+        self.input(Input::Received { from, message })
     }
 
     fn order(&mut self, order: Order) -> (Vec<Deed>, Vec<Effect>) {
@@ -221,20 +221,20 @@ fn batch(run: &Run) -> Vec<TransferId> {
     run.batch.iter().map(|(transfer, _)| *transfer).collect()
 }
 
-fn said(effects: &[Effect]) -> Vec<(Address, Message)> {
-    let said = effects.iter().filter_map(|effect| match effect {
-        Effect::Say { to, message } if !matches!(message, Message::Hello(_)) => Some((to.clone(), message.clone())),
+fn sent(effects: &[Effect]) -> Vec<(Address, Message)> {
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to, message } if !matches!(message, Message::Hello(_)) => Some((to.clone(), message.clone())),
         _ => None,
     });
-    said.collect()
+    sent.collect()
 }
 
 fn hellos(effects: &[Effect]) -> Vec<(Address, Hello)> {
-    let said = effects.iter().filter_map(|effect| match effect {
-        Effect::Say { to, message: Message::Hello(hello) } => Some((to.clone(), (**hello).clone())),
+    let sent = effects.iter().filter_map(|effect| match effect {
+        Effect::Send { to, message: Message::Hello(hello) } => Some((to.clone(), (**hello).clone())),
         _ => None,
     });
-    said.collect()
+    sent.collect()
 }
 
 fn hello(group: GroupPause) -> Hello {
@@ -331,12 +331,12 @@ fn an_order_about_the_group_reaches_whoever_was_away() {
 
     let mut away = Desk::upload(restored(vec![row(1, "granted")]));
     assert!(away.view(1).progress.is_some());
-    let effects = away.heard(hub(), Message::Hello(Box::new(told.clone())));
+    let effects = away.receive(hub(), Message::Hello(Box::new(told.clone())));
     assert!(effects.contains(&Effect::Persist(Record::Group(told.group.clone()))));
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Halt(_))), "{effects:?}");
     assert_eq!(away.machine.snapshot(&Selection::default()).group_paused, told.group.pause);
     // Who has not heard of it yet is told.
-    let effects = away.heard(peer(Mode::Download, "d1"), Message::Hello(Box::new(hello(GroupPause::default()))));
+    let effects = away.receive(peer(Mode::Download, "d1"), Message::Hello(Box::new(hello(GroupPause::default()))));
     assert_eq!(hellos(&effects)[0].0, Address::Node(peer(Mode::Download, "d1")));
     assert_eq!(hellos(&effects)[0].1.group, told.group);
     // A clock that is behind does not make the end older than the order.
@@ -344,7 +344,7 @@ fn an_order_about_the_group_reaches_whoever_was_away() {
     let (_, effects) = away.order(Order::Resume { scope: Scope::Group });
     let over = hellos(&effects)[0].1.group.clone();
     assert!(over > told.group && over.pause.is_none());
-    here.heard(alpha(), Message::Hello(Box::new(Hello { group: over, ..hello(GroupPause::default()) })));
+    here.receive(alpha(), Message::Hello(Box::new(Hello { group: over, ..hello(GroupPause::default()) })));
     assert_eq!(here.machine.snapshot(&Selection::default()).group_paused, None);
 }
 
@@ -354,10 +354,10 @@ fn an_item_that_is_paused_holds_up_no_other() {
     let (deeds, _) = desk.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("item 1"))]), now: false });
     assert_eq!(deeds[0].item, Some(name("item 1")));
     let message = Message::Upload { place: place(), location: location(), transfers: vec![id(1), id(2)] };
-    let effects = desk.heard(hub(), message);
+    let effects = desk.receive(hub(), message);
     assert_eq!(batch(&runs(&effects)[0]), [id(2)]);
     // Central is told why the other one does not come.
-    let waits = said(&effects);
+    let waits = sent(&effects);
     let [(_, Message::Waiting(waits))] = waits.as_slice() else { panic!("{waits:?}") };
     assert_eq!((waits[0].transfer, waits[0].reason.cause()), (id(1), Cause::Paused));
 
@@ -366,19 +366,19 @@ fn an_item_that_is_paused_holds_up_no_other() {
     let more = Row { place: Some(PlaceId { number: 3, ..place() }), ..row(4, "granted") };
     let mut blocked = Desk::central(restored(vec![row(1, "granted"), more, row(2, "waiting")]));
     let space = Input::Space(Space::of_bytes(1 << 40, 1 << 40));
-    central.heard(alpha(), Message::Waiting(waits.clone()));
+    central.receive(alpha(), Message::Waiting(waits.clone()));
     let effects = central.input(space.clone());
     let asked = effects.iter().any(|effect| matches!(effect, Effect::Persist(Record::NextPlace(_))));
     assert!(asked, "{effects:?}");
     blocked.input(space.clone());
     assert_eq!(blocked.view(2).stage, "waiting");
-    blocked.heard(alpha(), Message::Waiting(waits.clone()));
+    blocked.receive(alpha(), Message::Waiting(waits.clone()));
     blocked.later(11);
     blocked.input(space);
     assert_eq!(blocked.view(2).stage, "granted");
 
     let (_, effects) = desk.order(Order::Resume { scope: Scope::Items(one(1)) });
-    let told = said(&effects);
+    let told = sent(&effects);
     let [(_, Message::Waiting(waits))] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(waits[0].reason.cause(), Cause::Queued);
     let (deeds, _) = desk.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("nowhere"))]), now: false });
@@ -487,17 +487,17 @@ fn what_is_withdrawn_leaves_its_source_alone() {
             |effect| matches!(effect, Effect::Persist(Record::Kept(kept)) if kept.signature == Signature([5; 16]))
         )
     );
-    assert_eq!(said(&effects), [(Address::Node(hub()), Message::Cancel(vec![id(1)]))]);
+    assert_eq!(sent(&effects), [(Address::Node(hub()), Message::Cancel(vec![id(1)]))]);
     assert!(!desk.deed(Order::Withdraw(one(1))).0);
 
     // An old `received` does not mislead it, and a release that came too late frees nothing.
-    desk.heard(hub(), Message::Received(vec![id(1)]));
+    desk.receive(hub(), Message::Received(vec![id(1)]));
     assert_eq!(desk.view(1).reason.cause(), Cause::Withdrawn);
     let release =
         Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()], remark: None };
-    let effects = desk.heard(hub(), Message::Release(vec![release]));
-    assert_eq!(said(&effects), [(Address::Node(hub()), Message::Freed(vec![id(1)]))]);
-    let effects = desk.heard(hub(), Message::Closed(vec![id(1)]));
+    let effects = desk.receive(hub(), Message::Release(vec![release]));
+    assert_eq!(sent(&effects), [(Address::Node(hub()), Message::Freed(vec![id(1)]))]);
+    let effects = desk.receive(hub(), Message::Closed(vec![id(1)]));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup { .. })));
     assert!(desk.input(seen(5)).is_empty());
     assert!(desk.input(seen(6)).iter().any(|effect| matches!(effect, Effect::Hash { .. })), "it has changed");
@@ -507,23 +507,23 @@ fn what_is_withdrawn_leaves_its_source_alone() {
 fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     let mut desk = Desk::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
     assert!(desk.order(Order::Withdraw(one(1))).0.is_empty(), "it is its upload's to do");
-    let effects = desk.heard(alpha(), Message::Cancel(vec![id(1)]));
-    let told = said(&effects);
+    let effects = desk.receive(alpha(), Message::Cancel(vec![id(1)]));
+    let told = sent(&effects);
     assert!(told.contains(&(Address::Node(peer(Mode::Download, "d2")), Message::Withdraw(vec![id(1)]))), "{told:?}");
     assert!(told.contains(&(Address::Node(alpha()), Message::Closed(vec![id(1)]))), "{told:?}");
     assert!(!told.iter().any(|(to, _)| *to == Address::Node(peer(Mode::Download, "d1"))), "{told:?}");
     assert!(effects.contains(&Effect::Drop(id(1))));
     // Had d2 proven it by then, its receipt is welcome all the same.
     let receipt = Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None };
-    let effects = desk.heard(peer(Mode::Download, "d2"), Message::Done(vec![receipt]));
-    assert_eq!(said(&effects).len(), 1, "noted");
+    let effects = desk.receive(peer(Mode::Download, "d2"), Message::Done(vec![receipt]));
+    assert_eq!(sent(&effects).len(), 1, "noted");
 
     // A pending receiver gives it up, in line as well as on its way.
     for stage in ["wanted", "placing"] {
         let stored = Row { inode: Some(1), ..row(1, stage) };
         let mut download = Desk::download(restored(vec![stored]));
         download.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
-        let effects = download.heard(hub(), Message::Withdraw(vec![id(1)]));
+        let effects = download.receive(hub(), Message::Withdraw(vec![id(1)]));
         let over = download.machine.view(&Handle::Transfer(id(1))).is_none();
         assert_eq!(over, stage == "wanted", "what is proven and being placed is delivered");
         assert_eq!(effects.contains(&Effect::Drop(id(1))), stage == "wanted");
@@ -533,7 +533,7 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     let released = Row { stage: "released".to_owned(), ..held(2, &[("d1", true)]) };
     let mut desk = Desk::central(restored(vec![released]));
     assert_eq!(desk.deed(Order::Withdraw(one(2))), (false, "refused: every receiver has got it".to_owned()));
-    let told = said(&desk.heard(alpha(), Message::Cancel(vec![id(2)])));
+    let told = sent(&desk.receive(alpha(), Message::Cancel(vec![id(2)])));
     assert!(matches!(told.as_slice(), [(_, Message::Release(_))]), "{told:?}");
 }
 
@@ -554,7 +554,7 @@ fn who_is_forgotten_is_no_longer_waited_for() {
     desk.input(Input::Connected);
     assert!(desk.deed(forget.clone()).1.contains("not known yet"));
     desk.later(80);
-    desk.heard(peer(Mode::Download, "d1"), Message::Hello(Box::new(hello(GroupPause::default()))));
+    desk.receive(peer(Mode::Download, "d1"), Message::Hello(Box::new(hello(GroupPause::default()))));
     let (deeds, effects) = desk.order(forget.clone());
     let texts: Vec<_> = deeds.iter().map(|deed| deed.text.as_str()).collect();
     assert_eq!(
@@ -562,7 +562,7 @@ fn who_is_forgotten_is_no_longer_waited_for() {
         ["download d2 is forgotten", "3 transfers no longer wait for its receipt, 1 of them are through by that"]
     );
     assert!(effects.contains(&Effect::Persist(Record::Forgotten(gone.clone()))));
-    let releases = said(&effects).into_iter().filter_map(|(_, message)| match message {
+    let releases = sent(&effects).into_iter().filter_map(|(_, message)| match message {
         Message::Release(list) => Some(list),
         _ => None,
     });
@@ -586,8 +586,8 @@ fn who_is_forgotten_is_no_longer_waited_for() {
     let (_, effects) = desk.order(Order::Forget(gone.clone()));
     assert!(effects.contains(&Effect::Drop(id(2))), "{effects:?}");
     assert_eq!((desk.view(2).stage, desk.view(2).reason.cause()), ("waiting", Cause::Receivers));
-    let effects = desk.heard(peer(Mode::Download, "d3"), Message::Hello(Box::new(hello(GroupPause::default()))));
-    assert!(!said(&effects).iter().any(|(_, message)| matches!(message, Message::Download { .. })), "{effects:?}");
+    let effects = desk.receive(peer(Mode::Download, "d3"), Message::Hello(Box::new(hello(GroupPause::default()))));
+    assert!(!sent(&effects).iter().any(|(_, message)| matches!(message, Message::Download { .. })), "{effects:?}");
 }
 
 #[test]
@@ -595,7 +595,7 @@ fn a_receiver_that_nobody_waits_for_is_told_so() {
     let mut desk = Desk::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
     let waits = || Message::Waiting(vec![Wait { transfer: id(1), reason: Cause::Queued.into() }]);
     for (who, answered) in [("d1", true), ("d2", false), ("d3", true)] {
-        let told = said(&desk.heard(peer(Mode::Download, who), waits()));
+        let told = sent(&desk.receive(peer(Mode::Download, who), waits()));
         let withdrawn = told.contains(&(Address::Node(peer(Mode::Download, who)), Message::Withdraw(vec![id(1)])));
         assert_eq!(withdrawn, answered, "{who}: {told:?}");
     }
@@ -634,7 +634,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         unkept: None,
     };
     let mut desk = Desk::central(restored(vec![row(1, "granted")]));
-    desk.heard(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
+    desk.receive(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
     let effects = desk.input(Input::Taken { transfer: id(1), outcome: copy(1) });
     assert_eq!(kept(effects), Some((id(1), std::sync::Arc::clone(&text))));
     assert_eq!(desk.view(1).arrived, Some(desk.now));

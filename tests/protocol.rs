@@ -15,7 +15,7 @@ use synkler::machine::{
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, Problem, RECEIVER_LIMIT, SLOT_LIMIT,
-    Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_say,
+    Talk, TooLong, VERSION_LIMIT, decode, decode_talk, encode, encode_talk, may_send,
 };
 
 const DOCUMENT: &str = include_str!("../docs/protocol.md");
@@ -81,7 +81,7 @@ fn accounts_may_say_what_their_mode_may() {
         let (_, message) = decode(text.as_bytes(), &group()).unwrap();
         for mode in [Mode::Upload, Mode::Central, Mode::Download] {
             let may = heading == "hello" || broker::role_kinds(mode).contains(&heading);
-            assert_eq!(may, may_say(mode, &message), "{mode}: {heading}");
+            assert_eq!(may, may_send(mode, &message), "{mode}: {heading}");
         }
     }
 }
@@ -161,7 +161,7 @@ fn the_table_says_who_may_say_what() {
         let message = decode(text.as_bytes(), &group()).unwrap().1;
         for mode in [Mode::Upload, Mode::Central, Mode::Download] {
             let documented = said_by == "all" || said_by.split(", ").any(|word| word == mode.as_str());
-            assert_eq!(may_say(mode, &message), documented, "{kind} by {mode}");
+            assert_eq!(may_send(mode, &message), documented, "{kind} by {mode}");
         }
     }
 }
@@ -472,7 +472,7 @@ fn long_lists_are_divided_and_nothing_is_lost() {
     let group: GroupId = "g".repeat(NAME_LIMIT).parse().unwrap();
     for message in largest() {
         let mode =
-            [Mode::Upload, Mode::Central, Mode::Download].into_iter().find(|mode| may_say(*mode, &message)).unwrap();
+            [Mode::Upload, Mode::Central, Mode::Download].into_iter().find(|mode| may_send(*mode, &message)).unwrap();
         let from = Node::new(mode, "n".repeat(NAME_LIMIT).parse().unwrap());
         let kind = message.kind();
         let expected = count(&message);

@@ -9,7 +9,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::time::{Instant, timeout};
 
 use crate::control::{AskFailure, Refusal};
-use crate::drivers::broker::{Line, TALK_EXPIRY, Unsaid};
+use crate::drivers::broker::{Line, NotSent, TALK_EXPIRY};
 use crate::machine::{Node, Time};
 use crate::wire::Failure;
 
@@ -58,7 +58,7 @@ impl Asks {
             Ok(()) => {
                 self.open.insert(self.next, Open { to, until: Instant::now() + PATIENCE, reply });
             }
-            Err(unsaid) => fail(reply, format!("{to} cannot be asked: {unsaid}")),
+            Err(not_sent) => fail(reply, format!("{to} cannot be asked: {not_sent}")),
         }
     }
 
@@ -78,7 +78,7 @@ impl Asks {
     }
 
     /// Nobody has heard this one.
-    pub fn unheard(&mut self, ask: u64) {
+    pub fn undelivered(&mut self, ask: u64) {
         if let Some(Open { to, reply, .. }) = self.open.remove(&ask) {
             fail(reply, format!("{to} has no session with the broker"));
         }
@@ -119,14 +119,14 @@ impl Asks {
             let _permit = permit;
             let Ok(outcome) = timeout(PATIENCE, work).await else { return };
             let said = match line.answer(to.clone(), ask, outcome.map(object).map_err(failure)) {
-                Err(Unsaid::TooLong(long)) => {
+                Err(NotSent::TooLong(long)) => {
                     let text = format!("the answer is too long to be sent: {long}; ask for less");
                     line.answer(to.clone(), ask, Err(failure(Refusal::Refused(text))))
                 }
                 said => said,
             };
-            if let Err(unsaid) = said {
-                tracing::debug!(%to, ask, "not answered: {unsaid}");
+            if let Err(not_sent) = said {
+                tracing::debug!(%to, ask, "not answered: {not_sent}");
             }
         });
     }

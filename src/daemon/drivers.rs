@@ -55,7 +55,7 @@ impl Drivers {
 
     pub(super) fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Say { to, message } => self.broker.publish(to, message),
+            Effect::Send { to, message } => self.broker.publish(to, message),
             Effect::Hash { item, signature } => self.files.hash(item, signature),
             Effect::Look { transfer, item } => self.files.look(transfer, item),
             Effect::Take { transfer, place, name, kind, modes } => self.files.take(transfer, place, name, kind, modes),

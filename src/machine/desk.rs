@@ -34,9 +34,9 @@ pub(super) enum Timer {
     /// Forget an item that stayed at its source and has gone.
     Forget(ItemName),
     /// Say what a transfer owes its peer.
-    Say(TransferId),
+    Send(TransferId),
     /// Say what a transfer owes one receiver.
-    SayTo(TransferId, NodeName),
+    SendTo(TransferId, NodeName),
     /// Try again what failed.
     Retry(TransferId),
     /// What has been gathered for a batch goes as it is.
@@ -56,8 +56,8 @@ impl Timer {
             Self::Measure => "measure",
             Self::Settle(_) => "settle",
             Self::Forget(_) => "forget",
-            Self::Say(_) => "say",
-            Self::SayTo(..) => "say to a receiver",
+            Self::Send(_) => "say",
+            Self::SendTo(..) => "say to a receiver",
             Self::Retry(_) => "retry",
             Self::Gather => "gather",
             Self::Host(_) => "host",
@@ -245,7 +245,7 @@ impl Desk {
         !self.greetings.is_empty()
     }
 
-    pub(super) fn say_hellos(&mut self, doing: &str) {
+    pub(super) fn send_hellos(&mut self, doing: &str) {
         for (to, reply) in std::mem::take(&mut self.greetings) {
             let hello = Hello {
                 protocols: Protocols::OURS,
@@ -263,12 +263,12 @@ impl Desk {
                 doing: doing.to_owned(),
                 spool: self.spool.clone(),
             };
-            self.say(to, Message::Hello(Box::new(hello)));
+            self.send(to, Message::Hello(Box::new(hello)));
         }
     }
 
     /// Notes that a peer is alive, and what its hello tells of it.
-    pub(super) fn on_heard(&mut self, from: &Node, hello: Option<&Hello>) -> Greeting {
+    pub(super) fn on_message(&mut self, from: &Node, hello: Option<&Hello>) -> Greeting {
         let now = self.now;
         let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
         let Some(hello) = hello else {
@@ -348,15 +348,15 @@ impl Desk {
         }
     }
 
-    /// Whether to say a word that is owed, having been said `says` times. The first time it is said whoever
+    /// Whether to say a word that is owed, having been said `sends` times. The first time it is said whoever
     /// listens, so that it lies in the peer's queue.
-    pub(super) fn may_say(&self, to: &Address, says: u32) -> bool {
-        self.connected() && self.understands(to) && (says == 0 || self.reachable(to))
+    pub(super) fn may_send(&self, to: &Address, sends: u32) -> bool {
+        self.connected() && self.understands(to) && (sends == 0 || self.reachable(to))
     }
 
-    /// How long to wait before saying a word again that has been said `says` times.
-    pub(super) fn repeat_after(&mut self, says: u32) -> Duration {
-        let wait = self.backoff(REPEAT_FIRST, says.saturating_sub(1), REPEAT_LAST);
+    /// How long to wait before saying a word again that has been said `sends` times.
+    pub(super) fn repeat_after(&mut self, sends: u32) -> Duration {
+        let wait = self.backoff(REPEAT_FIRST, sends.saturating_sub(1), REPEAT_LAST);
         if wait < REPEAT_LAST / 5 {
             return wait;
         }
@@ -424,7 +424,7 @@ impl Desk {
 
     /// Says something, together with what else goes to the same peer in this drain. Without a broker it is
     /// not said at all: what is owed is said when the session is up again.
-    pub(super) fn say(&mut self, to: Address, message: Message) {
+    pub(super) fn send(&mut self, to: Address, message: Message) {
         let for_all_versions = matches!(message, Message::Hello(_));
         if !self.connected() || !(for_all_versions || self.understands(&to)) {
             return;
@@ -443,7 +443,7 @@ impl Desk {
             Entry::Occupied(mut entry) => {
                 if entry.get().len() + message.len() > ENTRY_LIMIT {
                     let full = std::mem::replace(entry.get_mut(), message);
-                    self.effects.push_back(Effect::Say { to, message: full });
+                    self.effects.push_back(Effect::Send { to, message: full });
                 } else {
                     entry.get_mut().append(message);
                 }
@@ -498,6 +498,6 @@ impl Desk {
             return Some(effect);
         }
         let ((to, ..), message) = self.speech.pop_first()?;
-        Some(Effect::Say { to, message })
+        Some(Effect::Send { to, message })
     }
 }

@@ -99,7 +99,7 @@ pub(super) fn doing(parts: &[(u64, &str)]) -> String {
 /// Why something waits, without a copy of it.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Why<'a> {
-    Said(&'a Reason),
+    Given(&'a Reason),
     Paused(&'a Pause),
     /// A peer that shares no protocol with the node, which is the other.
     Apart(&'a Peer, &'a Node),
@@ -109,7 +109,7 @@ pub(super) enum Why<'a> {
 impl Why<'_> {
     pub(super) fn cause(self) -> Cause {
         match self {
-            Self::Said(reason) => reason.cause(),
+            Self::Given(reason) => reason.cause(),
             Self::Paused(_) => Cause::Paused,
             Self::Apart(..) => Cause::Protocol,
             Self::Plain(cause) => cause,
@@ -118,7 +118,7 @@ impl Why<'_> {
 
     pub(super) fn reason(self) -> Reason {
         match self {
-            Self::Said(reason) => reason.clone(),
+            Self::Given(reason) => reason.clone(),
             Self::Paused(pause) => Reason::with(Cause::Paused, &pause.to_string()),
             Self::Apart(peer, me) => {
                 let text = peer.apart(me).map(|(_, text)| text).unwrap_or_default();

@@ -18,7 +18,7 @@
 //! | `Measure` | `Space` |
 //! | `Recall` | `Recalled` |
 //! | `Explain` | `Explained` |
-//! | `Persist`, `Say`, `DropPlace`, `DropArrival`, `Note` | none |
+//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Note` | none |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ pub enum Input {
     /// The broker session is gone; what was said last may not have arrived.
     Disconnected(Reason),
     /// A peer said something.
-    Heard {
+    Received {
         /// Who, as the message says.
         from: Node,
         /// What.
@@ -149,7 +149,7 @@ pub enum Effect {
     /// any other effect of that drain is carried out.
     Persist(Record),
     /// Tell a peer.
-    Say {
+    Send {
         /// Whom.
         to: Address,
         /// What.

@@ -18,7 +18,7 @@ mod field;
 mod shape;
 mod talk;
 
-use shape::{Envelope, Said, Sender, Stranger};
+use shape::{Envelope, Payload, Sender, Stranger};
 pub use talk::{ANSWER_LIMIT, ASK_LIMIT, Failure, Talk, TooLong, decode_talk, encode_talk};
 
 /// The longest a message may be, in bytes.
@@ -87,7 +87,7 @@ const KINDS: [&str; 18] = [
 ];
 
 /// Whether nodes of this mode ever say words of this kind.
-pub fn may_say(mode: Mode, message: &Message) -> bool {
+pub fn may_send(mode: Mode, message: &Message) -> bool {
     match message {
         Message::Hello(_) | Message::Waiting(_) => true,
         Message::New(_) | Message::Cancel(_) | Message::Sent { .. } | Message::Freed(_) => mode == Mode::Upload,
@@ -107,22 +107,22 @@ pub fn may_say(mode: Mode, message: &Message) -> bool {
 /// [`ENTRY_LIMIT`] entries each, in the order of the entries; none for an empty list, which says nothing.
 pub fn encode(group: &GroupId, from: &Node, message: Message) -> Vec<Vec<u8>> {
     let mut encoded = Vec::new();
-    let mut pending = vec![Said::from(message)];
-    while let Some(mut said) = pending.pop() {
-        let entries = said.entries();
+    let mut pending = vec![Payload::from(message)];
+    while let Some(mut payload) = pending.pop() {
+        let entries = payload.entries();
         if entries == Some(0) {
             continue;
         }
         if entries.is_some_and(|entries| entries > ENTRY_LIMIT) {
-            let rest = said.split_off(ENTRY_LIMIT);
-            pending.extend([rest, said]);
+            let rest = payload.split_off(ENTRY_LIMIT);
+            pending.extend([rest, payload]);
             continue;
         }
-        let bytes = serialised(group, from, said.clone());
+        let bytes = serialised(group, from, payload.clone());
         match entries {
             Some(entries) if entries > 1 && bytes.len() > MESSAGE_LIMIT => {
-                let rest = said.split_off(entries / 2);
-                pending.extend([rest, said]);
+                let rest = payload.split_off(entries / 2);
+                pending.extend([rest, payload]);
             }
             _ => encoded.push(bytes),
         }
@@ -146,11 +146,11 @@ fn serialised<W: Serialize>(group: &GroupId, from: &Node, message: W) -> Vec<u8>
 /// # Errors
 /// Whatever keeps it from being one, with the sender where that can be read.
 pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Message), DecodeError> {
-    let (sender, message) = match opened::<Said>(bytes, group, MESSAGE_LIMIT) {
-        Ok((sender, said)) => (sender, Message::from(said)),
+    let (sender, message) = match opened::<Payload>(bytes, group, MESSAGE_LIMIT) {
+        Ok((sender, payload)) => (sender, Message::from(payload)),
         Err(error) => stranger(bytes, group).ok_or(error)?,
     };
-    if !may_say(sender.mode, &message) {
+    if !may_send(sender.mode, &message) {
         let problem = Problem::OutOfRole { mode: sender.mode, kind: message.kind() };
         return Err(DecodeError { from: Some(sender), problem });
     }

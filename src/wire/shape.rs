@@ -44,7 +44,7 @@ type Transfers = List<Spelled<TransferId>>;
 /// What is said, under its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
-pub(super) enum Said {
+pub(super) enum Payload {
     Hello(Box<Greeting>),
     New { offers: List<Offered> },
     Withdraw { transfers: Transfers },
@@ -307,7 +307,7 @@ enum KindShape {
     Symlink,
 }
 
-impl Said {
+impl Payload {
     /// How many entries it carries; `None` for what is no list.
     pub(super) fn entries(&self) -> Option<usize> {
         match self {
@@ -355,7 +355,7 @@ impl Said {
     }
 }
 
-impl From<Message> for Said {
+impl From<Message> for Payload {
     fn from(message: Message) -> Self {
         match message {
             Message::Hello(hello) => Self::Hello(Box::new((*hello).into())),
@@ -381,26 +381,28 @@ impl From<Message> for Said {
     }
 }
 
-impl From<Said> for Message {
-    fn from(said: Said) -> Self {
-        match said {
-            Said::Hello(greeting) => Self::Hello(Box::new((*greeting).into())),
-            Said::New { offers } => Self::New(offers.into_entries()),
-            Said::Withdraw { transfers } => Self::Withdraw(transfers.into_entries()),
-            Said::Cancel { transfers } => Self::Cancel(transfers.into_entries()),
-            Said::Upload { place, location, transfers } => {
+impl From<Payload> for Message {
+    fn from(payload: Payload) -> Self {
+        match payload {
+            Payload::Hello(greeting) => Self::Hello(Box::new((*greeting).into())),
+            Payload::New { offers } => Self::New(offers.into_entries()),
+            Payload::Withdraw { transfers } => Self::Withdraw(transfers.into_entries()),
+            Payload::Cancel { transfers } => Self::Cancel(transfers.into_entries()),
+            Payload::Upload { place, location, transfers } => {
                 Self::Upload { place: place.0, location: location.0, transfers: transfers.into_entries() }
             }
-            Said::Sent { place, transfers } => Self::Sent { place: place.0, transfers: transfers.into_entries() },
-            Said::Received { transfers } => Self::Received(transfers.into_entries()),
-            Said::Download { location, items } => Self::Download { location: location.0, items: items.into_entries() },
-            Said::Done { receipts } => Self::Done(receipts.into_entries()),
-            Said::Noted { transfers } => Self::Noted(transfers.into_entries()),
-            Said::Release { releases } => Self::Release(releases.into_entries()),
-            Said::Freed { transfers } => Self::Freed(transfers.into_entries()),
-            Said::Closed { transfers } => Self::Closed(transfers.into_entries()),
-            Said::Waiting { waits } => Self::Waiting(waits.into_entries()),
-            Said::Unknown { transfers } => Self::Unknown(transfers.into_entries()),
+            Payload::Sent { place, transfers } => Self::Sent { place: place.0, transfers: transfers.into_entries() },
+            Payload::Received { transfers } => Self::Received(transfers.into_entries()),
+            Payload::Download { location, items } => {
+                Self::Download { location: location.0, items: items.into_entries() }
+            }
+            Payload::Done { receipts } => Self::Done(receipts.into_entries()),
+            Payload::Noted { transfers } => Self::Noted(transfers.into_entries()),
+            Payload::Release { releases } => Self::Release(releases.into_entries()),
+            Payload::Freed { transfers } => Self::Freed(transfers.into_entries()),
+            Payload::Closed { transfers } => Self::Closed(transfers.into_entries()),
+            Payload::Waiting { waits } => Self::Waiting(waits.into_entries()),
+            Payload::Unknown { transfers } => Self::Unknown(transfers.into_entries()),
         }
     }
 }

@@ -48,7 +48,7 @@ impl Talker {
                             asks.answer(from, ask, async { outcome });
                         }
                         BrokerEvent::Answered { from, ask, outcome } => asks.answered(&from, ask, outcome),
-                        BrokerEvent::Unheard { ask } => asks.unheard(ask),
+                        BrokerEvent::Undelivered { ask } => asks.undelivered(ask),
                         BrokerEvent::Disconnected(_) => asks.cut_off(),
                         BrokerEvent::Connected => {}
                         BrokerEvent::Delivery { tag, .. } => peer.broker.acknowledge([tag]),

@@ -26,8 +26,8 @@ fn an_upload_asks_now_and_then_whether_central_still_holds_its_items() {
     let mut desk = Desk::upload(restored(vec![row(1, "received"), Row { place: None, ..row(2, "received") }]));
     let mut told = Vec::new();
     for _ in 0..3 * HOUR / 60 {
-        desk.heard(hub(), Message::Hello(Box::new(hello(GroupPause::default()))));
-        told.extend(said(&desk.later(60)));
+        desk.receive(hub(), Message::Hello(Box::new(hello(GroupPause::default()))));
+        told.extend(sent(&desk.later(60)));
     }
     let asked = |kind: &str, number: u64| {
         let about = |message: &Message| match message {
@@ -54,9 +54,9 @@ fn an_upload_that_offers_what_is_over_is_told_to_clean_it_up() {
         modes: Modes::default(),
         minted: old.minted,
     };
-    desk.heard(alpha(), Message::New(vec![offer]));
+    desk.receive(alpha(), Message::New(vec![offer]));
     let row = Some(Box::new(Row { stage: "closed".to_owned(), ..old }));
-    let answer = said(&desk.input(Input::Recalled { question: Question::Transfer(id(1)), row }));
+    let answer = sent(&desk.input(Input::Recalled { question: Question::Transfer(id(1)), row }));
     let [(to, Message::Release(releases))] = answer.as_slice() else { panic!("{answer:?}") };
     assert_eq!(*to, Address::Node(alpha()));
     assert_eq!(
@@ -70,12 +70,12 @@ fn a_central_that_knows_an_earlier_place_gives_a_later_one() {
     let mut desk = Desk::central(restored(vec![row(1, "granted")]));
     desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
     let later = PlaceId { number: place().number + 7, ..place() };
-    desk.heard(alpha(), Message::Sent { place: later, transfers: vec![id(1)] });
+    desk.receive(alpha(), Message::Sent { place: later, transfers: vec![id(1)] });
     let mut effects = desk.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
     effects.extend(desk.later(10));
     effects.extend(desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40))));
     effects.extend(desk.later(10));
-    let asked: Vec<_> = said(&effects)
+    let asked: Vec<_> = sent(&effects)
         .into_iter()
         .filter_map(|(_, message)| if let Message::Upload { place, .. } = message { Some(place) } else { None })
         .collect();
@@ -86,7 +86,7 @@ fn a_central_that_knows_an_earlier_place_gives_a_later_one() {
 fn places_of_a_later_start_are_later_whatever_the_journal_says() {
     let mut desk = Desk::central(restored(vec![row(1, "waiting")]));
     let effects = desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
-    let asked: Vec<_> = said(&[effects, desk.later(10)].concat())
+    let asked: Vec<_> = sent(&[effects, desk.later(10)].concat())
         .into_iter()
         .filter_map(|(_, message)| if let Message::Upload { place, .. } = message { Some(place.number) } else { None })
         .collect();
@@ -107,13 +107,13 @@ fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same()
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
     desk.input(Input::Hashed { item: name("item 1"), outcome });
     assert_eq!(stage_of(&desk, 1), "withdrawing");
-    desk.heard(hub(), Message::Received(vec![id(1)]));
+    desk.receive(hub(), Message::Received(vec![id(1)]));
     // It can be read again.
     desk.input(Input::Seen(sighting(7)));
     let effects = desk.input(Input::Hashed { item: name("item 1"), outcome: proven(1) });
     assert_eq!(stage_of(&desk, 1), "received", "{effects:?}");
     let effects = [effects, desk.later(60)].concat();
-    assert!(!said(&effects).iter().any(|(_, message)| matches!(message, Message::New(_))), "{effects:?}");
+    assert!(!sent(&effects).iter().any(|(_, message)| matches!(message, Message::New(_))), "{effects:?}");
 }
 
 #[test]
@@ -124,13 +124,13 @@ fn what_central_may_have_held_is_waited_for_while_it_cannot_be_read() {
     desk.input(Input::Seen(touched));
     // Central asks for it again: it held it, receivers have got it, and its copy is lost.
     let wait = Wait { transfer: id(1), reason: Cause::Missing.into() };
-    desk.heard(hub(), Message::Waiting(vec![wait]));
+    desk.receive(hub(), Message::Waiting(vec![wait]));
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
     desk.input(Input::Hashed { item: name("item 1"), outcome });
     assert_eq!(stage_of(&desk, 1), "announced", "not given up");
     desk.later(60);
     let effects = desk.input(Input::Hashed { item: name("item 1"), outcome: proven(1) });
-    assert!(!said(&effects).iter().any(|(_, message)| matches!(message, Message::Withdraw(_))), "{effects:?}");
+    assert!(!sent(&effects).iter().any(|(_, message)| matches!(message, Message::Withdraw(_))), "{effects:?}");
     assert_eq!(stage_of(&desk, 1), "announced");
 }
 
@@ -150,8 +150,8 @@ fn what_was_begun_before_a_restart_is_waited_for_while_it_cannot_be_read() {
 #[test]
 fn central_answers_an_upload_that_has_sent_what_is_waited_for() {
     let mut desk = Desk::central(restored(vec![Row { reason: Some(Cause::Missing.into()), ..row(1, "waiting") }]));
-    let effects = desk.heard(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
-    assert!(said(&effects).iter().any(|(_, message)| matches!(message, Message::Waiting(_))), "{effects:?}");
+    let effects = desk.receive(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
+    assert!(sent(&effects).iter().any(|(_, message)| matches!(message, Message::Waiting(_))), "{effects:?}");
 }
 
 #[test]
@@ -159,8 +159,8 @@ fn central_says_nothing_of_a_copy_that_its_journal_knows_until_it_has_seen_it() 
     let copies = vec![held(1, &[("d1", false)]), held(2, &[("d1", false)])];
     let mut desk = Desk::central(restored(copies));
     let ask = |desk: &mut Desk, number: u64| {
-        let effects = desk.heard(alpha(), Message::Sent { place: place(), transfers: vec![id(number)] });
-        said(&effects).iter().any(|(_, message)| *message == Message::Received(vec![id(number)]))
+        let effects = desk.receive(alpha(), Message::Sent { place: place(), transfers: vec![id(number)] });
+        sent(&effects).iter().any(|(_, message)| *message == Message::Received(vec![id(number)]))
     };
     assert!(!ask(&mut desk, 1) && !ask(&mut desk, 2), "nobody has looked yet");
     let effects = desk.input(Input::Swept { missing: BTreeSet::from([id(2)]) });

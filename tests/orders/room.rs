@@ -16,7 +16,7 @@ fn no_space() -> Reason {
 }
 
 fn waits(effects: &[Effect]) -> Vec<(TransferId, Cause)> {
-    let told = said(effects).into_iter().filter_map(|(_, message)| match message {
+    let told = sent(effects).into_iter().filter_map(|(_, message)| match message {
         Message::Waiting(waits) => Some(waits),
         _ => None,
     });
@@ -64,17 +64,17 @@ fn central_promises_inodes_and_names_them_where_they_are_missing() {
 fn what_central_had_no_room_for_is_put_back_and_the_rest_of_its_place_stays() {
     let mut desk = Desk::central(restored(vec![row(1, "granted"), row(2, "granted"), row(3, "waiting")]));
     let wait = |number| Message::Waiting(vec![Wait { transfer: id(number), reason: no_space() }]);
-    let effects = desk.heard(alpha(), wait(1));
+    let effects = desk.receive(alpha(), wait(1));
     assert!(effects.contains(&Effect::DropArrival { place: place(), name: name("item 1") }), "{effects:?}");
     assert!(effects.contains(&Effect::Drop(id(1))) && !effects.contains(&Effect::DropPlace(place())), "{effects:?}");
     assert_eq!(waits(&effects), [(id(1), Cause::Space)]);
     assert_eq!((desk.view(1).stage, desk.view(2).stage), ("waiting", "granted"));
     assert!(desk.view(1).reason.detail().starts_with("alpha: on syn@hub: mkdir failed"));
     // The last one takes the place with it.
-    let effects = desk.heard(alpha(), wait(2));
+    let effects = desk.receive(alpha(), wait(2));
     assert!(effects.contains(&Effect::DropPlace(place())), "{effects:?}");
     // Said again, it changes nothing; and nothing is asked for before what has arrived is gone.
-    assert_eq!(waits(&desk.heard(alpha(), wait(1))), [(id(1), Cause::Space)]);
+    assert_eq!(waits(&desk.receive(alpha(), wait(1))), [(id(1), Cause::Space)]);
     desk.later(10);
     assert_eq!(asked_for(&desk.input(space(1000))), [id(3)]);
     desk.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
@@ -101,10 +101,10 @@ fn upload_tells_central_that_there_was_no_room_and_goes_on_with_others() {
         desk.input(Input::Ran { run: RunId(1), outcome: RunOutcome::Complete });
         assert!(runs(&desk.later(20)).is_empty(), "central has not answered yet");
         let reason = Reason::with(Cause::Space, "alpha: no room");
-        let effects = desk.heard(hub(), Message::Waiting(vec![Wait { transfer: id(1), reason }]));
+        let effects = desk.receive(hub(), Message::Waiting(vec![Wait { transfer: id(1), reason }]));
         assert_eq!(desk.view(1).stage, "announced");
         assert!(
-            matches!(&said(&effects)[..], [(_, Message::New(offers))] if offers[0].transfer == id(1)),
+            matches!(&sent(&effects)[..], [(_, Message::New(offers))] if offers[0].transfer == id(1)),
             "{effects:?}"
         );
     }

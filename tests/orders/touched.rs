@@ -19,13 +19,13 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
         receivers: vec!["d1".parse().unwrap()],
         remark: None,
     };
-    desk.heard(hub(), Message::Release(vec![release]));
+    desk.receive(hub(), Message::Release(vec![release]));
     let touched = Signature([6; 16]);
     desk.input(Input::Looked { transfer: id(1), sight: Sight::Present(touched) });
     // Central has lost the copy of the latest. One receiver has it already.
     let wait = Wait { transfer: id(2), reason: Cause::Missing.into() };
-    let effects = [desk.heard(hub(), Message::Waiting(vec![wait])), desk.later(1)].concat();
-    assert!(!said(&effects).iter().any(|(_, message)| matches!(message, Message::Withdraw(_))), "{effects:?}");
+    let effects = [desk.receive(hub(), Message::Waiting(vec![wait])), desk.later(1)].concat();
+    assert!(!sent(&effects).iter().any(|(_, message)| matches!(message, Message::Withdraw(_))), "{effects:?}");
     let origin = Origin { inode: 1, ..Origin::default() };
     let outcome = HashOutcome::Proven {
         kind: Kind::File,
@@ -36,7 +36,7 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
         origin,
     };
     let effects = [desk.input(Input::Hashed { item: name("a"), outcome }), desk.later(60)].concat();
-    let offered: Vec<_> = said(&effects)
+    let offered: Vec<_> = sent(&effects)
         .into_iter()
         .filter_map(|(_, message)| match message {
             Message::New(offers) => Some(offers.into_iter().map(|offer| offer.transfer).collect::<Vec<_>>()),

@@ -104,7 +104,7 @@ async fn offer_all(bed: &Bed) {
             }
             BrokerEvent::Disconnected(why) => panic!("the broker: {why}"),
             // Nobody waits for an answer longer than a second.
-            BrokerEvent::Asked { .. } | BrokerEvent::Answered { .. } | BrokerEvent::Unheard { .. } => {}
+            BrokerEvent::Asked { .. } | BrokerEvent::Answered { .. } | BrokerEvent::Undelivered { .. } => {}
             BrokerEvent::Delivery { message, tag, .. } => {
                 broker.acknowledge(vec![tag]);
                 if let Message::Waiting(waits) = message {

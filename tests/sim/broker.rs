@@ -36,8 +36,8 @@ pub(crate) struct Broker {
     letters: BTreeMap<u64, Letter>,
     count: u64,
     pub(crate) down: bool,
-    /// Words said that were no hello.
-    pub(crate) said: u64,
+    /// Messages sent that were no hello.
+    pub(crate) sent: u64,
 }
 
 impl Broker {
@@ -67,14 +67,14 @@ fn entries(message: &Message) -> usize {
 }
 
 impl Sim {
-    /// [`synkler::machine::Effect::Say`].
-    pub(crate) fn say(&mut self, from: usize, to: &Address, message: &Message) {
-        self.check_said(from, to, message);
+    /// [`synkler::machine::Effect::Send`].
+    pub(crate) fn send(&mut self, from: usize, to: &Address, message: &Message) {
+        self.check_sent(from, to, message);
         if !(1..=ENTRY_LIMIT).contains(&entries(message)) {
             self.violate(Promise::Protocol, from, || format!("{} with {} entries", message.kind(), entries(message)));
         }
         if !matches!(message, Message::Hello(_)) {
-            self.broker.said += 1;
+            self.broker.sent += 1;
         }
         if !self.nodes[from].connected {
             trace!(self, Some(from), "   (no session: not sent)");
@@ -90,13 +90,13 @@ impl Sim {
                 continue;
             }
             if self.rng.chance(self.plan.loss) {
-                self.tally.count(Deed::WordLost);
+                self.tally.count(Deed::MessageLost);
                 trace!(self, Some(from), "   (lost on the way to {})", self.nodes[receiver].label);
                 continue;
             }
             self.post(from, receiver, message.clone());
             if self.rng.chance(self.plan.twice) {
-                self.tally.count(Deed::WordDoubled);
+                self.tally.count(Deed::MessageDoubled);
                 self.post(from, receiver, message.clone());
             }
         }
@@ -127,7 +127,7 @@ impl Sim {
             return;
         };
         let from: Node = self.nodes[sender].node.clone();
-        self.push(to, Input::Heard { from, message }, Some(id));
+        self.push(to, Input::Received { from, message }, Some(id));
     }
 
     /// The daemon has journalled what a delivery brought.
@@ -154,7 +154,7 @@ impl Sim {
                 lost.push(*id);
             }
             if letter.to == node && matches!(letter.place, Where::Handed(_)) {
-                self.tally.count(Deed::WordRedelivered);
+                self.tally.count(Deed::MessageRedelivered);
                 letter.place = Where::Queued;
             }
         }

@@ -30,8 +30,8 @@ pub(crate) enum Promise {
     Twice,
     /// What a cleanup script has left or made is not sent.
     Leftover,
-    /// Words are true when they are said, and journalled before.
-    Word,
+    /// What a message says is true when it is sent, and journalled before.
+    Truth,
     /// While an order holds a node or a transfer, nothing new starts.
     Paused,
     /// Content that could be delivered was not.
@@ -199,7 +199,7 @@ impl Sim {
         // What was given up may come back by way of another central; what was handed over may not.
         let revived = |old: &Row| old.stage == "closed" && row.stage != "closed";
         if self.nodes[node].journal.rows.get(&row.transfer).is_some_and(revived) {
-            return self.violate(Promise::Word, node, || format!("finished, and begun again: {}", show_row(row)));
+            return self.violate(Promise::Truth, node, || format!("finished, and begun again: {}", show_row(row)));
         }
         match self.nodes[node].role {
             Role::Upload(upload) => {
@@ -227,7 +227,7 @@ impl Sim {
                     self.checker.wrong.remove(&(node, row.transfer));
                 }
                 if !self.checker.fates.contains_key(&row.transfer) {
-                    self.violate(Promise::Word, node, || format!("from nowhere: {}", show_row(row)));
+                    self.violate(Promise::Truth, node, || format!("from nowhere: {}", show_row(row)));
                 }
             }
         }
@@ -242,7 +242,7 @@ impl Sim {
         let name = self.world.name_index(&row.name);
         let same = instance.filter(|instance| instance.upload == upload && instance.name == name);
         let (Some(stamp), Some(instance)) = (stamp, same) else {
-            return self.violate(Promise::Word, node, || format!("never stood there: {}", show_row(row)));
+            return self.violate(Promise::Truth, node, || format!("never stood there: {}", show_row(row)));
         };
         let is_new = !self.checker.fates.contains_key(&row.transfer);
         if instance.leftover && is_new && !self.checker.forgetful.contains(&node) {
@@ -257,7 +257,7 @@ impl Sim {
         }
         let proof = self.world.fingerprint(Bytes::Whole(instance.version), None);
         if proof != row.fingerprint || World::kind(instance.version) != row.kind {
-            return self.violate(Promise::Word, node, || format!("not what was hashed: {}", show_row(row)));
+            return self.violate(Promise::Truth, node, || format!("not what was hashed: {}", show_row(row)));
         }
         let fate = self.checker.fates.entry(row.transfer).or_insert_with(|| Fate {
             upload,
@@ -280,7 +280,7 @@ impl Sim {
 
     fn check_central_row(&mut self, node: usize, row: &Row) {
         let Some(fate) = self.checker.fates.get(&row.transfer) else {
-            return self.violate(Promise::Word, node, || format!("said before it was journalled: {}", show_row(row)));
+            return self.violate(Promise::Truth, node, || format!("said before it was journalled: {}", show_row(row)));
         };
         if row.receivers.is_empty() {
             // All that had to have it are forgotten: it waits for others.
@@ -294,14 +294,14 @@ impl Sim {
         }
         let numbers: Option<Vec<usize>> = row.receivers.iter().map(|(name, _)| self.download_number(name)).collect();
         let Some(mut numbers) = numbers else {
-            return self.violate(Promise::Word, node, || format!("a receiver that is none: {}", show_row(row)));
+            return self.violate(Promise::Truth, node, || format!("a receiver that is none: {}", show_row(row)));
         };
         numbers.sort_unstable();
         let early = row.receivers.iter().find(|(name, when)| {
             when.is_some() && !self.download_number(name).is_some_and(|number| fate.placed.contains_key(&number))
         });
         if early.is_some() {
-            return self.violate(Promise::Word, node, || format!("a receipt from nowhere: {}", show_row(row)));
+            return self.violate(Promise::Truth, node, || format!("a receipt from nowhere: {}", show_row(row)));
         }
         let forgotten = |number: &usize| self.checker.forgotten.contains(number);
         let fewer = |required: &Vec<usize>| {
@@ -323,7 +323,7 @@ impl Sim {
                 }
             }
             Some(required) if *required != numbers => {
-                self.violate(Promise::Word, node, || format!("other receivers than before: {}", show_row(row)));
+                self.violate(Promise::Truth, node, || format!("other receivers than before: {}", show_row(row)));
             }
             Some(_) => {}
             None => {
@@ -331,7 +331,7 @@ impl Sim {
                 let is_known = |number: &usize| known.contains_key(&self.nodes[1 + self.plan.uploads + number].node);
                 let mut all = (0..self.plan.downloads).filter(|number| self.plan.receivers || is_known(number));
                 if all.any(|number| !numbers.contains(&number) && !forgotten(&number)) {
-                    return self.violate(Promise::Word, node, || format!("receivers left out: {}", show_row(row)));
+                    return self.violate(Promise::Truth, node, || format!("receivers left out: {}", show_row(row)));
                 }
                 if let Some(fate) = self.checker.fates.get_mut(&row.transfer) {
                     fate.required = Some(numbers);
@@ -361,7 +361,7 @@ impl Sim {
     }
 
     /// Something is about to be said.
-    pub(crate) fn check_said(&mut self, node: usize, to: &Address, message: &Message) {
+    pub(crate) fn check_sent(&mut self, node: usize, to: &Address, message: &Message) {
         self.note_lack(message);
         self.check_apart(node, to, message);
         match message {
@@ -385,7 +385,7 @@ impl Sim {
                     let fate = self.checker.fates.get(&receipt.transfer);
                     if !fate.is_some_and(|fate| fate.placed.contains_key(&number)) {
                         let id = receipt.transfer;
-                        self.violate(Promise::Word, node, || format!("done is said, and {id} was never placed"));
+                        self.violate(Promise::Truth, node, || format!("done is said, and {id} was never placed"));
                     }
                 }
             }
@@ -395,7 +395,7 @@ impl Sim {
                 let known =
                     |id: &&TransferId| rows.get(id).is_some_and(|row| matches!(&*row.stage, "held" | "released"));
                 if let Some(id) = ids.iter().find(known) {
-                    self.violate(Promise::Word, node, || format!("unknown is said of {id}, which is in the journal"));
+                    self.violate(Promise::Truth, node, || format!("unknown is said of {id}, which is in the journal"));
                 }
             }
             _ => {}
@@ -419,7 +419,9 @@ impl Sim {
                 format!("{id} is offered to {to}, which has had a later content")
             });
         } else if !required {
-            self.violate(Promise::Word, node, || format!("{id} is offered to {to}, which does not have to receive it"));
+            self.violate(Promise::Truth, node, || {
+                format!("{id} is offered to {to}, which does not have to receive it")
+            });
         }
     }
 
@@ -432,7 +434,7 @@ impl Sim {
         let first = !std::mem::replace(&mut fate.received, true);
         fate.missed &= held.is_none();
         if fate.missed || (held.is_none() || first && !proven) && !fate.rotted {
-            self.violate(Promise::Word, node, || format!("received is said of {id}, and it is {held:?}"));
+            self.violate(Promise::Truth, node, || format!("received is said of {id}, and it is {held:?}"));
         }
     }
 
@@ -440,7 +442,7 @@ impl Sim {
         if let Some(fate) = self.checker.fates.get_mut(&id).filter(|fate| fate.is_delivered()) {
             fate.released = true;
         } else {
-            self.violate(Promise::Word, node, || format!("{id} is released before it is delivered"));
+            self.violate(Promise::Truth, node, || format!("{id} is released before it is delivered"));
         }
     }
 

@@ -63,7 +63,7 @@ impl Sim {
         let (op, short, long) = match effect {
             // The daemon's loop has committed it already.
             Effect::Persist(_) => return,
-            Effect::Say { to, message } => return self.say(node, &to, &message),
+            Effect::Send { to, message } => return self.send(node, &to, &message),
             Effect::Halt(run) => return self.halt(node, run),
             Effect::DropPlace(place) => {
                 return self.world.spool.incoming.retain(|(used, _), _| *used != place);

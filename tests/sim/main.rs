@@ -227,14 +227,14 @@ fn a_cleanup_without_a_last_look_is_found_out() {
 
 #[test]
 fn forgetting_to_persist_is_found_out() {
-    found_out(Sabotage::UploadForgets, &[Promise::Word, Promise::Twice]);
-    found_out(Sabotage::CentralForgets, &[Promise::Word, Promise::Copy, Promise::Twice]);
+    found_out(Sabotage::UploadForgets, &[Promise::Truth, Promise::Twice]);
+    found_out(Sabotage::CentralForgets, &[Promise::Truth, Promise::Copy, Promise::Twice]);
     found_out(Sabotage::DownloadForgets, &[Promise::Twice, Promise::Liveness, Promise::Wasted]);
 }
 
 #[test]
 fn blind_proofs_are_found_out() {
-    found_out(Sabotage::TakeBlind, &[Promise::Word, Promise::Liveness]);
+    found_out(Sabotage::TakeBlind, &[Promise::Truth, Promise::Liveness]);
     found_out(Sabotage::VerifyBlind, &[Promise::FinalName]);
 }
 
@@ -245,8 +245,8 @@ fn overwriting_is_found_out() {
 
 #[test]
 fn false_receipts_are_found_out() {
-    found_out(Sabotage::DoneEarly, &[Promise::Word]);
-    found_out(Sabotage::OccupiedIsPlaced, &[Promise::Word]);
+    found_out(Sabotage::DoneEarly, &[Promise::Truth]);
+    found_out(Sabotage::OccupiedIsPlaced, &[Promise::Truth]);
 }
 
 #[test]
@@ -257,7 +257,7 @@ fn dropping_too_early_is_found_out() {
 
 #[test]
 fn delivering_twice_is_found_out() {
-    found_out(Sabotage::RecallForgets, &[Promise::Twice, Promise::Word]);
+    found_out(Sabotage::RecallForgets, &[Promise::Twice, Promise::Truth]);
 }
 
 #[test]
@@ -279,7 +279,7 @@ fn orders_that_are_not_kept_are_found_out() {
 
 #[test]
 fn a_release_for_who_is_forgotten_is_found_out() {
-    found_out(Sabotage::ForgetReleases, &[Promise::Word]);
+    found_out(Sabotage::ForgetReleases, &[Promise::Truth]);
 }
 
 #[test]
@@ -294,7 +294,7 @@ fn sending_what_a_cleanup_left_is_found_out() {
 
 #[test]
 fn offering_old_content_to_others_is_found_out() {
-    found_out(Sabotage::ForgetReassigns, &[Promise::Overwritten, Promise::Word]);
+    found_out(Sabotage::ForgetReassigns, &[Promise::Overwritten, Promise::Truth]);
 }
 
 #[test]
@@ -315,7 +315,7 @@ fn leftovers_of_late_runs_are_found_out() {
 
 #[test]
 fn a_copy_that_only_the_journal_knows_is_found_out() {
-    found_out(Sabotage::LossUnseen, &[Promise::Word]);
+    found_out(Sabotage::LossUnseen, &[Promise::Truth]);
 }
 
 #[test]

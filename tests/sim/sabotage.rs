@@ -102,7 +102,7 @@ impl Sim {
                     *sight = Sight::Gone;
                 }
             }
-            (Sabotage::ApartIgnored, Input::Heard { message: Message::Hello(hello), .. }) => {
+            (Sabotage::ApartIgnored, Input::Received { message: Message::Hello(hello), .. }) => {
                 hello.protocols = Protocols::OURS;
             }
             (Sabotage::LossUnseen, Input::Swept { missing }) => missing.clear(),
@@ -150,7 +150,7 @@ impl Sim {
                     let (transfer, fingerprint) = (row.transfer, row.fingerprint);
                     let message =
                         Message::Release(vec![Release { transfer, fingerprint, receivers: Vec::new(), remark: None }]);
-                    self.say(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &message);
+                    self.send(node, &Address::Node(Node::new(Mode::Upload, row.upload)), &message);
                 }
             }
             (Some(Sabotage::ForgetReassigns), Order::Forget(gone)) if node == 0 && done => {
@@ -166,7 +166,7 @@ impl Sim {
                     let offer = Offer { transfer, name, kind, entries, fingerprint, minted, modes: Default::default() };
                     let items = vec![Forward { offer, upload: row.upload.clone() }];
                     let location = Location::new("c", &format!("{SPOOL}/held")).unwrap();
-                    self.say(node, &Address::Node(to.clone()), &Message::Download { location, items });
+                    self.send(node, &Address::Node(to.clone()), &Message::Download { location, items });
                 }
             }
             _ => {}
@@ -188,7 +188,7 @@ impl Sim {
             effects.retain(|effect| !matches!(effect, Effect::Persist(Record::Transfer(_))));
         }
         if sabotage == Sabotage::ReleaseMissing {
-            effects.retain(|effect| !matches!(effect, Effect::Say { message: Message::Release(_), .. }));
+            effects.retain(|effect| !matches!(effect, Effect::Send { message: Message::Release(_), .. }));
         }
         effects.retain(|effect| match (sabotage, effect) {
             (Sabotage::PauseIgnored, Effect::Persist(Record::Paused(pause))) => pause.is_some(),
@@ -206,23 +206,23 @@ impl Sim {
         let mut more = Vec::new();
         for effect in effects.iter() {
             match (sabotage, effect) {
-                (Sabotage::CleanupBeforeRelease, Effect::Say { message: Message::Sent { transfers, .. }, .. }) => {
+                (Sabotage::CleanupBeforeRelease, Effect::Send { message: Message::Sent { transfers, .. }, .. }) => {
                     more.extend(transfers.iter().filter_map(|transfer| {
                         let row = self.nodes[node].journal.rows.get(transfer)?;
                         Some(Effect::Cleanup { transfer: *transfer, item: row.name.clone() })
                     }));
                 }
-                (Sabotage::DropEarly, Effect::Say { message: Message::Received(ids), .. }) => {
+                (Sabotage::DropEarly, Effect::Send { message: Message::Received(ids), .. }) => {
                     more.extend(ids.iter().map(|id| Effect::Drop(*id)));
                 }
-                (Sabotage::KeepIgnored, Effect::Say { message: Message::Release(list), .. }) => {
+                (Sabotage::KeepIgnored, Effect::Send { message: Message::Release(list), .. }) => {
                     more.extend(list.iter().map(|release| Effect::Drop(release.transfer)));
                 }
                 (Sabotage::DoneEarly, Effect::Verify { transfer, .. }) => {
                     let Some(row) = self.nodes[node].journal.rows.get(transfer) else { continue };
                     let receipt = Receipt { transfer: *transfer, fingerprint: row.fingerprint, remark: None };
                     let to = Address::Node(self.nodes[0].node.clone());
-                    more.push(Effect::Say { to, message: Message::Done(vec![receipt]) });
+                    more.push(Effect::Send { to, message: Message::Done(vec![receipt]) });
                 }
                 (Sabotage::CleanupWithdrawn, Effect::Persist(Record::Transfer(row))) => {
                     let ordered = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn);
@@ -231,13 +231,13 @@ impl Sim {
                         more.push(Effect::Cleanup { transfer: row.transfer, item: row.name.clone() });
                     }
                 }
-                (Sabotage::Babble, Effect::Say { message: Message::Hello(_), to })
+                (Sabotage::Babble, Effect::Send { message: Message::Hello(_), to })
                     if matches!(role, Role::Upload(_)) =>
                 {
                     let known = self.checker.fates.iter().find(|(_, fate)| fate.required.is_some());
                     let freed = known.filter(|(_, fate)| !fate.placed.is_empty()).map(|(id, _)| *id);
                     more.extend(
-                        freed.map(|id| Effect::Say { to: to.clone(), message: Message::Waiting(vec![wait(id)]) }),
+                        freed.map(|id| Effect::Send { to: to.clone(), message: Message::Waiting(vec![wait(id)]) }),
                     );
                 }
                 _ => {}

@@ -237,10 +237,10 @@ impl Sim {
 
     /// Ends the schedule when everything is over and stays quiet.
     fn look(&mut self) -> bool {
-        if let Some((until, said)) = self.quiet {
-            if self.broker.said > said {
-                let more = self.broker.said - said;
-                self.violate(Promise::Restless, 0, || format!("{more} words said though everything is over"));
+        if let Some((until, sent)) = self.quiet {
+            if self.broker.sent > sent {
+                let more = self.broker.sent - sent;
+                self.violate(Promise::Restless, 0, || format!("{more} messages sent though everything is over"));
             } else if self.now < until {
                 self.at(20_000, What::Look);
                 return true;
@@ -253,7 +253,7 @@ impl Sim {
             None => {
                 trace!(self, None, "== everything is over");
                 self.check_end();
-                self.quiet = Some((self.now + QUIET, self.broker.said));
+                self.quiet = Some((self.now + QUIET, self.broker.sent));
             }
             Some((node, left)) if self.now > self.deadline => {
                 let text = self.show_left(node, &left);

@@ -125,7 +125,7 @@ pub(crate) fn row(row: &Row) -> String {
 
 pub(crate) fn input(input: &Input) -> String {
     match input {
-        Input::Heard { from, message: said } => format!("<- {from}: {}", message(said)),
+        Input::Received { from, message: sent } => format!("<- {from}: {}", message(sent)),
         Input::Recalled { question, row: answer } => {
             format!("<- Recalled {question:?}: {}", answer.as_ref().map_or("none".to_owned(), |answer| row(answer)))
         }
@@ -135,10 +135,10 @@ pub(crate) fn input(input: &Input) -> String {
 
 pub(crate) fn effect(effect: &Effect) -> String {
     match effect {
-        Effect::Say { to, message: said } => match to {
-            Address::Node(node) => format!("-> {node}: {}", message(said)),
-            Address::AnyCentral => format!("-> any central: {}", message(said)),
-            Address::All => format!("-> all: {}", message(said)),
+        Effect::Send { to, message: sent } => match to {
+            Address::Node(node) => format!("-> {node}: {}", message(sent)),
+            Address::AnyCentral => format!("-> any central: {}", message(sent)),
+            Address::All => format!("-> all: {}", message(sent)),
         },
         Effect::Persist(synkler::machine::Record::Transfer(changed)) => format!("   journal {}", row(changed)),
         Effect::Persist(record) => format!("   journal {record:?}"),

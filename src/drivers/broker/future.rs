@@ -16,13 +16,13 @@ pub(super) const KIND: &str = "good-morning";
 const EVERY: u64 = 5;
 
 pub(super) struct Future {
-    said: u64,
+    sent: u64,
 }
 
 impl Future {
     /// `None` unless it is turned on.
     pub(super) fn begin() -> Option<Self> {
-        std::env::var_os(SWITCH).map(|_| Self { said: 0 })
+        std::env::var_os(SWITCH).map(|_| Self { sent: 0 })
     }
 
     /// The message as the future says it; one that would be too long stays as it is.
@@ -40,8 +40,8 @@ impl Future {
 
     /// A message of the kind that only the future knows, when it is time for one.
     pub(super) fn greeting(&mut self, group: &GroupId, me: &Node) -> Option<Vec<u8>> {
-        self.said += 1;
-        (self.said % EVERY == 1).then(|| {
+        self.sent += 1;
+        (self.sent % EVERY == 1).then(|| {
             let from = json!({ "mode": me.mode.as_str(), "name": me.name.as_str() });
             let message = json!({ KIND: { "how": "are you" } });
             json!({ "v": Protocols::OURS.min(), "group": group.as_str(), "from": from, "words": message })
@@ -75,7 +75,7 @@ mod tests {
         let grown = Future::grown(encode(&group, &me, message.clone()).remove(0));
         assert_eq!(String::from_utf8_lossy(&grown).matches("newer").count(), 3);
         assert_eq!(decode(&grown, &group), Ok((me.clone(), message)));
-        let mut future = Future { said: 0 };
+        let mut future = Future { sent: 0 };
         let greetings: Vec<_> = (0..11).filter_map(|_| future.greeting(&group, &me)).collect();
         assert_eq!(greetings.len(), 3);
         assert_eq!(decode(&greetings[0], &group).unwrap_err().problem, Problem::UnknownKind(KIND.to_owned()));

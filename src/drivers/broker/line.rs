@@ -20,12 +20,12 @@ pub struct Line {
     group: GroupId,
     me: Node,
     open: Arc<AtomicBool>,
-    said: mpsc::Sender<Said>,
+    outgoing: mpsc::Sender<Outgoing>,
 }
 
 /// A message on its way to the session.
 #[derive(Debug)]
-pub(super) struct Said {
+pub(super) struct Outgoing {
     pub(super) to: Node,
     pub(super) kind: &'static str,
     /// The number of a question, to tell when nobody has heard it.
@@ -35,7 +35,7 @@ pub(super) struct Said {
 
 /// Why something has not been said.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum Unsaid {
+pub enum NotSent {
     /// There is no session, or the broker takes no messages.
     #[error("no session with the broker")]
     NoSession,
@@ -48,34 +48,34 @@ pub enum Unsaid {
 }
 
 impl Line {
-    pub(super) fn new(settings: &BrokerSettings, open: Arc<AtomicBool>) -> (Self, mpsc::Receiver<Said>) {
-        let (said, end) = mpsc::channel(QUEUE);
-        (Self { group: settings.group.clone(), me: settings.me.clone(), open, said }, end)
+    pub(super) fn new(settings: &BrokerSettings, open: Arc<AtomicBool>) -> (Self, mpsc::Receiver<Outgoing>) {
+        let (outgoing, end) = mpsc::channel(QUEUE);
+        (Self { group: settings.group.clone(), me: settings.me.clone(), open, outgoing }, end)
     }
 
     /// Asks a node. What comes of it is told as [`BrokerEvent::Answered`](super::BrokerEvent::Answered) or
-    /// [`Unheard`](super::BrokerEvent::Unheard), or not at all.
+    /// [`Undelivered`](super::BrokerEvent::Undelivered), or not at all.
     ///
     /// # Errors
     /// When it cannot be said.
-    pub fn ask(&self, to: Node, ask: u64, method: String, parameters: Map<String, Value>) -> Result<(), Unsaid> {
-        self.say(to, Some(ask), Talk::Ask { ask, method, parameters })
+    pub fn ask(&self, to: Node, ask: u64, method: String, parameters: Map<String, Value>) -> Result<(), NotSent> {
+        self.send(to, Some(ask), Talk::Ask { ask, method, parameters })
     }
 
     /// Answers a question of that node. Makes the message here, so a long answer is better given outside of a loop.
     ///
     /// # Errors
     /// When it cannot be said; of what is too long something shorter may be said instead.
-    pub fn answer(&self, to: Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) -> Result<(), Unsaid> {
-        self.say(to, None, Talk::Answer { ask, outcome })
+    pub fn answer(&self, to: Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) -> Result<(), NotSent> {
+        self.send(to, None, Talk::Answer { ask, outcome })
     }
 
-    fn say(&self, to: Node, ask: Option<u64>, talk: Talk) -> Result<(), Unsaid> {
+    fn send(&self, to: Node, ask: Option<u64>, talk: Talk) -> Result<(), NotSent> {
         if !self.open.load(Ordering::Acquire) {
-            return Err(Unsaid::NoSession);
+            return Err(NotSent::NoSession);
         }
         let kind = talk.kind();
         let body = encode_talk(&self.group, &self.me, talk)?;
-        self.said.try_send(Said { to, kind, ask, body }).map_err(|_| Unsaid::Full)
+        self.outgoing.try_send(Outgoing { to, kind, ask, body }).map_err(|_| NotSent::Full)
     }
 }

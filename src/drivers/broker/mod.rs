@@ -40,7 +40,7 @@ mod supervisor;
 mod tls;
 mod topology;
 
-pub use line::{Line, Unsaid};
+pub use line::{Line, NotSent};
 pub use probe::{Probed, QueueSight, Trouble, TroubleKind, probe};
 pub use reach::{Answer, Tried, told, try_all};
 pub use rights::{Rights, role_kinds};
@@ -152,7 +152,7 @@ pub enum BrokerEvent {
         outcome: Result<Map<String, Value>, Failure>,
     },
     /// Nobody has heard a question: the node it is for has no session with the broker.
-    Unheard {
+    Undelivered {
         /// Our number for the question.
         ask: u64,
     },
@@ -174,7 +174,7 @@ struct Ends {
     publish: mpsc::Receiver<(Address, Message)>,
     /// Holds at most what has been delivered and not acknowledged, which [`PREFETCH`] bounds.
     acknowledge: mpsc::UnboundedReceiver<DeliveryTag>,
-    talk: mpsc::Receiver<line::Said>,
+    talk: mpsc::Receiver<line::Outgoing>,
     stop: oneshot::Receiver<()>,
     open: Arc<AtomicBool>,
     events: mpsc::Sender<BrokerEvent>,

@@ -16,7 +16,7 @@ use crate::machine::{Address, Message};
 use crate::wire::encode;
 
 use super::fault::Fault;
-use super::line::Said;
+use super::line::Outgoing;
 use super::topology::{node_word, routing_key, talk_key};
 use super::{BrokerSettings, CONFIRM_TIMEOUT, HELLO_EXPIRY, IN_FLIGHT_LIMIT, TALK_EXPIRY};
 
@@ -162,8 +162,8 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    pub(super) fn say(&mut self, said: Said) {
-        let Said { to, kind, ask, body } = said;
+    pub(super) fn send(&mut self, outgoing: Outgoing) {
+        let Outgoing { to, kind, ask, body } = outgoing;
         #[cfg(debug_assertions)]
         let body = self.as_ever(body);
         self.published += 1;

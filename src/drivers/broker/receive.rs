@@ -13,7 +13,7 @@ use super::topology::{Names, node_word, read_node_word};
 
 /// What a delivery turns out to be.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// A peer says something.
     Message(Node, Message),
     /// What this node itself has said to all.
@@ -37,7 +37,7 @@ enum Refusal {
 
 /// What a message says: something that is known here, or the kind of what is not.
 #[derive(Debug, PartialEq, Eq)]
-enum Said<T> {
+enum Decoded<T> {
     Known(T),
     Unknown(String),
 }
@@ -68,18 +68,18 @@ impl Noted {
 }
 
 /// Reads a delivery. A refused one is logged here, with all that tells who sent it.
-pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Node, noted: &mut Noted) -> Heard {
+pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Node, noted: &mut Noted) -> Received {
     let key = delivery.routing_key.as_str();
-    match understood(&delivery.data, key, names, group, me).and_then(|heard| vouched(delivery, group, heard)) {
-        Ok((from, _)) if from == *me => Heard::Echo,
-        Ok((from, Said::Known(message))) => Heard::Message(from, message),
-        Ok((from, Said::Unknown(kind))) => {
+    match understood(&delivery.data, key, names, group, me).and_then(|received| vouched(delivery, group, received)) {
+        Ok((from, _)) if from == *me => Received::Echo,
+        Ok((from, Decoded::Known(message))) => Received::Message(from, message),
+        Ok((from, Decoded::Unknown(kind))) => {
             noted.note(&from, &kind);
-            Heard::Unknown
+            Received::Unknown
         }
         Err(refusal) => {
             log(delivery, &refusal, &format!("it goes to queue {}", names.dead));
-            Heard::Refused
+            Received::Refused
         }
     }
 }
@@ -92,9 +92,9 @@ pub(super) fn read_talk(
     noted: &mut Noted,
 ) -> Option<(Node, Talk)> {
     let understood = understood_talk(&delivery.data, delivery.routing_key.as_str(), names, group);
-    match understood.and_then(|heard| vouched(delivery, group, heard)) {
-        Ok((from, Said::Known(talk))) => Some((from, talk)),
-        Ok((from, Said::Unknown(kind))) => {
+    match understood.and_then(|received| vouched(delivery, group, received)) {
+        Ok((from, Decoded::Known(talk))) => Some((from, talk)),
+        Ok((from, Decoded::Unknown(kind))) => {
             noted.note(&from, &kind);
             None
         }
@@ -125,7 +125,7 @@ fn log(delivery: &Delivery, refusal: &Refusal, fate: &str) {
     );
 }
 
-type Understood<T> = Result<(Node, Said<T>), Refusal>;
+type Understood<T> = Result<(Node, Decoded<T>), Refusal>;
 
 fn understood(data: &[u8], key: &str, names: &Names, group: &GroupId, me: &Node) -> Understood<Message> {
     routed(decode(data, group), Message::kind, key, |to| names.is_for_us(to, me.mode))
@@ -142,32 +142,32 @@ fn routed<T>(
     key: &str,
     is_for_us: impl FnOnce(&str) -> bool,
 ) -> Understood<T> {
-    let (from, said) = match decoded {
-        Ok((from, said)) => (from, Said::Known(said)),
-        Err(DecodeError { from: Some(from), problem: Problem::UnknownKind(kind) }) => (from, Said::Unknown(kind)),
+    let (from, decoded) = match decoded {
+        Ok((from, decoded)) => (from, Decoded::Known(decoded)),
+        Err(DecodeError { from: Some(from), problem: Problem::UnknownKind(kind) }) => (from, Decoded::Unknown(kind)),
         Err(error) => return Err(error.into()),
     };
-    let fits = match &said {
-        Said::Known(said) => fits(key, is_for_us, &from, kind_of(said)),
-        Said::Unknown(kind) => fits(key, is_for_us, &from, kind),
+    let fits = match &decoded {
+        Decoded::Known(decoded) => fits(key, is_for_us, &from, kind_of(decoded)),
+        Decoded::Unknown(kind) => fits(key, is_for_us, &from, kind),
     };
-    if fits { Ok((from, said)) } else { Err(Refusal::Misrouted) }
+    if fits { Ok((from, decoded)) } else { Err(Refusal::Misrouted) }
 }
 
 /// Lets through what may come from the account that the broker vouches for.
-fn vouched<T>(delivery: &Delivery, group: &GroupId, heard: (Node, T)) -> Result<(Node, T), Refusal> {
+fn vouched<T>(delivery: &Delivery, group: &GroupId, received: (Node, T)) -> Result<(Node, T), Refusal> {
     let account = delivery.properties.user_id().as_ref().map(|account| account.as_str());
-    if rights::may_be(account, group, &heard.0) { Ok(heard) } else { Err(Refusal::Impostor(heard.0)) }
+    if rights::may_be(account, group, &received.0) { Ok(received) } else { Err(Refusal::Impostor(received.0)) }
 }
 
 /// Whether a routing key says the same as its message.
-fn fits(key: &str, is_for_us: impl FnOnce(&str) -> bool, from: &Node, said: &str) -> bool {
+fn fits(key: &str, is_for_us: impl FnOnce(&str) -> bool, from: &Node, decoded: &str) -> bool {
     let mut parts = key.split('.');
     let (version, to, sender, kind) = (parts.next(), parts.next(), parts.next(), parts.next());
     version == Some("to")
         && to.is_some_and(is_for_us)
         && sender == Some(node_word(from).as_str())
-        && kind == Some(said)
+        && kind == Some(decoded)
         && parts.next().is_none()
 }
 
@@ -185,9 +185,9 @@ mod tests {
         let names = Names::new(&group, &me);
         let message = Message::Freed(vec![TransferId::mint(1, [2; 10])]);
         let bytes = encode(&group, &upload, message.clone()).remove(0);
-        let hear = |key: &str| understood(&bytes, key, &names, &group, &me);
+        let receive = |key: &str| understood(&bytes, key, &names, &group, &me);
         for key in ["to.central-hub.upload-up.freed", "to.central.upload-up.freed", "to.all.upload-up.freed"] {
-            assert_eq!(hear(key), Ok((upload.clone(), Said::Known(message.clone()))), "{key}");
+            assert_eq!(receive(key), Ok((upload.clone(), Decoded::Known(message.clone()))), "{key}");
         }
         for key in [
             "",
@@ -199,13 +199,13 @@ mod tests {
             "to.central.upload-up.sent",
             "to.central.upload-up.freed.more",
         ] {
-            assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
+            assert_eq!(receive(key), Err(Refusal::Misrouted), "{key}");
         }
 
         let asked = Talk::Ask { ask: 1, method: "A.B".to_owned(), parameters: serde_json::Map::new() };
         let bytes = encode_talk(&group, &upload, asked.clone()).unwrap();
-        let hear = |key: &str| understood_talk(&bytes, key, &names, &group);
-        assert_eq!(hear("to.now-central-hub.upload-up.ask"), Ok((upload.clone(), Said::Known(asked))));
+        let receive = |key: &str| understood_talk(&bytes, key, &names, &group);
+        assert_eq!(receive("to.now-central-hub.upload-up.ask"), Ok((upload.clone(), Decoded::Known(asked))));
         for key in [
             "to.central-hub.upload-up.ask",
             "to.now-central.upload-up.ask",
@@ -213,7 +213,7 @@ mod tests {
             "to.now-central-hub.upload-up.answer",
             "to.now.central-hub.upload-up.ask",
         ] {
-            assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
+            assert_eq!(receive(key), Err(Refusal::Misrouted), "{key}");
         }
     }
 
@@ -225,16 +225,16 @@ mod tests {
         let names = Names::new(&group, &me);
         let bytes = encode(&group, &upload, Message::Freed(vec![TransferId::mint(1, [2; 10])])).remove(0);
         let bytes = String::from_utf8(bytes).unwrap().replace("freed", "good-morning");
-        let unknown = |from: &Node| Ok((from.clone(), Said::Unknown("good-morning".to_owned())));
-        let hear = |key: &str| understood(bytes.as_bytes(), key, &names, &group, &me);
-        assert_eq!(hear("to.central.upload-up.good-morning"), unknown(&upload));
+        let unknown = |from: &Node| Ok((from.clone(), Decoded::Unknown("good-morning".to_owned())));
+        let receive = |key: &str| understood(bytes.as_bytes(), key, &names, &group, &me);
+        assert_eq!(receive("to.central.upload-up.good-morning"), unknown(&upload));
         for key in ["to.central.upload-up.freed", "to.central.upload-x.good-morning", "to.x.upload-up.good-morning"] {
-            assert_eq!(hear(key), Err(Refusal::Misrouted), "{key}");
+            assert_eq!(receive(key), Err(Refusal::Misrouted), "{key}");
         }
         let key = "to.now-central-hub.upload-up.good-morning";
         assert_eq!(
             understood_talk(bytes.as_bytes(), key, &names, &group),
-            Ok((upload, Said::Unknown("good-morning".to_owned())))
+            Ok((upload, Decoded::Unknown("good-morning".to_owned())))
         );
     }
 

@@ -16,7 +16,7 @@ use crate::wire::Talk;
 use super::fault::Fault;
 use super::link::{Incoming, Link};
 use super::outbox::{Answer, Outbox};
-use super::receive::{self, Heard, Noted};
+use super::receive::{self, Noted, Received};
 use super::topology::Names;
 use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, DeliveryTag, Ends, TALK_QUEUE_LIMIT};
 
@@ -101,18 +101,18 @@ impl Session<'_> {
                     Err(_) => return Ok(()),
                 },
                 step = self.outbox.step() => if let Some(ask) = step? {
-                    self.news.push_back(BrokerEvent::Unheard { ask });
+                    self.news.push_back(BrokerEvent::Undelivered { ask });
                 },
                 tag = ends.acknowledge.recv() => match tag {
                     Some(tag) => self.acknowledge(tag),
                     None => return Ok(()),
                 },
-                said = ends.publish.recv(), if self.outbox.has_room() => match said {
+                outgoing = ends.publish.recv(), if self.outbox.has_room() => match outgoing {
                     Some((to, message)) => self.outbox.publish(&to, message),
                     None => return Ok(()),
                 },
-                said = ends.talk.recv(), if self.outbox.has_room() => match said {
-                    Some(said) => self.outbox.say(said),
+                outgoing = ends.talk.recv(), if self.outbox.has_room() => match outgoing {
+                    Some(outgoing) => self.outbox.send(outgoing),
                     None => return Ok(()),
                 },
                 incoming = link.consumers.next() => match incoming {
@@ -150,23 +150,23 @@ impl Session<'_> {
     }
 
     fn receive(&mut self, delivery: Delivery) {
-        let heard = receive::read(&delivery, self.names, &self.settings.group, &self.settings.me, self.noted);
-        match heard {
-            Heard::Message(from, message) => {
+        let received = receive::read(&delivery, self.names, &self.settings.group, &self.settings.me, self.noted);
+        match received {
+            Received::Message(from, message) => {
                 let tag = DeliveryTag { session: self.number, number: delivery.delivery_tag };
                 self.unanswered.insert(tag.number, delivery.acker);
                 self.news.push_back(BrokerEvent::Delivery { from, message, tag });
             }
-            Heard::Echo | Heard::Unknown => self.outbox.answer(delivery.acker, Answer::Acknowledge),
-            Heard::Refused => self.outbox.answer(delivery.acker, Answer::Reject),
+            Received::Echo | Received::Unknown => self.outbox.answer(delivery.acker, Answer::Acknowledge),
+            Received::Refused => self.outbox.answer(delivery.acker, Answer::Reject),
         }
     }
 
     /// Acknowledged at once: what the daemon does not take in its time is not worth hearing again.
     fn receive_talk(&mut self, delivery: Delivery) {
-        let heard = receive::read_talk(&delivery, self.names, &self.settings.group, self.noted);
+        let received = receive::read_talk(&delivery, self.names, &self.settings.group, self.noted);
         self.outbox.answer(delivery.acker, Answer::Acknowledge);
-        let Some((from, talk)) = heard else { return };
+        let Some((from, talk)) = received else { return };
         if self.news.len() >= TALK_QUEUE_LIMIT as usize {
             debug!(kind = talk.kind(), "dropped, since the daemon is behind");
             return;
@@ -197,8 +197,8 @@ impl Session<'_> {
         while let Ok((to, message)) = ends.publish.try_recv() {
             self.outbox.publish(&to, message);
         }
-        while let Ok(said) = ends.talk.try_recv() {
-            self.outbox.say(said);
+        while let Ok(outgoing) = ends.talk.try_recv() {
+            self.outbox.send(outgoing);
         }
         let flushed = async {
             while !self.outbox.is_idle() {

@@ -60,7 +60,7 @@ impl Central {
                 true => Message::Closed(vec![id]),
                 false => Message::Release(vec![release_of(&row)]),
             };
-            self.desk.say(Address::Node(from), message);
+            self.desk.send(Address::Node(from), message);
         } else {
             self.take_up(&from, offer);
         }
@@ -278,7 +278,7 @@ impl Central {
                     self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 }
                 transfer.row.reason = Some(reason.clone());
-                self.desk.say(to.clone(), Message::Waiting(vec![Wait { transfer: id, reason }]));
+                self.desk.send(to.clone(), Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
         }
     }
@@ -298,7 +298,7 @@ impl Central {
     pub(super) fn on_withdraw(&mut self, from: &Node, id: TransferId) {
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(to, Message::Closed(vec![id]));
+            self.desk.send(to, Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -314,7 +314,7 @@ impl Central {
     /// An operator has given it up at its upload: what receivers have got stays there, the others are told.
     pub(super) fn on_cancel(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -331,17 +331,17 @@ impl Central {
         let told: Vec<_> = transfer.pending().cloned().collect();
         self.desk.note(Level::Info, Some(id), Some(&name), Some(from), why);
         for receiver in told {
-            self.desk.say(Address::Node(Node::new(Mode::Download, receiver)), Message::Withdraw(vec![id]));
+            self.desk.send(Address::Node(Node::new(Mode::Download, receiver)), Message::Withdraw(vec![id]));
         }
         self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
         self.desk.effect(Effect::Drop(id));
         self.finish(id);
-        self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
+        self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
     }
 
     pub(super) fn on_freed(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -355,20 +355,20 @@ impl Central {
             Stage::Released if !transfer.row.acknowledged => {
                 transfer.row.acknowledged = true;
                 self.desk.dirty.insert(id);
-                self.desk.timers.stop(&Timer::Say(id));
+                self.desk.timers.stop(&Timer::Send(id));
                 let name = transfer.row.name.clone();
                 self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
                 self.close_if_over(id);
             }
             _ => {}
         }
-        self.desk.say(Address::Node(from.clone()), Message::Closed(vec![id]));
+        self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
     }
 
     pub(super) fn on_sender_waits(&mut self, from: &Node, wait: Wait) {
         let id = wait.transfer;
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Message::Unknown(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         match transfer.stage {
@@ -394,7 +394,7 @@ impl Central {
 
     pub(super) fn on_sent(&mut self, from: &Node, id: TransferId, place: PlaceId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.say(Address::Node(from.clone()), Message::Unknown(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         match transfer.stage {

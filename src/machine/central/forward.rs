@@ -58,9 +58,9 @@ impl Central {
         let pending: Vec<_> = transfer.pending().cloned().collect();
         for receiver in pending {
             if self.taking.is_idle() {
-                self.desk.timers.set(Timer::SayTo(id, receiver), self.desk.now);
+                self.desk.timers.set(Timer::SendTo(id, receiver), self.desk.now);
             } else {
-                self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(GATHER));
+                self.desk.timers.set(Timer::SendTo(id, receiver.clone()), self.desk.now.after(GATHER));
                 self.gathered.insert((id, receiver));
             }
         }
@@ -72,7 +72,7 @@ impl Central {
             return;
         }
         for (id, receiver) in std::mem::take(&mut self.gathered) {
-            self.say_forward(id, &receiver);
+            self.send_forward(id, &receiver);
         }
     }
 
@@ -90,7 +90,7 @@ impl Central {
         })
     }
 
-    pub(super) fn say_forward(&mut self, id: TransferId, receiver: &NodeName) {
+    pub(super) fn send_forward(&mut self, id: TransferId, receiver: &NodeName) {
         self.gathered.remove(&(id, receiver.clone()));
         let behind = self.predecessor(id, receiver).is_some();
         let Ok(location) = Location::new(self.settings.spool.host(), &format!("{}/held", self.settings.spool.path()))
@@ -107,26 +107,26 @@ impl Central {
             return;
         }
         let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
-        if self.desk.holds(&transfer.row).is_some() || !self.desk.may_say(&to, state.says) {
+        if self.desk.holds(&transfer.row).is_some() || !self.desk.may_send(&to, state.sends) {
             return;
         }
-        state.says += 1;
-        let says = state.says;
+        state.sends += 1;
+        let sends = state.sends;
         let row = &transfer.row;
         let item = Forward { offer: Offer::of(row), upload: row.upload.clone() };
-        if says == 1 {
+        if sends == 1 {
             let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
             self.desk.note(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
         }
-        self.desk.say(to, Message::Download { location, items: vec![item] });
-        let wait = self.desk.repeat_after(says);
-        self.desk.timers.set(Timer::SayTo(id, receiver.clone()), self.desk.now.after(wait));
+        self.desk.send(to, Message::Download { location, items: vec![item] });
+        let wait = self.desk.repeat_after(sends);
+        self.desk.timers.set(Timer::SendTo(id, receiver.clone()), self.desk.now.after(wait));
     }
 
     pub(super) fn on_receiver_waits(&mut self, from: &Node, wait: Wait) {
         let id = wait.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
-            self.desk.say(Address::Node(from.clone()), Message::Unknown(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         let required = &transfer.row.receivers;
@@ -134,14 +134,14 @@ impl Central {
             // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
             // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
             // old offers. Nobody waits for it.
-            self.desk.say(Address::Node(from.clone()), Message::Withdraw(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
             return;
         }
         let pending = transfer.stage == Stage::Held && transfer.pending().any(|name| *name == from.name);
         let Some(state) = transfer.receivers.get_mut(&from.name) else { return };
-        if pending && state.says > 0 {
+        if pending && state.sends > 0 {
             let wait = self.desk.repeat_answered();
-            self.desk.timers.set(Timer::SayTo(id, from.name.clone()), self.desk.now.after(wait));
+            self.desk.timers.set(Timer::SendTo(id, from.name.clone()), self.desk.now.after(wait));
         }
         let news = state.reason.as_ref() != Some(&wait.reason);
         // What waits there for a person is said again for hours, and our copy need not be read each time.
@@ -168,7 +168,7 @@ impl Central {
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get_mut(&id) else {
             // Over here, or forgotten with a lost journal: the receiver's own journal remembers for both.
-            self.desk.say(to, Message::Noted(vec![id]));
+            self.desk.send(to, Message::Noted(vec![id]));
             return;
         };
         let name = transfer.row.name.clone();
@@ -177,7 +177,7 @@ impl Central {
             self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), text);
             return;
         }
-        self.desk.say(to, Message::Noted(vec![id]));
+        self.desk.send(to, Message::Noted(vec![id]));
         let Some((_, at)) = transfer.row.receivers.iter_mut().find(|(name, at)| *name == from.name && at.is_none())
         else {
             return;
@@ -189,7 +189,7 @@ impl Central {
         let all = transfer.row.receivers.iter().all(|(_, at)| at.is_some());
         let key = (transfer.row.upload.clone(), name.clone());
         self.desk.dirty.insert(id);
-        self.desk.timers.stop(&Timer::SayTo(id, from.name.clone()));
+        self.desk.timers.stop(&Timer::SendTo(id, from.name.clone()));
         self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "receipt");
         if all {
             self.release(id);

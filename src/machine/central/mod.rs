@@ -143,7 +143,7 @@ struct Transfer {
     order: u64,
     /// Its turn in the line: its order, unless it was put first; a restart forgets that.
     turn: u64,
-    says: u32,
+    sends: u32,
     /// The cause that upload was told last.
     told: Option<Cause>,
     /// What it was told to be short of, and whether for good.
@@ -158,7 +158,7 @@ struct Transfer {
 
 #[derive(Debug, Default)]
 struct Receiver {
-    says: u32,
+    sends: u32,
     reason: Option<Reason>,
 }
 
@@ -242,7 +242,7 @@ impl Central {
                 stage,
                 order,
                 turn: order,
-                says: 0,
+                sends: 0,
                 told: None,
                 lacks: None,
                 dropping: false,
@@ -268,7 +268,7 @@ impl Central {
                 self.wake(None);
             }
             Input::Disconnected(why) => self.desk.on_disconnected(why),
-            Input::Heard { from, message } => self.on_heard(&from, message),
+            Input::Received { from, message } => self.on_message(&from, message),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Swept { missing } => self.on_swept(&missing),
@@ -310,8 +310,8 @@ impl Central {
             Timer::Measure => {}
             // `admit` comes after every input, so this needs no more than the wake-up.
             Timer::Gather => {}
-            Timer::Say(id) => self.say_owed(id),
-            Timer::SayTo(id, receiver) => self.say_forward(id, &receiver),
+            Timer::Send(id) => self.send_owed(id),
+            Timer::SendTo(id, receiver) => self.send_forward(id, &receiver),
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
             Timer::Sweep => {
@@ -331,9 +331,9 @@ impl Central {
         self.desk.effect(Effect::Sweep { transfers, places });
     }
 
-    fn on_heard(&mut self, from: &Node, message: Message) {
+    fn on_message(&mut self, from: &Node, message: Message) {
         let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        let greeting = self.desk.on_message(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
         }
@@ -371,23 +371,23 @@ impl Central {
         for (id, transfer) in &self.transfers {
             let upload = only.is_none_or(|node| node.mode == Mode::Upload && node.name == transfer.row.upload);
             if upload && transfer.owes_upload() {
-                due.push(Timer::Say(*id));
+                due.push(Timer::Send(*id));
             }
             if transfer.stage == Stage::Held {
                 let pending = transfer.pending();
                 let chosen =
                     pending.filter(|name| only.is_none_or(|node| node.mode == Mode::Download && node.name == **name));
-                due.extend(chosen.map(|name| Timer::SayTo(*id, name.clone())));
+                due.extend(chosen.map(|name| Timer::SendTo(*id, name.clone())));
             }
         }
         due.into_iter().for_each(|timer| self.desk.timers.set(timer, now));
     }
 
-    fn say_owed(&mut self, id: TransferId) {
+    fn send_owed(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let row = &transfer.row;
         let to = Address::Node(Node::new(Mode::Upload, row.upload.clone()));
-        if !transfer.owes_upload() || !self.desk.may_say(&to, transfer.says) {
+        if !transfer.owes_upload() || !self.desk.may_send(&to, transfer.sends) {
             return;
         }
         let message = match (transfer.stage, row.place) {
@@ -398,11 +398,11 @@ impl Central {
             (Stage::Released, _) => Message::Release(vec![forward::release_of(row)]),
             _ => return,
         };
-        transfer.says += 1;
-        let says = transfer.says;
-        self.desk.say(to, message);
-        let wait = self.desk.repeat_after(says);
-        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+        transfer.sends += 1;
+        let sends = transfer.sends;
+        self.desk.send(to, message);
+        let wait = self.desk.repeat_after(sends);
+        self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
     }
 
     /// Answers an upload that mentions a transfer: where it stands here.
@@ -417,12 +417,12 @@ impl Central {
                     _ => self.desk.why(row, Cause::Queued).reason(),
                 };
                 transfer.told = Some(reason.cause());
-                self.desk.say(to, Message::Waiting(vec![Wait { transfer: id, reason }]));
+                self.desk.send(to, Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
-            Stage::Granted | Stage::Released => self.desk.timers.set(Timer::Say(id), self.desk.now),
+            Stage::Granted | Stage::Released => self.desk.timers.set(Timer::Send(id), self.desk.now),
             // What was said then would free the source of a copy that may not be there any more.
             Stage::Held if self.unseen.contains(&id) => {}
-            Stage::Held => self.desk.say(to, Message::Received(vec![id])),
+            Stage::Held => self.desk.send(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }
     }
@@ -446,15 +446,15 @@ impl Central {
             _ => {}
         }
         transfer.stage = stage;
-        transfer.says = 0;
+        transfer.sends = 0;
         transfer.told = None;
         transfer.lacks = None;
         transfer.row.reason = reason;
         self.desk.dirty.insert(id);
         self.desk.timers.stop(&Timer::Retry(id));
-        self.desk.timers.stop(&Timer::Say(id));
+        self.desk.timers.stop(&Timer::Send(id));
         if transfer.owes_upload() {
-            self.desk.timers.set(Timer::Say(id), self.desk.now);
+            self.desk.timers.set(Timer::Send(id), self.desk.now);
         }
         if left_granted {
             self.reserved = self.reserved.minus(room);
@@ -484,11 +484,11 @@ impl Central {
         row.stage = transfer.stage.as_str().to_owned();
         self.desk.dirty.remove(&id);
         self.desk.persist(Record::Transfer(Box::new(row.clone())));
-        for timer in [Timer::Say(id), Timer::Retry(id), Timer::Keep(id)] {
+        for timer in [Timer::Send(id), Timer::Retry(id), Timer::Keep(id)] {
             self.desk.timers.stop(&timer);
         }
         for name in transfer.receivers.keys() {
-            self.desk.timers.stop(&Timer::SayTo(id, name.clone()));
+            self.desk.timers.stop(&Timer::SendTo(id, name.clone()));
             self.gathered.remove(&(id, name.clone()));
         }
         self.taking.give_up(&id);
@@ -516,7 +516,7 @@ impl Central {
         }
         if self.desk.greets() {
             let doing = self.doing();
-            self.desk.say_hellos(&doing);
+            self.desk.send_hellos(&doing);
         }
         self.desk.poll_effect()
     }

@@ -46,7 +46,7 @@ impl Central {
         let (nobody, all) = (left.is_empty(), left.iter().all(|(_, at)| at.is_some()));
         let (name, held) = (transfer.row.name.clone(), transfer.stage == Stage::Held);
         self.desk.dirty.insert(id);
-        self.desk.timers.stop(&Timer::SayTo(id, receiver.clone()));
+        self.desk.timers.stop(&Timer::SendTo(id, receiver.clone()));
         let text = format!("the receipt of {receiver} is no longer required: an operator had it forgotten");
         self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
         if nobody && held {
@@ -80,7 +80,7 @@ impl Steered for Central {
         self.leave_line(id);
         let Some(transfer) = self.transfers.get(&id) else { return };
         for receiver in transfer.receivers.keys() {
-            self.desk.timers.stop(&Timer::SayTo(id, receiver.clone()));
+            self.desk.timers.stop(&Timer::SendTo(id, receiver.clone()));
         }
         if transfer.stage == Stage::Waiting {
             self.answer(id);
@@ -126,8 +126,8 @@ impl Steered for Central {
                 Ok("its copy is looked at again now".to_owned())
             }
             Stage::Granted => {
-                transfer.says = 0;
-                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                transfer.sends = 0;
+                self.desk.timers.set(Timer::Send(id), self.desk.now);
                 Ok("its upload is asked for it again now".to_owned())
             }
             Stage::Held => {
@@ -137,7 +137,7 @@ impl Steered for Central {
                 }
                 for name in &pending {
                     if let Some(state) = transfer.receivers.get_mut(name) {
-                        state.says = 0;
+                        state.sends = 0;
                     }
                 }
                 self.forward(id);
@@ -150,8 +150,8 @@ impl Steered for Central {
                 Ok("its copy is removed now".to_owned())
             }
             Stage::Released if !transfer.row.acknowledged => {
-                transfer.says = 0;
-                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                transfer.sends = 0;
+                self.desk.timers.set(Timer::Send(id), self.desk.now);
                 Ok("its upload is told again now that the source may go".to_owned())
             }
             Stage::Released => Err("nothing to do: it is kept for keep_minutes after the last receipt".to_owned()),

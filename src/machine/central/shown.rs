@@ -54,10 +54,10 @@ impl Central {
             Stage::Granted if self.taking.is_inside(id) => None,
             Stage::Held => None,
             Stage::Released if !row.cleaned => timers.due(&Timer::Keep(*id)),
-            _ => timers.due(&Timer::Say(*id)),
+            _ => timers.due(&Timer::Send(*id)),
         };
         let reason = match (why, receiver) {
-            (Why::Said(reason), Some(name)) => Reason::with(reason.cause(), &format!("{name}: {}", reason.detail())),
+            (Why::Given(reason), Some(name)) => Reason::with(reason.cause(), &format!("{name}: {}", reason.detail())),
             (Why::Plain(Cause::Receipts), _) => {
                 let pending: Vec<_> = transfer.pending().map(NodeName::as_str).collect();
                 Reason::with(Cause::Receipts, &pending.join(", "))
@@ -70,7 +70,8 @@ impl Central {
     /// Why it waits, and the receiver that says so.
     fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<&'a NodeName>) {
         let row = &transfer.row;
-        let unsaid = || transfer.pending().any(|name| transfer.receivers.get(name).is_none_or(|state| state.says == 0));
+        let unsaid =
+            || transfer.pending().any(|name| transfer.receivers.get(name).is_none_or(|state| state.sends == 0));
         let held = match transfer.stage {
             Stage::Waiting => self.desk.holds(row),
             Stage::Granted => row.paused.as_deref(),
@@ -82,7 +83,7 @@ impl Central {
         }
         let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));
         match (&row.reason, transfer.stage) {
-            (Some(reason), _) => return (Why::Said(reason), None),
+            (Some(reason), _) => return (Why::Given(reason), None),
             (None, Stage::Held) => {
                 let peer = |name: &NodeName| self.desk.peers.get(&Node::new(Mode::Download, name.clone()));
                 let apart = |peer: &&Peer| self.desk.is_apart(&peer.known.node);
@@ -90,7 +91,7 @@ impl Central {
                     return (Why::Apart(peer, &self.desk.me), None);
                 }
                 if let Some((name, reason)) = told() {
-                    return (Why::Said(reason), Some(name));
+                    return (Why::Given(reason), Some(name));
                 }
             }
             _ => {}

@@ -279,7 +279,7 @@ impl Download {
             let name = transfer.row.name.clone();
             self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
             self.desk.dirty.insert(id);
-            self.desk.timers.stop(&Timer::Say(id));
+            self.desk.timers.stop(&Timer::Send(id));
         }
         self.close_if_over(id);
     }

@@ -42,8 +42,8 @@ impl Download {
         if transfer.stage.is_delivered() {
             transfer.row.acknowledged = false;
         }
-        transfer.says = 0;
-        self.desk.timers.set(Timer::Say(id), self.desk.now);
+        transfer.sends = 0;
+        self.desk.timers.set(Timer::Send(id), self.desk.now);
     }
 
     /// The journal has answered: a transfer it has seen delivered is not fetched again.
@@ -55,7 +55,7 @@ impl Download {
         if let Some(row) = row.as_ref().filter(|row| row.stage == Stage::Closed.as_str()) {
             if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
-                self.desk.say(
+                self.desk.send(
                     to,
                     Message::Done(vec![Receipt {
                         transfer: id,
@@ -112,7 +112,7 @@ impl Download {
         self.desk.note(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
         self.insert(new, Stage::Wanted);
         self.desk.dirty.insert(id);
-        self.desk.timers.set(Timer::Say(id), now);
+        self.desk.timers.set(Timer::Send(id), now);
         self.line_up_restored(id);
     }
 

@@ -123,7 +123,7 @@ struct Offered {
 struct Transfer {
     row: Row,
     stage: Stage,
-    says: u32,
+    sends: u32,
     /// The reason that central was told last.
     told: Option<Reason>,
     /// The placing under way may replace what stands under the name.
@@ -213,7 +213,7 @@ impl Download {
         let transfer = Transfer {
             row,
             stage,
-            says: 0,
+            sends: 0,
             told: None,
             replacing: false,
             dropping: false,
@@ -247,7 +247,7 @@ impl Download {
                 self.wake(|_| true);
             }
             Input::Disconnected(why) => self.desk.on_disconnected(why),
-            Input::Heard { from, message } => self.on_heard(&from, message),
+            Input::Received { from, message } => self.on_message(&from, message),
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
             Input::Verified { transfer, outcome } => self.on_verified(transfer, outcome),
@@ -285,21 +285,21 @@ impl Download {
     fn on_timer(&mut self, timer: Timer) {
         match timer {
             Timer::Hello => self.desk.hello(Address::All, false),
-            Timer::Say(id) => self.say_owed(id),
+            Timer::Send(id) => self.send_owed(id),
             Timer::Retry(id) => self.on_retry(id),
             // `start_runs` measures again when no measure is pending.
             Timer::Measure => {}
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) | Timer::Gather => {}
-            Timer::Settle(_) | Timer::Forget(_) | Timer::SayTo(..) | Timer::Keep(_) | Timer::Sweep => {
+            Timer::Settle(_) | Timer::Forget(_) | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.desk.unexpected(None, None, "a deadline that download does not have");
             }
         }
     }
 
-    fn on_heard(&mut self, from: &Node, message: Message) {
+    fn on_message(&mut self, from: &Node, message: Message) {
         let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        let greeting = self.desk.on_message(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
         }
@@ -330,18 +330,18 @@ impl Download {
         let now = self.desk.now;
         for (id, transfer) in &self.transfers {
             if chosen(&transfer.row) {
-                self.desk.timers.set(Timer::Say(*id), now);
+                self.desk.timers.set(Timer::Send(*id), now);
             }
         }
     }
 
     /// The receipt, until it is noted; before that, why there is none yet.
-    fn say_owed(&mut self, id: TransferId) {
+    fn send_owed(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let row = &transfer.row;
         let Some(central) = row.central.clone() else { return };
         let to = Address::Node(Node::new(Mode::Central, central));
-        if !self.desk.may_say(&to, transfer.says) {
+        if !self.desk.may_send(&to, transfer.sends) {
             return;
         }
         let message = if transfer.stage.is_delivered() {
@@ -358,13 +358,13 @@ impl Download {
             transfer.told = Some(reason.clone());
             Message::Waiting(vec![Wait { transfer: id, reason }])
         };
-        transfer.says += 1;
+        transfer.sends += 1;
         // Why it waits is an answer, which central asks for again; a receipt is owed.
         let owed = transfer.stage.is_delivered();
-        let says = transfer.says;
-        self.desk.say(to, message);
-        let wait = if owed { self.desk.repeat_after(says) } else { self.desk.repeat_answered() };
-        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+        let sends = transfer.sends;
+        self.desk.send(to, message);
+        let wait = if owed { self.desk.repeat_after(sends) } else { self.desk.repeat_answered() };
+        self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
     }
 
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
@@ -392,8 +392,8 @@ impl Download {
         }
         self.desk.timers.stop(&Timer::Retry(id));
         if receipt_due || news {
-            transfer.says = 0;
-            self.desk.timers.set(Timer::Say(id), self.desk.now);
+            transfer.sends = 0;
+            self.desk.timers.set(Timer::Send(id), self.desk.now);
         }
         if stage != Stage::Wanted {
             self.dispatch.leave_line(id);
@@ -408,7 +408,7 @@ impl Download {
         row.stage = transfer.stage.stored().to_owned();
         self.desk.dirty.remove(&id);
         self.desk.persist(Record::Transfer(Box::new(row.clone())));
-        for timer in [Timer::Say(id), Timer::Retry(id)] {
+        for timer in [Timer::Send(id), Timer::Retry(id)] {
             self.desk.timers.stop(&timer);
         }
         for line in [&mut self.verifying, &mut self.placing, &mut self.cleaning] {
@@ -433,7 +433,7 @@ impl Download {
         }
         if self.desk.greets() {
             let doing = self.doing();
-            self.desk.say_hellos(&doing);
+            self.desk.send_hellos(&doing);
         }
         self.desk.poll_effect()
     }

@@ -28,8 +28,8 @@ impl Download {
     /// Tells central why what it offers is not fetched, or that it is again.
     fn tell_central(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.stage.is_delivered()) {
-            transfer.says = 0;
-            self.desk.timers.set(Timer::Say(id), self.desk.now);
+            transfer.sends = 0;
+            self.desk.timers.set(Timer::Send(id), self.desk.now);
         }
     }
 }
@@ -96,8 +96,8 @@ impl Steered for Download {
             Stage::Placing => Err("nothing to do: it is being given its final name".to_owned()),
             Stage::Delivered | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
             Stage::Cleaned => {
-                transfer.says = 0;
-                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                transfer.sends = 0;
+                self.desk.timers.set(Timer::Send(id), self.desk.now);
                 Ok("its receipt is said again now".to_owned())
             }
             Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),

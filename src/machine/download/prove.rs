@@ -154,9 +154,9 @@ impl Download {
         self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
         transfer.row.reason = Some(reason);
-        transfer.says = 0;
+        transfer.sends = 0;
         self.desk.dirty.insert(id);
-        self.desk.timers.set(Timer::Say(id), self.desk.now);
+        self.desk.timers.set(Timer::Send(id), self.desk.now);
         if lasting && waits {
             self.dispatch.leave_line(id);
             self.retry_later(id);

@@ -52,7 +52,7 @@ impl Download {
         let (why, gate) = self.why(id, transfer);
         let timers = &self.desk.timers;
         // Before that, what it says next is an answer, and nothing that it waits for.
-        let receipt = || timers.due(&Timer::Say(id)).filter(|_| transfer.stage.is_delivered());
+        let receipt = || timers.due(&Timer::Send(id)).filter(|_| transfer.stage.is_delivered());
         Some(TransferView {
             next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
             progress: self.dispatch.progress(id),
@@ -69,8 +69,8 @@ impl Download {
             return (Why::Paused(pause), None);
         }
         if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
-            return (Why::Said(reason), Some(until));
+            return (Why::Given(reason), Some(until));
         }
-        (row.reason.as_ref().map_or_else(|| self.desk.why(row, transfer.stage.cause()), Why::Said), None)
+        (row.reason.as_ref().map_or_else(|| self.desk.why(row, transfer.stage.cause()), Why::Given), None)
     }
 }

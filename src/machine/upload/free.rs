@@ -18,11 +18,11 @@ impl Upload {
         let id = release.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
             // Over here long since, and central has missed it: without an answer it would ask for ever.
-            self.desk.say(Address::Node(from.clone()), Message::Freed(vec![id]));
+            self.desk.send(Address::Node(from.clone()), Message::Freed(vec![id]));
             return;
         };
         if transfer.stage == Stage::Freed {
-            self.desk.timers.set(Timer::Say(id), self.desk.now);
+            self.desk.timers.set(Timer::Send(id), self.desk.now);
             return;
         }
         let name = transfer.row.name.clone();
@@ -200,7 +200,7 @@ impl Upload {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts = 0;
         self.move_to(id, Stage::Freed, None);
-        self.desk.timers.set(Timer::Say(id), self.desk.now.after(self.desk.until_tick(FREED_TICK)));
+        self.desk.timers.set(Timer::Send(id), self.desk.now.after(self.desk.until_tick(FREED_TICK)));
     }
 
     fn put_off(&mut self, id: TransferId, reason: Reason, wait: Duration) {

@@ -380,7 +380,7 @@ impl Upload {
         self.latest.insert(name.clone(), id);
         self.set_state(name, ItemState::Bound);
         self.desk.dirty.insert(id);
-        self.desk.timers.set(Timer::Say(id), self.desk.now);
+        self.desk.timers.set(Timer::Send(id), self.desk.now);
         if self.kept.remove(name).is_some() {
             self.desk.persist(Record::Unkept(name.clone()));
         }
@@ -425,7 +425,7 @@ impl Item {
         match &self.state {
             ItemState::Settling => Some(("settling", Why::Plain(Cause::Settling))),
             ItemState::Hashing => Some(("hashing", Why::Plain(Cause::Hashing))),
-            ItemState::Held(reason) => Some(("blocked", Why::Said(reason))),
+            ItemState::Held(reason) => Some(("blocked", Why::Given(reason))),
             ItemState::Behind => Some(("blocked", Why::Plain(Cause::Predecessor))),
             ItemState::Aside(cause) => Some(("blocked", Why::Plain(*cause))),
             ItemState::Bound | ItemState::Kept => None,

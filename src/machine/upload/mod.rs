@@ -10,8 +10,8 @@
 mod free;
 mod items;
 mod kept;
+mod messages;
 mod ordered;
-mod say;
 mod send;
 mod shown;
 
@@ -181,7 +181,7 @@ struct Transfer {
     row: Row,
     stage: Stage,
     /// How often the word it owes has been said since it is owed.
-    says: u32,
+    sends: u32,
     /// The script has succeeded; the last look is under way.
     script_done: bool,
     /// The source has been touched: whether it still is what was announced is being looked at.
@@ -262,7 +262,7 @@ impl Upload {
         self.counts.enter(stage);
         // Of what was begun before the last start nobody knows how far it came.
         let sent = stage == Stage::Sent || row.began.is_some();
-        let transfer = Transfer { row, stage, says: 0, script_done: false, doubted: false, first: false, sent };
+        let transfer = Transfer { row, stage, sends: 0, script_done: false, doubted: false, first: false, sent };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -274,7 +274,7 @@ impl Upload {
                 self.wake(|_| true);
             }
             Input::Disconnected(why) => self.desk.on_disconnected(why),
-            Input::Heard { from, message } => self.on_heard(&from, message),
+            Input::Received { from, message } => self.on_message(&from, message),
             Input::Seen(sighting) => self.on_seen(sighting),
             Input::Vanished(name) => self.on_vanished(&name),
             Input::Scanned => self.on_scanned(),
@@ -310,24 +310,24 @@ impl Upload {
             Timer::Hello => self.desk.hello(Address::All, false),
             Timer::Settle(name) => self.on_settled(&name),
             Timer::Forget(name) => self.forget_kept(&name),
-            Timer::Say(id) => {
+            Timer::Send(id) => {
                 if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Received) {
                     self.ask_later(id);
                 }
-                self.say_owed(id);
+                self.send_owed(id);
             }
             Timer::Retry(id) => self.on_retry(id),
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
-            Timer::Measure | Timer::Gather | Timer::SayTo(..) | Timer::Keep(_) | Timer::Sweep => {
+            Timer::Measure | Timer::Gather | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.desk.unexpected(None, None, "a deadline that upload does not have");
             }
         }
     }
 
-    fn on_heard(&mut self, from: &Node, message: Message) {
+    fn on_message(&mut self, from: &Node, message: Message) {
         let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
-        let greeting = self.desk.on_heard(from, hello.map(|hello| &**hello));
+        let greeting = self.desk.on_message(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
         }
@@ -355,8 +355,8 @@ impl Upload {
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
         let now = self.desk.now;
         for (id, transfer) in &self.transfers {
-            if transfer.stage.owes_a_word() && chosen(&transfer.row) {
-                self.desk.timers.set(Timer::Say(*id), now);
+            if transfer.stage.owes_a_message() && chosen(&transfer.row) {
+                self.desk.timers.set(Timer::Send(*id), now);
             }
         }
     }
@@ -384,7 +384,7 @@ impl Upload {
             Stage::Received | Stage::Releasing if transfer.row.arrived.is_none() => transfer.row.arrived = Some(now),
             _ => {}
         }
-        transfer.says = 0;
+        transfer.sends = 0;
         transfer.sent |= stage == Stage::Sent;
         transfer.doubted &= stage.is_early();
         transfer.row.reason = reason;
@@ -393,12 +393,12 @@ impl Upload {
         }
         let name = transfer.row.name.clone();
         self.desk.timers.stop(&Timer::Retry(id));
-        if stage.owes_a_word() {
-            self.desk.timers.set(Timer::Say(id), self.desk.now);
+        if stage.owes_a_message() {
+            self.desk.timers.set(Timer::Send(id), self.desk.now);
         } else if stage == Stage::Received {
             self.ask_later(id);
         } else {
-            self.desk.timers.stop(&Timer::Say(id));
+            self.desk.timers.stop(&Timer::Send(id));
         }
         if stage != Stage::Granted {
             self.dispatch.leave_line(id);
@@ -446,7 +446,7 @@ impl Upload {
         }
         if self.desk.greets() {
             let doing = self.doing();
-            self.desk.say_hellos(&doing);
+            self.desk.send_hellos(&doing);
         }
         self.desk.poll_effect()
     }
@@ -462,7 +462,7 @@ impl Row {
 impl Stage {
     /// Whether a word about it has to be repeated until the peer answers. A granted transfer tells central
     /// why it has not been sent, once there is a reason.
-    fn owes_a_word(self) -> bool {
+    fn owes_a_message(self) -> bool {
         matches!(self, Self::Announced | Self::Granted | Self::Sent | Self::Freed | Self::Withdrawing)
     }
 

@@ -30,13 +30,13 @@ impl Upload {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
             return;
         };
-        transfer.says = 0;
+        transfer.sends = 0;
         if transfer.row.paused.is_some() || transfer.row.reason.is_some() {
-            self.desk.timers.set(Timer::Say(id), self.desk.now);
+            self.desk.timers.set(Timer::Send(id), self.desk.now);
         } else if let Some(central) = &transfer.row.central {
             let to = Address::Node(Node::new(crate::machine::Mode::Central, central.clone()));
-            self.desk.timers.stop(&Timer::Say(id));
-            self.desk.say(to, Message::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
+            self.desk.timers.stop(&Timer::Send(id));
+            self.desk.send(to, Message::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
         }
     }
 }
@@ -104,9 +104,9 @@ impl Steered for Upload {
             Stage::Releasing | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
             Stage::Announced | Stage::Sent | Stage::Freed | Stage::Withdrawing => {
                 if let Some(transfer) = self.transfers.get_mut(&id) {
-                    transfer.says = 0;
+                    transfer.sends = 0;
                 }
-                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                self.desk.timers.set(Timer::Send(id), self.desk.now);
                 Ok("central is told again now".to_owned())
             }
             Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),

@@ -80,9 +80,9 @@ impl Upload {
             _ => {}
         }
         let Some(transfer) = self.transfers.get(&id) else { return };
-        if transfer.stage == Stage::Announced && transfer.says > 0 {
+        if transfer.stage == Stage::Announced && transfer.sends > 0 {
             let wait = self.desk.repeat_answered();
-            self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+            self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
         }
     }
 
@@ -122,7 +122,7 @@ impl Upload {
 
     /// Tells a central that asks for something this node has not, or has given to another central.
     fn refuse(&mut self, from: &Node, id: TransferId) {
-        self.desk.say(Address::Node(from.clone()), Message::Withdraw(vec![id]));
+        self.desk.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
     }
 
     fn on_granted(&mut self, from: &Node, id: TransferId, place: PlaceId, location: &Location) {
@@ -141,12 +141,12 @@ impl Upload {
             // This word is late, an old `received` was, or central's journal is an older copy: its answer tells which.
             Stage::Received => {
                 if let Some(place) = transfer.row.place {
-                    self.desk.say(Address::Node(from.clone()), Message::Sent { place, transfers: vec![id] });
+                    self.desk.send(Address::Node(from.clone()), Message::Sent { place, transfers: vec![id] });
                 }
                 return;
             }
             Stage::Sent | Stage::Freed | Stage::Withdrawing => {
-                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                self.desk.timers.set(Timer::Send(id), self.desk.now);
                 return;
             }
             _ => return,
@@ -221,7 +221,7 @@ impl Upload {
         }
         for id in load {
             if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Withdrawing) {
-                self.desk.timers.set(Timer::Say(id), self.desk.now);
+                self.desk.timers.set(Timer::Send(id), self.desk.now);
             }
         }
     }
@@ -338,10 +338,10 @@ impl Upload {
                 Stage::Announced => {
                     if let Some(transfer) = self.transfers.get_mut(&id) {
                         transfer.row.central = None;
-                        transfer.says = 0;
+                        transfer.sends = 0;
                         self.desk.dirty.insert(id);
                     }
-                    self.desk.timers.set(Timer::Say(id), self.desk.now);
+                    self.desk.timers.set(Timer::Send(id), self.desk.now);
                 }
                 _ => {}
             }

@@ -87,7 +87,7 @@ impl Upload {
             return (Why::Paused(pause), None);
         }
         if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
-            return (Why::Said(reason), Some(until));
+            return (Why::Given(reason), Some(until));
         }
         let cause = match transfer.stage {
             Stage::Announced => Cause::Central,
@@ -97,14 +97,14 @@ impl Upload {
             Stage::Received => Cause::Receipts,
             _ => Cause::Acknowledgement,
         };
-        (row.reason.as_ref().map_or_else(|| self.desk.why(row, cause), Why::Said), None)
+        (row.reason.as_ref().map_or_else(|| self.desk.why(row, cause), Why::Given), None)
     }
 
     fn transfer_view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
         let row = &transfer.row;
         let (why, gate) = self.why(id, transfer);
         let timers = &self.desk.timers;
-        let next = gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Say(id)));
+        let next = gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Send(id)));
         // It waits for receipts, and nothing of its own.
         let next = next.filter(|_| transfer.stage != Stage::Received);
         TransferView {

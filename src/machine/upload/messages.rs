@@ -11,14 +11,14 @@ use crate::machine::{Address, Message, Mode, Node, Offer, TransferId, Wait};
 const RECEIVED_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 impl Upload {
-    pub(super) fn say_owed(&mut self, id: TransferId) {
+    pub(super) fn send_owed(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let row = &transfer.row;
         let to = match &row.central {
             Some(name) => Address::Node(Node::new(Mode::Central, name.clone())),
             None => self.desk.any_central(),
         };
-        if !self.desk.may_say(&to, transfer.says) {
+        if !self.desk.may_send(&to, transfer.sends) {
             return;
         }
         let message = match transfer.stage {
@@ -43,12 +43,12 @@ impl Upload {
             Stage::Withdrawing => Message::Withdraw(vec![id]),
             _ => return,
         };
-        transfer.says += 1;
-        let (says, stage) = (transfer.says, transfer.stage);
-        self.desk.say(to, message);
+        transfer.sends += 1;
+        let (sends, stage) = (transfer.sends, transfer.stage);
+        self.desk.send(to, message);
         if stage != Stage::Received {
-            let wait = self.desk.repeat_after(says);
-            self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+            let wait = self.desk.repeat_after(sends);
+            self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
         }
     }
 
@@ -56,6 +56,6 @@ impl Upload {
     /// nothing of it: this node has to ask now and then.
     pub(super) fn ask_later(&mut self, id: TransferId) {
         let wait = self.desk.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
-        self.desk.timers.set(Timer::Say(id), self.desk.now.after(wait));
+        self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
     }
 }
