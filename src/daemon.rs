@@ -27,7 +27,7 @@ use crate::drivers::broker::BrokerEvent;
 use crate::drivers::clock::Clock;
 use crate::drivers::journal::{Journal, JournalError};
 use crate::drivers::{broker, logging, systemd};
-use crate::machine::{Effect, Input, Level, Machine, Node, Note, Record, Time, TransferId};
+use crate::machine::{Effect, Input, Level, Log, Machine, Node, Record, Time, TransferId};
 
 pub use asks::Asks;
 use drivers::Drivers;
@@ -250,7 +250,7 @@ impl Daemon {
         }
         for effect in effects {
             match effect {
-                Effect::Note(note) => logging::note(&note),
+                Effect::Log(log) => logging::log(&log),
                 Effect::Recall(question) => self.drivers.recall(&self.journal, question),
                 Effect::Explain { transfer, peer, found } => self.explain(transfer, peer, found),
                 other => self.drivers.carry_out(other),
@@ -289,7 +289,7 @@ async fn prune(journal: Arc<Journal>, before: Time) {
             Ok(_) => return,
             Err(error) => {
                 let text = format!("old history stays in the journal: {error}");
-                logging::note(&Note { level: Level::Warn, transfer: None, item: None, peer: None, text });
+                logging::log(&Log { level: Level::Warn, transfer: None, item: None, peer: None, text });
                 return;
             }
         }

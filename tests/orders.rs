@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
     GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
-    Machine, Message, Mode, Node, Note, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored,
+    Log, Machine, Message, Mode, Node, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored,
     RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, Time, TransferId,
     TransferView, UploadSettings, Wait,
 };
@@ -387,9 +387,9 @@ fn an_item_that_is_paused_holds_up_no_other() {
 
 /// What the log tells at INFO of transfer 1.
 fn told(effects: &[Effect]) -> Vec<&str> {
-    let notes = effects.iter().filter_map(|effect| if let Effect::Note(note) = effect { Some(note) } else { None });
-    let about = |note: &&Note| (note.transfer, note.item.as_ref()) == (Some(id(1)), Some(&name("item 1")));
-    notes.filter(|note| note.level == Level::Info).filter(about).map(|note| note.text.as_str()).collect()
+    let logs = effects.iter().filter_map(|effect| if let Effect::Log(log) = effect { Some(log) } else { None });
+    let about = |log: &&Log| (log.transfer, log.item.as_ref()) == (Some(id(1)), Some(&name("item 1")));
+    logs.filter(|log| log.level == Level::Info).filter(about).map(|log| log.text.as_str()).collect()
 }
 
 #[test]

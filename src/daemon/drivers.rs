@@ -75,7 +75,7 @@ impl Drivers {
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
             Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
             // The loop keeps these to itself.
-            Effect::Persist(_) | Effect::Recall(_) | Effect::Note(_) | Effect::Explain { .. } => {}
+            Effect::Persist(_) | Effect::Recall(_) | Effect::Log(_) | Effect::Explain { .. } => {}
         }
     }
 

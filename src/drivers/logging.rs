@@ -28,7 +28,7 @@ use tracing_subscriber::layer::{Context, SubscriberExt};
 use tracing_subscriber::registry::Registry;
 use tracing_subscriber::reload;
 
-use crate::machine::{Level, Note};
+use crate::machine::{Level, Log};
 use queue::{Queue, Taken};
 use sink::{Entry, Sink};
 
@@ -52,7 +52,7 @@ const LEVELS: [(&str, LevelFilter); 5] = [
 #[derive(Debug, Clone)]
 pub struct Logging {
     level: reload::Handle<LevelFilter, Registry>,
-    log: Log,
+    log: LogWriter,
     writer: thread::ThreadId,
 }
 
@@ -89,7 +89,7 @@ pub fn init(level: Level) -> io::Result<Logging> {
         Some(Err(_)) => (Sink::Stderr, Form::Line { stamped: false }),
         None => (Sink::Stderr, Form::Line { stamped: true }),
     };
-    let log = Log { form, queue: Arc::default(), sink: Arc::new(sink) };
+    let log = LogWriter { form, queue: Arc::default(), sink: Arc::new(sink) };
     let writing = log.clone();
     let writer = thread::Builder::new().name("log".to_owned()).spawn(move || writing.write())?;
     let (subscriber, handle) = subscriber(level, log.clone());
@@ -100,19 +100,19 @@ pub fn init(level: Level) -> io::Result<Logging> {
 /// Logs what a machine has to say. Item, transfer and peer become the fields `item` (the name as lossless text),
 /// `transfer` and `peer`, in journald `SYNKLER_ITEM`, `SYNKLER_TRANSFER` and `SYNKLER_PEER`. Item and peer stand in the
 /// message too, because that is all `journalctl` shows by default.
-pub fn note(note: &Note) {
+pub fn log(log: &Log) {
     let mut text = String::new();
-    if let Some(item) = &note.item {
+    if let Some(item) = &log.item {
         text.push_str(&format!("{item}: "));
     }
-    text.push_str(&note.text);
-    if let Some(peer) = &note.peer {
+    text.push_str(&log.text);
+    if let Some(peer) = &log.peer {
         text.push_str(&format!(" ({peer})"));
     }
-    let item = note.item.as_ref().map(|item| item.encoded());
-    let transfer = note.transfer.map(|transfer| transfer.to_string());
-    let peer = note.peer.as_ref().map(|peer| peer.to_string());
-    match note.level {
+    let item = log.item.as_ref().map(|item| item.encoded());
+    let transfer = log.transfer.map(|transfer| transfer.to_string());
+    let peer = log.peer.as_ref().map(|peer| peer.to_string());
+    match log.level {
         Level::Debug => debug!(item, transfer, peer, "{text}"),
         Level::Info => info!(item, transfer, peer, "{text}"),
         Level::Warn => warn!(item, transfer, peer, "{text}"),
@@ -164,13 +164,13 @@ enum Form {
 
 /// The two ends of the queue: events become lines where they happen, and are written on the log's thread.
 #[derive(Debug, Clone)]
-struct Log {
+struct LogWriter {
     form: Form,
     queue: Arc<Queue>,
     sink: Arc<Sink>,
 }
 
-impl Log {
+impl LogWriter {
     /// Writes until the queue is closed and empty.
     fn write(&self) {
         loop {
@@ -187,7 +187,7 @@ impl Log {
     }
 }
 
-impl<S: Subscriber> Layer<S> for Log {
+impl<S: Subscriber> Layer<S> for LogWriter {
     fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
         let mut parts = Parts::default();
         event.record(&mut parts);
@@ -273,7 +273,7 @@ mod tests {
     use crate::machine::{ItemName, Mode, Node, TransferId};
 
     fn logged(level: Level, stamped: bool, act: impl FnOnce(&Logging)) -> String {
-        let log = Log { form: Form::Line { stamped }, queue: Arc::default(), sink: Arc::new(Sink::Stderr) };
+        let log = LogWriter { form: Form::Line { stamped }, queue: Arc::default(), sink: Arc::new(Sink::Stderr) };
         let (subscriber, level) = subscriber(level, log.clone());
         let logging = Logging { level, log: log.clone(), writer: thread::current().id() };
         tracing::subscriber::with_default(subscriber, || act(&logging));
@@ -285,8 +285,8 @@ mod tests {
         text
     }
 
-    fn sample(level: Level) -> Note {
-        Note {
+    fn sample(level: Level) -> Log {
+        Log {
             level,
             transfer: Some(TransferId::mint(1_700_000_000_000, [7; 10])),
             item: Some(ItemName::new(b"a b\n\xff%").unwrap()),
@@ -297,13 +297,13 @@ mod tests {
 
     #[test]
     fn a_note_is_one_line_with_its_fields() {
-        let text = logged(Level::Info, false, |_| note(&sample(Level::Warn)));
+        let text = logged(Level::Info, false, |_| log(&sample(Level::Warn)));
         let id = sample(Level::Warn).transfer.unwrap();
         let expected =
             format!("WARN a b\\n\\xff%: taken in (central hub) item=a b%0A%FF%25 transfer={id} peer=central hub\n");
         assert_eq!(text, expected);
-        let bare = Note { transfer: None, item: None, peer: None, ..sample(Level::Error) };
-        assert_eq!(logged(Level::Info, false, |_| note(&bare)), "ERROR taken in\n");
+        let bare = Log { transfer: None, item: None, peer: None, ..sample(Level::Error) };
+        assert_eq!(logged(Level::Info, false, |_| log(&bare)), "ERROR taken in\n");
     }
 
     #[test]
@@ -353,9 +353,9 @@ mod tests {
         const CHILD: &str = "SYNKLER_TEST_LOGGING";
         if std::env::var_os(CHILD).is_some() {
             let logging = init(Level::Info).unwrap();
-            note(&sample(Level::Error));
+            log(&sample(Level::Error));
             assert_eq!(logging.set_level("debug"), Some("info"));
-            note(&sample(Level::Debug));
+            log(&sample(Level::Debug));
             logging.close();
             std::process::exit(42);
         }

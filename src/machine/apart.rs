@@ -5,13 +5,13 @@ use super::{Address, Fit, Level, Mode, Node, Protocols, Row};
 
 impl Desk {
     /// Tells once that a peer cannot be talked to, and that it can be again.
-    pub(super) fn note_fit(&mut self, peer: &Node, was_apart: bool) {
+    pub(super) fn log_fit(&mut self, peer: &Node, was_apart: bool) {
         match self.peers.get(peer).and_then(|peer| peer.apart(&self.me)) {
             Some((_, text)) => {
-                self.note(Level::Warn, None, None, Some(peer), format!("{text}; no work is exchanged until then"));
+                self.log(Level::Warn, None, None, Some(peer), format!("{text}; no work is exchanged until then"));
             }
             None if was_apart => {
-                self.note(Level::Info, None, None, Some(peer), "it speaks our protocol again: work goes on");
+                self.log(Level::Info, None, None, Some(peer), "it speaks our protocol again: work goes on");
             }
             None => {}
         }

@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Message, Mode,
-    Modes, Node, NodeName, Note, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers,
+    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Log, Message,
+    Mode, Modes, Node, NodeName, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers,
     TransferId, message::ENTRY_LIMIT,
 };
 
@@ -194,7 +194,7 @@ impl Desk {
         };
         for (whose, pause) in [("this node is", &restored.paused), ("the group is", &restored.group.pause)] {
             if let Some(pause) = pause {
-                desk.note(Level::Info, None, None, None, format!("{whose} still paused {pause}"));
+                desk.log(Level::Info, None, None, None, format!("{whose} still paused {pause}"));
             }
         }
         desk
@@ -273,7 +273,7 @@ impl Desk {
         let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
         let Some(hello) = hello else {
             if self.is_apart(from) {
-                self.note(Level::Debug, None, None, Some(from), "ignored what it says: it shares no protocol with us");
+                self.log(Level::Debug, None, None, Some(from), "ignored what it says: it shares no protocol with us");
                 return Greeting { back: false, forgot: false, ordered: false, apart: true };
             }
             if let Some(peer) = self.peers.get_mut(from) {
@@ -302,7 +302,7 @@ impl Desk {
         let changed = before.is_none_or(|before| KnownNode { last_heard: now, ..before.clone() } != known);
         if changed {
             self.records.push_back(Record::Node(known.clone()));
-            self.note(Level::Info, None, None, Some(from), "heard of it");
+            self.log(Level::Info, None, None, Some(from), "heard of it");
         }
         let ahead = i128::from(hello.now.as_millis()) - i128::from(now.as_millis());
         let peer = Peer {
@@ -316,7 +316,7 @@ impl Desk {
         };
         let told = self.peers.insert(from.clone(), peer).and_then(|before| before.protocols);
         if told != Some(hello.protocols) {
-            self.note_fit(from, was_apart);
+            self.log_fit(from, was_apart);
         }
         if apart {
             if hello.reply {
@@ -451,7 +451,7 @@ impl Desk {
         }
     }
 
-    pub(super) fn note(
+    pub(super) fn log(
         &mut self,
         level: Level,
         transfer: Option<TransferId>,
@@ -459,14 +459,14 @@ impl Desk {
         peer: Option<&Node>,
         text: impl Into<String>,
     ) {
-        let note = Note { level, transfer, item: item.cloned(), peer: peer.cloned(), text: text.into() };
-        self.effects.push_back(Effect::Note(note));
+        let log = Log { level, transfer, item: item.cloned(), peer: peer.cloned(), text: text.into() };
+        self.effects.push_back(Effect::Log(log));
     }
 
     /// An input that makes no sense now: peers can say anything, so it is counted, noted and left at that.
     pub(super) fn unexpected(&mut self, peer: Option<&Node>, transfer: Option<TransferId>, what: &str) {
         self.unexpected += 1;
-        self.note(Level::Debug, transfer, None, peer, format!("unexpected: {what}"));
+        self.log(Level::Debug, transfer, None, peer, format!("unexpected: {what}"));
     }
 
     /// The order that holds the whole node: its own, or the group's.
@@ -484,7 +484,7 @@ impl Desk {
             Some(pause) => format!("the group is paused {pause}"),
             None => "the group's pause is over".to_owned(),
         };
-        self.note(Level::Info, None, None, None, text);
+        self.log(Level::Info, None, None, None, text);
         self.persist(Record::Group(group.clone()));
         self.group = group;
     }

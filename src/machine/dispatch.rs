@@ -305,7 +305,7 @@ impl Dispatch {
         let until = desk.now.after(wait);
         if self.gates.get(host).is_none_or(|gate| gate.reason != *reason) {
             let level = if fault == Fault::Lasting { Level::Error } else { Level::Warn };
-            desk.note(level, None, None, None, format!("{host}: {reason}"));
+            desk.log(level, None, None, None, format!("{host}: {reason}"));
         }
         desk.timers.set(Timer::Host(host.to_owned()), until);
         self.gates.insert(host.to_owned(), Gate { attempts: attempts + 1, until, reason: reason.clone() });

@@ -51,8 +51,8 @@ pub use stage::{BadRow, Move};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
 pub use vocabulary::{
-    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
-    Note, Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
+    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, Log, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
+    Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
 };
 
 /// What one of the roles is made from.
@@ -170,7 +170,7 @@ impl Machine {
             (Self::Central(role), RoleSettings::Central(settings)) => role.reconfigure(settings),
             (Self::Download(role), RoleSettings::Download(settings)) => role.reconfigure(settings),
             (machine, _) => {
-                machine.desk_mut().note(Level::Error, None, None, None, "bug: settings of another role");
+                machine.desk_mut().log(Level::Error, None, None, None, "bug: settings of another role");
             }
         }
     }

@@ -209,7 +209,7 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
 fn stop_all(role: &mut impl Steered, by: &str) -> String {
     let runs = role.halt(&|_| true);
     if runs > 0 {
-        role.desk().note(Level::Info, None, None, None, format!("what runs is stopped by {by}"));
+        role.desk().log(Level::Info, None, None, None, format!("what runs is stopped by {by}"));
     }
     match runs {
         0 => "; no run was under way".to_owned(),
@@ -241,7 +241,7 @@ fn each<R: Steered>(
         if let Some(outcome) = outcome {
             let deed = Deed::about(Some(name), outcome);
             let text = format!("{what} ordered by {by}: {}", deed.text);
-            role.desk().note(Level::Info, id, deed.item.as_ref(), None, text);
+            role.desk().log(Level::Info, id, deed.item.as_ref(), None, text);
             deeds.push(deed);
         }
     }

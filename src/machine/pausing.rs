@@ -15,7 +15,7 @@ impl Desk {
             return format!("paused already, {earlier}");
         }
         let pause = Pause::new(self.now, by, self.me.clone());
-        self.note(Level::Info, None, None, None, format!("paused by {}", pause.by));
+        self.log(Level::Info, None, None, None, format!("paused by {}", pause.by));
         self.persist(Record::Paused(Some(pause.clone())));
         self.paused = Some(pause);
         self.hello(Address::All, false);
@@ -29,7 +29,7 @@ impl Desk {
                 None => "nothing to do: it is not paused".to_owned(),
             };
         }
-        self.note(Level::Info, None, None, None, format!("resumed by {by}"));
+        self.log(Level::Info, None, None, None, format!("resumed by {by}"));
         self.persist(Record::Paused(None));
         self.hello(Address::All, false);
         match &self.group.pause {
@@ -55,7 +55,7 @@ impl Desk {
         if self.group.pause.is_none() {
             return "nothing to do: the group is not paused".to_owned();
         }
-        self.note(Level::Info, None, None, None, format!("the group is resumed by {by}"));
+        self.log(Level::Info, None, None, None, format!("the group is resumed by {by}"));
         self.order_group(None, false);
         match &self.paused {
             Some(pause) => format!("resumed, but this node is still paused {pause}"),
@@ -92,7 +92,7 @@ impl Desk {
         let known = self.peers.remove(node).is_some();
         if known {
             self.persist(Record::Forgotten(node.clone()));
-            self.note(Level::Warn, None, None, Some(node), format!("forgotten, as ordered by {by}"));
+            self.log(Level::Warn, None, None, Some(node), format!("forgotten, as ordered by {by}"));
         }
         Ok(known)
     }

@@ -18,7 +18,7 @@
 //! | `Measure` | `Space` |
 //! | `Recall` | `Recalled` |
 //! | `Explain` | `Explained` |
-//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Note` | none |
+//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Log` | none |
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -253,7 +253,7 @@ pub enum Effect {
     /// Ask the journal about finished transfers.
     Recall(Question),
     /// Tell the log.
-    Note(Note),
+    Log(Log),
 }
 
 /// What a file system has, and what of it is free for us.
@@ -478,7 +478,7 @@ pub enum Level {
 
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Note {
+pub struct Log {
     /// How much it matters.
     pub level: Level,
     /// The transfer it is about.

@@ -12,7 +12,7 @@ fn speaking(min: u64, max: u64) -> Message {
 
 fn warnings(effects: &[Effect]) -> Vec<String> {
     let warned = effects.iter().filter_map(|effect| match effect {
-        Effect::Note(Note { level: Level::Warn, text, .. }) => Some(text.clone()),
+        Effect::Log(Log { level: Level::Warn, text, .. }) => Some(text.clone()),
         _ => None,
     });
     warned.collect()

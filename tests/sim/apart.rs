@@ -32,7 +32,7 @@ impl Sim {
 
     /// A machine is about to be told something. It may say more in this drain to a node that it has just learnt not to
     /// understand.
-    pub(crate) fn note_hello(&mut self, node: usize, input: &Input) {
+    pub(crate) fn mark_hello(&mut self, node: usize, input: &Input) {
         let Input::Received { from, message: Message::Hello(hello) } = input else { return };
         let fits = hello.protocols == Protocols::OURS;
         self.nodes[node].hellos.insert(from.clone(), fits);

@@ -47,7 +47,7 @@ pub(crate) enum Promise {
     /// Every unfinished transfer is shown, and has a next moment.
     Silent,
     /// No note of level error.
-    ErrorNote,
+    ErrorLog,
     /// Everything ends in time once the faults have stopped.
     Liveness,
     /// Nobody works or talks for ever.
@@ -181,7 +181,7 @@ impl Sim {
             return;
         }
         let text = self.trace.get_or_insert_with(Trace::default).shortened(&text());
-        self.note(Some(node), &format!("## broken promise {promise:?}: {text}"));
+        self.log(Some(node), &format!("## broken promise {promise:?}: {text}"));
         self.violation = Some(Violation { promise, node: self.nodes[node].label.clone(), text, at: self.now });
     }
 
@@ -219,7 +219,7 @@ impl Sim {
                 }
                 self.check_central_row(node, row);
                 self.check_given_up(node, row);
-                self.note_put_back(node, row);
+                self.mark_put_back(node, row);
             }
             Role::Download(_) => {
                 // What central has forgotten meanwhile, and offers anew, begins anew.
@@ -362,7 +362,7 @@ impl Sim {
 
     /// Something is about to be said.
     pub(crate) fn check_sent(&mut self, node: usize, to: &Address, message: &Message) {
-        self.note_lack(message);
+        self.mark_lack(message);
         self.check_apart(node, to, message);
         match message {
             Message::Received(ids) => ids.iter().for_each(|id| self.check_received(node, *id)),
@@ -374,7 +374,7 @@ impl Sim {
                     self.check_offered(node, to, item.offer.transfer);
                 }
             }
-            Message::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.note_withdrawn(node, *id)),
+            Message::Withdraw(ids) if node != 0 => ids.iter().for_each(|id| self.mark_withdrawn(node, *id)),
             Message::Done(list) => {
                 for receipt in list {
                     let Role::Download(number) = self.nodes[node].role else { continue };
@@ -447,7 +447,7 @@ impl Sim {
     }
 
     /// Upload may give up what central has, when an old word has misled it; central knows better.
-    fn note_withdrawn(&mut self, node: usize, id: TransferId) {
+    fn mark_withdrawn(&mut self, node: usize, id: TransferId) {
         let forgot = self.checker.forgetful.contains(&node);
         let Some(fate) = self.checker.fates.get_mut(&id) else { return };
         if !fate.is_delivered() && (!fate.received || fate.rotted || forgot) {

@@ -310,7 +310,7 @@ impl Sim {
         let (records, others) = self.effects(node);
         let dies = self.plan.crash > 0 && self.rng.below(100_000) < self.plan.crash;
         // A line in the log is no step: with it or without, the schedule of a seed is the same.
-        let is_step = |effect: &Effect| !matches!(effect, Effect::Note(_));
+        let is_step = |effect: &Effect| !matches!(effect, Effect::Log(_));
         let steps = others.iter().filter(|effect| is_step(effect)).count();
         let mut left = if dies { self.rng.index(steps + 3) } else { usize::MAX };
         let mut alive = || {
@@ -371,7 +371,7 @@ impl Sim {
         self.nodes[node].known.extend(heard);
         for _ in 0..most {
             let Some((mut input, letter)) = self.nodes[node].inbox.pop_front() else { break };
-            self.note_hello(node, &input);
+            self.mark_hello(node, &input);
             self.sabotage_input(node, &mut input);
             trace!(self, Some(node), "{}", trace::input(&input));
             letters.extend(letter);

@@ -77,10 +77,10 @@ impl Sim {
                 self.sweep(node, &transfers, &places);
                 (Op::Missing(transfers), 5, 2_000)
             }
-            Effect::Note(note) => {
-                let for_a_person = note.text.contains(LASTING) || note.text.contains(Cause::Disputed.text());
-                if note.level == Level::Error && !for_a_person {
-                    self.violate(Promise::ErrorNote, node, || note.text);
+            Effect::Log(log) => {
+                let for_a_person = log.text.contains(LASTING) || log.text.contains(Cause::Disputed.text());
+                if log.level == Level::Error && !for_a_person {
+                    self.violate(Promise::ErrorLog, node, || log.text);
                 }
                 return;
             }
@@ -347,7 +347,7 @@ impl Sim {
         }
         if running.through == running.run.batch.len() {
             let outcome = if !running.refused.is_empty() {
-                running.refused.iter().for_each(|id| self.note_refused(node, *id));
+                running.refused.iter().for_each(|id| self.mark_refused(node, *id));
                 let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
                 RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
             } else if running.short {

@@ -11,7 +11,7 @@ const HOUR: u64 = 3_600_000;
 
 impl Sim {
     /// A receiver is told what it has fetched.
-    pub(crate) fn note_verified(&mut self, node: usize, id: TransferId, found: Digest, unkept: bool) {
+    pub(crate) fn mark_verified(&mut self, node: usize, id: TransferId, found: Digest, unkept: bool) {
         if unkept {
             self.tally.count(Deed::Unkept);
             self.checker.unkept.insert((node, id));
@@ -37,7 +37,7 @@ impl Sim {
     }
 
     /// A receiver is told what it cannot hold.
-    pub(crate) fn note_refused(&mut self, node: usize, id: TransferId) {
+    pub(crate) fn mark_refused(&mut self, node: usize, id: TransferId) {
         self.tally.count(Deed::Refused);
         let (now, clock_jumps) = (self.now, self.plan.clock_jumps);
         let moments = self.checker.refused.entry((node, id)).or_default();

@@ -229,7 +229,7 @@ impl Sim {
                     }
                     bytes => (self.world.fingerprint(bytes, Some(kind)), None),
                 };
-                self.note_verified(node, transfer, fingerprint.digest, unkept.is_some());
+                self.mark_verified(node, transfer, fingerprint.digest, unkept.is_some());
                 CopyOutcome::Found { fingerprint, inode: copy.inode, manifest, unkept }
             }
             Some(_) | None => CopyOutcome::Missing,

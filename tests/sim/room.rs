@@ -13,7 +13,7 @@ use crate::world::{Bytes, World};
 
 impl Sim {
     /// Central is about to note that it has put something back.
-    pub(crate) fn note_put_back(&mut self, node: usize, row: &Row) {
+    pub(crate) fn mark_put_back(&mut self, node: usize, row: &Row) {
         let before = self.nodes[node].journal.rows.get(&row.transfer);
         let granted = before.filter(|before| before.stage == "granted");
         let short = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space);
@@ -81,7 +81,7 @@ impl Sim {
     }
 
     /// Something is told about inodes.
-    pub(crate) fn note_lack(&mut self, message: &Message) {
+    pub(crate) fn mark_lack(&mut self, message: &Message) {
         if let Message::Waiting(waits) = message
             && waits.iter().any(|wait| wait.reason.detail().contains(" inodes needed"))
         {

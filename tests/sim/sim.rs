@@ -140,7 +140,7 @@ impl Sim {
     fn set_up(&mut self) {
         if self.trace.is_some() {
             let plan = format!("{:?}", self.plan);
-            self.note(None, &plan);
+            self.log(None, &plan);
         }
         for node in 0..self.nodes.len() {
             let wait = self.rng.wait(500, 120_000, 100);

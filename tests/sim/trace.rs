@@ -11,7 +11,7 @@ macro_rules! trace {
     ($sim:expr, $node:expr, $($format:tt)*) => {
         if $sim.trace.is_some() {
             let text = format!($($format)*);
-            $sim.note($node, &text);
+            $sim.log($node, &text);
         }
     };
 }
@@ -145,14 +145,14 @@ pub(crate) fn effect(effect: &Effect) -> String {
         Effect::Run(run) => {
             format!("-> run {} {:?} {}: {}", run.id.0, run.direction, run.location.path(), batch(&run.batch))
         }
-        Effect::Note(note) => format!("   note {:?} {}", note.level, note.text),
+        Effect::Log(log) => format!("   note {:?} {}", log.level, log.text),
         other => format!("-> {other:?}"),
     }
 }
 
 impl Sim {
     /// A line of trace; call it through `trace!`.
-    pub(crate) fn note(&mut self, node: Option<usize>, text: &str) {
+    pub(crate) fn log(&mut self, node: Option<usize>, text: &str) {
         let who = node.map_or_else(|| "*".to_owned(), |node| self.nodes[node].label.clone());
         let now = self.now;
         if let Some(trace) = &mut self.trace {

@@ -37,7 +37,7 @@ impl Central {
                 self.answer(id);
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
-                self.desk.note(Level::Warn, Some(id), Some(&offer.name), Some(from), text);
+                self.desk.log(Level::Warn, Some(id), Some(&offer.name), Some(from), text);
             }
             return;
         }
@@ -100,7 +100,7 @@ impl Central {
             remark: None,
             finished: None,
         };
-        self.desk.note(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
+        self.desk.log(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
         self.insert(row, Stage::Waiting);
         self.desk.dirty.insert(id);
         self.line_up(id);
@@ -214,7 +214,7 @@ impl Central {
                 self.reserved = self.reserved.plus(transfer.row.room());
                 self.places.entry(place).or_default().insert(id);
                 let name = transfer.row.name.clone();
-                self.desk.note(
+                self.desk.log(
                     Level::Info,
                     Some(id),
                     Some(&name),
@@ -275,7 +275,7 @@ impl Central {
                 transfer.lacks = lacks;
                 if reason.cause() == Cause::Space {
                     let name = transfer.row.name.clone();
-                    self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                    self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 }
                 transfer.row.reason = Some(reason.clone());
                 self.desk.send(to.clone(), Message::Waiting(vec![Wait { transfer: id, reason }]));
@@ -329,7 +329,7 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let name = transfer.row.name.clone();
         let told: Vec<_> = transfer.pending().cloned().collect();
-        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), why);
+        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), why);
         for receiver in told {
             self.desk.send(Address::Node(Node::new(Mode::Download, receiver)), Message::Withdraw(vec![id]));
         }
@@ -357,7 +357,7 @@ impl Central {
                 self.desk.dirty.insert(id);
                 self.desk.timers.stop(&Timer::Send(id));
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
+                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
                 self.close_if_over(id);
             }
             _ => {}

@@ -35,7 +35,7 @@ impl Central {
         self.arrived = self.arrived.plus(transfer.row.room());
         let name = transfer.row.name.clone();
         let upload = Node::new(Mode::Upload, transfer.row.upload.clone());
-        self.desk.note(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");
+        self.desk.log(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");
         self.move_to(id, Stage::Held, None);
         self.answer(id);
         self.forward(id);
@@ -49,7 +49,7 @@ impl Central {
         let (name, upload) = (transfer.row.name.clone(), Node::new(Mode::Upload, transfer.row.upload.clone()));
         let reason = Reason::with(Cause::Receivers, "all that had to receive it are forgotten");
         let text = format!("the copy is given up and asked for again: {}", reason.detail());
-        self.desk.note(Level::Warn, Some(id), Some(&name), Some(&upload), text);
+        self.desk.log(Level::Warn, Some(id), Some(&name), Some(&upload), text);
         self.drop_and_wait(id, reason);
     }
 
@@ -116,7 +116,7 @@ impl Central {
         let item = Forward { offer: Offer::of(row), upload: row.upload.clone() };
         if sends == 1 {
             let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
-            self.desk.note(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
+            self.desk.log(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
         }
         self.desk.send(to, Message::Download { location, items: vec![item] });
         let wait = self.desk.repeat_after(sends);
@@ -154,7 +154,7 @@ impl Central {
             state.reason = Some(wait.reason.clone());
             if transfer.row.attempts > 0 || doubts {
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("waits there: {}", wait.reason));
+                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), format!("waits there: {}", wait.reason));
             }
         }
         if doubts && transfer.stage == Stage::Held {
@@ -174,7 +174,7 @@ impl Central {
         let name = transfer.row.name.clone();
         if receipt.fingerprint != transfer.row.fingerprint {
             let text = format!("ignored a receipt for other bytes: {}", receipt.fingerprint);
-            self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), text);
+            self.desk.log(Level::Warn, Some(id), Some(&name), Some(from), text);
             return;
         }
         self.desk.send(to, Message::Noted(vec![id]));
@@ -190,7 +190,7 @@ impl Central {
         let key = (transfer.row.upload.clone(), name.clone());
         self.desk.dirty.insert(id);
         self.desk.timers.stop(&Timer::SendTo(id, from.name.clone()));
-        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "receipt");
+        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "receipt");
         if all {
             self.release(id);
         }

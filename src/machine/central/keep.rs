@@ -19,7 +19,7 @@ impl Central {
             line.remove(&(turn, id));
         }
         self.taking.give_up(&id);
-        self.desk.note(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
+        self.desk.log(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
         self.move_to(id, Stage::Released, None);
         self.desk.timers.set(Timer::Keep(id), self.desk.now.after(self.settings.keep));
     }
@@ -45,13 +45,13 @@ impl Central {
                 transfer.row.attempts = 0;
                 transfer.row.reason = None;
                 self.desk.dirty.insert(id);
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "the copy on central is dropped");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "the copy on central is dropped");
                 self.close_if_over(id);
             }
             (Stage::Released, Err(reason)) => {
                 transfer.row.attempts += 1;
                 let wait = self.desk.backoff(DROP_FIRST, transfer.row.attempts, DROP_LAST);
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 transfer.row.reason = Some(reason);
                 self.desk.dirty.insert(id);
                 self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
@@ -61,7 +61,7 @@ impl Central {
                     // It would keep its room from all others.
                     transfer.undropped = true;
                     transfer.row.attempts += 1;
-                    self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                    self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                     self.desk.dirty.insert(id);
                 }
                 self.ask_again(id);

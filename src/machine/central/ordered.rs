@@ -48,7 +48,7 @@ impl Central {
         self.desk.dirty.insert(id);
         self.desk.timers.stop(&Timer::SendTo(id, receiver.clone()));
         let text = format!("the receipt of {receiver} is no longer required: an operator had it forgotten");
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, text);
         if nobody && held {
             self.give_up_for_nobody(id);
         } else if all && !nobody {

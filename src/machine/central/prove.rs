@@ -48,7 +48,7 @@ impl Central {
                 .filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
             let modes = modes.cloned();
             let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
-            self.desk.note(Level::Info, Some(id), Some(&name), None, text);
+            self.desk.log(Level::Info, Some(id), Some(&name), None, text);
             self.desk.effect(Effect::Take { transfer: id, place, name, kind, modes });
         }
     }
@@ -75,7 +75,7 @@ impl Central {
                     if self.settings.keep_modes == KeepModes::Yes {
                         return self.look_again_later(id, Reason::with(Cause::Modes, &unkept));
                     }
-                    self.note_unkept(id, unkept);
+                    self.log_unkept(id, unkept);
                 }
                 if self.hold(id) {
                     if let Some(text) = manifest {
@@ -104,7 +104,7 @@ impl Central {
             CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
         };
         transfer.row.attempts += 1;
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("{reason}; upload is asked to send it again"));
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("{reason}; upload is asked to send it again"));
         self.drop_and_wait(id, reason);
     }
 
@@ -125,7 +125,7 @@ impl Central {
         };
         transfer.row.attempts += 1;
         let (name, place) = (transfer.row.name.clone(), transfer.row.place);
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("put back, what has arrived goes: {reason}"));
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("put back, what has arrived goes: {reason}"));
         self.drop_and_wait(id, reason);
         // Others of its place are still on their way to it.
         if let Some(place) = place.filter(|place| self.places.contains_key(place)) {
@@ -151,7 +151,7 @@ impl Central {
         transfer.row.attempts += 1;
         let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
         let lasting = reason.cause().is_lasting();
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         transfer.row.reason = Some(reason);
         self.desk.dirty.insert(id);
         let wait =
@@ -178,7 +178,7 @@ impl Central {
         let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
         let (name, dropping) = (transfer.row.name.clone(), transfer.dropping);
         let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         transfer.row.reason = Some(reason);
         transfer.told = None;
         self.desk.dirty.insert(id);
@@ -191,14 +191,14 @@ impl Central {
 
     /// Its modes are not as announced on this file system. Where they were announced one by one, downloads set them all
     /// the same.
-    fn note_unkept(&mut self, id: TransferId, unkept: Box<str>) {
+    fn log_unkept(&mut self, id: TransferId, unkept: Box<str>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
         if transfer.row.modes.list().is_some() {
             let text = format!("{unkept}; downloads are told what was announced");
-            self.desk.note(Level::Info, Some(id), Some(&name), None, text);
+            self.desk.log(Level::Info, Some(id), Some(&name), None, text);
         } else {
-            self.desk.note(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());
+            self.desk.log(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());
             transfer.row.remark = Some(one_line(&format!("on central: {unkept}")).into());
         }
     }

@@ -58,7 +58,7 @@ impl Download {
                 self.placing.leave(&id);
                 transfer.row.signature = Some(signature);
                 transfer.row.attempts = 0;
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "delivered");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "delivered");
                 self.move_to(id, Stage::Delivered, None);
                 self.join_cleanups(id);
                 self.desk.effect(Effect::Drop(id));
@@ -133,7 +133,7 @@ impl Download {
         transfer.row.attempts += 1;
         if transfer.row.reason.as_ref() != Some(&reason) {
             let name = transfer.row.name.clone();
-            self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not delivered yet: {reason}"));
+            self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not delivered yet: {reason}"));
         }
         self.move_to(id, Stage::Placing, Some(reason));
         let wait = self.desk.backoff(TAKEN_FIRST, attempts, TAKEN_LAST);
@@ -162,7 +162,7 @@ impl Download {
             };
             if !self.settings.cleanup {
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "it stays: there is no cleanup script");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "it stays: there is no cleanup script");
                 self.cleaned(id);
             } else if self.same_name(id).any(|other| self.placing.is_inside(&other) || self.cleaning.is_inside(&other))
             {
@@ -197,7 +197,7 @@ impl Download {
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
                 let text = "its cleanup script is not run: what stands there has been changed since it was delivered";
                 let name = row.name.clone();
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+                self.desk.log(Level::Warn, Some(id), Some(&name), None, text);
                 self.cleaned(id);
             }
             Sight::Present(_) => {
@@ -205,7 +205,7 @@ impl Download {
                 if let Some(transfer) = self.transfers.get_mut(&id) {
                     transfer.row.cleaned = true;
                 }
-                self.desk.note(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
+                self.desk.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
                 self.desk.effect(Effect::Cleanup { transfer: id, item });
             }
@@ -216,7 +216,7 @@ impl Download {
     fn cleaned_already(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get(&id) {
             let name = transfer.row.name.clone();
-            self.desk.note(Level::Info, Some(id), Some(&name), None, "it has been taken away already");
+            self.desk.log(Level::Info, Some(id), Some(&name), None, "it has been taken away already");
         }
         self.cleaned(id);
     }
@@ -235,7 +235,7 @@ impl Download {
         let name = transfer.row.name.clone();
         match outcome {
             Ok(()) => {
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
                 self.cleaned(id);
             }
             Err(reason) => self.script_failed(id, reason),
@@ -248,7 +248,7 @@ impl Download {
         let attempts = transfer.row.attempts;
         transfer.row.attempts += 1;
         let name = transfer.row.name.clone();
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Delivered, Some(reason));
         let wait = self.desk.backoff(SCRIPT_FIRST, attempts, SCRIPT_LAST);
         self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
@@ -277,7 +277,7 @@ impl Download {
         if !transfer.row.acknowledged {
             transfer.row.acknowledged = true;
             let name = transfer.row.name.clone();
-            self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
+            self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
             self.desk.dirty.insert(id);
             self.desk.timers.stop(&Timer::Send(id));
         }

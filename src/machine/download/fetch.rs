@@ -31,7 +31,7 @@ impl Download {
         let row = &mut transfer.row;
         if row.fingerprint != item.offer.fingerprint || row.name != item.offer.name {
             let text = "ignored an offer that reuses the id of another transfer";
-            self.desk.note(Level::Warn, Some(id), Some(&item.offer.name), Some(from), text);
+            self.desk.log(Level::Warn, Some(id), Some(&item.offer.name), Some(from), text);
             return;
         }
         if row.central.as_ref() != Some(&from.name) || row.location.as_ref() != Some(location) {
@@ -65,7 +65,7 @@ impl Download {
                 );
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
-                self.desk.note(Level::Warn, Some(id), Some(&row.name), None, text);
+                self.desk.log(Level::Warn, Some(id), Some(&row.name), None, text);
             }
             return;
         }
@@ -109,7 +109,7 @@ impl Download {
                 new.reason = Some(Reason::with(Cause::Steady, "before it was given up and offered again"));
             }
         }
-        self.desk.note(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
+        self.desk.log(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
         self.insert(new, Stage::Wanted);
         self.desk.dirty.insert(id);
         self.desk.timers.set(Timer::Send(id), now);
@@ -134,7 +134,7 @@ impl Download {
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 transfer.emptied = false;
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
             }
             self.move_to(id, Stage::Pulling, None);
         }
@@ -149,7 +149,7 @@ impl Download {
             // It is looked at again and again; once is enough to read.
             if transfer.row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Space) {
                 let text = format!("not fetched yet: {}", short.text);
-                self.desk.note(Level::Warn, Some(ready.transfer), Some(&ready.name), None, text);
+                self.desk.log(Level::Warn, Some(ready.transfer), Some(&ready.name), None, text);
             }
             self.dispatch.leave_line(ready.transfer);
             self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &short.text)));
@@ -191,13 +191,7 @@ impl Download {
             match outcome {
                 RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
-                    self.desk.note(
-                        Level::Info,
-                        Some(id),
-                        Some(&name),
-                        None,
-                        "rsync was stopped: it is continued later",
-                    );
+                    self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync was stopped: it is continued later");
                     self.move_to(id, Stage::Wanted, None);
                     self.line_up(id);
                 }
@@ -225,7 +219,7 @@ impl Download {
                 RunOutcome::Failed(_, reason) => {
                     transfer.row.attempts += 1;
                     let (name, reason) = (transfer.row.name.clone(), reason.clone());
-                    self.desk.note(Level::Info, Some(id), Some(&name), None, format!("not fetched: {reason}"));
+                    self.desk.log(Level::Info, Some(id), Some(&name), None, format!("not fetched: {reason}"));
                     self.move_to(id, Stage::Wanted, Some(reason));
                     self.line_up(id);
                 }
@@ -254,7 +248,7 @@ impl Download {
         match transfer.stage {
             Stage::Placing if !only_waits => {}
             Stage::Wanted | Stage::Pulling | Stage::Verifying | Stage::Placing => {
-                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("not fetched: {why}"));
+                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), format!("not fetched: {why}"));
                 self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
                 self.finish(id);
                 self.desk.effect(Effect::Drop(id));

@@ -372,7 +372,7 @@ impl Download {
         if transfer.stage != stage {
             if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
                 let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.desk.note(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+                self.desk.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
             }
             transfer.row.since = self.desk.now;
         }

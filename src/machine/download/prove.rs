@@ -63,9 +63,9 @@ impl Download {
                 match &transfer.row.remark {
                     Some(unkept) => {
                         let text = format!("fetched and proven, but {unkept}");
-                        self.desk.note(Level::Warn, Some(id), Some(&name), None, text);
+                        self.desk.log(Level::Warn, Some(id), Some(&name), None, text);
                     }
-                    None => self.desk.note(Level::Info, Some(id), Some(&name), None, "fetched and proven"),
+                    None => self.desk.log(Level::Info, Some(id), Some(&name), None, "fetched and proven"),
                 }
                 self.move_to(id, Stage::Placing, None);
                 self.placing.join(id);
@@ -107,7 +107,7 @@ impl Download {
         transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit | Cause::Space);
         let dropping = transfer.dropping;
         transfer.emptied |= dropping;
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Wanted, Some(reason));
         if dropping {
             self.desk.effect(Effect::Drop(id));
@@ -126,7 +126,7 @@ impl Download {
             transfer.emptied = false;
             transfer.row.attempts += 1;
             let name = transfer.row.name.clone();
-            self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+            self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         }
         if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
             self.retry_later(id);
@@ -151,7 +151,7 @@ impl Download {
         };
         let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
         let (name, waits) = (transfer.row.name.clone(), !transfer.dropping);
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
         transfer.row.reason = Some(reason);
         transfer.sends = 0;

@@ -30,7 +30,7 @@ impl Upload {
         if wrong || matches!(transfer.stage, Stage::Releasing | Stage::Cleaning) || !self.taken_by(from, id) {
             if wrong {
                 let text = "ignored a release that is not about these bytes";
-                self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), text);
+                self.desk.log(Level::Warn, Some(id), Some(&name), Some(from), text);
             }
             return;
         }
@@ -38,7 +38,7 @@ impl Upload {
         transfer.row.remark.clone_from(&release.remark);
         let from_withdrawn = transfer.stage == Stage::Withdrawing;
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
+        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
         if from_withdrawn && transfer.row.is_ordered_away() {
             // An operator wants the source left alone, and it is kept already.
             self.move_to(id, Stage::Freed, None);
@@ -101,7 +101,7 @@ impl Upload {
                 self.scripts.start(row, self.desk.now);
                 let item = row.name.clone();
                 self.desk.dirty.insert(id);
-                self.desk.note(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
+                self.desk.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
                 self.desk.effect(Effect::Cleanup { transfer: id, item });
             }
@@ -122,13 +122,13 @@ impl Upload {
             }
             Sight::Gone => {
                 let name = row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "the source is free: it is gone already");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "the source is free: it is gone already");
                 self.end(id);
             }
             Sight::Present(_) => self.end_without_cleanup(id, "there is no cleanup script"),
             Sight::Unreadable(reason) => {
                 let name = row.name.clone();
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
+                self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
                 row.attempts += 1;
                 let wait = self.desk.backoff(RETRY_FIRST, row.attempts, RETRY_LAST);
                 self.put_off(id, reason, wait);
@@ -149,14 +149,14 @@ impl Upload {
                 transfer.script_done = true;
                 // The look that follows needs no turn: another script can start meanwhile.
                 self.cleaning.leave(&id);
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
                 self.desk.effect(Effect::Look { transfer: id, item: name });
             }
             Err(reason) => {
                 let attempts = transfer.row.attempts;
                 transfer.row.attempts += 1;
                 let wait = self.desk.backoff(RETRY_FIRST, attempts, RETRY_LAST);
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 self.put_off(id, reason, wait);
             }
         }
@@ -170,7 +170,7 @@ impl Upload {
         let (name, mounts, fingerprint, signature) =
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         let is_latest = self.is_last(&name, id);
-        self.desk.note(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
+        self.desk.log(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
         self.end(id);
         if let Some(signature) = signature.filter(|_| is_latest) {
             self.keep(&name, signature, fingerprint, mounts);

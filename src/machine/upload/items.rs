@@ -127,7 +127,7 @@ impl Upload {
     pub(super) fn give_up(&mut self, id: TransferId, why: &str) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
-        self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
+        self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
         self.dispatch.disown(&mut self.desk, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
@@ -233,7 +233,7 @@ impl Upload {
             // A writer at work is what uploads wait for all day; the rest needs somebody's attention.
             let level = if reason.cause() == Cause::Busy { Level::Info } else { Level::Warn };
             if item.attempts == 1 {
-                self.desk.note(level, None, Some(name), None, format!("not sent yet: {reason}"));
+                self.desk.log(level, None, Some(name), None, format!("not sent yet: {reason}"));
             }
             item.state = held;
         }
@@ -372,7 +372,7 @@ impl Upload {
             finished: None,
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
-        self.desk.note(Level::Info, Some(id), Some(name), None, text);
+        self.desk.log(Level::Info, Some(id), Some(name), None, text);
         self.insert(row, Stage::Announced);
         if let Some(text) = manifest {
             self.desk.persist(Record::Manifest(id, text));

@@ -182,7 +182,7 @@ impl Upload {
             // Read for the first time, as the script has left it.
             Some(Left { fingerprint: None, aside }) if kept.signature == signature => {
                 now.left = Some(Left { fingerprint: Some(proof.fingerprint), aside });
-                self.desk.note(Level::Info, None, Some(name), None, "left by its cleanup script: not sent again");
+                self.desk.log(Level::Info, None, Some(name), None, "left by its cleanup script: not sent again");
             }
             // Changed before it could be read: by whom, and whether in content, nobody can tell.
             Some(Left { fingerprint: None, .. }) => {
@@ -205,7 +205,7 @@ impl Upload {
     /// Puts an item aside until an operator or a writer decides.
     pub(super) fn set_aside(&mut self, name: &ItemName, signature: Signature, proof: &Proof, cause: Cause) {
         let level = if cause == Cause::Leftover { Level::Info } else { Level::Error };
-        self.desk.note(level, None, Some(name), None, Reason::new(cause).to_string());
+        self.desk.log(level, None, Some(name), None, Reason::new(cause).to_string());
         // What was handed over under the name, where that is known, still counts as handed over.
         let before = self.kept.get(name).map(|kept| kept.fingerprint);
         let left = Some(Left { fingerprint: Some(proof.fingerprint), aside: Some(cause) });
@@ -219,7 +219,7 @@ impl Upload {
         let Some((item, certain)) = self.scripts.maker(name, proof, self.desk.now) else { return false };
         if certain {
             let text = format!("made by the cleanup script of {item} from what was handed over: not sent");
-            self.desk.note(Level::Info, None, Some(name), None, text);
+            self.desk.log(Level::Info, None, Some(name), None, text);
             self.keep(name, signature, proof.fingerprint, proof.origin.mounts.clone());
         } else {
             self.set_aside(name, signature, proof, Cause::Leftover);

@@ -154,7 +154,7 @@ impl Upload {
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
         let name = transfer.row.name.clone();
-        self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central asks for it");
+        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "central asks for it");
         self.desk.dirty.insert(id);
         self.dispatch.disown(&mut self.desk, id);
         self.move_to(id, Stage::Granted, None);
@@ -166,7 +166,7 @@ impl Upload {
         for id in self.dispatch.start(&mut self.desk, Room::ENDLESS) {
             if let Some(transfer) = self.transfers.get(&id) {
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
             }
             self.move_to(id, Stage::Sending, None);
         }
@@ -183,13 +183,7 @@ impl Upload {
             match outcome {
                 RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
-                    self.desk.note(
-                        Level::Info,
-                        Some(id),
-                        Some(&name),
-                        None,
-                        "rsync was stopped: it is continued later",
-                    );
+                    self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync was stopped: it is continued later");
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
                 }
@@ -198,7 +192,7 @@ impl Upload {
                 RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => {
                     transfer.row.attempts += 1;
                     let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
-                    self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                    self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
                     self.move_to(id, Stage::Granted, Some(reason.clone()));
                     let wait = self.desk.backoff(NO_ROOM_FIRST, attempts.saturating_sub(1), NO_ROOM_LAST);
                     self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
@@ -213,7 +207,7 @@ impl Upload {
                 RunOutcome::Failed(_, reason) => {
                     transfer.row.attempts += 1;
                     let (name, reason) = (transfer.row.name.clone(), reason.clone());
-                    self.desk.note(Level::Info, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                    self.desk.log(Level::Info, Some(id), Some(&name), None, format!("not sent: {reason}"));
                     self.move_to(id, Stage::Granted, Some(reason));
                     self.line_up(id);
                 }
@@ -234,7 +228,7 @@ impl Upload {
             Sight::Present(signature) if transfer.row.signature == Some(signature) => {
                 transfer.row.attempts = 0;
                 let (name, reason) = (transfer.row.name.clone(), transfer.row.reason.clone());
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "sent to central");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "sent to central");
                 self.move_to(id, Stage::Sent, reason);
             }
             Sight::Present(signature) => {
@@ -250,7 +244,7 @@ impl Upload {
             }
             Sight::Unreadable(reason) => {
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
                 transfer.row.attempts += 1;
                 let wait = self.desk.backoff(UNREADABLE_FIRST, transfer.row.attempts, UNREADABLE_LAST);
                 self.move_to(id, Stage::Granted, Some(reason));
@@ -275,7 +269,7 @@ impl Upload {
         match transfer.stage {
             Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent => {
                 let name = transfer.row.name.clone();
-                self.desk.note(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
+                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
                 self.dispatch.disown(&mut self.desk, id);
                 self.move_to(id, Stage::Received, None);
             }
@@ -300,7 +294,7 @@ impl Upload {
         let name = transfer.row.name.clone();
         match transfer.stage {
             Stage::Freed => {
-                self.desk.note(Level::Info, Some(id), Some(&name), None, "handed over");
+                self.desk.log(Level::Info, Some(id), Some(&name), None, "handed over");
                 self.move_to(id, Stage::Closed, None);
             }
             Stage::Withdrawing => {
@@ -329,7 +323,7 @@ impl Upload {
                         transfer.row.place = None;
                         transfer.row.location = None;
                         let name = transfer.row.name.clone();
-                        self.desk.note(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
+                        self.desk.log(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
                     }
                     self.dispatch.disown(&mut self.desk, id);
                     self.move_to(id, Stage::Announced, Some(reason));
