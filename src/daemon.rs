@@ -251,7 +251,7 @@ impl Daemon {
         for effect in effects {
             match effect {
                 Effect::Log(log) => logging::log(&log),
-                Effect::Recall(question) => self.drivers.recall(&self.journal, question),
+                Effect::Lookup(question) => self.drivers.look_up(&self.journal, question),
                 Effect::Explain { transfer, peer, found } => self.explain(transfer, peer, found),
                 other => self.drivers.carry_out(other),
             }

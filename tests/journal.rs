@@ -74,8 +74,8 @@ impl JournalUnderTest for RealJournal {
         self.runtime.block_on(self.journal().commit(records)).unwrap();
     }
 
-    fn recall(&mut self, question: Question) -> Option<Box<Row>> {
-        self.runtime.block_on(self.journal().recall(question)).unwrap()
+    fn look_up(&mut self, question: Question) -> Option<Box<Row>> {
+        self.runtime.block_on(self.journal().look_up(question)).unwrap()
     }
 
     fn restart(&mut self) -> Restored {
@@ -327,7 +327,7 @@ fn every_value_is_looked_at_before_it_is_believed() {
     std::fs::write(dir.path().join("journal.db"), &sound).unwrap();
     sqlite3(dir.path(), "UPDATE transfers SET finished = 5, kind = 'fifo'");
     let (journal, _) = open(dir.path());
-    let error = run.block_on(journal.recall(Question::Transfer(id(1)))).unwrap_err();
+    let error = run.block_on(journal.look_up(Question::Transfer(id(1)))).unwrap_err();
     assert!(matches!(error, JournalError::Corrupt { column: "kind", .. }), "{error:?}");
     run.block_on(journal.commit(vec![transfer(&row(2))])).unwrap();
 }
@@ -387,7 +387,7 @@ fn a_full_disk_fails_the_commit_and_loses_nothing() {
     };
     assert!(matches!(error, JournalError::Full { .. }), "{error:?}");
     assert!(error.to_string().contains("no space left on its file system"), "{error}");
-    assert_eq!(run.block_on(journal.recall(Question::Transfer(id(number)))).unwrap(), None);
+    assert_eq!(run.block_on(journal.look_up(Question::Transfer(id(number)))).unwrap(), None);
     drop(journal);
     let (_journal, restored) = open(&dir);
     assert!(number > 500);
@@ -497,12 +497,12 @@ fn history_is_newest_first_and_pruned_in_steps() {
         assert_eq!(ids(journal.history(Past { limit: 3, ..Past::default() }).await.unwrap().0), [id(9), id(8), id(7)]);
         let before = Time::from_millis(1005);
         assert_eq!(journal.prune(before, 3).await.unwrap(), 3);
-        assert_eq!(journal.recall(Question::Transfer(id(2))).await.unwrap(), None);
+        assert_eq!(journal.look_up(Question::Transfer(id(2))).await.unwrap(), None);
         assert_eq!(journal.prune(before, 3).await.unwrap(), 2);
         assert_eq!(journal.prune(before, 3).await.unwrap(), 0);
         let left = ids(journal.history(Past { limit: u32::MAX, ..Past::default() }).await.unwrap().0);
         assert_eq!(left, [id(9), id(8), id(7), id(6), id(5)]);
-        assert!(journal.recall(Question::Transfer(id(50))).await.unwrap().is_some());
+        assert!(journal.look_up(Question::Transfer(id(50))).await.unwrap().is_some());
     });
 }
 
@@ -686,8 +686,8 @@ fn it_is_fast_small_and_bounded() {
     println!("opened with 20,000 open and 50,000 finished rows ({} MB): {took:?}", size >> 20);
     assert_eq!(restored.rows.len(), 20_000);
     let start = Instant::now();
-    let found = run.block_on(journal.recall(Question::Name { name: name("item 66000"), transfer: id(0) }));
-    println!("a name recalled: {:?}", start.elapsed());
+    let found = run.block_on(journal.look_up(Question::Name { name: name("item 66000"), transfer: id(0) }));
+    println!("a name looked up: {:?}", start.elapsed());
     assert_eq!(found.unwrap().map(|row| row.transfer), Some(id(66_000)));
     // Far above what an idle machine needs, far below what a scan or a lost group commit would take.
     assert!(took < Duration::from_secs(5), "{took:?}");

@@ -35,11 +35,11 @@ impl Drivers {
     }
 
     /// Asks the journal; the answer comes as an input.
-    pub(super) fn recall(&self, journal: &Arc<Journal>, question: Question) {
+    pub(super) fn look_up(&self, journal: &Arc<Journal>, question: Question) {
         let (journal, inputs) = (Arc::clone(journal), self.inputs.clone());
         tokio::spawn(async move {
-            match journal.recall(question.clone()).await {
-                Ok(row) => drop(inputs.send(Input::Recalled { question, row }).await),
+            match journal.look_up(question.clone()).await {
+                Ok(row) => drop(inputs.send(Input::LookedUp { question, row }).await),
                 // Without an answer the offer stays unanswered too, so nothing is delivered twice for it.
                 Err(error) => tracing::error!("the journal cannot be read: {error}"),
             }
@@ -75,7 +75,7 @@ impl Drivers {
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
             Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
             // The loop keeps these to itself.
-            Effect::Persist(_) | Effect::Recall(_) | Effect::Log(_) | Effect::Explain { .. } => {}
+            Effect::Persist(_) | Effect::Lookup(_) | Effect::Log(_) | Effect::Explain { .. } => {}
         }
     }
 

@@ -16,7 +16,7 @@
 //! | `Sweep` | `Swept` |
 //! | `Cleanup` | `Cleaned` |
 //! | `Measure` | `Space` |
-//! | `Recall` | `Recalled` |
+//! | `Lookup` | `LookedUp` |
 //! | `Explain` | `Explained` |
 //! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Log` | none |
 
@@ -126,8 +126,8 @@ pub enum Input {
     },
     /// Answer to [`Effect::Measure`]: the file system that holds `file_dir`.
     Space(Space),
-    /// Answer to [`Effect::Recall`].
-    Recalled {
+    /// Answer to [`Effect::Lookup`].
+    LookedUp {
         /// What was asked.
         question: Question,
         /// The finished transfer that answers it, newest first where there are several.
@@ -251,7 +251,7 @@ pub enum Effect {
         found: Arc<str>,
     },
     /// Ask the journal about finished transfers.
-    Recall(Question),
+    Lookup(Question),
     /// Tell the log.
     Log(Log),
 }

@@ -56,7 +56,7 @@ fn an_upload_that_offers_what_is_over_is_told_to_clean_it_up() {
     };
     desk.receive(alpha(), Message::New(vec![offer]));
     let row = Some(Box::new(Row { stage: "closed".to_owned(), ..old }));
-    let answer = sent(&desk.input(Input::Recalled { question: Question::Transfer(id(1)), row }));
+    let answer = sent(&desk.input(Input::LookedUp { question: Question::Transfer(id(1)), row }));
     let [(to, Message::Release(releases))] = answer.as_slice() else { panic!("{answer:?}") };
     assert_eq!(*to, Address::Node(alpha()));
     assert_eq!(

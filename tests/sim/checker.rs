@@ -713,7 +713,7 @@ impl Sim {
     }
 
     /// Central knows what an older copy of its journal says: who has to receive what it held then.
-    pub(crate) fn checker_recalls(&mut self) {
+    pub(crate) fn checker_restores(&mut self) {
         self.checker.central_restored |= !self.nodes[0].journal.rows.is_empty();
         let rows: Vec<Row> =
             self.nodes[0].journal.unfinished().filter(|row| !row.receivers.is_empty()).cloned().collect();

@@ -14,8 +14,8 @@ impl JournalUnderTest for Journal {
         records.into_iter().for_each(|record| self.write(record));
     }
 
-    fn recall(&mut self, question: Question) -> Option<Box<Row>> {
-        Self::recall(self, &question)
+    fn look_up(&mut self, question: Question) -> Option<Box<Row>> {
+        Self::look_up(self, &question)
     }
 
     fn restart(&mut self) -> Restored {

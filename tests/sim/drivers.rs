@@ -29,7 +29,7 @@ pub(crate) enum Op {
     Cleanup { transfer: TransferId, item: ItemName },
     Measure,
     Missing(BTreeSet<TransferId>),
-    Recall(Question),
+    Lookup(Question),
     Explain { transfer: TransferId },
 }
 
@@ -111,7 +111,7 @@ impl Sim {
                 (Op::Cleanup { transfer, item }, 200, 60_000)
             }
             Effect::Measure => (Op::Measure, 5, 50),
-            Effect::Recall(question) => (Op::Recall(question), 5, 500),
+            Effect::Lookup(question) => (Op::Lookup(question), 5, 500),
             Effect::Explain { transfer, .. } => (Op::Explain { transfer }, 20, 2_000),
         };
         let wait = self.rng.wait(short, long, self.plan.slow);
@@ -175,9 +175,9 @@ impl Sim {
                 Role::Download(number) => self.world.receiver_space(number),
                 Role::Upload(_) => Space::of_bytes(1 << 30, 1 << 30),
             }),
-            Op::Recall(question) => {
-                let row = self.nodes[node].journal.recall(&question);
-                Input::Recalled { question, row }
+            Op::Lookup(question) => {
+                let row = self.nodes[node].journal.look_up(&question);
+                Input::LookedUp { question, row }
             }
             Op::Explain { transfer } => {
                 let differences = Differences { text: "`a` is missing".to_owned(), folded: self.rng.chance(300) };

@@ -515,7 +515,7 @@ impl Sim {
         self.nodes[node].journal = journal;
         self.checker.forgot(node);
         if node == 0 {
-            self.checker_recalls();
+            self.checker_restores();
         }
         // A central that knows nothing of a transfer ends it at the downloads too.
         let forgetful = if node == 0 { 0..self.nodes.len() } else { node..node + 1 };

@@ -99,7 +99,7 @@ impl Journal {
         self.rows.values().filter(|row| row.finished.is_none())
     }
 
-    pub(crate) fn recall(&self, question: &Question) -> Option<Box<Row>> {
+    pub(crate) fn look_up(&self, question: &Question) -> Option<Box<Row>> {
         let row = match question {
             Question::Transfer(transfer) => self.rows.get(transfer),
             Question::Name { name, transfer } => {

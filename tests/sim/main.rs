@@ -257,7 +257,7 @@ fn dropping_too_early_is_found_out() {
 
 #[test]
 fn delivering_twice_is_found_out() {
-    found_out(Sabotage::RecallForgets, &[Promise::Twice, Promise::Truth]);
+    found_out(Sabotage::LookupForgets, &[Promise::Twice, Promise::Truth]);
 }
 
 #[test]

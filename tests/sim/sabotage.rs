@@ -36,7 +36,7 @@ pub(crate) enum Sabotage {
     /// Central drops its copy as soon as it has released it.
     KeepIgnored,
     /// Download does not remember what is finished.
-    RecallForgets,
+    LookupForgets,
     /// Download takes a name that is occupied for success.
     OccupiedIsPlaced,
     /// Central never says release.
@@ -106,7 +106,7 @@ impl Sim {
                 hello.protocols = Protocols::OURS;
             }
             (Sabotage::LossUnseen, Input::Swept { missing }) => missing.clear(),
-            (Sabotage::RecallForgets, Input::Recalled { row, .. }) => *row = None,
+            (Sabotage::LookupForgets, Input::LookedUp { row, .. }) => *row = None,
             (Sabotage::UnkeptUnsaid, Input::Verified { outcome: CopyOutcome::Found { unkept, .. }, .. }) => {
                 *unkept = None
             }

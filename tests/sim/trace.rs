@@ -126,8 +126,8 @@ pub(crate) fn row(row: &Row) -> String {
 pub(crate) fn input(input: &Input) -> String {
     match input {
         Input::Received { from, message: sent } => format!("<- {from}: {}", message(sent)),
-        Input::Recalled { question, row: answer } => {
-            format!("<- Recalled {question:?}: {}", answer.as_ref().map_or("none".to_owned(), |answer| row(answer)))
+        Input::LookedUp { question, row: answer } => {
+            format!("<- LookedUp {question:?}: {}", answer.as_ref().map_or("none".to_owned(), |answer| row(answer)))
         }
         other => format!("<- {other:?}"),
     }

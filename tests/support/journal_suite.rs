@@ -15,7 +15,7 @@ pub(crate) trait JournalUnderTest {
     /// Commits, and returns when it is durable.
     fn commit(&mut self, records: Vec<Record>);
     /// Answers a question.
-    fn recall(&mut self, question: Question) -> Option<Box<Row>>;
+    fn look_up(&mut self, question: Question) -> Option<Box<Row>>;
     /// Stops without warning, starts again, and reads what is there.
     fn restart(&mut self) -> Restored;
 }
@@ -29,12 +29,12 @@ pub(crate) fn check<J: JournalUnderTest>(fresh: impl Fn() -> J) {
         ("unfinished rows come back whole, the oldest first", rows_come_back),
         ("a record replaces the earlier one of its key", records_replace),
         ("within one commit the last record of a key stands", last_record_stands),
-        ("finished rows are not loaded but recalled", finished_rows_are_recalled),
-        ("an unfinished row is recalled by its id", unfinished_rows_are_recalled),
-        ("what is unknown is not recalled", unknown_is_none),
-        ("a name recalls the newest row that was placed", names_recall_the_newest),
-        ("a name does not recall the transfer that asks", names_skip_the_asking),
-        ("a name does not recall what was never placed", names_skip_unplaced),
+        ("finished rows are not loaded but found", finished_rows_are_found),
+        ("an unfinished row is found by its id", unfinished_rows_are_found),
+        ("what is unknown is not found", unknown_is_none),
+        ("a name finds the newest row that was placed", names_find_the_newest),
+        ("a name does not find the transfer that asks", names_skip_the_asking),
+        ("a name does not find what was never placed", names_skip_unplaced),
         ("peers come back by mode and name", nodes_come_back),
         ("kept items come back until they are unkept", kept_come_back),
         ("an hour of cleanups comes back", recent_cleanups_come_back),
@@ -195,52 +195,52 @@ fn last_record_stands<J: JournalUnderTest>(journal: &mut J) {
     assert_eq!(restored.next_place, 6);
 }
 
-fn finished_rows_are_recalled<J: JournalUnderTest>(journal: &mut J) {
+fn finished_rows_are_found<J: JournalUnderTest>(journal: &mut J) {
     let over = finished(full_row(1), 1_700_000_010_000);
     journal.commit(vec![transfer(&full_row(1)), transfer(&row(2))]);
     journal.commit(vec![transfer(&over)]);
-    assert_eq!(journal.recall(Question::Transfer(id(1))).as_deref(), Some(&over));
+    assert_eq!(journal.look_up(Question::Transfer(id(1))).as_deref(), Some(&over));
     assert_eq!(journal.restart().rows, [row(2)]);
-    assert_eq!(journal.recall(Question::Transfer(id(1))).as_deref(), Some(&over));
+    assert_eq!(journal.look_up(Question::Transfer(id(1))).as_deref(), Some(&over));
 }
 
-fn unfinished_rows_are_recalled<J: JournalUnderTest>(journal: &mut J) {
+fn unfinished_rows_are_found<J: JournalUnderTest>(journal: &mut J) {
     journal.commit(vec![transfer(&row(1))]);
-    assert_eq!(journal.recall(Question::Transfer(id(1))).as_deref(), Some(&row(1)));
+    assert_eq!(journal.look_up(Question::Transfer(id(1))).as_deref(), Some(&row(1)));
 }
 
 fn unknown_is_none<J: JournalUnderTest>(journal: &mut J) {
     journal.commit(vec![transfer(&full_row(1))]);
-    assert_eq!(journal.recall(Question::Transfer(id(2))), None);
-    assert_eq!(journal.recall(Question::Name { name: name("elsewhere"), transfer: id(2) }), None);
+    assert_eq!(journal.look_up(Question::Transfer(id(2))), None);
+    assert_eq!(journal.look_up(Question::Name { name: name("elsewhere"), transfer: id(2) }), None);
 }
 
-fn names_recall_the_newest<J: JournalUnderTest>(journal: &mut J) {
+fn names_find_the_newest<J: JournalUnderTest>(journal: &mut J) {
     let placed = |number| Row { name: name("report"), stage: "delivered".to_owned(), ..full_row(number) };
     let ask = Question::Name { name: name("report"), transfer: id(99) };
     // The older one is over later: what counts is which was placed later.
     journal.commit(vec![transfer(&finished(placed(1), 900)), transfer(&finished(placed(2), 800))]);
-    assert_eq!(journal.recall(ask.clone()).map(|row| row.transfer), Some(id(2)));
+    assert_eq!(journal.look_up(ask.clone()).map(|row| row.transfer), Some(id(2)));
     // One that is delivered but not over counts as well.
     journal.commit(vec![transfer(&placed(3))]);
-    assert_eq!(journal.recall(ask.clone()).as_deref(), Some(&placed(3)));
+    assert_eq!(journal.look_up(ask.clone()).as_deref(), Some(&placed(3)));
     // Names differ by every byte.
     journal.commit(vec![transfer(&Row { name: name("Report"), ..placed(4) })]);
-    assert_eq!(journal.recall(ask).map(|row| row.transfer), Some(id(3)));
+    assert_eq!(journal.look_up(ask).map(|row| row.transfer), Some(id(3)));
 }
 
 fn names_skip_the_asking<J: JournalUnderTest>(journal: &mut J) {
     let placed = |number| Row { name: name("report"), ..full_row(number) };
     journal.commit(vec![transfer(&placed(1)), transfer(&placed(2))]);
     let ask = |number| Question::Name { name: name("report"), transfer: id(number) };
-    assert_eq!(journal.recall(ask(2)).map(|row| row.transfer), Some(id(1)));
-    assert_eq!(journal.recall(ask(1)).map(|row| row.transfer), Some(id(2)));
+    assert_eq!(journal.look_up(ask(2)).map(|row| row.transfer), Some(id(1)));
+    assert_eq!(journal.look_up(ask(1)).map(|row| row.transfer), Some(id(2)));
 }
 
 fn names_skip_unplaced<J: JournalUnderTest>(journal: &mut J) {
     let pulled = |number| Row { name: name("report"), ..row(number) };
     journal.commit(vec![transfer(&pulled(1)), transfer(&finished(pulled(2), 800))]);
-    assert_eq!(journal.recall(Question::Name { name: name("report"), transfer: id(99) }), None);
+    assert_eq!(journal.look_up(Question::Name { name: name("report"), transfer: id(99) }), None);
 }
 
 fn nodes_come_back<J: JournalUnderTest>(journal: &mut J) {

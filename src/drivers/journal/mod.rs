@@ -124,8 +124,8 @@ impl Journal {
     /// # Errors
     ///
     /// `Corrupt`, `Damaged` or `Failed` when the row cannot be read.
-    pub async fn recall(&self, question: Question) -> Result<Option<Box<Row>>, JournalError> {
-        self.ask(move |store| store.recall(&question)).await
+    pub async fn look_up(&self, question: Question) -> Result<Option<Box<Row>>, JournalError> {
+        self.ask(move |store| store.look_up(&question)).await
     }
 
     /// What is over, the newest first, and whether there is more of it.

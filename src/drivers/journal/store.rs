@@ -98,7 +98,7 @@ impl Store {
         write().map_err(|error| JournalError::from_sqlite(&self.path, error))
     }
 
-    pub(super) fn recall(&self, question: &Question) -> Result<Option<Box<Row>>, JournalError> {
+    pub(super) fn look_up(&self, question: &Question) -> Result<Option<Box<Row>>, JournalError> {
         let rows = match question {
             Question::Transfer(transfer) => self.transfers("WHERE id = ?1", params![transfer.to_string()]),
             // A download notes a signature when it has placed an item, and only then.
@@ -429,8 +429,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let (store, _) = Store::open(dir.path(), &owner()).unwrap();
         let transfer = TransferId::mint(1, [1; 10]);
-        store.recall(&Question::Transfer(transfer)).unwrap();
-        store.recall(&Question::Name { name: ItemName::new(b"a").unwrap(), transfer }).unwrap();
+        store.look_up(&Question::Transfer(transfer)).unwrap();
+        store.look_up(&Question::Name { name: ItemName::new(b"a").unwrap(), transfer }).unwrap();
         for (clause, index) in [
             ("id = 'x'", "sqlite_autoindex_transfers_1 (id=?)"),
             ("name = x'61' AND signature IS NOT NULL AND id <> 'x' ORDER BY created DESC, id DESC", "transfers_placed"),

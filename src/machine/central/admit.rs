@@ -13,7 +13,7 @@ use crate::machine::{
 };
 
 /// How many offers may wait for the journal's answer; what is more will be offered again.
-const RECALLS: usize = 2000;
+const LOOKUPS: usize = 2000;
 /// How many transfers at the head of a line are looked at for one that fits.
 const LOOK_AHEAD: usize = 100;
 /// After waiting this long for space, an item keeps smaller ones behind it from taking the space it needs.
@@ -42,14 +42,14 @@ impl Central {
             return;
         }
         // A late copy of an old offer must not begin anew what is over: the journal is asked first.
-        if self.recalling.len() < RECALLS && self.recalling.insert(id, (from.name.clone(), offer)).is_none() {
-            self.desk.effect(Effect::Recall(Question::Transfer(id)));
+        if self.lookups.len() < LOOKUPS && self.lookups.insert(id, (from.name.clone(), offer)).is_none() {
+            self.desk.effect(Effect::Lookup(Question::Transfer(id)));
         }
     }
 
     /// The journal has answered: what has been handed over already is over.
-    pub(super) fn on_recalled(&mut self, id: TransferId, row: Option<Box<Row>>) {
-        let Some((upload, offer)) = self.recalling.remove(&id) else { return };
+    pub(super) fn on_looked_up(&mut self, id: TransferId, row: Option<Box<Row>>) {
+        let Some((upload, offer)) = self.lookups.remove(&id) else { return };
         let from = Node::new(Mode::Upload, upload);
         if self.transfers.contains_key(&id) {
             self.on_offer(&from, offer);

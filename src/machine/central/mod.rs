@@ -116,7 +116,7 @@ pub struct Central {
     places: BTreeMap<PlaceId, BTreeSet<TransferId>>,
     taking: Turnstile<TransferId>,
     /// Offers that wait for the journal to say whether they have been here before.
-    recalling: BTreeMap<TransferId, (NodeName, Offer)>,
+    lookups: BTreeMap<TransferId, (NodeName, Offer)>,
     next_order: u64,
     /// The turn of the one that was put first last.
     first_turn: u64,
@@ -181,7 +181,7 @@ impl Central {
             lines: BTreeMap::new(),
             places: BTreeMap::new(),
             taking: Turnstile::new(TAKES),
-            recalling: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             next_order: FIRST_ORDER,
             first_turn: FIRST_ORDER,
             // A journal that was restored from an older copy does not know the last places: none may be given twice.
@@ -276,7 +276,7 @@ impl Central {
                 self.desk.space = Some(space);
                 self.space = Some(space);
             }
-            Input::Recalled { question: Question::Transfer(id), row } => self.on_recalled(id, row),
+            Input::LookedUp { question: Question::Transfer(id), row } => self.on_looked_up(id, row),
             Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
             Input::Seen(_)
             | Input::Vanished(_)
@@ -288,7 +288,7 @@ impl Central {
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Cleaned { .. }
-            | Input::Recalled { .. } => self.desk.unexpected(None, None, "an answer that central asks nobody for"),
+            | Input::LookedUp { .. } => self.desk.unexpected(None, None, "an answer that central asks nobody for"),
         }
         self.go_on_with_work();
     }

@@ -70,7 +70,7 @@ impl Download {
             }
             PlaceOutcome::Occupied => {
                 let question = Question::Name { name, transfer: id };
-                self.desk.effect(Effect::Recall(question));
+                self.desk.effect(Effect::Lookup(question));
             }
             PlaceOutcome::Lost => {
                 self.placing.leave(&id);
@@ -84,16 +84,16 @@ impl Download {
         }
     }
 
-    pub(super) fn on_recalled(&mut self, question: &Question, row: Option<Box<Row>>) {
+    pub(super) fn on_looked_up(&mut self, question: &Question, row: Option<Box<Row>>) {
         match question {
-            Question::Transfer(id) => self.on_transfer_recalled(*id, row),
-            Question::Name { name, transfer } => self.on_name_recalled(*transfer, name, row),
+            Question::Transfer(id) => self.on_transfer_looked_up(*id, row),
+            Question::Name { name, transfer } => self.on_name_looked_up(*transfer, name, row),
         }
     }
 
     /// Something stands under the name. Only what this node put there itself, for an earlier transfer from
     /// the same upload that is altogether over, may be replaced, and the driver replaces it only untouched.
-    fn on_name_recalled(&mut self, id: TransferId, name: &ItemName, row: Option<Box<Row>>) {
+    fn on_name_looked_up(&mut self, id: TransferId, name: &ItemName, row: Option<Box<Row>>) {
         if !self.placing.is_inside(&id) {
             return;
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Download, Offered, RECALLS, Short, Stage};
+use super::{Download, LOOKUPS, Offered, Short, Stage};
 use crate::machine::desk::Timer;
 use crate::machine::room::{Estate, Room};
 use crate::machine::{
@@ -21,10 +21,10 @@ impl Download {
     pub(super) fn on_offered(&mut self, from: &Node, item: Forward, location: &Location) {
         let id = item.offer.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
-            let room = self.recalling.len() < RECALLS;
+            let room = self.lookups.len() < LOOKUPS;
             let offered = Offered { item, location: location.clone(), central: from.name.clone() };
-            if room && self.recalling.insert(id, offered).is_none() {
-                self.desk.effect(Effect::Recall(Question::Transfer(id)));
+            if room && self.lookups.insert(id, offered).is_none() {
+                self.desk.effect(Effect::Lookup(Question::Transfer(id)));
             }
             return;
         };
@@ -47,8 +47,8 @@ impl Download {
     }
 
     /// The journal has answered: a transfer it has seen delivered is not fetched again.
-    pub(super) fn on_transfer_recalled(&mut self, id: TransferId, row: Option<Box<Row>>) {
-        let Some(Offered { item, location, central }) = self.recalling.remove(&id) else { return };
+    pub(super) fn on_transfer_looked_up(&mut self, id: TransferId, row: Option<Box<Row>>) {
+        let Some(Offered { item, location, central }) = self.lookups.remove(&id) else { return };
         if self.transfers.contains_key(&id) {
             return;
         }
@@ -237,7 +237,7 @@ impl Download {
     }
 
     pub(super) fn on_withdrawn(&mut self, from: &Node, id: TransferId, why: &str) {
-        self.recalling.remove(&id);
+        self.lookups.remove(&id);
         let Some(transfer) = self.transfers.get(&id) else { return };
         if transfer.row.central.as_ref() != Some(&from.name) {
             return;

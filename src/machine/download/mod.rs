@@ -27,7 +27,7 @@ const VERIFIES: usize = 16;
 const PLACES: usize = 64;
 const CLEANUPS: usize = 8;
 /// How many offers may wait for the journal's answer; what is more will be offered again.
-const RECALLS: usize = 2000;
+const LOOKUPS: usize = 2000;
 
 super::stage::stages! {
     /// Where a transfer stands at a download.
@@ -100,7 +100,7 @@ pub struct Download {
     transfers: BTreeMap<TransferId, Transfer>,
     counts: Counts<Stage>,
     /// Offers that wait for the journal to say whether they have been here before.
-    recalling: BTreeMap<TransferId, Offered>,
+    lookups: BTreeMap<TransferId, Offered>,
     by_name: BTreeMap<ItemName, BTreeSet<TransferId>>,
     dispatch: Dispatch,
     verifying: Turnstile<TransferId>,
@@ -160,7 +160,7 @@ impl Download {
             desk: Desk::new(desk_settings, &restored, now),
             transfers: BTreeMap::new(),
             counts: Counts::new(),
-            recalling: BTreeMap::new(),
+            lookups: BTreeMap::new(),
             by_name: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Pull, settings.slots),
             verifying: Turnstile::new(VERIFIES),
@@ -254,7 +254,7 @@ impl Download {
             Input::Placed { transfer, outcome } => self.on_placed(transfer, outcome),
             Input::Looked { transfer, sight } => self.on_looked(transfer, sight),
             Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
-            Input::Recalled { question, row } => self.on_recalled(&question, row),
+            Input::LookedUp { question, row } => self.on_looked_up(&question, row),
             Input::Space(space) => {
                 self.desk.space = Some(space);
                 self.space = Some(space);

@@ -288,7 +288,7 @@ impl Upload {
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Dropped { .. }
-            | Input::Recalled { .. }
+            | Input::LookedUp { .. }
             | Input::Explained { .. }
             | Input::Swept { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
         }
