@@ -126,12 +126,12 @@ fn restored(rows: Vec<Row>) -> Restored {
 }
 
 /// One machine and its clock.
-struct Desk {
+struct Bench {
     machine: Machine,
     now: Time,
 }
 
-impl Desk {
+impl Bench {
     fn upload(restored: Restored) -> Self {
         let settings = UploadSettings {
             me: alpha().name,
@@ -173,9 +173,9 @@ impl Desk {
 
     fn begin(machine: impl FnOnce(Time) -> Machine) -> Self {
         let now = Time::from_millis(START);
-        let mut desk = Self { machine: machine(now), now };
-        desk.input(Input::Connected);
-        desk
+        let mut bench = Self { machine: machine(now), now };
+        bench.input(Input::Connected);
+        bench
     }
 
     fn later(&mut self, seconds: u64) -> Vec<Effect> {
@@ -275,11 +275,11 @@ fn stopped(run: &Run) -> Input {
 
 #[test]
 fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
-    let mut desk = Desk::upload(restored(vec![row(1, "granted"), row(2, "granted")]));
+    let mut bench = Bench::upload(restored(vec![row(1, "granted"), row(2, "granted")]));
     // What was in line at the start has started with the first input.
-    let progress = desk.view(1).progress.expect("it is being sent");
+    let progress = bench.view(1).progress.expect("it is being sent");
     assert_eq!(progress.transfers, 2);
-    let (deeds, effects) = desk.order(pause(true));
+    let (deeds, effects) = bench.order(pause(true));
     assert_eq!(deeds[0].text, "paused: nothing new starts here; one run is stopped");
     let Some(Effect::Persist(Record::Paused(Some(order)))) = effects.first() else { panic!("{effects:?}") };
     assert_eq!((&*order.by, &order.node), ("root", &alpha()));
@@ -290,46 +290,46 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
 
     let run =
         Run { id: RunId(0), direction: synkler::machine::Direction::Push, location: location(), batch: Vec::new() };
-    let effects = desk.input(stopped(&run));
+    let effects = bench.input(stopped(&run));
     assert!(runs(&effects).is_empty());
-    let view = desk.view(1);
+    let view = bench.view(1);
     assert_eq!((view.stage, view.attempts, view.reason.cause()), ("granted", 0, Cause::Paused));
     assert!(view.reason.detail().starts_with("by root on upload alpha at 2027-01-15 "), "{}", view.reason);
-    assert!(desk.deed(Order::Retry(one(1))).1.contains("resume first"));
-    assert!(runs(&desk.later(3600)).is_empty());
+    assert!(bench.deed(Order::Retry(one(1))).1.contains("resume first"));
+    assert!(runs(&bench.later(3600)).is_empty());
 
-    let (_, effects) = desk.order(resume());
+    let (_, effects) = bench.order(resume());
     let begun = runs(&effects);
     assert_eq!(begun.len(), 1, "the host was not held to have failed");
     assert_eq!(batch(&begun[0]), [id(1), id(2)]);
-    assert_eq!(desk.deed(resume()), (true, "nothing to do: it is not paused".to_owned()));
+    assert_eq!(bench.deed(resume()), (true, "nothing to do: it is not paused".to_owned()));
 }
 
 #[test]
 fn a_pause_outlives_a_restart() {
-    let mut before = Desk::download(restored(vec![row(1, "delivered")]));
+    let mut before = Bench::download(restored(vec![row(1, "delivered")]));
     let (_, effects) = before.order(pause(false));
     let Some(Effect::Persist(Record::Paused(order))) = effects.first() else { panic!("{effects:?}") };
-    let mut desk = Desk::download(Restored { paused: order.clone(), ..restored(vec![row(1, "delivered")]) });
-    let effects = desk.later(600);
+    let mut bench = Bench::download(Restored { paused: order.clone(), ..restored(vec![row(1, "delivered")]) });
+    let effects = bench.later(600);
     assert!(
         !effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup { .. })),
         "{effects:?}"
     );
-    assert_eq!(desk.view(1).reason.cause(), Cause::Paused);
-    let (_, effects) = desk.order(resume());
+    assert_eq!(bench.view(1).reason.cause(), Cause::Paused);
+    let (_, effects) = bench.order(resume());
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Look { .. })), "{effects:?}");
 }
 
 #[test]
 fn an_order_about_the_group_reaches_whoever_was_away() {
-    let mut here = Desk::central(restored(Vec::new()));
+    let mut here = Bench::central(restored(Vec::new()));
     let (_, effects) = here.order(Order::Pause { scope: Scope::Group, now: true });
     let (to, told) = hellos(&effects).remove(0);
     assert_eq!(to, Address::All);
     assert!(told.group.pause.is_some() && told.group.stop);
 
-    let mut away = Desk::upload(restored(vec![row(1, "granted")]));
+    let mut away = Bench::upload(restored(vec![row(1, "granted")]));
     assert!(away.view(1).progress.is_some());
     let effects = away.receive(hub(), Message::Hello(Box::new(told.clone())));
     assert!(effects.contains(&Effect::Persist(Record::Group(told.group.clone()))));
@@ -350,11 +350,11 @@ fn an_order_about_the_group_reaches_whoever_was_away() {
 
 #[test]
 fn an_item_that_is_paused_holds_up_no_other() {
-    let mut desk = Desk::upload(restored(vec![row(1, "announced"), row(2, "announced")]));
-    let (deeds, _) = desk.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("item 1"))]), now: false });
+    let mut bench = Bench::upload(restored(vec![row(1, "announced"), row(2, "announced")]));
+    let (deeds, _) = bench.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("item 1"))]), now: false });
     assert_eq!(deeds[0].item, Some(name("item 1")));
     let message = Message::Upload { place: place(), location: location(), transfers: vec![id(1), id(2)] };
-    let effects = desk.receive(hub(), message);
+    let effects = bench.receive(hub(), message);
     assert_eq!(batch(&runs(&effects)[0]), [id(2)]);
     // Central is told why the other one does not come.
     let waits = sent(&effects);
@@ -362,9 +362,9 @@ fn an_item_that_is_paused_holds_up_no_other() {
     assert_eq!((waits[0].transfer, waits[0].reason.cause()), (id(1), Cause::Paused));
 
     // Central, which heard of it in this way only, keeps asking for others: with one slot, two places are open at most.
-    let mut central = Desk::central(restored(vec![row(1, "granted"), row(2, "waiting"), row(3, "waiting")]));
+    let mut central = Bench::central(restored(vec![row(1, "granted"), row(2, "waiting"), row(3, "waiting")]));
     let more = Row { place: Some(PlaceId { number: 3, ..place() }), ..row(4, "granted") };
-    let mut blocked = Desk::central(restored(vec![row(1, "granted"), more, row(2, "waiting")]));
+    let mut blocked = Bench::central(restored(vec![row(1, "granted"), more, row(2, "waiting")]));
     let space = Input::Space(Space::of_bytes(1 << 40, 1 << 40));
     central.receive(alpha(), Message::Waiting(waits.clone()));
     let effects = central.input(space.clone());
@@ -377,11 +377,11 @@ fn an_item_that_is_paused_holds_up_no_other() {
     blocked.input(space);
     assert_eq!(blocked.view(2).stage, "granted");
 
-    let (_, effects) = desk.order(Order::Resume { scope: Scope::Items(one(1)) });
+    let (_, effects) = bench.order(Order::Resume { scope: Scope::Items(one(1)) });
     let told = sent(&effects);
     let [(_, Message::Waiting(waits))] = told.as_slice() else { panic!("{told:?}") };
     assert_eq!(waits[0].reason.cause(), Cause::Queued);
-    let (deeds, _) = desk.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("nowhere"))]), now: false });
+    let (deeds, _) = bench.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("nowhere"))]), now: false });
     assert!(deeds.is_empty(), "what this node knows nothing of is for others to say");
 }
 
@@ -394,93 +394,93 @@ fn told(effects: &[Effect]) -> Vec<&str> {
 
 #[test]
 fn an_items_story_tells_who_ordered_what() {
-    let mut desk = Desk::upload(restored(vec![row(1, "granted")]));
+    let mut bench = Bench::upload(restored(vec![row(1, "granted")]));
     let run = RunId(0);
-    assert!(desk.view(1).progress.is_some(), "it is being sent");
-    let (_, effects) = desk.order(Order::Pause { scope: Scope::Items(one(1)), now: true });
+    assert!(bench.view(1).progress.is_some(), "it is being sent");
+    let (_, effects) = bench.order(Order::Pause { scope: Scope::Items(one(1)), now: true });
     assert_eq!(told(&effects), ["pause ordered by root: paused: nothing new starts for it; its run is stopped"]);
-    let effects = desk.input(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, Cause::Transport.into()) });
+    let effects = bench.input(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, Cause::Transport.into()) });
     assert_eq!(told(&effects), ["rsync was stopped: it is continued later"]);
-    let (_, effects) = desk.order(Order::Retry(one(1)));
+    let (_, effects) = bench.order(Order::Retry(one(1)));
     let [line] = told(&effects)[..] else { panic!("{effects:?}") };
     assert!(line.starts_with("retry ordered by root: it is paused by root on upload alpha at "), "{line}");
-    let (_, effects) = desk.order(Order::Resume { scope: Scope::Items(one(1)) });
+    let (_, effects) = bench.order(Order::Resume { scope: Scope::Items(one(1)) });
     assert_eq!(told(&effects), ["resume ordered by root: resumed", "rsync starts to send it"]);
-    let (_, effects) = desk.order(Order::Bump(one(1)));
+    let (_, effects) = bench.order(Order::Bump(one(1)));
     assert_eq!(told(&effects), ["bump ordered by root: nothing to do: it is being sent"]);
-    let (_, effects) = desk.order(Order::Withdraw(one(1)));
+    let (_, effects) = bench.order(Order::Withdraw(one(1)));
     let given_up = "withdraw ordered by root: given up: its source stays and is not sent again until it changes";
     assert_eq!(told(&effects), [given_up]);
 }
 
 #[test]
 fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
-    let mut desk = Desk::upload(restored(Vec::new()));
-    desk.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
+    let mut bench = Bench::upload(restored(Vec::new()));
+    bench.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
     let items = vec![Handle::Item(name("new"))];
-    let (done, text) = desk.deed(Order::Pause { scope: Scope::Items(items.clone()), now: false });
+    let (done, text) = bench.deed(Order::Pause { scope: Scope::Items(items.clone()), now: false });
     assert_eq!((done, text.as_str()), (false, "it is no transfer yet: it has to settle first"));
-    assert!(!desk.deed(Order::Withdraw(items.clone())).0);
+    assert!(!bench.deed(Order::Withdraw(items.clone())).0);
     let busy = HashOutcome::Held(Cause::Busy.into());
-    desk.input(Input::Hashed { item: name("new"), outcome: busy });
-    let (deeds, effects) = desk.order(Order::Retry(items));
+    bench.input(Input::Hashed { item: name("new"), outcome: busy });
+    let (deeds, effects) = bench.order(Order::Retry(items));
     assert_eq!(deeds[0].text, "it is looked at again now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Hash { .. })), "{effects:?}");
 }
 
 #[test]
 fn what_waits_is_tried_again_at_once() {
-    let mut desk = Desk::upload(restored(vec![row(1, "granted")]));
+    let mut bench = Bench::upload(restored(vec![row(1, "granted")]));
     let run = RunId(0);
-    assert_eq!(desk.deed(Order::Retry(one(1))), (false, "nothing to do: it is being sent".to_owned()));
+    assert_eq!(bench.deed(Order::Retry(one(1))), (false, "nothing to do: it is being sent".to_owned()));
     let failed = RunOutcome::Failed(Fault::Lasting, Reason::with(Cause::Transport, "host key unknown"));
-    desk.input(Input::Ran { run, outcome: failed });
-    assert!(desk.view(1).next.is_some(), "its host has to wait");
-    let (deeds, effects) = desk.order(Order::Retry(one(1)));
+    bench.input(Input::Ran { run, outcome: failed });
+    assert!(bench.view(1).next.is_some(), "its host has to wait");
+    let (deeds, effects) = bench.order(Order::Retry(one(1)));
     assert_eq!((deeds[0].done, deeds[0].text.as_str()), (true, "central's host is tried again now"));
     assert_eq!(runs(&effects).len(), 1);
 
     // A cleanup that failed, and a copy that could not be removed.
-    let mut desk = Desk::download(restored(vec![row(1, "delivered")]));
-    desk.input(Input::Looked { transfer: id(1), sight: Sight::Present(Signature([5; 16])) });
-    desk.input(Input::Cleaned { transfer: id(1), outcome: Err(Reason::with(Cause::Cleanup, "exit code 1")) });
-    let (deeds, effects) = desk.order(Order::Retry(vec![Handle::Item(name("item 1"))]));
+    let mut bench = Bench::download(restored(vec![row(1, "delivered")]));
+    bench.input(Input::Looked { transfer: id(1), sight: Sight::Present(Signature([5; 16])) });
+    bench.input(Input::Cleaned { transfer: id(1), outcome: Err(Reason::with(Cause::Cleanup, "exit code 1")) });
+    let (deeds, effects) = bench.order(Order::Retry(vec![Handle::Item(name("item 1"))]));
     assert_eq!(deeds[0].text, "its cleanup is tried again now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Look { .. })), "{effects:?}");
 
-    let mut desk = Desk::central(restored(vec![Row { stage: "released".to_owned(), ..held(1, &[("d1", true)]) }]));
-    desk.later(120);
-    desk.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
-    let (deeds, effects) = desk.order(Order::Retry(one(1)));
+    let mut bench = Bench::central(restored(vec![Row { stage: "released".to_owned(), ..held(1, &[("d1", true)]) }]));
+    bench.later(120);
+    bench.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
+    let (deeds, effects) = bench.order(Order::Retry(one(1)));
     assert_eq!(deeds[0].text, "its copy is removed now");
     assert!(effects.contains(&Effect::Drop(id(1))), "{effects:?}");
 }
 
 #[test]
 fn what_stands_in_line_is_sent_next() {
-    let mut desk = Desk::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
-    assert!(desk.view(1).progress.is_some());
-    assert_eq!(desk.deed(Order::Bump(one(3))), (true, "it is sent next".to_owned()));
-    let effects = desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
+    let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
+    assert!(bench.view(1).progress.is_some());
+    assert_eq!(bench.deed(Order::Bump(one(3))), (true, "it is sent next".to_owned()));
+    let effects = bench.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     assert_eq!(batch(&runs(&effects)[0]), [id(3)]);
 
     let rows = (1..=3).map(|number| big(row(number, "waiting"))).collect();
-    let mut desk = Desk::central(restored(rows));
-    assert_eq!(desk.deed(Order::Bump(one(2))), (true, "it is asked for next".to_owned()));
-    desk.input(Input::Space(Space::of_bytes(3 << 29, 1 << 40)));
-    let stages: Vec<_> = (1..=3).map(|number| desk.view(number).stage).collect();
+    let mut bench = Bench::central(restored(rows));
+    assert_eq!(bench.deed(Order::Bump(one(2))), (true, "it is asked for next".to_owned()));
+    bench.input(Input::Space(Space::of_bytes(3 << 29, 1 << 40)));
+    let stages: Vec<_> = (1..=3).map(|number| bench.view(number).stage).collect();
     assert_eq!(stages, ["waiting", "granted", "waiting"]);
-    assert_eq!(desk.deed(Order::Bump(one(2))).1, "nothing to do: its upload has been asked for it");
+    assert_eq!(bench.deed(Order::Bump(one(2))).1, "nothing to do: its upload has been asked for it");
 }
 
 #[test]
 fn what_is_withdrawn_leaves_its_source_alone() {
-    let mut desk = Desk::upload(restored(vec![row(1, "received")]));
+    let mut bench = Bench::upload(restored(vec![row(1, "received")]));
     let seen = |byte| {
         Input::Seen(Sighting { name: name("item 1"), signature: Signature([byte; 16]), size: 1, complete: true })
     };
-    desk.input(seen(5));
-    let (deeds, effects) = desk.order(Order::Withdraw(one(1)));
+    bench.input(seen(5));
+    let (deeds, effects) = bench.order(Order::Withdraw(one(1)));
     assert!(deeds[0].done && deeds[0].text.contains("not sent again until it changes"), "{deeds:?}");
     assert!(
         effects.iter().any(
@@ -488,26 +488,26 @@ fn what_is_withdrawn_leaves_its_source_alone() {
         )
     );
     assert_eq!(sent(&effects), [(Address::Node(hub()), Message::Cancel(vec![id(1)]))]);
-    assert!(!desk.deed(Order::Withdraw(one(1))).0);
+    assert!(!bench.deed(Order::Withdraw(one(1))).0);
 
     // An old `received` does not mislead it, and a release that came too late frees nothing.
-    desk.receive(hub(), Message::Received(vec![id(1)]));
-    assert_eq!(desk.view(1).reason.cause(), Cause::Withdrawn);
+    bench.receive(hub(), Message::Received(vec![id(1)]));
+    assert_eq!(bench.view(1).reason.cause(), Cause::Withdrawn);
     let release =
         Release { transfer: id(1), fingerprint: fingerprint(1), receivers: vec!["d1".parse().unwrap()], remark: None };
-    let effects = desk.receive(hub(), Message::Release(vec![release]));
+    let effects = bench.receive(hub(), Message::Release(vec![release]));
     assert_eq!(sent(&effects), [(Address::Node(hub()), Message::Freed(vec![id(1)]))]);
-    let effects = desk.receive(hub(), Message::Closed(vec![id(1)]));
+    let effects = bench.receive(hub(), Message::Closed(vec![id(1)]));
     assert!(!effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup { .. })));
-    assert!(desk.input(seen(5)).is_empty());
-    assert!(desk.input(seen(6)).iter().any(|effect| matches!(effect, Effect::Hash { .. })), "it has changed");
+    assert!(bench.input(seen(5)).is_empty());
+    assert!(bench.input(seen(6)).iter().any(|effect| matches!(effect, Effect::Hash { .. })), "it has changed");
 }
 
 #[test]
 fn withdrawing_leaves_alone_what_a_receiver_has_got() {
-    let mut desk = Desk::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
-    assert!(desk.order(Order::Withdraw(one(1))).0.is_empty(), "it is its upload's to do");
-    let effects = desk.receive(alpha(), Message::Cancel(vec![id(1)]));
+    let mut bench = Bench::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
+    assert!(bench.order(Order::Withdraw(one(1))).0.is_empty(), "it is its upload's to do");
+    let effects = bench.receive(alpha(), Message::Cancel(vec![id(1)]));
     let told = sent(&effects);
     assert!(told.contains(&(Address::Node(peer(Mode::Download, "d2")), Message::Withdraw(vec![id(1)]))), "{told:?}");
     assert!(told.contains(&(Address::Node(alpha()), Message::Closed(vec![id(1)]))), "{told:?}");
@@ -515,13 +515,13 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     assert!(effects.contains(&Effect::Drop(id(1))));
     // Had d2 proven it by then, its receipt is welcome all the same.
     let receipt = Receipt { transfer: id(1), fingerprint: fingerprint(1), remark: None };
-    let effects = desk.receive(peer(Mode::Download, "d2"), Message::Done(vec![receipt]));
+    let effects = bench.receive(peer(Mode::Download, "d2"), Message::Done(vec![receipt]));
     assert_eq!(sent(&effects).len(), 1, "noted");
 
     // A pending receiver gives it up, in line as well as on its way.
     for stage in ["wanted", "placing"] {
         let stored = Row { inode: Some(1), ..row(1, stage) };
-        let mut download = Desk::download(restored(vec![stored]));
+        let mut download = Bench::download(restored(vec![stored]));
         download.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
         let effects = download.receive(hub(), Message::Withdraw(vec![id(1)]));
         let over = download.machine.view(&Handle::Transfer(id(1))).is_none();
@@ -531,9 +531,9 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
 
     // When all have it, it is too late.
     let released = Row { stage: "released".to_owned(), ..held(2, &[("d1", true)]) };
-    let mut desk = Desk::central(restored(vec![released]));
-    assert_eq!(desk.deed(Order::Withdraw(one(2))), (false, "refused: every receiver has got it".to_owned()));
-    let told = sent(&desk.receive(alpha(), Message::Cancel(vec![id(2)])));
+    let mut bench = Bench::central(restored(vec![released]));
+    assert_eq!(bench.deed(Order::Withdraw(one(2))), (false, "refused: every receiver has got it".to_owned()));
+    let told = sent(&bench.receive(alpha(), Message::Cancel(vec![id(2)])));
     assert!(matches!(told.as_slice(), [(_, Message::Release(_))]), "{told:?}");
 }
 
@@ -544,18 +544,18 @@ fn who_is_forgotten_is_no_longer_waited_for() {
         held(2, &[("d2", false)]),
         held(3, &[("d1", false), ("d2", false)]),
     ];
-    let mut desk = Desk::central(restored(rows));
+    let mut bench = Bench::central(restored(rows));
     let gone = peer(Mode::Download, "d2");
     let forget = Order::Forget(gone.clone());
-    assert!(desk.deed(forget.clone()).1.contains("is alive"));
+    assert!(bench.deed(forget.clone()).1.contains("is alive"));
     // The session was down meanwhile: that d2 was not heard tells nothing yet.
-    desk.input(Input::Disconnected(Cause::Broker.into()));
-    desk.later(300);
-    desk.input(Input::Connected);
-    assert!(desk.deed(forget.clone()).1.contains("not known yet"));
-    desk.later(80);
-    desk.receive(peer(Mode::Download, "d1"), Message::Hello(Box::new(hello(GroupPause::default()))));
-    let (deeds, effects) = desk.order(forget.clone());
+    bench.input(Input::Disconnected(Cause::Broker.into()));
+    bench.later(300);
+    bench.input(Input::Connected);
+    assert!(bench.deed(forget.clone()).1.contains("not known yet"));
+    bench.later(80);
+    bench.receive(peer(Mode::Download, "d1"), Message::Hello(Box::new(hello(GroupPause::default()))));
+    let (deeds, effects) = bench.order(forget.clone());
     let texts: Vec<_> = deeds.iter().map(|deed| deed.text.as_str()).collect();
     assert_eq!(
         texts,
@@ -568,34 +568,34 @@ fn who_is_forgotten_is_no_longer_waited_for() {
     });
     let released: Vec<_> = releases.flatten().map(|release| release.transfer).collect();
     assert_eq!(released, [id(1)]);
-    assert_eq!(desk.view(1).stage, "released");
+    assert_eq!(bench.view(1).stage, "released");
     // Without a receipt nothing is released. Held for nobody, the copy goes: who is left may have a later content already.
-    assert_eq!((desk.view(2).stage, desk.view(3).stage), ("waiting", "held"));
-    assert_eq!(desk.view(2).reason.cause(), Cause::Receivers);
+    assert_eq!((bench.view(2).stage, bench.view(3).stage), ("waiting", "held"));
+    assert_eq!(bench.view(2).reason.cause(), Cause::Receivers);
     assert!(effects.contains(&Effect::Drop(id(2))), "{effects:?}");
-    let left = |desk: &Desk, number| {
-        desk.view(number).receivers.into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
+    let left = |bench: &Bench, number| {
+        bench.view(number).receivers.into_iter().map(|(name, _)| name.to_string()).collect::<Vec<_>>()
     };
-    assert_eq!((left(&desk, 2), left(&desk, 3)), (Vec::<String>::new(), vec!["d1".to_owned()]));
-    assert!(desk.order(forget).0.is_empty(), "it is no longer known");
+    assert_eq!((left(&bench, 2), left(&bench, 3)), (Vec::<String>::new(), vec!["d1".to_owned()]));
+    assert!(bench.order(forget).0.is_empty(), "it is no longer known");
 
     // With nobody left at all, it is sent anew when somebody comes, and nothing old is offered.
-    let mut desk = Desk::central(restored(vec![held(2, &[("d2", false)])]));
-    desk.later(300);
-    desk.order(Order::Forget(peer(Mode::Download, "d1")));
-    let (_, effects) = desk.order(Order::Forget(gone.clone()));
+    let mut bench = Bench::central(restored(vec![held(2, &[("d2", false)])]));
+    bench.later(300);
+    bench.order(Order::Forget(peer(Mode::Download, "d1")));
+    let (_, effects) = bench.order(Order::Forget(gone.clone()));
     assert!(effects.contains(&Effect::Drop(id(2))), "{effects:?}");
-    assert_eq!((desk.view(2).stage, desk.view(2).reason.cause()), ("waiting", Cause::Receivers));
-    let effects = desk.receive(peer(Mode::Download, "d3"), Message::Hello(Box::new(hello(GroupPause::default()))));
+    assert_eq!((bench.view(2).stage, bench.view(2).reason.cause()), ("waiting", Cause::Receivers));
+    let effects = bench.receive(peer(Mode::Download, "d3"), Message::Hello(Box::new(hello(GroupPause::default()))));
     assert!(!sent(&effects).iter().any(|(_, message)| matches!(message, Message::Download { .. })), "{effects:?}");
 }
 
 #[test]
 fn a_receiver_that_nobody_waits_for_is_told_so() {
-    let mut desk = Desk::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
+    let mut bench = Bench::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
     let waits = || Message::Waiting(vec![Wait { transfer: id(1), reason: Cause::Queued.into() }]);
     for (who, answered) in [("d1", true), ("d2", false), ("d3", true)] {
-        let told = sent(&desk.receive(peer(Mode::Download, who), waits()));
+        let told = sent(&bench.receive(peer(Mode::Download, who), waits()));
         let withdrawn = told.contains(&(Address::Node(peer(Mode::Download, who)), Message::Withdraw(vec![id(1)])));
         assert_eq!(withdrawn, answered, "{who}: {told:?}");
     }
@@ -611,8 +611,8 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
             _ => None,
         })
     };
-    let mut desk = Desk::upload(restored(Vec::new()));
-    desk.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
+    let mut bench = Bench::upload(restored(Vec::new()));
+    bench.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
     let (kind, fingerprint) = (Kind::Directory, fingerprint(0));
     let outcome = HashOutcome::Proven {
         kind,
@@ -622,10 +622,10 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         manifest: manifest.clone(),
         origin: synkler::machine::Origin::default(),
     };
-    let (transfer, found) = kept(desk.input(Input::Hashed { item: name("new"), outcome })).expect("it is journalled");
+    let (transfer, found) = kept(bench.input(Input::Hashed { item: name("new"), outcome })).expect("it is journalled");
     assert_eq!(found, text);
-    assert_eq!(desk.machine.find("new"), Found::One(Handle::Item(name("new"))));
-    assert!(desk.machine.view(&Handle::Transfer(transfer)).is_some());
+    assert_eq!(bench.machine.find("new"), Found::One(Handle::Item(name("new"))));
+    assert!(bench.machine.view(&Handle::Transfer(transfer)).is_some());
 
     let copy = |number| CopyOutcome::Found {
         fingerprint: self::fingerprint(number),
@@ -633,16 +633,16 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         manifest: manifest.clone(),
         unkept: None,
     };
-    let mut desk = Desk::central(restored(vec![row(1, "granted")]));
-    desk.receive(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
-    let effects = desk.input(Input::Taken { transfer: id(1), outcome: copy(1) });
+    let mut bench = Bench::central(restored(vec![row(1, "granted")]));
+    bench.receive(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
+    let effects = bench.input(Input::Taken { transfer: id(1), outcome: copy(1) });
     assert_eq!(kept(effects), Some((id(1), std::sync::Arc::clone(&text))));
-    assert_eq!(desk.view(1).arrived, Some(desk.now));
-    let mut desk = Desk::download(restored(vec![row(1, "wanted")]));
-    desk.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
-    assert_eq!(desk.view(1).began, Some(desk.now));
-    desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
-    let effects = desk.input(Input::Verified { transfer: id(1), outcome: copy(1) });
+    assert_eq!(bench.view(1).arrived, Some(bench.now));
+    let mut bench = Bench::download(restored(vec![row(1, "wanted")]));
+    bench.input(Input::Space(Space::of_bytes(1 << 40, 1 << 40)));
+    assert_eq!(bench.view(1).began, Some(bench.now));
+    bench.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
+    let effects = bench.input(Input::Verified { transfer: id(1), outcome: copy(1) });
     assert_eq!(kept(effects), Some((id(1), text)));
 }
 
@@ -659,7 +659,7 @@ fn things_are_found_by_name_id_or_beginning() {
         named(6, b"100%"),
         named(7, first_of_id.as_bytes()),
     ];
-    let desk = Desk::central(restored(rows));
+    let bench = Bench::central(restored(rows));
     let item = |text: &[u8]| Found::One(Handle::Item(ItemName::new(text).unwrap()));
     for (text, found) in [
         ("report", item(b"report")),
@@ -675,12 +675,12 @@ fn things_are_found_by_name_id_or_beginning() {
         ("nowhere", Found::Nothing),
         ("", Found::Nothing),
     ] {
-        assert_eq!(desk.machine.find(text), found, "{text}");
+        assert_eq!(bench.machine.find(text), found, "{text}");
     }
-    assert_eq!(desk.machine.find(&id(3).to_string()), Found::One(Handle::Transfer(id(3))));
-    assert_eq!(desk.machine.find(&first_of_id), item(first_of_id.as_bytes()), "a name comes first");
+    assert_eq!(bench.machine.find(&id(3).to_string()), Found::One(Handle::Transfer(id(3))));
+    assert_eq!(bench.machine.find(&first_of_id), item(first_of_id.as_bytes()), "a name comes first");
     let shared: String = first_of_id.chars().take(8).collect();
-    assert!(matches!(desk.machine.find(&shared), Found::Several(all) if all.len() == 8), "seven ids and a name");
+    assert!(matches!(bench.machine.find(&shared), Found::Several(all) if all.len() == 8), "seven ids and a name");
 }
 
 #[test]
@@ -688,23 +688,23 @@ fn a_list_goes_on_where_it_ended() {
     let mut rows: Vec<_> =
         (0..10).map(|number| row(number, if number % 2 == 0 { "waiting" } else { "held" })).collect();
     rows[7].attempts = 3;
-    let desk = Desk::central(restored(rows));
+    let bench = Bench::central(restored(rows));
     let page = Selection { by_age: true, limit: 4, ..Selection::default() };
     let ids = |snapshot: &synkler::machine::Snapshot| {
         snapshot.transfers.iter().map(|view| view.transfer.unwrap()).collect::<Vec<_>>()
     };
-    let first = desk.machine.snapshot(&page);
+    let first = bench.machine.snapshot(&page);
     assert_eq!((ids(&first), first.matching, first.more), ((0..4).map(id).collect(), 10, true));
-    let rest = desk.machine.snapshot(&Selection { after: Some(id(5)), ..page.clone() });
+    let rest = bench.machine.snapshot(&Selection { after: Some(id(5)), ..page.clone() });
     assert_eq!((ids(&rest), rest.matching, rest.more), ((6..10).map(id).collect(), 10, false));
     let waiting = Selection { stage: Some("waiting".to_owned()), after: Some(id(3)), limit: 2, ..page.clone() };
-    let waiting = desk.machine.snapshot(&waiting);
+    let waiting = bench.machine.snapshot(&waiting);
     assert_eq!((ids(&waiting), waiting.matching, waiting.more), (vec![id(4), id(6)], 5, true));
-    let failed = desk.machine.snapshot(&Selection { failed: true, ..page.clone() });
+    let failed = bench.machine.snapshot(&Selection { failed: true, ..page.clone() });
     assert_eq!((ids(&failed), failed.matching), (vec![id(7)], 1));
     let other = Selection { upload: Some("beta".parse().unwrap()), ..page };
-    assert_eq!(desk.machine.snapshot(&other).matching, 0);
-    let urgent = desk.machine.snapshot(&Selection::urgent(1));
+    assert_eq!(bench.machine.snapshot(&other).matching, 0);
+    let urgent = bench.machine.snapshot(&Selection::urgent(1));
     assert_eq!((ids(&urgent), urgent.more), (vec![id(7)], true), "what fails comes first");
     assert_eq!(urgent.counts, [("held", 5), ("waiting", 5)]);
     assert_eq!(urgent.doing, "5 in line, holding 5 for receivers");
@@ -715,9 +715,9 @@ fn fifty_thousand_transfers_are_shown_at_once() {
     const COUNT: u64 = 50_000;
     // Unoptimised code and a loaded machine take their time.
     let most = Duration::from_millis(if cfg!(debug_assertions) { 150 } else { 15 });
-    let central = Desk::central(restored((0..COUNT).map(|number| row(number, "waiting")).collect()));
-    let upload = Desk::upload(restored((0..COUNT).map(|number| row(number, "announced")).collect()));
-    let download = Desk::download(restored((0..COUNT).map(|number| row(number, "cleaned")).collect()));
+    let central = Bench::central(restored((0..COUNT).map(|number| row(number, "waiting")).collect()));
+    let upload = Bench::upload(restored((0..COUNT).map(|number| row(number, "announced")).collect()));
+    let download = Bench::download(restored((0..COUNT).map(|number| row(number, "cleaned")).collect()));
     for machine in [&central.machine, &upload.machine, &download.machine] {
         for selection in [
             Selection::urgent(100),
@@ -739,7 +739,7 @@ fn fifty_thousand_transfers_are_shown_at_once() {
 
 #[test]
 fn settings_are_taken_up_while_it_runs() {
-    let mut desk = Desk::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
+    let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     let settings = UploadSettings {
         me: alpha().name,
         version: "1".to_owned(),
@@ -748,14 +748,14 @@ fn settings_are_taken_up_while_it_runs() {
         cleanup: false,
         host: String::new(),
     };
-    desk.machine.reconfigure(desk.now, RoleSettings::Upload(settings));
-    let effects = desk.drain();
+    bench.machine.reconfigure(bench.now, RoleSettings::Upload(settings));
+    let effects = bench.drain();
     assert_eq!(runs(&effects).len(), 1, "never all slots to big items");
     assert_eq!(hellos(&effects)[0].1.slots, 3);
     assert!(hellos(&effects)[0].1.doing.starts_with("sending 2, 1 in line"), "{:?}", hellos(&effects));
 
     let receivers = vec![("d1".parse().unwrap(), Some(Time::from_millis(START)))];
-    let mut desk = Desk::central(restored(vec![Row { receivers, ..row(1, "released") }]));
+    let mut bench = Bench::central(restored(vec![Row { receivers, ..row(1, "released") }]));
     let settings = CentralSettings {
         keep_modes: KeepModes::Try,
         me: hub().name,
@@ -766,8 +766,8 @@ fn settings_are_taken_up_while_it_runs() {
         spool: Location::new("syn@hub", "/srv/g").unwrap(),
         host: String::new(),
     };
-    desk.machine.reconfigure(desk.now, RoleSettings::Central(settings));
-    desk.drain();
-    assert!(!desk.later(400).contains(&Effect::Drop(id(1))), "the retention is longer now");
-    assert!(desk.later(200).contains(&Effect::Drop(id(1))));
+    bench.machine.reconfigure(bench.now, RoleSettings::Central(settings));
+    bench.drain();
+    assert!(!bench.later(400).contains(&Effect::Drop(id(1))), "the retention is longer now");
+    assert!(bench.later(200).contains(&Effect::Drop(id(1))));
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 
 use super::changes::key;
 use super::merge::{most_urgent, told_by_all};
-use super::shown::rank;
 use super::types::{Journey, Transfer};
+use super::view::rank;
 
 /// The most names that an ambiguous beginning is answered with.
 const MATCHES: usize = 20;

@@ -23,11 +23,11 @@ mod receipt;
 mod samples;
 mod server;
 mod service;
-mod shown;
 mod socket;
 pub mod types;
 #[cfg(test)]
 mod types_tests;
+mod view;
 
 pub use ask::AskFailure;
 pub use caller::PeerGroups;

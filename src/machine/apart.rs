@@ -1,9 +1,9 @@
 //! Peers that share no version of the protocol with a node: known and shown, but nothing is said to them but hello.
 
-use super::desk::{Desk, Peer};
+use super::shared::{Peer, Shared};
 use super::{Address, Fit, Level, Mode, Node, Protocols, Row};
 
-impl Desk {
+impl Shared {
     /// Tells once that a peer cannot be talked to, and that it can be again.
     pub(super) fn log_fit(&mut self, peer: &Node, was_apart: bool) {
         match self.peers.get(peer).and_then(|peer| peer.apart(&self.me)) {

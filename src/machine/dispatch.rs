@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::desk::{Desk, Timer};
 use super::room::Room;
+use super::shared::{Shared, Timer};
 use super::{
     Cause, Direction, ENTRY_LIMIT, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome,
     Time, TransferId,
@@ -60,7 +60,7 @@ pub(super) struct Ended {
 }
 
 #[derive(Debug)]
-struct Gate {
+struct HostBackoff {
     attempts: u32,
     until: Time,
     reason: Reason,
@@ -82,7 +82,7 @@ pub(super) struct Dispatch {
     orders: BTreeMap<TransferId, u64>,
     running: BTreeMap<RunId, Running>,
     by_transfer: BTreeMap<TransferId, RunId>,
-    gates: BTreeMap<String, Gate>,
+    backoffs: BTreeMap<String, HostBackoff>,
 }
 
 impl Dispatch {
@@ -99,7 +99,7 @@ impl Dispatch {
             orders: BTreeMap::new(),
             running: BTreeMap::new(),
             by_transfer: BTreeMap::new(),
-            gates: BTreeMap::new(),
+            backoffs: BTreeMap::new(),
         }
     }
 
@@ -124,23 +124,25 @@ impl Dispatch {
     }
 
     /// Tries the host of one that stands in line now, though it has failed. Tells whether that was what it waited for.
-    pub(super) fn open_gate(&mut self, desk: &mut Desk, transfer: TransferId) -> bool {
+    pub(super) fn end_backoff(&mut self, shared: &mut Shared, transfer: TransferId) -> bool {
         let ready = self.orders.get(&transfer).and_then(|order| self.line.get(order));
         let Some(host) = ready.map(|ready| ready.location.host().to_owned()) else { return false };
-        let Some(gate) = self.gates.get_mut(&host).filter(|gate| gate.until > desk.now) else { return false };
-        gate.until = desk.now;
-        desk.timers.stop(&Timer::Host(host));
+        let Some(backoff) = self.backoffs.get_mut(&host).filter(|backoff| backoff.until > shared.now) else {
+            return false;
+        };
+        backoff.until = shared.now;
+        shared.timers.stop(&Timer::Host(host));
         true
     }
 
     /// Stops every run that carries one of these, or every run; what they carry goes back into line at their ends.
-    pub(super) fn halt(&mut self, desk: &mut Desk, chosen: impl Fn(TransferId) -> bool) -> u64 {
+    pub(super) fn halt(&mut self, shared: &mut Shared, chosen: impl Fn(TransferId) -> bool) -> u64 {
         let mut halted = 0;
         for (id, running) in &mut self.running {
             if running.transfers.iter().any(|transfer| chosen(*transfer))
                 && !std::mem::replace(&mut running.halted, true)
             {
-                desk.effect(Effect::Halt(*id));
+                shared.effect(Effect::Halt(*id));
                 halted += 1;
             }
         }
@@ -176,28 +178,28 @@ impl Dispatch {
 
     /// Makes the result of a run that carries this transfer nobody's, and stops the run when it carries nothing
     /// else that is wanted.
-    pub(super) fn disown(&mut self, desk: &mut Desk, transfer: TransferId) {
+    pub(super) fn disown(&mut self, shared: &mut Shared, transfer: TransferId) {
         let Some(id) = self.by_transfer.remove(&transfer) else { return };
         let Some(running) = self.running.get_mut(&id) else { return };
         let wanted = running.transfers.iter().any(|other| self.by_transfer.get(other) == Some(&id));
         if !wanted && !std::mem::replace(&mut running.halted, true) {
-            desk.effect(Effect::Halt(id));
+            shared.effect(Effect::Halt(id));
         }
     }
 
     /// Starts what can be started, in so much room for all that is on its way. Returns the transfers that are on their way
     /// now.
-    pub(super) fn start(&mut self, desk: &mut Desk, room: Room) -> Vec<TransferId> {
+    pub(super) fn start(&mut self, shared: &mut Shared, room: Room) -> Vec<TransferId> {
         let mut started = Vec::new();
-        while desk.held_by().is_none() && self.running.len() < self.slots {
-            let Some(batch) = self.next_batch(desk.now, room.minus(self.under_way())) else { break };
-            if let Some(until) = self.gathers(&batch, desk.now) {
-                desk.timers.set(Timer::Gather, until);
+        while shared.held_by().is_none() && self.running.len() < self.slots {
+            let Some(batch) = self.next_batch(shared.now, room.minus(self.under_way())) else { break };
+            if let Some(until) = self.gathers(&batch, shared.now) {
+                shared.timers.set(Timer::Gather, until);
                 break;
             }
             let batch: Vec<_> = batch.into_iter().cloned().collect();
             let Some(first) = batch.first() else { break };
-            self.started = Some(desk.now);
+            self.started = Some(shared.now);
             let id = RunId(self.next_run);
             self.next_run += 1;
             let location = first.location.clone();
@@ -217,7 +219,7 @@ impl Dispatch {
             };
             self.running.insert(id, running);
             let batch = batch.into_iter().map(|ready| (ready.transfer, ready.name)).collect();
-            desk.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
+            shared.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
             started.extend(transfers);
         }
         started
@@ -233,16 +235,17 @@ impl Dispatch {
     }
 
     fn next_batch(&self, now: Time, room: Room) -> Option<Vec<&Ready>> {
-        let open = |host: &String| self.gates.get(host).is_none_or(|gate| gate.until <= now);
+        let open = |host: &String| self.backoffs.get(host).is_none_or(|backoff| backoff.until <= now);
         if !self.hosts.keys().any(open) {
             return None;
         }
         let big_running = self.running.values().filter(|run| run.room.bytes >= BIG && run.transfers.len() == 1).count();
         let big_allowed = big_running < self.slots.saturating_sub(1).max(1);
-        let gated = |ready: &Ready| self.gates.get(ready.location.host()).is_some_and(|gate| gate.until > now);
+        let backing_off =
+            |ready: &Ready| self.backoffs.get(ready.location.host()).is_some_and(|backoff| backoff.until > now);
         let big = |ready: &Ready| ready.room.bytes >= BIG;
         let alone = |ready: &Ready| big(ready) || ready.attempts >= ALONE_AFTER;
-        let may_go = |ready: &Ready| !gated(ready) && (!big(ready) || big_allowed) && ready.room.fits_in(room);
+        let may_go = |ready: &Ready| !backing_off(ready) && (!big(ready) || big_allowed) && ready.room.fits_in(room);
         let first = self.line.values().find(|ready| may_go(ready))?;
         let mut batch = vec![first];
         if alone(first) {
@@ -271,9 +274,9 @@ impl Dispatch {
     }
 
     /// Takes note of a run's end.
-    pub(super) fn on_ran(&mut self, desk: &mut Desk, run: RunId, outcome: &RunOutcome) -> Ended {
+    pub(super) fn on_ran(&mut self, shared: &mut Shared, run: RunId, outcome: &RunOutcome) -> Ended {
         let Some(running) = self.running.remove(&run) else {
-            desk.unexpected(None, None, "the end of a run that is not under way");
+            shared.unexpected(None, None, "the end of a run that is not under way");
             return Ended { transfers: Vec::new(), halted: false, room: Room::default() };
         };
         let halted = running.halted;
@@ -281,10 +284,10 @@ impl Dispatch {
         if halted || lacks_room {
             // How it ended says nothing of its host.
         } else if let RunOutcome::Failed(fault, reason) = outcome {
-            self.close_gate(desk, &running.host, *fault, reason);
+            self.back_off(shared, &running.host, *fault, reason);
         } else {
-            self.gates.remove(&running.host);
-            desk.timers.stop(&Timer::Host(running.host.clone()));
+            self.backoffs.remove(&running.host);
+            shared.timers.stop(&Timer::Host(running.host.clone()));
         }
         let by_transfer = &mut self.by_transfer;
         let mut mine = |transfer: &TransferId| {
@@ -298,17 +301,17 @@ impl Dispatch {
         Ended { transfers, halted, room: running.room }
     }
 
-    fn close_gate(&mut self, desk: &mut Desk, host: &str, fault: Fault, reason: &Reason) {
-        let attempts = self.gates.get(host).map_or(0, |gate| gate.attempts);
+    fn back_off(&mut self, shared: &mut Shared, host: &str, fault: Fault, reason: &Reason) {
+        let attempts = self.backoffs.get(host).map_or(0, |backoff| backoff.attempts);
         let last = if fault == Fault::Lasting { RETRY_LASTING } else { RETRY_PASSING };
-        let wait = desk.backoff(RETRY_FIRST, attempts, last);
-        let until = desk.now.after(wait);
-        if self.gates.get(host).is_none_or(|gate| gate.reason != *reason) {
+        let wait = shared.backoff(RETRY_FIRST, attempts, last);
+        let until = shared.now.after(wait);
+        if self.backoffs.get(host).is_none_or(|backoff| backoff.reason != *reason) {
             let level = if fault == Fault::Lasting { Level::Error } else { Level::Warn };
-            desk.log(level, None, None, None, format!("{host}: {reason}"));
+            shared.log(level, None, None, None, format!("{host}: {reason}"));
         }
-        desk.timers.set(Timer::Host(host.to_owned()), until);
-        self.gates.insert(host.to_owned(), Gate { attempts: attempts + 1, until, reason: reason.clone() });
+        shared.timers.set(Timer::Host(host.to_owned()), until);
+        self.backoffs.insert(host.to_owned(), HostBackoff { attempts: attempts + 1, until, reason: reason.clone() });
     }
 
     pub(super) fn progress(&self, transfer: TransferId) -> Option<Progress> {
@@ -323,12 +326,12 @@ impl Dispatch {
 
     /// Why a transfer in line does not start yet, beyond the line itself, and when it may.
     pub(super) fn held_up(&self, transfer: TransferId, now: Time) -> Option<(&Reason, Time)> {
-        if self.gates.is_empty() {
+        if self.backoffs.is_empty() {
             return None;
         }
         let ready = self.line.get(self.orders.get(&transfer)?)?;
-        let gate = self.gates.get(ready.location.host()).filter(|gate| gate.until > now)?;
-        Some((&gate.reason, gate.until))
+        let backoff = self.backoffs.get(ready.location.host()).filter(|backoff| backoff.until > now)?;
+        Some((&backoff.reason, backoff.until))
     }
 
     /// Whether anything stands in line.
@@ -349,14 +352,14 @@ impl Dispatch {
 
 /// Takes turns: at most `limit` at once, the others stand in line.
 #[derive(Debug)]
-pub(super) struct Turnstile<K> {
+pub(super) struct Limiter<K> {
     limit: usize,
     inside: BTreeSet<K>,
     waiting: BTreeSet<K>,
     line: VecDeque<K>,
 }
 
-impl<K: Ord + Clone> Turnstile<K> {
+impl<K: Ord + Clone> Limiter<K> {
     pub(super) fn new(limit: usize) -> Self {
         Self { limit, inside: BTreeSet::new(), waiting: BTreeSet::new(), line: VecDeque::new() }
     }

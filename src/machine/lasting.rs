@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use super::desk::Desk;
+use super::shared::Shared;
 use super::{Cause, Differences, Digest, Fingerprint, Kind, Reason, Time};
 
 /// Between two attempts lies more than this.
@@ -22,7 +22,7 @@ impl Cause {
     }
 }
 
-impl Desk {
+impl Shared {
     /// How long a transfer waits that has failed so many times in a row and needs a person: an hour and more.
     pub(super) fn patience(&mut self, attempts: u32) -> Duration {
         HOUR + self.backoff(MORE_FIRST, attempts.saturating_sub(QUICK), MORE_LAST)

@@ -8,11 +8,11 @@
 
 mod apart;
 pub mod central;
-mod desk;
 mod differences;
 mod dispatch;
 pub mod download;
 mod fingerprint;
+mod io;
 mod lasting;
 mod message;
 mod modes;
@@ -23,16 +23,20 @@ mod protocols;
 mod reason;
 mod record;
 mod room;
+mod shared;
 mod snapshot;
 mod stage;
 mod time;
 pub mod upload;
-mod vocabulary;
 
 pub use central::{Central, CentralSettings};
 pub use differences::{Differences, differences};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
+pub use io::{
+    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, Log, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
+    Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
+};
 pub use message::{
     Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Message, Offer, Receipt,
     Release, Wait,
@@ -50,10 +54,6 @@ pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_L
 pub use stage::{BadRow, Move};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
-pub use vocabulary::{
-    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, Log, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
-    Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
-};
 
 /// What one of the roles is made from.
 #[derive(Debug, Clone)]
@@ -96,8 +96,8 @@ impl Machine {
 
     /// Takes note of what has happened. Time never goes backwards: an earlier `now` counts as the last one.
     pub fn handle(&mut self, now: Time, input: Input) {
-        let desk = self.desk_mut();
-        desk.now = desk.now.max(now);
+        let shared = self.shared_mut();
+        shared.now = shared.now.max(now);
         match self {
             Self::Upload(role) => role.handle(input),
             Self::Central(role) => role.handle(input),
@@ -116,15 +116,15 @@ impl Machine {
 
     /// When to come back with [`Input::Timeout`] at the latest, and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
-        self.desk().timers.next().map(|(when, timer)| (when, timer.why()))
+        self.shared().timers.next().map(|(when, timer)| (when, timer.why()))
     }
 
     /// Carries out an operator's order as far as it is this node's, and tells what was done; what this node knows
     /// nothing of gives no deed. Drain the effects afterwards, as after an input: the order stands once its records
     /// are committed. `by` is who gave it.
     pub fn order(&mut self, now: Time, by: &str, order: Order) -> Vec<Deed> {
-        let desk = self.desk_mut();
-        desk.now = desk.now.max(now);
+        let shared = self.shared_mut();
+        shared.now = shared.now.max(now);
         match self {
             Self::Upload(role) => role.order(by, order),
             Self::Central(role) => role.order(by, order),
@@ -163,36 +163,36 @@ impl Machine {
     /// Takes up settings that were read again. Name, version, host and spool stay what they were at the start.
     /// Settings of another role change nothing and are noted as a bug. Drain the effects afterwards.
     pub fn reconfigure(&mut self, now: Time, settings: RoleSettings) {
-        let desk = self.desk_mut();
-        desk.now = desk.now.max(now);
+        let shared = self.shared_mut();
+        shared.now = shared.now.max(now);
         match (self, settings) {
             (Self::Upload(role), RoleSettings::Upload(settings)) => role.reconfigure(settings),
             (Self::Central(role), RoleSettings::Central(settings)) => role.reconfigure(settings),
             (Self::Download(role), RoleSettings::Download(settings)) => role.reconfigure(settings),
             (machine, _) => {
-                machine.desk_mut().log(Level::Error, None, None, None, "bug: settings of another role");
+                machine.shared_mut().log(Level::Error, None, None, None, "bug: settings of another role");
             }
         }
     }
 
     /// How many inputs made no sense when they came.
     pub fn unexpected(&self) -> u64 {
-        self.desk().unexpected
+        self.shared().unexpected
     }
 
-    fn desk(&self) -> &desk::Desk {
+    fn shared(&self) -> &shared::Shared {
         match self {
-            Self::Upload(role) => &role.desk,
-            Self::Central(role) => &role.desk,
-            Self::Download(role) => &role.desk,
+            Self::Upload(role) => &role.shared,
+            Self::Central(role) => &role.shared,
+            Self::Download(role) => &role.shared,
         }
     }
 
-    fn desk_mut(&mut self) -> &mut desk::Desk {
+    fn shared_mut(&mut self) -> &mut shared::Shared {
         match self {
-            Self::Upload(role) => &mut role.desk,
-            Self::Central(role) => &mut role.desk,
-            Self::Download(role) => &mut role.desk,
+            Self::Upload(role) => &mut role.shared,
+            Self::Central(role) => &mut role.shared,
+            Self::Download(role) => &mut role.shared,
         }
     }
 }

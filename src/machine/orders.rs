@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use super::desk::Desk;
+use super::shared::Shared;
 use super::{ItemName, Level, Node, Row, Time, TransferId, decode_bytes, one_line};
 
 /// The longest name of who gave an order, in bytes.
@@ -136,7 +136,7 @@ pub(super) type Outcome = Result<String, String>;
 
 /// What differs from role to role when an order is carried out.
 pub(super) trait Steered {
-    fn desk(&mut self) -> &mut Desk;
+    fn shared(&mut self) -> &mut Shared;
     /// Everything that is unfinished: transfers, and items that are no transfers yet.
     fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)>;
     fn row(&mut self, id: TransferId) -> Option<&mut Row>;
@@ -165,14 +165,14 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
     let by = &*who(by);
     match order {
         Order::Pause { scope: Scope::Node, now } => {
-            let mut text = role.desk().pause_node(by);
+            let mut text = role.shared().pause_node(by);
             if now {
                 text.push_str(&stop_all(role, by));
             }
             vec![Deed::about(None, Ok(text))]
         }
         Order::Pause { scope: Scope::Group, now } => {
-            let mut text = role.desk().pause_group(by, now);
+            let mut text = role.shared().pause_group(by, now);
             if now {
                 text.push_str(&stop_all(role, by));
             }
@@ -180,12 +180,12 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
         }
         Order::Pause { scope: Scope::Items(handles), now } => pause_items(role, by, &handles, now),
         Order::Resume { scope: Scope::Node } => {
-            let text = role.desk().resume_node(by);
+            let text = role.shared().resume_node(by);
             role.go_on();
             vec![Deed::about(None, Ok(text))]
         }
         Order::Resume { scope: Scope::Group } => {
-            let text = role.desk().resume_group(by);
+            let text = role.shared().resume_group(by);
             role.go_on();
             vec![Deed::about(None, Ok(text))]
         }
@@ -195,7 +195,7 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
         }
         Order::Bump(handles) => each(role, by, "bump", &handles, |role, id| Some(role.bump(id)), no_transfer),
         Order::Withdraw(handles) => each(role, by, "withdraw", &handles, |role, id| role.withdraw(id, by), no_transfer),
-        Order::Forget(node) => match role.desk().forget(&node, by) {
+        Order::Forget(node) => match role.shared().forget(&node, by) {
             Err(text) => vec![Deed::about(None, Err(text))],
             Ok(known) => {
                 let told = known.then(|| Deed::about(None, Ok(format!("{node} is forgotten"))));
@@ -209,7 +209,7 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
 fn stop_all(role: &mut impl Steered, by: &str) -> String {
     let runs = role.halt(&|_| true);
     if runs > 0 {
-        role.desk().log(Level::Info, None, None, None, format!("what runs is stopped by {by}"));
+        role.shared().log(Level::Info, None, None, None, format!("what runs is stopped by {by}"));
     }
     match runs {
         0 => "; no run was under way".to_owned(),
@@ -241,7 +241,7 @@ fn each<R: Steered>(
         if let Some(outcome) = outcome {
             let deed = Deed::about(Some(name), outcome);
             let text = format!("{what} ordered by {by}: {}", deed.text);
-            role.desk().log(Level::Info, id, deed.item.as_ref(), None, text);
+            role.shared().log(Level::Info, id, deed.item.as_ref(), None, text);
             deeds.push(deed);
         }
     }
@@ -264,15 +264,15 @@ fn meant(role: &impl Steered, handles: &[Handle]) -> Vec<(Option<TransferId>, It
 }
 
 fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool) -> Vec<Deed> {
-    let desk = role.desk();
-    let pause = Pause::new(desk.now, by, desk.me.clone());
+    let shared = role.shared();
+    let pause = Pause::new(shared.now, by, shared.me.clone());
     let set = |role: &mut R, id| {
         let row = role.row(id)?;
         let mut text = match &row.paused {
             Some(earlier) => format!("paused already, {earlier}"),
             None => {
                 row.paused = Some(pause.clone().into());
-                role.desk().dirty.insert(id);
+                role.shared().dirty.insert(id);
                 role.hold_back(id);
                 "paused: nothing new starts for it".to_owned()
             }
@@ -290,9 +290,9 @@ fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
     if row.paused.take().is_none() {
         return Some(Ok("nothing to do: it alone is not paused".to_owned()));
     }
-    let desk = role.desk();
-    desk.dirty.insert(id);
-    let text = match desk.held_by() {
+    let shared = role.shared();
+    shared.dirty.insert(id);
+    let text = match shared.held_by() {
         Some(pause) => format!("resumed, but all is paused {pause}"),
         None => "resumed".to_owned(),
     };
@@ -302,7 +302,7 @@ fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
 
 fn retry<R: Steered>(role: &mut R, id: TransferId) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
-    match paused.map(|pause| *pause).or(role.desk().held_by().cloned()) {
+    match paused.map(|pause| *pause).or(role.shared().held_by().cloned()) {
         Some(pause) => Err(format!("it is paused {pause}: resume first")),
         None => role.retry(id),
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use super::desk::{Desk, HELLO_EVERY};
+use super::shared::{HELLO_EVERY, Shared};
 use super::{Address, BrokerState, GroupPause, Level, Node, Pause, Record};
 
 /// How long a node must have listened before its silence about another one means something: longer than between two
 /// hellos.
 const LISTENED: Duration = Duration::from_secs(HELLO_EVERY.as_secs() + 15);
 
-impl Desk {
+impl Shared {
     pub(super) fn pause_node(&mut self, by: &str) -> String {
         if let Some(earlier) = &self.paused {
             return format!("paused already, {earlier}");

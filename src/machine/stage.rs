@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use super::desk::{Desk, Peer};
+use super::shared::{Peer, Shared};
 use super::snapshot::{TALLY_LIMIT, Tally};
 use super::{
     Cause, ItemName, Mode, Node, NodeName, Offer, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId,
@@ -254,7 +254,7 @@ impl TransferView {
     }
 }
 
-impl Desk {
+impl Shared {
     /// The cause given, or that the broker is away, or an order, where that is what holds things up.
     pub(super) fn why<'a>(&'a self, row: &'a Row, cause: Cause) -> Why<'a> {
         match (cause, self.holds(row)) {

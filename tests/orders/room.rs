@@ -35,16 +35,16 @@ fn asked_for(effects: &[Effect]) -> Vec<TransferId> {
 #[test]
 fn central_promises_inodes_and_names_them_where_they_are_missing() {
     let rows = vec![wide(60, row(1, "granted")), wide(39, row(2, "waiting")), row(3, "waiting")];
-    let mut desk = Desk::central(restored(rows));
+    let mut bench = Bench::central(restored(rows));
     // 62 of them are promised; 41 and 3 are needed.
-    let effects = desk.input(space(102));
+    let effects = bench.input(space(102));
     assert_eq!(asked_for(&effects), [id(3)]);
-    let reason = desk.view(2).reason;
+    let reason = bench.view(2).reason;
     assert_eq!(reason.cause(), Cause::Space);
     let short = "41 inodes needed, 102 free in /srv/g on central, of which 0 stay free and 65 are promised";
     assert_eq!(reason.detail(), short);
 
-    let mut small = Desk::central(restored(vec![wide(2111, row(1, "waiting")), row(2, "waiting")]));
+    let mut small = Bench::central(restored(vec![wide(2111, row(1, "waiting")), row(2, "waiting")]));
     let effects = small.input(space(150));
     assert_eq!(asked_for(&effects), [id(2)]);
     let never = "2113 inodes needed, but the file system of /srv/g on central has 300 in all, of which 0 stay free: \
@@ -62,27 +62,27 @@ fn central_promises_inodes_and_names_them_where_they_are_missing() {
 
 #[test]
 fn what_central_had_no_room_for_is_put_back_and_the_rest_of_its_place_stays() {
-    let mut desk = Desk::central(restored(vec![row(1, "granted"), row(2, "granted"), row(3, "waiting")]));
+    let mut bench = Bench::central(restored(vec![row(1, "granted"), row(2, "granted"), row(3, "waiting")]));
     let wait = |number| Message::Waiting(vec![Wait { transfer: id(number), reason: no_space() }]);
-    let effects = desk.receive(alpha(), wait(1));
+    let effects = bench.receive(alpha(), wait(1));
     assert!(effects.contains(&Effect::DropArrival { place: place(), name: name("item 1") }), "{effects:?}");
     assert!(effects.contains(&Effect::Drop(id(1))) && !effects.contains(&Effect::DropPlace(place())), "{effects:?}");
     assert_eq!(waits(&effects), [(id(1), Cause::Space)]);
-    assert_eq!((desk.view(1).stage, desk.view(2).stage), ("waiting", "granted"));
-    assert!(desk.view(1).reason.detail().starts_with("alpha: on syn@hub: mkdir failed"));
+    assert_eq!((bench.view(1).stage, bench.view(2).stage), ("waiting", "granted"));
+    assert!(bench.view(1).reason.detail().starts_with("alpha: on syn@hub: mkdir failed"));
     // The last one takes the place with it.
-    let effects = desk.receive(alpha(), wait(2));
+    let effects = bench.receive(alpha(), wait(2));
     assert!(effects.contains(&Effect::DropPlace(place())), "{effects:?}");
     // Said again, it changes nothing; and nothing is asked for before what has arrived is gone.
-    assert_eq!(waits(&desk.receive(alpha(), wait(1))), [(id(1), Cause::Space)]);
-    desk.later(10);
-    assert_eq!(asked_for(&desk.input(space(1000))), [id(3)]);
-    desk.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
+    assert_eq!(waits(&bench.receive(alpha(), wait(1))), [(id(1), Cause::Space)]);
+    bench.later(10);
+    assert_eq!(asked_for(&bench.input(space(1000))), [id(3)]);
+    bench.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
     // What could not be removed is tried again first.
-    assert!(desk.later(10).contains(&Effect::Drop(id(1))));
-    desk.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
-    desk.later(30);
-    assert_eq!(asked_for(&desk.input(space(1000))), [id(1)]);
+    assert!(bench.later(10).contains(&Effect::Drop(id(1))));
+    bench.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
+    bench.later(30);
+    assert_eq!(asked_for(&bench.input(space(1000))), [id(1)]);
 }
 
 #[test]
@@ -94,72 +94,72 @@ fn upload_tells_central_that_there_was_no_room_and_goes_on_with_others() {
         ..row(2, "granted")
     };
     for outcome in [RunOutcome::Failed(Fault::Passing, no_space()), RunOutcome::Partial(no_space())] {
-        let mut desk = Desk::upload(restored(vec![row(1, "granted"), second.clone()]));
-        let effects = desk.input(Input::Ran { run: RunId(0), outcome });
+        let mut bench = Bench::upload(restored(vec![row(1, "granted"), second.clone()]));
+        let effects = bench.input(Input::Ran { run: RunId(0), outcome });
         assert_eq!(waits(&effects), [(id(1), Cause::Space)]);
         assert_eq!(runs(&effects).iter().map(batch).collect::<Vec<_>>(), [[id(2)]], "the host is not to blame");
-        desk.input(Input::Ran { run: RunId(1), outcome: RunOutcome::Complete });
-        assert!(runs(&desk.later(20)).is_empty(), "central has not answered yet");
+        bench.input(Input::Ran { run: RunId(1), outcome: RunOutcome::Complete });
+        assert!(runs(&bench.later(20)).is_empty(), "central has not answered yet");
         let reason = Reason::with(Cause::Space, "alpha: no room");
-        let effects = desk.receive(hub(), Message::Waiting(vec![Wait { transfer: id(1), reason }]));
-        assert_eq!(desk.view(1).stage, "announced");
+        let effects = bench.receive(hub(), Message::Waiting(vec![Wait { transfer: id(1), reason }]));
+        assert_eq!(bench.view(1).stage, "announced");
         assert!(
             matches!(&sent(&effects)[..], [(_, Message::New(offers))] if offers[0].transfer == id(1)),
             "{effects:?}"
         );
     }
     // A central that does not answer is tried again.
-    let mut desk = Desk::upload(restored(vec![row(1, "granted")]));
-    desk.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Failed(Fault::Passing, no_space()) });
-    assert_eq!(runs(&desk.later(80)).iter().map(batch).collect::<Vec<_>>(), [[id(1)]]);
+    let mut bench = Bench::upload(restored(vec![row(1, "granted")]));
+    bench.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Failed(Fault::Passing, no_space()) });
+    assert_eq!(runs(&bench.later(80)).iter().map(batch).collect::<Vec<_>>(), [[id(1)]]);
 }
 
 #[test]
 fn a_download_fetches_together_what_there_are_inodes_for_and_empties_what_lacks_them() {
     let rows = (1..=4).map(|number| wide(if number == 3 { 118 } else { 48 }, row(number, "wanted"))).collect();
-    let mut desk = Desk::download(restored(rows));
+    let mut bench = Bench::download(restored(rows));
     // 50 each and 120 for the third, and 16 stay free.
-    let effects = desk.input(space(120));
+    let effects = bench.input(space(120));
     let started = runs(&effects);
     assert_eq!(started.iter().map(batch).collect::<Vec<_>>(), [[id(1), id(2)]]);
-    assert_eq!(desk.view(3).reason.cause(), Cause::Space, "{:?}", desk.view(3).reason);
-    let reason = desk.view(3).reason;
+    assert_eq!(bench.view(3).reason.cause(), Cause::Space, "{:?}", bench.view(3).reason);
+    let reason = bench.view(3).reason;
     let short = "120 inodes needed, 120 free in /srv, of which 16 stay free and 0 are promised";
     assert_eq!(reason.detail(), short);
-    assert_eq!(desk.view(4).reason.cause(), Cause::Queued, "those on their way are in its way");
+    assert_eq!(bench.view(4).reason.cause(), Cause::Queued, "those on their way are in its way");
     assert!(
         !effects.contains(&Effect::Drop(id(4))) && effects.contains(&Effect::Drop(id(3))),
         "what staging holds of it may be what is missing"
     );
 
     let full = Reason::with(Cause::Space, "here: mkdir failed: No space left on device (28)");
-    let effects = desk.input(Input::Ran { run: started[0].id, outcome: RunOutcome::Failed(Fault::Passing, full) });
+    let effects = bench.input(Input::Ran { run: started[0].id, outcome: RunOutcome::Failed(Fault::Passing, full) });
     for number in [1, 2] {
         assert!(effects.contains(&Effect::Drop(id(number))), "{effects:?}");
-        assert_eq!(desk.view(number).reason.cause(), Cause::Space);
-        desk.input(Input::Dropped { transfer: id(number), outcome: Ok(()) });
+        assert_eq!(bench.view(number).reason.cause(), Cause::Space);
+        bench.input(Input::Dropped { transfer: id(number), outcome: Ok(()) });
     }
     // Each travels alone now, so that none takes another down with it.
-    desk.later(10);
-    let effects = desk.input(space(1000));
+    bench.later(10);
+    let effects = bench.input(space(1000));
     assert_eq!(runs(&effects).iter().map(batch).collect::<Vec<_>>(), [[id(1)]]);
 }
 
 #[test]
 fn what_a_short_run_left_out_is_no_difference() {
-    let mut desk = Desk::download(restored(vec![row(1, "wanted")]));
+    let mut bench = Bench::download(restored(vec![row(1, "wanted")]));
     let mut wrong = Digest([8; 16]);
     for attempt in 0..3 {
-        let started = [desk.later(700), desk.input(space(1000))].concat();
+        let started = [bench.later(700), bench.input(space(1000))].concat();
         let [run] = &runs(&started)[..] else { panic!("{attempt}: {started:?}") };
         let full = Reason::with(Cause::Space, "here: No space left on device (28)");
-        desk.input(Input::Ran { run: run.id, outcome: RunOutcome::Partial(full) });
+        bench.input(Input::Ran { run: run.id, outcome: RunOutcome::Partial(full) });
         let fingerprint = Fingerprint { size: 1, digest: wrong };
         let outcome = CopyOutcome::Found { fingerprint, inode: 1, manifest: None, unkept: None };
-        let effects = desk.input(Input::Verified { transfer: id(1), outcome });
-        assert_eq!(desk.view(1).reason.cause(), Cause::Space, "equally short each time, and not equally wrong");
+        let effects = bench.input(Input::Verified { transfer: id(1), outcome });
+        assert_eq!(bench.view(1).reason.cause(), Cause::Space, "equally short each time, and not equally wrong");
         assert!(effects.contains(&Effect::Drop(id(1))));
-        desk.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
+        bench.input(Input::Dropped { transfer: id(1), outcome: Ok(()) });
         wrong = fingerprint.digest;
     }
 }

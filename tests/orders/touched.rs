@@ -11,7 +11,7 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
         fingerprint: Fingerprint { size, ..fingerprint(number) },
         ..row(number, "received")
     };
-    let mut desk = Desk::upload(restored(vec![of_one_name(1, 10), of_one_name(2, 20)]));
+    let mut bench = Bench::upload(restored(vec![of_one_name(1, 10), of_one_name(2, 20)]));
     // The source has been touched while the daemon was down, and the first scan has not been made.
     let release = Release {
         transfer: id(1),
@@ -19,12 +19,12 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
         receivers: vec!["d1".parse().unwrap()],
         remark: None,
     };
-    desk.receive(hub(), Message::Release(vec![release]));
+    bench.receive(hub(), Message::Release(vec![release]));
     let touched = Signature([6; 16]);
-    desk.input(Input::Looked { transfer: id(1), sight: Sight::Present(touched) });
+    bench.input(Input::Looked { transfer: id(1), sight: Sight::Present(touched) });
     // Central has lost the copy of the latest. One receiver has it already.
     let wait = Wait { transfer: id(2), reason: Cause::Missing.into() };
-    let effects = [desk.receive(hub(), Message::Waiting(vec![wait])), desk.later(1)].concat();
+    let effects = [bench.receive(hub(), Message::Waiting(vec![wait])), bench.later(1)].concat();
     assert!(!sent(&effects).iter().any(|(_, message)| matches!(message, Message::Withdraw(_))), "{effects:?}");
     let origin = Origin { inode: 1, ..Origin::default() };
     let outcome = HashOutcome::Proven {
@@ -35,7 +35,7 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
         manifest: None,
         origin,
     };
-    let effects = [desk.input(Input::Hashed { item: name("a"), outcome }), desk.later(60)].concat();
+    let effects = [bench.input(Input::Hashed { item: name("a"), outcome }), bench.later(60)].concat();
     let offered: Vec<_> = sent(&effects)
         .into_iter()
         .filter_map(|(_, message)| match message {

@@ -42,7 +42,7 @@ pub(crate) enum Promise {
     Room,
     /// Modes are as announced, or it is told that they are not.
     Modes,
-    /// The contract of the vocabulary.
+    /// The contract of inputs and effects.
     Protocol,
     /// Every unfinished transfer is shown, and has a next moment.
     Silent,

@@ -1,5 +1,5 @@
 //! The drivers over the fake world: each effect is carried out after some virtual time, and answered as the
-//! table of the vocabulary says.
+//! table in machine::io says.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
 //! The simulator: one central, one to three uploads, one to three downloads, a virtual clock, a hostile broker
 //! and a world full of accidents. The machines are the real ones; everything around them is fake, and keeps
-//! the contract of the vocabulary. After every step the Promise is checked against what really stands in the
+//! the contract of inputs and effects. After every step the Promise is checked against what really stands in the
 //! directories of the fake world.
 //!
 //! `make simulate RUNS=n` runs n schedules that never ran before; `SYNKLER_SIM_FIRST` and `SYNKLER_SIM_RUNS` name a range for

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use super::forward::release_of;
 use super::{Central, Stage, Transfer};
-use crate::machine::desk::Timer;
 use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::room::{Estate, Room, Shortage};
+use crate::machine::shared::Timer;
 use crate::machine::{
     Address, Cause, Effect, Level, Location, Message, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason,
     Record, Row, TransferId, Wait,
@@ -37,13 +37,13 @@ impl Central {
                 self.answer(id);
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
-                self.desk.log(Level::Warn, Some(id), Some(&offer.name), Some(from), text);
+                self.shared.log(Level::Warn, Some(id), Some(&offer.name), Some(from), text);
             }
             return;
         }
         // A late copy of an old offer must not begin anew what is over: the journal is asked first.
         if self.lookups.len() < LOOKUPS && self.lookups.insert(id, (from.name.clone(), offer)).is_none() {
-            self.desk.effect(Effect::Lookup(Question::Transfer(id)));
+            self.shared.effect(Effect::Lookup(Question::Transfer(id)));
         }
     }
 
@@ -60,15 +60,15 @@ impl Central {
                 true => Message::Closed(vec![id]),
                 false => Message::Release(vec![release_of(&row)]),
             };
-            self.desk.send(Address::Node(from), message);
+            self.shared.send(Address::Node(from), message);
         } else {
             self.take_up(&from, offer);
         }
     }
 
     fn take_up(&mut self, from: &Node, offer: Offer) {
-        let (id, now) = (offer.transfer, self.desk.now);
-        let created = self.desk.next_age();
+        let (id, now) = (offer.transfer, self.shared.now);
+        let created = self.shared.next_age();
         let row = Row {
             transfer: id,
             name: offer.name,
@@ -76,7 +76,7 @@ impl Central {
             kind: offer.kind,
             entries: offer.entries,
             fingerprint: offer.fingerprint,
-            modes: self.desk.shared(offer.modes),
+            modes: self.shared.interned(offer.modes),
             stage: String::new(),
             minted: offer.minted,
             created,
@@ -100,9 +100,9 @@ impl Central {
             remark: None,
             finished: None,
         };
-        self.desk.log(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
+        self.shared.log(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
         self.insert(row, Stage::Waiting);
-        self.desk.dirty.insert(id);
+        self.shared.dirty.insert(id);
         self.line_up(id);
     }
 
@@ -111,9 +111,9 @@ impl Central {
         let uploads: Vec<_> =
             self.lines.iter().filter(|(_, line)| !line.is_empty()).map(|(name, _)| name.clone()).collect();
         let busy = !uploads.is_empty() || !self.places.is_empty();
-        if busy && self.desk.timers.due(&Timer::Measure).is_none() {
-            self.desk.timers.set(Timer::Measure, self.desk.now.after(MEASURE_EVERY));
-            self.desk.effect(Effect::Measure);
+        if busy && self.shared.timers.due(&Timer::Measure).is_none() {
+            self.shared.timers.set(Timer::Measure, self.shared.now.after(MEASURE_EVERY));
+            self.shared.effect(Effect::Measure);
             // What was free before says little: others write to this file system too.
             self.space = None;
             self.arrived = Room::default();
@@ -126,9 +126,13 @@ impl Central {
 
     fn admit_batch(&mut self, upload: &NodeName) -> bool {
         let peer = Node::new(Mode::Upload, upload.clone());
-        let slots = self.desk.peers.get(&peer).map_or(1, |peer| peer.known.slots.clamp(1, 64)) as usize;
+        let slots = self.shared.peers.get(&peer).map_or(1, |peer| peer.known.slots.clamp(1, 64)) as usize;
         let (open, big_open) = self.open_places(upload);
-        if self.desk.held_by().is_some() || open > slots || !self.desk.speaks_with(&peer) || self.required().is_none() {
+        if self.shared.held_by().is_some()
+            || open > slots
+            || !self.shared.speaks_with(&peer)
+            || self.required().is_none()
+        {
             return false;
         }
         let Some(estate) = self.estate() else { return false };
@@ -147,7 +151,7 @@ impl Central {
             let big = size >= BIG;
             if !needed.fits_in(room) {
                 misfits += 1;
-                let patient = self.desk.now.since(transfer.row.since) < PATIENCE;
+                let patient = self.shared.now.since(transfer.row.since) < PATIENCE;
                 if misfits > LOOK_AHEAD || !(patient || estate.is_hopeless(needed)) {
                     break;
                 }
@@ -173,15 +177,15 @@ impl Central {
         }
         // A batch beside one that is under way waits a moment for more to join it.
         let until = self.granted.get(upload).map(|granted| granted.after(GATHER));
-        if let Some(until) = until.filter(|until| *until > self.desk.now)
+        if let Some(until) = until.filter(|until| *until > self.shared.now)
             && open > 0
             && batch.len() < BATCH_ITEMS
             && bytes < BIG
         {
-            self.desk.timers.set_at_most(Timer::Gather, until);
+            self.shared.timers.set_at_most(Timer::Gather, until);
             return false;
         }
-        self.granted.insert(upload.clone(), self.desk.now);
+        self.granted.insert(upload.clone(), self.shared.now);
         self.grant(upload, batch);
         true
     }
@@ -199,10 +203,10 @@ impl Central {
     }
 
     fn grant(&mut self, upload: &NodeName, batch: Vec<(u64, TransferId)>) {
-        let place = PlaceId { journal: self.desk.journal, number: self.next_place };
+        let place = PlaceId { journal: self.shared.journal, number: self.next_place };
         let peer = Node::new(Mode::Upload, upload.clone());
         self.next_place += 1;
-        self.desk.persist(Record::NextPlace(self.next_place));
+        self.shared.persist(Record::NextPlace(self.next_place));
         for entry in batch {
             if let Some(line) = self.lines.get_mut(upload) {
                 line.remove(&entry);
@@ -214,7 +218,7 @@ impl Central {
                 self.reserved = self.reserved.plus(transfer.row.room());
                 self.places.entry(place).or_default().insert(id);
                 let name = transfer.row.name.clone();
-                self.desk.log(
+                self.shared.log(
                     Level::Info,
                     Some(id),
                     Some(&name),
@@ -267,7 +271,7 @@ impl Central {
             } else if let Some(short) = &short {
                 Reason::with(Cause::Space, &short.text)
             } else {
-                self.desk.why(&transfer.row, Cause::Queued).reason()
+                self.shared.why(&transfer.row, Cause::Queued).reason()
             };
             let lacks = short.filter(|_| reason.cause() == Cause::Space).map(|short| (short.what, short.hopeless));
             if transfer.told != Some(reason.cause()) || transfer.lacks != lacks {
@@ -275,10 +279,10 @@ impl Central {
                 transfer.lacks = lacks;
                 if reason.cause() == Cause::Space {
                     let name = transfer.row.name.clone();
-                    self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                    self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 }
                 transfer.row.reason = Some(reason.clone());
-                self.desk.send(to.clone(), Message::Waiting(vec![Wait { transfer: id, reason }]));
+                self.shared.send(to.clone(), Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
         }
     }
@@ -298,7 +302,7 @@ impl Central {
     pub(super) fn on_withdraw(&mut self, from: &Node, id: TransferId) {
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.send(to, Message::Closed(vec![id]));
+            self.shared.send(to, Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -314,7 +318,7 @@ impl Central {
     /// An operator has given it up at its upload: what receivers have got stays there, the others are told.
     pub(super) fn on_cancel(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -329,19 +333,19 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let name = transfer.row.name.clone();
         let told: Vec<_> = transfer.pending().cloned().collect();
-        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), why);
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(from), why);
         for receiver in told {
-            self.desk.send(Address::Node(Node::new(Mode::Download, receiver)), Message::Withdraw(vec![id]));
+            self.shared.send(Address::Node(Node::new(Mode::Download, receiver)), Message::Withdraw(vec![id]));
         }
         self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
-        self.desk.effect(Effect::Drop(id));
+        self.shared.effect(Effect::Drop(id));
         self.finish(id);
-        self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
+        self.shared.send(Address::Node(from.clone()), Message::Closed(vec![id]));
     }
 
     pub(super) fn on_freed(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
@@ -354,33 +358,33 @@ impl Central {
             }
             Stage::Released if !transfer.row.acknowledged => {
                 transfer.row.acknowledged = true;
-                self.desk.dirty.insert(id);
-                self.desk.timers.stop(&Timer::Send(id));
+                self.shared.dirty.insert(id);
+                self.shared.timers.stop(&Timer::Send(id));
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
+                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
                 self.close_if_over(id);
             }
             _ => {}
         }
-        self.desk.send(Address::Node(from.clone()), Message::Closed(vec![id]));
+        self.shared.send(Address::Node(from.clone()), Message::Closed(vec![id]));
     }
 
     pub(super) fn on_sender_waits(&mut self, from: &Node, wait: Wait) {
         let id = wait.transfer;
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         match transfer.stage {
             Stage::Granted => {
                 let cause = wait.reason.cause();
                 let reason = Reason::with(cause, &format!("{}: {}", from.name, wait.reason.detail()));
-                let looked_at = transfer.is_lasting() || self.desk.timers.due(&Timer::Retry(id)).is_some();
+                let looked_at = transfer.is_lasting() || self.shared.timers.due(&Timer::Retry(id)).is_some();
                 if cause == Cause::Space && looked_at {
                     // It has been sent before, and that copy waits here: only what came after it goes.
                     if let Some(place) = transfer.row.place {
                         let name = transfer.row.name.clone();
-                        self.desk.effect(Effect::DropArrival { place, name });
+                        self.shared.effect(Effect::DropArrival { place, name });
                     }
                 } else if cause == Cause::Space && !self.taking.is_inside(&id) {
                     self.put_back(id, reason);
@@ -394,12 +398,12 @@ impl Central {
 
     pub(super) fn on_sent(&mut self, from: &Node, id: TransferId, place: PlaceId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
-            self.desk.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         match transfer.stage {
             // It has been looked at, and waits for a person.
-            Stage::Granted if transfer.is_lasting() && self.desk.timers.due(&Timer::Retry(id)).is_some() => {}
+            Stage::Granted if transfer.is_lasting() && self.shared.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
             // It has been sent to a later place, of which this journal knows nothing: it is an older copy.
             Stage::Granted if transfer.row.place.is_some_and(|known| known.is_before(place)) => {

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Central, Receiver, Stage, Transfer};
-use crate::machine::desk::Timer;
 use crate::machine::dispatch::GATHER;
+use crate::machine::shared::Timer;
 use crate::machine::{
     Address, Cause, Forward, Level, Location, Message, Mode, Node, NodeName, Offer, Reason, Receipt, Release, Row,
     TransferId, Wait, one_line,
@@ -14,7 +14,7 @@ impl Central {
     /// Who must give a receipt for what is proven now; `None` while nobody is known.
     pub(super) fn required(&self) -> Option<BTreeSet<NodeName>> {
         let known = || {
-            let downloads = self.desk.peers.keys().filter(|node| node.mode == Mode::Download);
+            let downloads = self.shared.peers.keys().filter(|node| node.mode == Mode::Download);
             downloads.map(|node| node.name.clone()).collect()
         };
         Some(self.settings.receivers.clone().unwrap_or_else(known)).filter(|names| !names.is_empty())
@@ -35,7 +35,7 @@ impl Central {
         self.arrived = self.arrived.plus(transfer.row.room());
         let name = transfer.row.name.clone();
         let upload = Node::new(Mode::Upload, transfer.row.upload.clone());
-        self.desk.log(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");
         self.move_to(id, Stage::Held, None);
         self.answer(id);
         self.forward(id);
@@ -49,7 +49,7 @@ impl Central {
         let (name, upload) = (transfer.row.name.clone(), Node::new(Mode::Upload, transfer.row.upload.clone()));
         let reason = Reason::with(Cause::Receivers, "all that had to receive it are forgotten");
         let text = format!("the copy is given up and asked for again: {}", reason.detail());
-        self.desk.log(Level::Warn, Some(id), Some(&name), Some(&upload), text);
+        self.shared.log(Level::Warn, Some(id), Some(&name), Some(&upload), text);
         self.drop_and_wait(id, reason);
     }
 
@@ -58,9 +58,9 @@ impl Central {
         let pending: Vec<_> = transfer.pending().cloned().collect();
         for receiver in pending {
             if self.taking.is_idle() {
-                self.desk.timers.set(Timer::SendTo(id, receiver), self.desk.now);
+                self.shared.timers.set(Timer::SendTo(id, receiver), self.shared.now);
             } else {
-                self.desk.timers.set(Timer::SendTo(id, receiver.clone()), self.desk.now.after(GATHER));
+                self.shared.timers.set(Timer::SendTo(id, receiver.clone()), self.shared.now.after(GATHER));
                 self.gathered.insert((id, receiver));
             }
         }
@@ -107,7 +107,7 @@ impl Central {
             return;
         }
         let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
-        if self.desk.holds(&transfer.row).is_some() || !self.desk.may_send(&to, state.sends) {
+        if self.shared.holds(&transfer.row).is_some() || !self.shared.may_send(&to, state.sends) {
             return;
         }
         state.sends += 1;
@@ -116,17 +116,17 @@ impl Central {
         let item = Forward { offer: Offer::of(row), upload: row.upload.clone() };
         if sends == 1 {
             let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
-            self.desk.log(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
+            self.shared.log(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
         }
-        self.desk.send(to, Message::Download { location, items: vec![item] });
-        let wait = self.desk.repeat_after(sends);
-        self.desk.timers.set(Timer::SendTo(id, receiver.clone()), self.desk.now.after(wait));
+        self.shared.send(to, Message::Download { location, items: vec![item] });
+        let wait = self.shared.repeat_after(sends);
+        self.shared.timers.set(Timer::SendTo(id, receiver.clone()), self.shared.now.after(wait));
     }
 
     pub(super) fn on_receiver_waits(&mut self, from: &Node, wait: Wait) {
         let id = wait.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
-            self.desk.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Unknown(vec![id]));
             return;
         };
         let required = &transfer.row.receivers;
@@ -134,14 +134,14 @@ impl Central {
             // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
             // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
             // old offers. Nobody waits for it.
-            self.desk.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
             return;
         }
         let pending = transfer.stage == Stage::Held && transfer.pending().any(|name| *name == from.name);
         let Some(state) = transfer.receivers.get_mut(&from.name) else { return };
         if pending && state.sends > 0 {
-            let wait = self.desk.repeat_answered();
-            self.desk.timers.set(Timer::SendTo(id, from.name.clone()), self.desk.now.after(wait));
+            let wait = self.shared.repeat_answered();
+            self.shared.timers.set(Timer::SendTo(id, from.name.clone()), self.shared.now.after(wait));
         }
         let news = state.reason.as_ref() != Some(&wait.reason);
         // What waits there for a person is said again for hours, and our copy need not be read each time.
@@ -154,7 +154,13 @@ impl Central {
             state.reason = Some(wait.reason.clone());
             if transfer.row.attempts > 0 || doubts {
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), format!("waits there: {}", wait.reason));
+                self.shared.log(
+                    Level::Info,
+                    Some(id),
+                    Some(&name),
+                    Some(from),
+                    format!("waits there: {}", wait.reason),
+                );
             }
         }
         if doubts && transfer.stage == Stage::Held {
@@ -164,20 +170,20 @@ impl Central {
 
     pub(super) fn on_receipt(&mut self, from: &Node, receipt: &Receipt) {
         let id = receipt.transfer;
-        let now = self.desk.now;
+        let now = self.shared.now;
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get_mut(&id) else {
             // Over here, or forgotten with a lost journal: the receiver's own journal remembers for both.
-            self.desk.send(to, Message::Noted(vec![id]));
+            self.shared.send(to, Message::Noted(vec![id]));
             return;
         };
         let name = transfer.row.name.clone();
         if receipt.fingerprint != transfer.row.fingerprint {
             let text = format!("ignored a receipt for other bytes: {}", receipt.fingerprint);
-            self.desk.log(Level::Warn, Some(id), Some(&name), Some(from), text);
+            self.shared.log(Level::Warn, Some(id), Some(&name), Some(from), text);
             return;
         }
-        self.desk.send(to, Message::Noted(vec![id]));
+        self.shared.send(to, Message::Noted(vec![id]));
         let Some((_, at)) = transfer.row.receivers.iter_mut().find(|(name, at)| *name == from.name && at.is_none())
         else {
             return;
@@ -188,9 +194,9 @@ impl Central {
         }
         let all = transfer.row.receivers.iter().all(|(_, at)| at.is_some());
         let key = (transfer.row.upload.clone(), name.clone());
-        self.desk.dirty.insert(id);
-        self.desk.timers.stop(&Timer::SendTo(id, from.name.clone()));
-        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "receipt");
+        self.shared.dirty.insert(id);
+        self.shared.timers.stop(&Timer::SendTo(id, from.name.clone()));
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "receipt");
         if all {
             self.release(id);
         }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::{Central, Stage};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::{Effect, Level, Reason, TransferId};
 
 const DROP_FIRST: Duration = Duration::from_secs(10);
@@ -19,9 +19,9 @@ impl Central {
             line.remove(&(turn, id));
         }
         self.taking.give_up(&id);
-        self.desk.log(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
+        self.shared.log(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
         self.move_to(id, Stage::Released, None);
-        self.desk.timers.set(Timer::Keep(id), self.desk.now.after(self.settings.keep));
+        self.shared.timers.set(Timer::Keep(id), self.shared.now.after(self.settings.keep));
     }
 
     /// The retention is over: the only place where a proven copy is dropped.
@@ -31,11 +31,11 @@ impl Central {
         if !through || transfer.row.cleaned {
             return;
         }
-        self.desk.effect(Effect::Drop(id));
+        self.shared.effect(Effect::Drop(id));
     }
 
     pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
-        self.desk.timers.set_at_most(Timer::Measure, self.desk.now);
+        self.shared.timers.set_at_most(Timer::Measure, self.shared.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.dropping = false;
         let name = transfer.row.name.clone();
@@ -44,25 +44,25 @@ impl Central {
                 transfer.row.cleaned = true;
                 transfer.row.attempts = 0;
                 transfer.row.reason = None;
-                self.desk.dirty.insert(id);
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "the copy on central is dropped");
+                self.shared.dirty.insert(id);
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "the copy on central is dropped");
                 self.close_if_over(id);
             }
             (Stage::Released, Err(reason)) => {
                 transfer.row.attempts += 1;
-                let wait = self.desk.backoff(DROP_FIRST, transfer.row.attempts, DROP_LAST);
-                self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                let wait = self.shared.backoff(DROP_FIRST, transfer.row.attempts, DROP_LAST);
+                self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 transfer.row.reason = Some(reason);
-                self.desk.dirty.insert(id);
-                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+                self.shared.dirty.insert(id);
+                self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
             }
             (Stage::Waiting, outcome) => {
                 if let Err(reason) = outcome {
                     // It would keep its room from all others.
                     transfer.undropped = true;
                     transfer.row.attempts += 1;
-                    self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
-                    self.desk.dirty.insert(id);
+                    self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                    self.shared.dirty.insert(id);
                 }
                 self.ask_again(id);
             }

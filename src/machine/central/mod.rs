@@ -10,16 +10,16 @@
 mod admit;
 mod forward;
 mod keep;
-mod ordered;
+mod operator;
 mod prove;
-mod shown;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::desk::{Desk, DeskSettings, Timer};
-use super::dispatch::{FIRST_ORDER, Turnstile};
+use super::dispatch::{FIRST_ORDER, Limiter};
 use super::room::Room;
+use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
     Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Message, Mode, Node, NodeName, Offer,
@@ -104,7 +104,7 @@ pub struct CentralSettings {
 /// The central role.
 #[derive(Debug)]
 pub struct Central {
-    pub(super) desk: Desk,
+    pub(super) shared: Shared,
     settings: CentralSettings,
     transfers: BTreeMap<TransferId, Transfer>,
     counts: Counts<Stage>,
@@ -114,7 +114,7 @@ pub struct Central {
     lines: BTreeMap<NodeName, BTreeSet<(u64, TransferId)>>,
     /// What has been asked for and has not been settled, by place.
     places: BTreeMap<PlaceId, BTreeSet<TransferId>>,
-    taking: Turnstile<TransferId>,
+    taking: Limiter<TransferId>,
     /// Offers that wait for the journal to say whether they have been here before.
     lookups: BTreeMap<TransferId, (NodeName, Offer)>,
     next_order: u64,
@@ -165,7 +165,7 @@ struct Receiver {
 impl Central {
     /// Takes up the work the journal holds.
     pub fn new(settings: CentralSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
-        let desk_settings = DeskSettings {
+        let shared_settings = SharedSettings {
             me: Node::new(Mode::Central, settings.me.clone()),
             version: settings.version.clone(),
             slots: 0,
@@ -174,13 +174,13 @@ impl Central {
             seed,
         };
         let mut central = Self {
-            desk: Desk::new(desk_settings, &restored, now),
+            shared: Shared::new(shared_settings, &restored, now),
             transfers: BTreeMap::new(),
             counts: Counts::new(),
             by_name: BTreeMap::new(),
             lines: BTreeMap::new(),
             places: BTreeMap::new(),
-            taking: Turnstile::new(TAKES),
+            taking: Limiter::new(TAKES),
             lookups: BTreeMap::new(),
             next_order: FIRST_ORDER,
             first_turn: FIRST_ORDER,
@@ -195,12 +195,12 @@ impl Central {
             settings,
         };
         for mut row in restored.rows {
-            central.desk.on_restored(&mut row);
+            central.shared.on_restored(&mut row);
             central.restore(row)?;
         }
         central.sweep();
         // An upload that has not heard of the restart yet may still be sending to a place of before.
-        central.desk.timers.set(Timer::Sweep, now.after(SWEEP_AFTER));
+        central.shared.timers.set(Timer::Sweep, now.after(SWEEP_AFTER));
         Ok(central)
     }
 
@@ -216,7 +216,7 @@ impl Central {
             Stage::Released => {
                 let last = row.receivers.iter().filter_map(|(_, at)| *at).max().unwrap_or(row.since);
                 if !row.cleaned {
-                    self.desk.timers.set(Timer::Keep(id), last.after(self.settings.keep));
+                    self.shared.timers.set(Timer::Keep(id), last.after(self.settings.keep));
                 }
             }
             Stage::Held => drop(self.unseen.insert(id)),
@@ -264,16 +264,16 @@ impl Central {
         match input {
             Input::Timeout => {}
             Input::Connected => {
-                self.desk.on_connected();
+                self.shared.on_connected();
                 self.wake(None);
             }
-            Input::Disconnected(why) => self.desk.on_disconnected(why),
+            Input::Disconnected(why) => self.shared.on_disconnected(why),
             Input::Received { from, message } => self.on_message(&from, message),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Swept { missing } => self.on_swept(&missing),
             Input::Space(space) => {
-                self.desk.space = Some(space);
+                self.shared.space = Some(space);
                 self.space = Some(space);
             }
             Input::LookedUp { question: Question::Transfer(id), row } => self.on_looked_up(id, row),
@@ -288,14 +288,14 @@ impl Central {
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Cleaned { .. }
-            | Input::LookedUp { .. } => self.desk.unexpected(None, None, "an answer that central asks nobody for"),
+            | Input::LookedUp { .. } => self.shared.unexpected(None, None, "an answer that central asks nobody for"),
         }
         self.go_on_with_work();
     }
 
     /// What is due, and what can begin.
     fn go_on_with_work(&mut self) {
-        while let Some(timer) = self.desk.timers.expire(self.desk.now) {
+        while let Some(timer) = self.shared.timers.expire(self.shared.now) {
             self.on_timer(timer);
         }
         self.admit();
@@ -305,7 +305,7 @@ impl Central {
 
     fn on_timer(&mut self, timer: Timer) {
         match timer {
-            Timer::Hello => self.desk.hello(Address::All, false),
+            Timer::Hello => self.shared.hello(Address::All, false),
             // `admit` measures again when no measure is pending.
             Timer::Measure => {}
             // `admit` comes after every input, so this needs no more than the wake-up.
@@ -318,7 +318,7 @@ impl Central {
                 self.sweep();
             }
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
-                self.desk.unexpected(None, None, "a deadline that central does not have");
+                self.shared.unexpected(None, None, "a deadline that central does not have");
             }
         }
     }
@@ -328,12 +328,12 @@ impl Central {
         let copies = self.transfers.iter().filter(|(_, transfer)| transfer.stage != Stage::Waiting);
         let transfers = copies.map(|(id, _)| *id).collect();
         let places = self.places.keys().copied().collect();
-        self.desk.effect(Effect::Sweep { transfers, places });
+        self.shared.effect(Effect::Sweep { transfers, places });
     }
 
     fn on_message(&mut self, from: &Node, message: Message) {
         let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
-        let greeting = self.desk.on_message(from, hello.map(|hello| &**hello));
+        let greeting = self.shared.on_message(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
         }
@@ -360,13 +360,13 @@ impl Central {
             (Mode::Download, Message::Waiting(waits)) => {
                 waits.into_iter().for_each(|wait| self.on_receiver_waits(from, wait));
             }
-            (_, other) => self.desk.unexpected(Some(from), None, other.kind()),
+            (_, other) => self.shared.unexpected(Some(from), None, other.kind()),
         }
     }
 
     /// Says again at once what is owed: to one peer, or to all.
     fn wake(&mut self, only: Option<&Node>) {
-        let now = self.desk.now;
+        let now = self.shared.now;
         let mut due = Vec::new();
         for (id, transfer) in &self.transfers {
             let upload = only.is_none_or(|node| node.mode == Mode::Upload && node.name == transfer.row.upload);
@@ -380,14 +380,14 @@ impl Central {
                 due.extend(chosen.map(|name| Timer::SendTo(*id, name.clone())));
             }
         }
-        due.into_iter().for_each(|timer| self.desk.timers.set(timer, now));
+        due.into_iter().for_each(|timer| self.shared.timers.set(timer, now));
     }
 
     fn send_owed(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let row = &transfer.row;
         let to = Address::Node(Node::new(Mode::Upload, row.upload.clone()));
-        if !transfer.owes_upload() || !self.desk.may_send(&to, transfer.sends) {
+        if !transfer.owes_upload() || !self.shared.may_send(&to, transfer.sends) {
             return;
         }
         let message = match (transfer.stage, row.place) {
@@ -400,9 +400,9 @@ impl Central {
         };
         transfer.sends += 1;
         let sends = transfer.sends;
-        self.desk.send(to, message);
-        let wait = self.desk.repeat_after(sends);
-        self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
+        self.shared.send(to, message);
+        let wait = self.shared.repeat_after(sends);
+        self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));
     }
 
     /// Answers an upload that mentions a transfer: where it stands here.
@@ -412,17 +412,17 @@ impl Central {
         match transfer.stage {
             Stage::Waiting => {
                 let row = &transfer.row;
-                let reason = match (&row.reason, self.desk.holds(row)) {
+                let reason = match (&row.reason, self.shared.holds(row)) {
                     (Some(reason), None) => reason.clone(),
-                    _ => self.desk.why(row, Cause::Queued).reason(),
+                    _ => self.shared.why(row, Cause::Queued).reason(),
                 };
                 transfer.told = Some(reason.cause());
-                self.desk.send(to, Message::Waiting(vec![Wait { transfer: id, reason }]));
+                self.shared.send(to, Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
-            Stage::Granted | Stage::Released => self.desk.timers.set(Timer::Send(id), self.desk.now),
+            Stage::Granted | Stage::Released => self.shared.timers.set(Timer::Send(id), self.shared.now),
             // What was said then would free the source of a copy that may not be there any more.
             Stage::Held if self.unseen.contains(&id) => {}
-            Stage::Held => self.desk.send(to, Message::Received(vec![id])),
+            Stage::Held => self.shared.send(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }
     }
@@ -432,17 +432,17 @@ impl Central {
         if transfer.stage != stage {
             if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
                 let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.desk.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+                self.shared.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
             }
-            transfer.row.since = self.desk.now;
+            transfer.row.since = self.shared.now;
         }
         let left_granted = transfer.stage == Stage::Granted && stage != Stage::Granted;
         let (room, place) = (transfer.row.room(), transfer.row.place);
         self.counts.leave(transfer.stage);
         self.counts.enter(stage);
         match stage {
-            Stage::Granted if transfer.row.began.is_none() => transfer.row.began = Some(self.desk.now),
-            Stage::Held if transfer.row.arrived.is_none() => transfer.row.arrived = Some(self.desk.now),
+            Stage::Granted if transfer.row.began.is_none() => transfer.row.began = Some(self.shared.now),
+            Stage::Held if transfer.row.arrived.is_none() => transfer.row.arrived = Some(self.shared.now),
             _ => {}
         }
         transfer.stage = stage;
@@ -450,11 +450,11 @@ impl Central {
         transfer.told = None;
         transfer.lacks = None;
         transfer.row.reason = reason;
-        self.desk.dirty.insert(id);
-        self.desk.timers.stop(&Timer::Retry(id));
-        self.desk.timers.stop(&Timer::Send(id));
+        self.shared.dirty.insert(id);
+        self.shared.timers.stop(&Timer::Retry(id));
+        self.shared.timers.stop(&Timer::Send(id));
         if transfer.owes_upload() {
-            self.desk.timers.set(Timer::Send(id), self.desk.now);
+            self.shared.timers.set(Timer::Send(id), self.shared.now);
         }
         if left_granted {
             self.reserved = self.reserved.minus(room);
@@ -468,10 +468,10 @@ impl Central {
         left.remove(&id);
         if left.is_empty() {
             self.places.remove(&place);
-            self.desk.effect(Effect::DropPlace(place));
+            self.shared.effect(Effect::DropPlace(place));
             // A run that was on its way to it may make it anew.
-            if self.desk.timers.due(&Timer::Sweep).is_none() {
-                self.desk.timers.set(Timer::Sweep, self.desk.now.after(SWEEP_AFTER));
+            if self.shared.timers.due(&Timer::Sweep).is_none() {
+                self.shared.timers.set(Timer::Sweep, self.shared.now.after(SWEEP_AFTER));
             }
         }
     }
@@ -480,15 +480,15 @@ impl Central {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
         self.counts.leave(transfer.stage);
         let row = &mut transfer.row;
-        row.finished = Some(self.desk.now);
+        row.finished = Some(self.shared.now);
         row.stage = transfer.stage.as_str().to_owned();
-        self.desk.dirty.remove(&id);
-        self.desk.persist(Record::Transfer(Box::new(row.clone())));
+        self.shared.dirty.remove(&id);
+        self.shared.persist(Record::Transfer(Box::new(row.clone())));
         for timer in [Timer::Send(id), Timer::Retry(id), Timer::Keep(id)] {
-            self.desk.timers.stop(&timer);
+            self.shared.timers.stop(&timer);
         }
         for name in transfer.receivers.keys() {
-            self.desk.timers.stop(&Timer::SendTo(id, name.clone()));
+            self.shared.timers.stop(&Timer::SendTo(id, name.clone()));
             self.gathered.remove(&(id, name.clone()));
         }
         self.taking.give_up(&id);
@@ -508,17 +508,17 @@ impl Central {
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
-        while let Some(id) = self.desk.dirty.pop_first() {
+        while let Some(id) = self.shared.dirty.pop_first() {
             if let Some(transfer) = self.transfers.get(&id) {
                 let stage = transfer.stage.as_str().to_owned();
-                self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
+                self.shared.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
-        if self.desk.greets() {
+        if self.shared.greets() {
             let doing = self.doing();
-            self.desk.send_hellos(&doing);
+            self.shared.send_hellos(&doing);
         }
-        self.desk.poll_effect()
+        self.shared.poll_effect()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Central, Stage, Transfer};
-use crate::machine::desk::Timer;
 use crate::machine::lasting::{explained, mismatch};
+use crate::machine::shared::Timer;
 use crate::machine::{
     Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId, one_line,
 };
@@ -25,8 +25,8 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);
         };
-        let when = self.desk.end_of_patience(transfer.row.attempts, transfer.row.since);
-        self.desk.timers.set(Timer::Retry(id), when);
+        let when = self.shared.end_of_patience(transfer.row.attempts, transfer.row.since);
+        self.shared.timers.set(Timer::Retry(id), when);
     }
 
     pub(super) fn start_takes(&mut self) {
@@ -48,14 +48,14 @@ impl Central {
                 .filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
             let modes = modes.cloned();
             let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
-            self.desk.log(Level::Info, Some(id), Some(&name), None, text);
-            self.desk.effect(Effect::Take { transfer: id, place, name, kind, modes });
+            self.shared.log(Level::Info, Some(id), Some(&name), None, text);
+            self.shared.effect(Effect::Take { transfer: id, place, name, kind, modes });
         }
     }
 
     pub(super) fn on_taken(&mut self, id: TransferId, outcome: CopyOutcome) {
         if !self.taking.leave(&id) {
-            self.desk.unexpected(None, Some(id), "a look at a copy nobody asked for");
+            self.shared.unexpected(None, Some(id), "a look at a copy nobody asked for");
             return;
         }
         if !matches!(outcome, CopyOutcome::Failed(_)) {
@@ -79,7 +79,7 @@ impl Central {
                 }
                 if self.hold(id) {
                     if let Some(text) = manifest {
-                        self.desk.persist(Record::Manifest(id, text));
+                        self.shared.persist(Record::Manifest(id, text));
                     }
                 } else {
                     // Who was known when it was asked for is forgotten. Held for nobody it would only take space.
@@ -93,7 +93,7 @@ impl Central {
                     mismatch(fingerprint, row.fingerprint, row.kind, row.wrong.replace(fingerprint.digest.into()));
                 if let Some(found) = manifest {
                     let peer = Node::new(Mode::Upload, row.upload.clone());
-                    self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                    self.shared.effect(Effect::Explain { transfer: id, peer, found });
                 }
                 reason
             }
@@ -104,7 +104,13 @@ impl Central {
             CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
         };
         transfer.row.attempts += 1;
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("{reason}; upload is asked to send it again"));
+        self.shared.log(
+            Level::Warn,
+            Some(id),
+            Some(&name),
+            None,
+            format!("{reason}; upload is asked to send it again"),
+        );
         self.drop_and_wait(id, reason);
     }
 
@@ -114,7 +120,7 @@ impl Central {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.dropping = true;
         self.move_to(id, Stage::Waiting, Some(reason));
-        self.desk.effect(Effect::Drop(id));
+        self.shared.effect(Effect::Drop(id));
     }
 
     /// There was no room for all of it. What has arrived goes, so that it does not keep the room from others, and it
@@ -125,11 +131,11 @@ impl Central {
         };
         transfer.row.attempts += 1;
         let (name, place) = (transfer.row.name.clone(), transfer.row.place);
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("put back, what has arrived goes: {reason}"));
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("put back, what has arrived goes: {reason}"));
         self.drop_and_wait(id, reason);
         // Others of its place are still on their way to it.
         if let Some(place) = place.filter(|place| self.places.contains_key(place)) {
-            self.desk.effect(Effect::DropArrival { place, name });
+            self.shared.effect(Effect::DropArrival { place, name });
         }
         self.answer(id);
     }
@@ -139,7 +145,7 @@ impl Central {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if std::mem::take(&mut transfer.undropped) {
             transfer.dropping = true;
-            self.desk.effect(Effect::Drop(id));
+            self.shared.effect(Effect::Drop(id));
         } else {
             self.line_up(id);
         }
@@ -151,12 +157,15 @@ impl Central {
         transfer.row.attempts += 1;
         let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
         let lasting = reason.cause().is_lasting();
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         transfer.row.reason = Some(reason);
-        self.desk.dirty.insert(id);
-        let wait =
-            if lasting { self.desk.patience(attempts) } else { self.desk.backoff(AGAIN_FIRST, attempts, AGAIN_LAST) };
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+        self.shared.dirty.insert(id);
+        let wait = if lasting {
+            self.shared.patience(attempts)
+        } else {
+            self.shared.backoff(AGAIN_FIRST, attempts, AGAIN_LAST)
+        };
+        self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
     /// A bad copy is gone: ask again, with growing patience.
@@ -164,10 +173,10 @@ impl Central {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (attempts, cause) = (transfer.row.attempts, transfer.row.reason.as_ref().map(Reason::cause));
         let wait = match cause {
-            Some(cause) if cause.is_lasting() => self.desk.patience(attempts),
-            _ => self.desk.backoff(AGAIN_FIRST, attempts.saturating_sub(1), AGAIN_LAST),
+            Some(cause) if cause.is_lasting() => self.shared.patience(attempts),
+            _ => self.shared.backoff(AGAIN_FIRST, attempts.saturating_sub(1), AGAIN_LAST),
         };
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+        self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
     /// Upload has told what it had announced.
@@ -178,10 +187,10 @@ impl Central {
         let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
         let (name, dropping) = (transfer.row.name.clone(), transfer.dropping);
         let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         transfer.row.reason = Some(reason);
         transfer.told = None;
-        self.desk.dirty.insert(id);
+        self.shared.dirty.insert(id);
         if lasting && !dropping {
             self.leave_line(id);
             self.ask_again(id);
@@ -196,9 +205,9 @@ impl Central {
         let name = transfer.row.name.clone();
         if transfer.row.modes.list().is_some() {
             let text = format!("{unkept}; downloads are told what was announced");
-            self.desk.log(Level::Info, Some(id), Some(&name), None, text);
+            self.shared.log(Level::Info, Some(id), Some(&name), None, text);
         } else {
-            self.desk.log(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());
+            self.shared.log(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());
             transfer.row.remark = Some(one_line(&format!("on central: {unkept}")).into());
         }
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Download, Stage};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::{
     Cause, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature, TransferId,
 };
@@ -21,7 +21,7 @@ impl Download {
             if self.same_name(id).any(|other| self.cleaning.is_inside(&other)) {
                 // Its script may move away, any moment, what this one would be taken for.
                 self.placing.leave(&id);
-                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(MEET_AGAIN));
+                self.shared.timers.set(Timer::Retry(id), self.shared.now.after(MEET_AGAIN));
             } else if !self.place(id, None) {
                 self.placing.leave(&id);
             }
@@ -42,14 +42,14 @@ impl Download {
         let Some(inode) = transfer.row.inode else { return false };
         transfer.replacing = replace.is_some();
         let name = transfer.row.name.clone();
-        self.desk.effect(Effect::Place { transfer: id, name, inode, replace });
+        self.shared.effect(Effect::Place { transfer: id, name, inode, replace });
         true
     }
 
     pub(super) fn on_placed(&mut self, id: TransferId, outcome: PlaceOutcome) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Placing) else {
             self.placing.leave(&id);
-            self.desk.unexpected(None, Some(id), "a placing nobody asked for");
+            self.shared.unexpected(None, Some(id), "a placing nobody asked for");
             return;
         };
         let name = transfer.row.name.clone();
@@ -58,10 +58,10 @@ impl Download {
                 self.placing.leave(&id);
                 transfer.row.signature = Some(signature);
                 transfer.row.attempts = 0;
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "delivered");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "delivered");
                 self.move_to(id, Stage::Delivered, None);
                 self.join_cleanups(id);
-                self.desk.effect(Effect::Drop(id));
+                self.shared.effect(Effect::Drop(id));
             }
             PlaceOutcome::Occupied if transfer.replacing => {
                 self.placing.leave(&id);
@@ -70,7 +70,7 @@ impl Download {
             }
             PlaceOutcome::Occupied => {
                 let question = Question::Name { name, transfer: id };
-                self.desk.effect(Effect::Lookup(question));
+                self.shared.effect(Effect::Lookup(question));
             }
             PlaceOutcome::Lost => {
                 self.placing.leave(&id);
@@ -133,11 +133,11 @@ impl Download {
         transfer.row.attempts += 1;
         if transfer.row.reason.as_ref() != Some(&reason) {
             let name = transfer.row.name.clone();
-            self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not delivered yet: {reason}"));
+            self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("not delivered yet: {reason}"));
         }
         self.move_to(id, Stage::Placing, Some(reason));
-        let wait = self.desk.backoff(TAKEN_FIRST, attempts, TAKEN_LAST);
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+        let wait = self.shared.backoff(TAKEN_FIRST, attempts, TAKEN_LAST);
+        self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
     /// Stands in line for its script, unless it is paused alone: then it comes back when that is over.
@@ -149,7 +149,7 @@ impl Download {
 
     pub(super) fn start_cleanups(&mut self) {
         // An order that holds all leaves the line as it is.
-        while self.desk.held_by().is_none()
+        while self.shared.held_by().is_none()
             && let Some(id) = self.cleaning.enter()
         {
             let Some(transfer) = self
@@ -162,14 +162,14 @@ impl Download {
             };
             if !self.settings.cleanup {
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "it stays: there is no cleanup script");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "it stays: there is no cleanup script");
                 self.cleaned(id);
             } else if self.same_name(id).any(|other| self.placing.is_inside(&other) || self.cleaning.is_inside(&other))
             {
                 self.cleaning.leave(&id);
-                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(MEET_AGAIN));
+                self.shared.timers.set(Timer::Retry(id), self.shared.now.after(MEET_AGAIN));
             } else {
-                self.desk.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
+                self.shared.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
             }
         }
     }
@@ -181,7 +181,7 @@ impl Download {
             return;
         };
         let row = &transfer.row;
-        if self.desk.holds(row).is_some() {
+        if self.shared.holds(row).is_some() {
             // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
@@ -197,7 +197,7 @@ impl Download {
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
                 let text = "its cleanup script is not run: what stands there has been changed since it was delivered";
                 let name = row.name.clone();
-                self.desk.log(Level::Warn, Some(id), Some(&name), None, text);
+                self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
                 self.cleaned(id);
             }
             Sight::Present(_) => {
@@ -205,9 +205,9 @@ impl Download {
                 if let Some(transfer) = self.transfers.get_mut(&id) {
                     transfer.row.cleaned = true;
                 }
-                self.desk.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
+                self.shared.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
-                self.desk.effect(Effect::Cleanup { transfer: id, item });
+                self.shared.effect(Effect::Cleanup { transfer: id, item });
             }
             Sight::Unreadable(reason) => self.script_failed(id, reason),
         }
@@ -216,7 +216,7 @@ impl Download {
     fn cleaned_already(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get(&id) {
             let name = transfer.row.name.clone();
-            self.desk.log(Level::Info, Some(id), Some(&name), None, "it has been taken away already");
+            self.shared.log(Level::Info, Some(id), Some(&name), None, "it has been taken away already");
         }
         self.cleaned(id);
     }
@@ -229,13 +229,13 @@ impl Download {
     pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<(), Reason>) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Cleaning) else {
             self.cleaning.leave(&id);
-            self.desk.unexpected(None, Some(id), "the end of a cleanup script that was not started");
+            self.shared.unexpected(None, Some(id), "the end of a cleanup script that was not started");
             return;
         };
         let name = transfer.row.name.clone();
         match outcome {
             Ok(()) => {
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
                 self.cleaned(id);
             }
             Err(reason) => self.script_failed(id, reason),
@@ -248,10 +248,10 @@ impl Download {
         let attempts = transfer.row.attempts;
         transfer.row.attempts += 1;
         let name = transfer.row.name.clone();
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Delivered, Some(reason));
-        let wait = self.desk.backoff(SCRIPT_FIRST, attempts, SCRIPT_LAST);
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+        let wait = self.shared.backoff(SCRIPT_FIRST, attempts, SCRIPT_LAST);
+        self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
     fn cleaned(&mut self, id: TransferId) {
@@ -277,9 +277,9 @@ impl Download {
         if !transfer.row.acknowledged {
             transfer.row.acknowledged = true;
             let name = transfer.row.name.clone();
-            self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
-            self.desk.dirty.insert(id);
-            self.desk.timers.stop(&Timer::Send(id));
+            self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
+            self.shared.dirty.insert(id);
+            self.shared.timers.stop(&Timer::Send(id));
         }
         self.close_if_over(id);
     }

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{Download, LOOKUPS, Offered, Short, Stage};
-use crate::machine::desk::Timer;
 use crate::machine::room::{Estate, Room};
+use crate::machine::shared::Timer;
 use crate::machine::{
     Address, Cause, Effect, Forward, Level, Location, Message, Mounts, Node, Question, Reason, Receipt, Row, RunId,
     RunOutcome, TransferId,
@@ -24,26 +24,26 @@ impl Download {
             let room = self.lookups.len() < LOOKUPS;
             let offered = Offered { item, location: location.clone(), central: from.name.clone() };
             if room && self.lookups.insert(id, offered).is_none() {
-                self.desk.effect(Effect::Lookup(Question::Transfer(id)));
+                self.shared.effect(Effect::Lookup(Question::Transfer(id)));
             }
             return;
         };
         let row = &mut transfer.row;
         if row.fingerprint != item.offer.fingerprint || row.name != item.offer.name {
             let text = "ignored an offer that reuses the id of another transfer";
-            self.desk.log(Level::Warn, Some(id), Some(&item.offer.name), Some(from), text);
+            self.shared.log(Level::Warn, Some(id), Some(&item.offer.name), Some(from), text);
             return;
         }
         if row.central.as_ref() != Some(&from.name) || row.location.as_ref() != Some(location) {
             row.central = Some(from.name.clone());
             row.location = Some(location.clone());
-            self.desk.dirty.insert(id);
+            self.shared.dirty.insert(id);
         }
         if transfer.stage.is_delivered() {
             transfer.row.acknowledged = false;
         }
         transfer.sends = 0;
-        self.desk.timers.set(Timer::Send(id), self.desk.now);
+        self.shared.timers.set(Timer::Send(id), self.shared.now);
     }
 
     /// The journal has answered: a transfer it has seen delivered is not fetched again.
@@ -55,7 +55,7 @@ impl Download {
         if let Some(row) = row.as_ref().filter(|row| row.stage == Stage::Closed.as_str()) {
             if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
-                self.desk.send(
+                self.shared.send(
                     to,
                     Message::Done(vec![Receipt {
                         transfer: id,
@@ -65,11 +65,11 @@ impl Download {
                 );
             } else {
                 let text = "ignored an offer that reuses the id of another transfer";
-                self.desk.log(Level::Warn, Some(id), Some(&row.name), None, text);
+                self.shared.log(Level::Warn, Some(id), Some(&row.name), None, text);
             }
             return;
         }
-        let now = self.desk.now;
+        let now = self.shared.now;
         let Forward { offer, upload } = item;
         let mut new = Row {
             transfer: id,
@@ -78,10 +78,10 @@ impl Download {
             kind: offer.kind,
             entries: offer.entries,
             fingerprint: offer.fingerprint,
-            modes: self.desk.shared(offer.modes),
+            modes: self.shared.interned(offer.modes),
             stage: String::new(),
             minted: offer.minted,
-            created: self.desk.next_age(),
+            created: self.shared.next_age(),
             since: now,
             reason: None,
             attempts: 0,
@@ -109,10 +109,10 @@ impl Download {
                 new.reason = Some(Reason::with(Cause::Steady, "before it was given up and offered again"));
             }
         }
-        self.desk.log(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
+        self.shared.log(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
         self.insert(new, Stage::Wanted);
-        self.desk.dirty.insert(id);
-        self.desk.timers.set(Timer::Send(id), now);
+        self.shared.dirty.insert(id);
+        self.shared.timers.set(Timer::Send(id), now);
         self.line_up_restored(id);
     }
 
@@ -120,9 +120,9 @@ impl Download {
         if !self.dispatch.has_line() {
             return;
         }
-        if self.desk.timers.due(&Timer::Measure).is_none() {
-            self.desk.effect(Effect::Measure);
-            self.desk.timers.set(Timer::Measure, self.desk.now.after(MEASURE_EVERY));
+        if self.shared.timers.due(&Timer::Measure).is_none() {
+            self.shared.effect(Effect::Measure);
+            self.shared.timers.set(Timer::Measure, self.shared.now.after(MEASURE_EVERY));
             // What was free before says little: others write to this file system too.
             self.space = None;
             self.arrived = Room::default();
@@ -130,11 +130,11 @@ impl Download {
         let Some(space) = self.space else { return };
         let estate = Estate { space, arrived: self.arrived, kept: SPARE, promised: Room::default() };
         self.put_off_what_does_not_fit(&estate);
-        for id in self.dispatch.start(&mut self.desk, estate.room()) {
+        for id in self.dispatch.start(&mut self.shared, estate.room()) {
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 transfer.emptied = false;
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
             }
             self.move_to(id, Stage::Pulling, None);
         }
@@ -149,7 +149,7 @@ impl Download {
             // It is looked at again and again; once is enough to read.
             if transfer.row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Space) {
                 let text = format!("not fetched yet: {}", short.text);
-                self.desk.log(Level::Warn, Some(ready.transfer), Some(&ready.name), None, text);
+                self.shared.log(Level::Warn, Some(ready.transfer), Some(&ready.name), None, text);
             }
             self.dispatch.leave_line(ready.transfer);
             self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &short.text)));
@@ -157,8 +157,8 @@ impl Download {
             if self.empty_staging(ready.transfer) {
                 continue;
             }
-            let wait = self.desk.backoff(RETRY_FIRST, ready.attempts.max(3), RETRY_LAST);
-            self.desk.timers.set(Timer::Retry(ready.transfer), self.desk.now.after(wait));
+            let wait = self.shared.backoff(RETRY_FIRST, ready.attempts.max(3), RETRY_LAST);
+            self.shared.timers.set(Timer::Retry(ready.transfer), self.shared.now.after(wait));
         }
     }
 
@@ -168,7 +168,7 @@ impl Download {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.emptied) else { return false };
         transfer.emptied = true;
         transfer.dropping = true;
-        self.desk.effect(Effect::Drop(id));
+        self.shared.effect(Effect::Drop(id));
         true
     }
 
@@ -178,10 +178,10 @@ impl Download {
         for id in load {
             // Given up on the way: the run may have written into staging once more after that was emptied.
             if !self.transfers.contains_key(&id) {
-                self.desk.effect(Effect::Drop(id));
+                self.shared.effect(Effect::Drop(id));
             }
         }
-        let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
+        let ended = self.dispatch.on_ran(&mut self.shared, run, outcome);
         self.arrived = self.arrived.plus(ended.room);
         let of_run = ended.transfers.clone();
         for id in ended.transfers {
@@ -191,7 +191,13 @@ impl Download {
             match outcome {
                 RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
-                    self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync was stopped: it is continued later");
+                    self.shared.log(
+                        Level::Info,
+                        Some(id),
+                        Some(&name),
+                        None,
+                        "rsync was stopped: it is continued later",
+                    );
                     self.move_to(id, Stage::Wanted, None);
                     self.line_up(id);
                 }
@@ -219,7 +225,7 @@ impl Download {
                 RunOutcome::Failed(_, reason) => {
                     transfer.row.attempts += 1;
                     let (name, reason) = (transfer.row.name.clone(), reason.clone());
-                    self.desk.log(Level::Info, Some(id), Some(&name), None, format!("not fetched: {reason}"));
+                    self.shared.log(Level::Info, Some(id), Some(&name), None, format!("not fetched: {reason}"));
                     self.move_to(id, Stage::Wanted, Some(reason));
                     self.line_up(id);
                 }
@@ -248,10 +254,10 @@ impl Download {
         match transfer.stage {
             Stage::Placing if !only_waits => {}
             Stage::Wanted | Stage::Pulling | Stage::Verifying | Stage::Placing => {
-                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), format!("not fetched: {why}"));
+                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), format!("not fetched: {why}"));
                 self.move_to(id, Stage::Withdrawn, Some(Reason::with(Cause::Acknowledgement, why)));
                 self.finish(id);
-                self.desk.effect(Effect::Drop(id));
+                self.shared.effect(Effect::Drop(id));
             }
             // It is proven and about to be delivered, or has been: the receipt will tell.
             _ => {}

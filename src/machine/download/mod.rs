@@ -8,15 +8,15 @@
 
 mod deliver;
 mod fetch;
-mod ordered;
+mod operator;
 mod prove;
-mod shown;
+mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::desk::{Desk, DeskSettings, Timer};
-use super::dispatch::{ALONE_AFTER, Dispatch, Ready, Turnstile};
+use super::dispatch::{ALONE_AFTER, Dispatch, Limiter, Ready};
 use super::room::Room;
+use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
 use super::{
     Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Message, Mode,
@@ -95,7 +95,7 @@ pub struct DownloadSettings {
 /// The download role.
 #[derive(Debug)]
 pub struct Download {
-    pub(super) desk: Desk,
+    pub(super) shared: Shared,
     settings: DownloadSettings,
     transfers: BTreeMap<TransferId, Transfer>,
     counts: Counts<Stage>,
@@ -103,9 +103,9 @@ pub struct Download {
     lookups: BTreeMap<TransferId, Offered>,
     by_name: BTreeMap<ItemName, BTreeSet<TransferId>>,
     dispatch: Dispatch,
-    verifying: Turnstile<TransferId>,
-    placing: Turnstile<TransferId>,
-    cleaning: Turnstile<TransferId>,
+    verifying: Limiter<TransferId>,
+    placing: Limiter<TransferId>,
+    cleaning: Limiter<TransferId>,
     /// What the last measure has found; nothing while a measure is under way.
     space: Option<Space>,
     /// What has arrived since the last measure began.
@@ -148,7 +148,7 @@ struct Short {
 impl Download {
     /// Takes up the work the journal holds.
     pub fn new(settings: DownloadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
-        let desk_settings = DeskSettings {
+        let shared_settings = SharedSettings {
             me: Node::new(Mode::Download, settings.me.clone()),
             version: settings.version.clone(),
             slots: settings.slots,
@@ -157,27 +157,27 @@ impl Download {
             seed,
         };
         let mut download = Self {
-            desk: Desk::new(desk_settings, &restored, now),
+            shared: Shared::new(shared_settings, &restored, now),
             transfers: BTreeMap::new(),
             counts: Counts::new(),
             lookups: BTreeMap::new(),
             by_name: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Pull, settings.slots),
-            verifying: Turnstile::new(VERIFIES),
-            placing: Turnstile::new(PLACES),
-            cleaning: Turnstile::new(CLEANUPS),
+            verifying: Limiter::new(VERIFIES),
+            placing: Limiter::new(PLACES),
+            cleaning: Limiter::new(CLEANUPS),
             space: None,
             arrived: Room::default(),
             settings,
         };
         for mut row in restored.rows {
-            download.desk.on_restored(&mut row);
+            download.shared.on_restored(&mut row);
             download.restore(row)?;
         }
         // What stands under its final name has nothing in staging any more but leftovers.
         let staged = download.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
         let transfers = staged.map(|(id, _)| *id).collect();
-        download.desk.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
+        download.shared.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
         Ok(download)
     }
 
@@ -243,10 +243,10 @@ impl Download {
         match input {
             Input::Timeout => {}
             Input::Connected => {
-                self.desk.on_connected();
+                self.shared.on_connected();
                 self.wake(|_| true);
             }
-            Input::Disconnected(why) => self.desk.on_disconnected(why),
+            Input::Disconnected(why) => self.shared.on_disconnected(why),
             Input::Received { from, message } => self.on_message(&from, message),
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
@@ -256,7 +256,7 @@ impl Download {
             Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
             Input::LookedUp { question, row } => self.on_looked_up(&question, row),
             Input::Space(space) => {
-                self.desk.space = Some(space);
+                self.shared.space = Some(space);
                 self.space = Some(space);
             }
             // What could not be removed from staging is swept at the next start.
@@ -265,7 +265,7 @@ impl Download {
             // What is missing in staging is found missing when it is proven or placed.
             Input::Swept { .. } => {}
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
-                self.desk.unexpected(None, None, "an answer that download asks nobody for");
+                self.shared.unexpected(None, None, "an answer that download asks nobody for");
             }
         }
         self.go_on_with_work();
@@ -273,7 +273,7 @@ impl Download {
 
     /// What is due, and what can begin.
     fn go_on_with_work(&mut self) {
-        while let Some(timer) = self.desk.timers.expire(self.desk.now) {
+        while let Some(timer) = self.shared.timers.expire(self.shared.now) {
             self.on_timer(timer);
         }
         self.start_runs();
@@ -284,7 +284,7 @@ impl Download {
 
     fn on_timer(&mut self, timer: Timer) {
         match timer {
-            Timer::Hello => self.desk.hello(Address::All, false),
+            Timer::Hello => self.shared.hello(Address::All, false),
             Timer::Send(id) => self.send_owed(id),
             Timer::Retry(id) => self.on_retry(id),
             // `start_runs` measures again when no measure is pending.
@@ -292,19 +292,19 @@ impl Download {
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) | Timer::Gather => {}
             Timer::Settle(_) | Timer::Forget(_) | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
-                self.desk.unexpected(None, None, "a deadline that download does not have");
+                self.shared.unexpected(None, None, "a deadline that download does not have");
             }
         }
     }
 
     fn on_message(&mut self, from: &Node, message: Message) {
         let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
-        let greeting = self.desk.on_message(from, hello.map(|hello| &**hello));
+        let greeting = self.shared.on_message(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
         }
-        if greeting.ordered && self.desk.group.stop {
-            self.dispatch.halt(&mut self.desk, |_| true);
+        if greeting.ordered && self.shared.group.stop {
+            self.dispatch.halt(&mut self.shared, |_| true);
         }
         if from.mode == Mode::Central && greeting.back {
             self.wake(|row| row.central.as_ref() == Some(&from.name));
@@ -321,16 +321,16 @@ impl Download {
             (Mode::Central, Message::Unknown(list)) => {
                 list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central knows nothing of it"));
             }
-            (_, other) => self.desk.unexpected(Some(from), None, other.kind()),
+            (_, other) => self.shared.unexpected(Some(from), None, other.kind()),
         }
     }
 
     /// Says again at once what is owed for the transfers chosen.
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
-        let now = self.desk.now;
+        let now = self.shared.now;
         for (id, transfer) in &self.transfers {
             if chosen(&transfer.row) {
-                self.desk.timers.set(Timer::Send(*id), now);
+                self.shared.timers.set(Timer::Send(*id), now);
             }
         }
     }
@@ -341,7 +341,7 @@ impl Download {
         let row = &transfer.row;
         let Some(central) = row.central.clone() else { return };
         let to = Address::Node(Node::new(Mode::Central, central));
-        if !self.desk.may_send(&to, transfer.sends) {
+        if !self.shared.may_send(&to, transfer.sends) {
             return;
         }
         let message = if transfer.stage.is_delivered() {
@@ -362,9 +362,9 @@ impl Download {
         // Why it waits is an answer, which central asks for again; a receipt is owed.
         let owed = transfer.stage.is_delivered();
         let sends = transfer.sends;
-        self.desk.send(to, message);
-        let wait = if owed { self.desk.repeat_after(sends) } else { self.desk.repeat_answered() };
-        self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
+        self.shared.send(to, message);
+        let wait = if owed { self.shared.repeat_after(sends) } else { self.shared.repeat_answered() };
+        self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));
     }
 
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
@@ -372,9 +372,9 @@ impl Download {
         if transfer.stage != stage {
             if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
                 let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.desk.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+                self.shared.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
             }
-            transfer.row.since = self.desk.now;
+            transfer.row.since = self.shared.now;
         }
         let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
         let receipt_due = stage.is_delivered() && !transfer.stage.is_delivered();
@@ -382,18 +382,18 @@ impl Download {
         self.counts.leave(transfer.stage);
         self.counts.enter(stage);
         if stage == Stage::Pulling && transfer.row.began.is_none() {
-            transfer.row.began = Some(self.desk.now);
-            self.desk.dirty.insert(id);
+            transfer.row.began = Some(self.shared.now);
+            self.shared.dirty.insert(id);
         }
         transfer.stage = stage;
         transfer.row.reason = reason;
         if lasting {
-            self.desk.dirty.insert(id);
+            self.shared.dirty.insert(id);
         }
-        self.desk.timers.stop(&Timer::Retry(id));
+        self.shared.timers.stop(&Timer::Retry(id));
         if receipt_due || news {
             transfer.sends = 0;
-            self.desk.timers.set(Timer::Send(id), self.desk.now);
+            self.shared.timers.set(Timer::Send(id), self.shared.now);
         }
         if stage != Stage::Wanted {
             self.dispatch.leave_line(id);
@@ -404,18 +404,18 @@ impl Download {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
         self.counts.leave(transfer.stage);
         let row = &mut transfer.row;
-        row.finished = Some(self.desk.now);
+        row.finished = Some(self.shared.now);
         row.stage = transfer.stage.stored().to_owned();
-        self.desk.dirty.remove(&id);
-        self.desk.persist(Record::Transfer(Box::new(row.clone())));
+        self.shared.dirty.remove(&id);
+        self.shared.persist(Record::Transfer(Box::new(row.clone())));
         for timer in [Timer::Send(id), Timer::Retry(id)] {
-            self.desk.timers.stop(&timer);
+            self.shared.timers.stop(&timer);
         }
         for line in [&mut self.verifying, &mut self.placing, &mut self.cleaning] {
             line.give_up(&id);
         }
         self.dispatch.leave_line(id);
-        self.dispatch.disown(&mut self.desk, id);
+        self.dispatch.disown(&mut self.shared, id);
         if let Some(same) = self.by_name.get_mut(&row.name) {
             same.remove(&id);
             if same.is_empty() {
@@ -425,17 +425,17 @@ impl Download {
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
-        while let Some(id) = self.desk.dirty.pop_first() {
+        while let Some(id) = self.shared.dirty.pop_first() {
             if let Some(transfer) = self.transfers.get(&id) {
                 let stage = transfer.stage.stored().to_owned();
-                self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
+                self.shared.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
-        if self.desk.greets() {
+        if self.shared.greets() {
             let doing = self.doing();
-            self.desk.send_hellos(&doing);
+            self.shared.send_hellos(&doing);
         }
-        self.desk.poll_effect()
+        self.shared.poll_effect()
     }
 }
 

@@ -2,8 +2,8 @@
 
 use super::fetch::{RETRY_FIRST, RETRY_LAST};
 use super::{Download, Stage, Transfer};
-use crate::machine::desk::Timer;
 use crate::machine::lasting::{explained, mismatch};
+use crate::machine::shared::Timer;
 use crate::machine::{
     Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId,
 };
@@ -25,7 +25,7 @@ impl Download {
                     let modes = Some(&transfer.row.modes);
                     let modes = modes.filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
                     let modes = modes.cloned();
-                    self.desk.effect(Effect::Verify { transfer: id, name, kind, digest, modes });
+                    self.shared.effect(Effect::Verify { transfer: id, name, kind, digest, modes });
                 }
                 _ => {
                     self.verifying.leave(&id);
@@ -36,7 +36,7 @@ impl Download {
 
     pub(super) fn on_verified(&mut self, id: TransferId, outcome: CopyOutcome) {
         if !self.verifying.leave(&id) {
-            self.desk.unexpected(None, Some(id), "a proof nobody asked for");
+            self.shared.unexpected(None, Some(id), "a proof nobody asked for");
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Verifying) else {
@@ -53,19 +53,19 @@ impl Download {
             }
             CopyOutcome::Found { fingerprint, inode, manifest, unkept } if fingerprint == announced => {
                 if let Some(text) = manifest {
-                    self.desk.persist(Record::Manifest(id, text));
+                    self.shared.persist(Record::Manifest(id, text));
                 }
                 transfer.row.inode = Some(inode);
-                transfer.row.arrived = Some(self.desk.now);
+                transfer.row.arrived = Some(self.shared.now);
                 transfer.row.attempts = 0;
                 transfer.row.wrong = None;
                 transfer.row.remark = unkept;
                 match &transfer.row.remark {
                     Some(unkept) => {
                         let text = format!("fetched and proven, but {unkept}");
-                        self.desk.log(Level::Warn, Some(id), Some(&name), None, text);
+                        self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
                     }
-                    None => self.desk.log(Level::Info, Some(id), Some(&name), None, "fetched and proven"),
+                    None => self.shared.log(Level::Info, Some(id), Some(&name), None, "fetched and proven"),
                 }
                 self.move_to(id, Stage::Placing, None);
                 self.placing.join(id);
@@ -84,7 +84,7 @@ impl Download {
                     _ => {
                         if let Some((found, central)) = manifest.zip(row.central.clone()) {
                             let peer = Node::new(Mode::Central, central);
-                            self.desk.effect(Effect::Explain { transfer: id, peer, found });
+                            self.shared.effect(Effect::Explain { transfer: id, peer, found });
                         }
                         reason
                     }
@@ -107,10 +107,10 @@ impl Download {
         transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit | Cause::Space);
         let dropping = transfer.dropping;
         transfer.emptied |= dropping;
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         self.move_to(id, Stage::Wanted, Some(reason));
         if dropping {
-            self.desk.effect(Effect::Drop(id));
+            self.shared.effect(Effect::Drop(id));
         } else {
             self.retry_later(id);
         }
@@ -118,7 +118,7 @@ impl Download {
 
     /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
     pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
-        self.desk.timers.set_at_most(Timer::Measure, self.desk.now);
+        self.shared.timers.set_at_most(Timer::Measure, self.shared.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if let Err(reason) = outcome
             && transfer.dropping
@@ -126,7 +126,7 @@ impl Download {
             transfer.emptied = false;
             transfer.row.attempts += 1;
             let name = transfer.row.name.clone();
-            self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+            self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         }
         if std::mem::take(&mut transfer.dropping) && transfer.stage == Stage::Wanted {
             self.retry_later(id);
@@ -137,11 +137,11 @@ impl Download {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (attempts, lasting) = (transfer.row.attempts, transfer.is_lasting());
         let wait = if lasting {
-            self.desk.patience(attempts)
+            self.shared.patience(attempts)
         } else {
-            self.desk.backoff(RETRY_FIRST, attempts.saturating_sub(1), RETRY_LAST)
+            self.shared.backoff(RETRY_FIRST, attempts.saturating_sub(1), RETRY_LAST)
         };
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+        self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
     /// Central has told what had been announced.
@@ -151,12 +151,12 @@ impl Download {
         };
         let Some(reason) = explained(transfer.row.reason.as_ref(), differences) else { return };
         let (name, waits) = (transfer.row.name.clone(), !transfer.dropping);
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
         let lasting = reason.cause().is_lasting() && !transfer.is_lasting();
         transfer.row.reason = Some(reason);
         transfer.sends = 0;
-        self.desk.dirty.insert(id);
-        self.desk.timers.set(Timer::Send(id), self.desk.now);
+        self.shared.dirty.insert(id);
+        self.shared.timers.set(Timer::Send(id), self.shared.now);
         if lasting && waits {
             self.dispatch.leave_line(id);
             self.retry_later(id);
@@ -168,7 +168,7 @@ impl Download {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);
         };
-        let when = self.desk.end_of_patience(transfer.row.attempts, transfer.row.since);
-        self.desk.timers.set(Timer::Retry(id), when);
+        let when = self.shared.end_of_patience(transfer.row.attempts, transfer.row.since);
+        self.shared.timers.set(Timer::Retry(id), when);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ItemState, Stage, Upload};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::{Address, Cause, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId};
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
@@ -18,11 +18,11 @@ impl Upload {
         let id = release.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
             // Over here long since, and central has missed it: without an answer it would ask for ever.
-            self.desk.send(Address::Node(from.clone()), Message::Freed(vec![id]));
+            self.shared.send(Address::Node(from.clone()), Message::Freed(vec![id]));
             return;
         };
         if transfer.stage == Stage::Freed {
-            self.desk.timers.set(Timer::Send(id), self.desk.now);
+            self.shared.timers.set(Timer::Send(id), self.shared.now);
             return;
         }
         let name = transfer.row.name.clone();
@@ -30,7 +30,7 @@ impl Upload {
         if wrong || matches!(transfer.stage, Stage::Releasing | Stage::Cleaning) || !self.taken_by(from, id) {
             if wrong {
                 let text = "ignored a release that is not about these bytes";
-                self.desk.log(Level::Warn, Some(id), Some(&name), Some(from), text);
+                self.shared.log(Level::Warn, Some(id), Some(&name), Some(from), text);
             }
             return;
         }
@@ -38,7 +38,7 @@ impl Upload {
         transfer.row.remark.clone_from(&release.remark);
         let from_withdrawn = transfer.stage == Stage::Withdrawing;
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
-        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
         if from_withdrawn && transfer.row.is_ordered_away() {
             // An operator wants the source left alone, and it is kept already.
             self.move_to(id, Stage::Freed, None);
@@ -47,7 +47,7 @@ impl Upload {
         if from_withdrawn {
             self.latest.entry(name).or_insert(id);
         }
-        self.dispatch.disown(&mut self.desk, id);
+        self.dispatch.disown(&mut self.shared, id);
         self.move_to(id, Stage::Releasing, None);
         self.join_cleanups(id);
     }
@@ -61,12 +61,12 @@ impl Upload {
 
     pub(super) fn start_cleanups(&mut self) {
         // An order that holds all leaves the line as it is.
-        while self.desk.held_by().is_none()
+        while self.shared.held_by().is_none()
             && let Some(id) = self.cleaning.enter()
         {
             match self.transfers.get(&id) {
                 Some(transfer) if transfer.stage == Stage::Releasing && transfer.row.paused.is_none() => {
-                    self.desk.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
+                    self.shared.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
                 }
                 _ => {
                     self.cleaning.leave(&id);
@@ -87,7 +87,7 @@ impl Upload {
 
     fn before_script(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if self.desk.holds(&transfer.row).is_some() {
+        if self.shared.holds(&transfer.row).is_some() {
             // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
@@ -98,12 +98,12 @@ impl Upload {
         match sight {
             Sight::Present(signature) if row.signature == Some(signature) && self.settings.cleanup => {
                 row.cleaned = true;
-                self.scripts.start(row, self.desk.now);
+                self.scripts.start(row, self.shared.now);
                 let item = row.name.clone();
-                self.desk.dirty.insert(id);
-                self.desk.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
+                self.shared.dirty.insert(id);
+                self.shared.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
                 self.move_to(id, Stage::Cleaning, None);
-                self.desk.effect(Effect::Cleanup { transfer: id, item });
+                self.shared.effect(Effect::Cleanup { transfer: id, item });
             }
             // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the transfer.
             Sight::Present(signature) if row.signature != Some(signature) && self.settings.cleanup && is_latest => {
@@ -122,15 +122,15 @@ impl Upload {
             }
             Sight::Gone => {
                 let name = row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "the source is free: it is gone already");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "the source is free: it is gone already");
                 self.end(id);
             }
             Sight::Present(_) => self.end_without_cleanup(id, "there is no cleanup script"),
             Sight::Unreadable(reason) => {
                 let name = row.name.clone();
-                self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
+                self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
                 row.attempts += 1;
-                let wait = self.desk.backoff(RETRY_FIRST, row.attempts, RETRY_LAST);
+                let wait = self.shared.backoff(RETRY_FIRST, row.attempts, RETRY_LAST);
                 self.put_off(id, reason, wait);
             }
         }
@@ -139,24 +139,24 @@ impl Upload {
     pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<(), Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Cleaning) else {
             self.cleaning.leave(&id);
-            self.desk.unexpected(None, Some(id), "the end of a cleanup script that was not started");
+            self.shared.unexpected(None, Some(id), "the end of a cleanup script that was not started");
             return;
         };
         let name = transfer.row.name.clone();
-        self.scripts.end(id, self.desk.now);
+        self.scripts.end(id, self.shared.now);
         match outcome {
             Ok(()) => {
                 transfer.script_done = true;
                 // The look that follows needs no turn: another script can start meanwhile.
                 self.cleaning.leave(&id);
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
-                self.desk.effect(Effect::Look { transfer: id, item: name });
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
+                self.shared.effect(Effect::Look { transfer: id, item: name });
             }
             Err(reason) => {
                 let attempts = transfer.row.attempts;
                 transfer.row.attempts += 1;
-                let wait = self.desk.backoff(RETRY_FIRST, attempts, RETRY_LAST);
-                self.desk.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
+                let wait = self.shared.backoff(RETRY_FIRST, attempts, RETRY_LAST);
+                self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
                 self.put_off(id, reason, wait);
             }
         }
@@ -170,7 +170,7 @@ impl Upload {
         let (name, mounts, fingerprint, signature) =
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         let is_latest = self.is_last(&name, id);
-        self.desk.log(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
+        self.shared.log(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
         self.end(id);
         if let Some(signature) = signature.filter(|_| is_latest) {
             self.keep(&name, signature, fingerprint, mounts);
@@ -200,12 +200,12 @@ impl Upload {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts = 0;
         self.move_to(id, Stage::Freed, None);
-        self.desk.timers.set(Timer::Send(id), self.desk.now.after(self.desk.until_tick(FREED_TICK)));
+        self.shared.timers.set(Timer::Send(id), self.shared.now.after(self.shared.until_tick(FREED_TICK)));
     }
 
     fn put_off(&mut self, id: TransferId, reason: Reason, wait: Duration) {
         self.cleaning.leave(&id);
         self.move_to(id, Stage::Releasing, Some(reason));
-        self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+        self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 }

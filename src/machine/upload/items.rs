@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{Item, ItemState, Stage, Transfer, Upload};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
     Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Origin, Reason, Record, Row,
@@ -42,14 +42,14 @@ impl Upload {
         {
             return;
         }
-        let now = self.desk.now;
+        let now = self.shared.now;
         let (insist, mounts) = known.map_or((false, Mounts::default()), |item| (item.insist, item.mounts.clone()));
         let since = known.filter(|item| item.signature == signature).map_or(now, |item| item.since);
-        self.desk.timers.stop(&Timer::Settle(name.clone()));
+        self.shared.timers.stop(&Timer::Settle(name.clone()));
         self.hashing.give_up(&name);
         let kept = self.kept.get(&name).filter(|kept| kept.signature == signature).map(Kept::state);
         let state = if let Some(state) = kept {
-            self.desk.timers.stop(&Timer::Forget(name.clone()));
+            self.shared.timers.stop(&Timer::Forget(name.clone()));
             state
         } else if self.carrier(&name, signature).is_some() {
             ItemState::Bound
@@ -58,7 +58,7 @@ impl Upload {
         } else {
             self.source_changed(&name, "the source changed");
             let quiet = if complete { Duration::ZERO } else { self.settings.settle };
-            self.desk.timers.set(Timer::Settle(name.clone()), now.after(quiet));
+            self.shared.timers.set(Timer::Settle(name.clone()), now.after(quiet));
             ItemState::Settling
         };
         if state == ItemState::Hashing {
@@ -69,10 +69,10 @@ impl Upload {
 
     pub(super) fn on_vanished(&mut self, name: &ItemName) {
         self.items.remove(name);
-        self.desk.timers.stop(&Timer::Settle(name.clone()));
+        self.shared.timers.stop(&Timer::Settle(name.clone()));
         self.hashing.give_up(name);
         if self.kept.contains_key(name) {
-            self.desk.timers.set(Timer::Forget(name.clone()), self.desk.now.after(FORGET_AFTER));
+            self.shared.timers.set(Timer::Forget(name.clone()), self.shared.now.after(FORGET_AFTER));
         }
         self.source_changed(name, "the source went away");
     }
@@ -127,8 +127,8 @@ impl Upload {
     pub(super) fn give_up(&mut self, id: TransferId, why: &str) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
-        self.dispatch.disown(&mut self.desk, id);
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
+        self.dispatch.disown(&mut self.shared, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
             self.leaving.insert(name, id);
@@ -158,7 +158,7 @@ impl Upload {
     /// Lets an item that stands behind an earlier transfer of its name try again.
     pub(super) fn let_go(&mut self, name: &ItemName) {
         if self.items.get(name).is_some_and(|item| item.state == ItemState::Behind) {
-            self.desk.timers.set(Timer::Settle(name.clone()), self.desk.now);
+            self.shared.timers.set(Timer::Settle(name.clone()), self.shared.now);
         }
     }
 
@@ -169,14 +169,14 @@ impl Upload {
                 continue;
             };
             self.asked.insert(name.clone(), item.signature);
-            self.desk.effect(Effect::Hash { item: name, signature: item.signature });
+            self.shared.effect(Effect::Hash { item: name, signature: item.signature });
         }
     }
 
     pub(super) fn on_hashed(&mut self, name: &ItemName, outcome: HashOutcome) {
         self.hashing.leave(name);
         let Some(asked) = self.asked.remove(name) else {
-            self.desk.unexpected(None, None, "a digest nobody asked for");
+            self.shared.unexpected(None, None, "a digest nobody asked for");
             return;
         };
         let Some(item) = self.items.get_mut(name) else { return };
@@ -224,8 +224,8 @@ impl Upload {
 
     pub(super) fn hold(&mut self, name: &ItemName, reason: Reason) {
         let Some(item) = self.items.get_mut(name) else { return };
-        let wait = self.desk.backoff(HELD_FIRST, item.attempts, HELD_LAST);
-        let when = self.desk.now.after(wait.max(self.settings.settle.min(HELD_LAST)));
+        let wait = self.shared.backoff(HELD_FIRST, item.attempts, HELD_LAST);
+        let when = self.shared.now.after(wait.max(self.settings.settle.min(HELD_LAST)));
         item.attempts += 1;
         let held = ItemState::Held(reason);
         if item.state != held {
@@ -233,11 +233,11 @@ impl Upload {
             // A writer at work is what uploads wait for all day; the rest needs somebody's attention.
             let level = if reason.cause() == Cause::Busy { Level::Info } else { Level::Warn };
             if item.attempts == 1 {
-                self.desk.log(level, None, Some(name), None, format!("not sent yet: {reason}"));
+                self.shared.log(level, None, Some(name), None, format!("not sent yet: {reason}"));
             }
             item.state = held;
         }
-        self.desk.timers.set(Timer::Settle(name.clone()), when);
+        self.shared.timers.set(Timer::Settle(name.clone()), when);
     }
 
     fn on_proven(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
@@ -278,12 +278,12 @@ impl Upload {
             transfer.row.inode = Some(proof.origin.inode);
             transfer.row.born = proof.origin.born;
             let doubted = std::mem::take(&mut transfer.doubted);
-            self.desk.dirty.insert(id);
+            self.shared.dirty.insert(id);
             self.set_state(name, ItemState::Bound);
             match stage {
                 Stage::Granted if doubted => self.line_up(id),
                 Stage::Releasing => {
-                    self.desk.timers.stop(&Timer::Retry(id));
+                    self.shared.timers.stop(&Timer::Retry(id));
                     self.join_cleanups(id);
                 }
                 _ => {}
@@ -336,10 +336,10 @@ impl Upload {
 
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
         let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
-        let id = self.desk.mint();
+        let id = self.shared.mint();
         self.leaving.remove(name);
-        let now = self.desk.now;
-        let created = self.desk.next_age();
+        let now = self.shared.now;
+        let created = self.shared.next_age();
         let row = Row {
             transfer: id,
             name: name.clone(),
@@ -347,7 +347,7 @@ impl Upload {
             kind,
             entries,
             fingerprint,
-            modes: self.desk.shared(modes),
+            modes: self.shared.interned(modes),
             stage: String::new(),
             minted: created,
             created,
@@ -372,17 +372,17 @@ impl Upload {
             finished: None,
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
-        self.desk.log(Level::Info, Some(id), Some(name), None, text);
+        self.shared.log(Level::Info, Some(id), Some(name), None, text);
         self.insert(row, Stage::Announced);
         if let Some(text) = manifest {
-            self.desk.persist(Record::Manifest(id, text));
+            self.shared.persist(Record::Manifest(id, text));
         }
         self.latest.insert(name.clone(), id);
         self.set_state(name, ItemState::Bound);
-        self.desk.dirty.insert(id);
-        self.desk.timers.set(Timer::Send(id), self.desk.now);
+        self.shared.dirty.insert(id);
+        self.shared.timers.set(Timer::Send(id), self.shared.now);
         if self.kept.remove(name).is_some() {
-            self.desk.persist(Record::Unkept(name.clone()));
+            self.shared.persist(Record::Unkept(name.clone()));
         }
     }
 
@@ -410,7 +410,7 @@ impl Upload {
             arrived: None,
             paused: None,
             since: item.since,
-            next: self.desk.timers.due(&Timer::Settle(name.clone())),
+            next: self.shared.timers.due(&Timer::Settle(name.clone())),
             attempts: item.attempts,
             progress: None,
             receivers: Vec::new(),

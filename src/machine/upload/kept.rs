@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use super::items::{FORGET_AFTER, Proof};
 use super::{Item, ItemState, Upload};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::{
     Cause, Fingerprint, ItemName, Kept, Left, Level, Mounts, RECENT, RECENT_LIMIT, Reason, Record, Row, Signature,
     Time, TransferId, escaped,
@@ -151,24 +151,24 @@ impl Upload {
 
     pub(super) fn remember(&mut self, kept: Kept) {
         let name = kept.name.clone();
-        self.desk.persist(Record::Kept(kept.clone()));
+        self.shared.persist(Record::Kept(kept.clone()));
         match self.items.get_mut(&name) {
             Some(item) if item.signature == kept.signature => {
                 item.state = kept.state();
-                self.desk.timers.stop(&Timer::Settle(name.clone()));
+                self.shared.timers.stop(&Timer::Settle(name.clone()));
                 if item.state == ItemState::Hashing {
                     self.hashing.join(name.clone());
                 }
             }
             Some(_) => {}
-            None => self.desk.timers.set(Timer::Forget(name.clone()), self.desk.now.after(FORGET_AFTER)),
+            None => self.shared.timers.set(Timer::Forget(name.clone()), self.shared.now.after(FORGET_AFTER)),
         }
         self.kept.insert(name, kept);
     }
 
     pub(super) fn forget_kept(&mut self, name: &ItemName) {
         if !self.items.contains_key(name) && self.kept.remove(name).is_some() {
-            self.desk.persist(Record::Unkept(name.clone()));
+            self.shared.persist(Record::Unkept(name.clone()));
         }
     }
 
@@ -182,7 +182,7 @@ impl Upload {
             // Read for the first time, as the script has left it.
             Some(Left { fingerprint: None, aside }) if kept.signature == signature => {
                 now.left = Some(Left { fingerprint: Some(proof.fingerprint), aside });
-                self.desk.log(Level::Info, None, Some(name), None, "left by its cleanup script: not sent again");
+                self.shared.log(Level::Info, None, Some(name), None, "left by its cleanup script: not sent again");
             }
             // Changed before it could be read: by whom, and whether in content, nobody can tell.
             Some(Left { fingerprint: None, .. }) => {
@@ -205,7 +205,7 @@ impl Upload {
     /// Puts an item aside until an operator or a writer decides.
     pub(super) fn set_aside(&mut self, name: &ItemName, signature: Signature, proof: &Proof, cause: Cause) {
         let level = if cause == Cause::Leftover { Level::Info } else { Level::Error };
-        self.desk.log(level, None, Some(name), None, Reason::new(cause).to_string());
+        self.shared.log(level, None, Some(name), None, Reason::new(cause).to_string());
         // What was handed over under the name, where that is known, still counts as handed over.
         let before = self.kept.get(name).map(|kept| kept.fingerprint);
         let left = Some(Left { fingerprint: Some(proof.fingerprint), aside: Some(cause) });
@@ -216,10 +216,10 @@ impl Upload {
     /// Whether a cleanup script has made it, from another item: then it is remembered, or, where that is not certain,
     /// put aside.
     pub(super) fn is_made_by_script(&mut self, name: &ItemName, signature: Signature, proof: &Proof) -> bool {
-        let Some((item, certain)) = self.scripts.maker(name, proof, self.desk.now) else { return false };
+        let Some((item, certain)) = self.scripts.maker(name, proof, self.shared.now) else { return false };
         if certain {
             let text = format!("made by the cleanup script of {item} from what was handed over: not sent");
-            self.desk.log(Level::Info, None, Some(name), None, text);
+            self.shared.log(Level::Info, None, Some(name), None, text);
             self.keep(name, signature, proof.fingerprint, proof.origin.mounts.clone());
         } else {
             self.set_aside(name, signature, proof, Cause::Leftover);
@@ -245,7 +245,7 @@ impl Upload {
     pub(super) fn insist(&mut self, name: &ItemName) {
         if let Some(Item { insist, .. }) = self.items.get_mut(name) {
             *insist = true;
-            self.desk.timers.set(Timer::Settle(name.clone()), self.desk.now);
+            self.shared.timers.set(Timer::Settle(name.clone()), self.shared.now);
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{Stage, Upload};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{Address, Message, Mode, Node, Offer, TransferId, Wait};
 
@@ -16,9 +16,9 @@ impl Upload {
         let row = &transfer.row;
         let to = match &row.central {
             Some(name) => Address::Node(Node::new(Mode::Central, name.clone())),
-            None => self.desk.any_central(),
+            None => self.shared.any_central(),
         };
-        if !self.desk.may_send(&to, transfer.sends) {
+        if !self.shared.may_send(&to, transfer.sends) {
             return;
         }
         let message = match transfer.stage {
@@ -45,17 +45,17 @@ impl Upload {
         };
         transfer.sends += 1;
         let (sends, stage) = (transfer.sends, transfer.stage);
-        self.desk.send(to, message);
+        self.shared.send(to, message);
         if stage != Stage::Received {
-            let wait = self.desk.repeat_after(sends);
-            self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
+            let wait = self.shared.repeat_after(sends);
+            self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));
         }
     }
 
     /// Central repeats what follows from a copy that it holds. One whose journal was restored from an older copy knows
     /// nothing of it: this node has to ask now and then.
     pub(super) fn ask_later(&mut self, id: TransferId) {
-        let wait = self.desk.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
-        self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
+        let wait = self.shared.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
+        self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));
     }
 }

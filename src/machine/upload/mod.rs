@@ -11,15 +11,15 @@ mod free;
 mod items;
 mod kept;
 mod messages;
-mod ordered;
+mod operator;
 mod send;
-mod shown;
+mod view;
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::desk::{Desk, DeskSettings, Timer};
-use super::dispatch::{Dispatch, Ready, Turnstile};
+use super::dispatch::{Dispatch, Limiter, Ready};
+use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
     Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Message, Mode, Mounts, Node, NodeName, Reason,
@@ -125,7 +125,7 @@ pub struct UploadSettings {
 /// The upload role.
 #[derive(Debug)]
 pub struct Upload {
-    pub(super) desk: Desk,
+    pub(super) shared: Shared,
     settings: UploadSettings,
     items: BTreeMap<ItemName, Item>,
     transfers: BTreeMap<TransferId, Transfer>,
@@ -135,10 +135,10 @@ pub struct Upload {
     /// Transfers that this daemon has given up, that are not over yet, and after which nothing came under their names.
     leaving: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
-    hashing: Turnstile<ItemName>,
+    hashing: Limiter<ItemName>,
     asked: BTreeMap<ItemName, Signature>,
     dispatch: Dispatch,
-    cleaning: Turnstile<TransferId>,
+    cleaning: Limiter<TransferId>,
     scripts: Scripts,
     scanned: bool,
 }
@@ -195,7 +195,7 @@ struct Transfer {
 impl Upload {
     /// Takes up the work the journal holds.
     pub fn new(settings: UploadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, super::BadRow> {
-        let desk_settings = DeskSettings {
+        let shared_settings = SharedSettings {
             me: Node::new(Mode::Upload, settings.me.clone()),
             version: settings.version.clone(),
             slots: settings.slots,
@@ -203,25 +203,25 @@ impl Upload {
             spool: None,
             seed,
         };
-        let desk = Desk::new(desk_settings, &restored, now);
+        let shared = Shared::new(shared_settings, &restored, now);
         let mut upload = Self {
-            desk,
+            shared,
             items: BTreeMap::new(),
             transfers: BTreeMap::new(),
             counts: Counts::new(),
             latest: BTreeMap::new(),
             leaving: BTreeMap::new(),
             kept: restored.kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect(),
-            hashing: Turnstile::new(HASHES),
+            hashing: Limiter::new(HASHES),
             asked: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Push, settings.slots),
-            cleaning: Turnstile::new(CLEANUPS),
+            cleaning: Limiter::new(CLEANUPS),
             scripts: Scripts::restored(&restored.recent),
             scanned: false,
             settings,
         };
         for mut row in restored.rows {
-            upload.desk.on_restored(&mut row);
+            upload.shared.on_restored(&mut row);
             upload.restore(row)?;
         }
         Ok(upload)
@@ -270,10 +270,10 @@ impl Upload {
         match input {
             Input::Timeout => {}
             Input::Connected => {
-                self.desk.on_connected();
+                self.shared.on_connected();
                 self.wake(|_| true);
             }
-            Input::Disconnected(why) => self.desk.on_disconnected(why),
+            Input::Disconnected(why) => self.shared.on_disconnected(why),
             Input::Received { from, message } => self.on_message(&from, message),
             Input::Seen(sighting) => self.on_seen(sighting),
             Input::Vanished(name) => self.on_vanished(&name),
@@ -283,21 +283,21 @@ impl Upload {
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
             Input::Cleaned { transfer, outcome } => self.on_cleaned(transfer, outcome),
-            Input::Space(space) => self.desk.space = Some(space),
+            Input::Space(space) => self.shared.space = Some(space),
             Input::Taken { .. }
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Dropped { .. }
             | Input::LookedUp { .. }
             | Input::Explained { .. }
-            | Input::Swept { .. } => self.desk.unexpected(None, None, "an answer that upload asks nobody for"),
+            | Input::Swept { .. } => self.shared.unexpected(None, None, "an answer that upload asks nobody for"),
         }
         self.go_on_with_work();
     }
 
     /// What is due, and what can begin.
     fn go_on_with_work(&mut self) {
-        while let Some(timer) = self.desk.timers.expire(self.desk.now) {
+        while let Some(timer) = self.shared.timers.expire(self.shared.now) {
             self.on_timer(timer);
         }
         self.start_hashes();
@@ -307,7 +307,7 @@ impl Upload {
 
     fn on_timer(&mut self, timer: Timer) {
         match timer {
-            Timer::Hello => self.desk.hello(Address::All, false),
+            Timer::Hello => self.shared.hello(Address::All, false),
             Timer::Settle(name) => self.on_settled(&name),
             Timer::Forget(name) => self.forget_kept(&name),
             Timer::Send(id) => {
@@ -320,19 +320,19 @@ impl Upload {
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
             Timer::Measure | Timer::Gather | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
-                self.desk.unexpected(None, None, "a deadline that upload does not have");
+                self.shared.unexpected(None, None, "a deadline that upload does not have");
             }
         }
     }
 
     fn on_message(&mut self, from: &Node, message: Message) {
         let hello = if let Message::Hello(hello) = &message { Some(hello) } else { None };
-        let greeting = self.desk.on_message(from, hello.map(|hello| &**hello));
+        let greeting = self.shared.on_message(from, hello.map(|hello| &**hello));
         if greeting.apart {
             return;
         }
-        if greeting.ordered && self.desk.group.stop {
-            self.dispatch.halt(&mut self.desk, |_| true);
+        if greeting.ordered && self.shared.group.stop {
+            self.dispatch.halt(&mut self.shared, |_| true);
         }
         if from.mode == Mode::Central {
             if let Some(hello) = hello.filter(|_| greeting.back) {
@@ -347,16 +347,16 @@ impl Upload {
             }
             self.on_central(from, message);
         } else if hello.is_none() {
-            self.desk.unexpected(Some(from), None, message.kind());
+            self.shared.unexpected(Some(from), None, message.kind());
         }
     }
 
     /// Says again at once what is owed for the transfers chosen.
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
-        let now = self.desk.now;
+        let now = self.shared.now;
         for (id, transfer) in &self.transfers {
             if transfer.stage.owes_a_message() && chosen(&transfer.row) {
-                self.desk.timers.set(Timer::Send(*id), now);
+                self.shared.timers.set(Timer::Send(*id), now);
             }
         }
     }
@@ -367,19 +367,19 @@ impl Upload {
         if transfer.stage != stage {
             if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
                 let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.desk.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
+                self.shared.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
             }
-            transfer.row.since = self.desk.now;
+            transfer.row.since = self.shared.now;
         }
         let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
         self.counts.leave(transfer.stage);
         self.counts.enter(stage);
         transfer.stage = stage;
-        let now = self.desk.now;
+        let now = self.shared.now;
         match stage {
             Stage::Sending if transfer.row.began.is_none() => {
                 transfer.row.began = Some(now);
-                self.desk.dirty.insert(id);
+                self.shared.dirty.insert(id);
             }
             Stage::Received | Stage::Releasing if transfer.row.arrived.is_none() => transfer.row.arrived = Some(now),
             _ => {}
@@ -389,16 +389,16 @@ impl Upload {
         transfer.doubted &= stage.is_early();
         transfer.row.reason = reason;
         if lasting || stage.is_over() {
-            self.desk.dirty.insert(id);
+            self.shared.dirty.insert(id);
         }
         let name = transfer.row.name.clone();
-        self.desk.timers.stop(&Timer::Retry(id));
+        self.shared.timers.stop(&Timer::Retry(id));
         if stage.owes_a_message() {
-            self.desk.timers.set(Timer::Send(id), self.desk.now);
+            self.shared.timers.set(Timer::Send(id), self.shared.now);
         } else if stage == Stage::Received {
             self.ask_later(id);
         } else {
-            self.desk.timers.stop(&Timer::Send(id));
+            self.shared.timers.stop(&Timer::Send(id));
         }
         if stage != Stage::Granted {
             self.dispatch.leave_line(id);
@@ -412,10 +412,10 @@ impl Upload {
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
         self.counts.leave(transfer.stage);
-        transfer.row.finished = Some(self.desk.now);
+        transfer.row.finished = Some(self.shared.now);
         transfer.row.stage = transfer.stage.stored().to_owned();
-        self.desk.dirty.remove(&id);
-        self.desk.persist(Record::Transfer(Box::new(transfer.row.clone())));
+        self.shared.dirty.remove(&id);
+        self.shared.persist(Record::Transfer(Box::new(transfer.row.clone())));
         for by_name in [&mut self.latest, &mut self.leaving] {
             if by_name.get(&transfer.row.name) == Some(&id) {
                 by_name.remove(&transfer.row.name);
@@ -438,17 +438,17 @@ impl Upload {
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
-        while let Some(id) = self.desk.dirty.pop_first() {
+        while let Some(id) = self.shared.dirty.pop_first() {
             if let Some(transfer) = self.transfers.get(&id) {
                 let stage = transfer.stage.stored().to_owned();
-                self.desk.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
+                self.shared.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
             }
         }
-        if self.desk.greets() {
+        if self.shared.greets() {
             let doing = self.doing();
-            self.desk.send_hellos(&doing);
+            self.shared.send_hellos(&doing);
         }
-        self.desk.poll_effect()
+        self.shared.poll_effect()
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::{ItemState, Stage, Transfer, Upload};
-use crate::machine::desk::Timer;
 use crate::machine::room::Room;
+use crate::machine::shared::Timer;
 use crate::machine::{
     Address, Cause, Effect, Level, Location, Message, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
     TransferId, Wait,
@@ -37,7 +37,7 @@ impl Upload {
             Message::Unknown(list) => {
                 self.announce_again(|row| list.contains(&row.transfer), from);
             }
-            other => self.desk.unexpected(Some(from), None, other.kind()),
+            other => self.shared.unexpected(Some(from), None, other.kind()),
         }
     }
 
@@ -48,7 +48,7 @@ impl Upload {
             Some(name) => *name == from.name,
             None => {
                 transfer.row.central = Some(from.name.clone());
-                self.desk.dirty.insert(id);
+                self.shared.dirty.insert(id);
                 true
             }
         }
@@ -64,7 +64,7 @@ impl Upload {
         match transfer.stage {
             Stage::Announced if transfer.row.reason.as_ref() != Some(&wait.reason) => {
                 transfer.row.reason = Some(wait.reason);
-                self.desk.dirty.insert(id);
+                self.shared.dirty.insert(id);
             }
             // Central waits with nothing but what it does not hold: its copy is lost, or this word is late and the answer
             // to the offer will tell.
@@ -81,8 +81,8 @@ impl Upload {
         }
         let Some(transfer) = self.transfers.get(&id) else { return };
         if transfer.stage == Stage::Announced && transfer.sends > 0 {
-            let wait = self.desk.repeat_answered();
-            self.desk.timers.set(Timer::Send(id), self.desk.now.after(wait));
+            let wait = self.shared.repeat_answered();
+            self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));
         }
     }
 
@@ -122,7 +122,7 @@ impl Upload {
 
     /// Tells a central that asks for something this node has not, or has given to another central.
     fn refuse(&mut self, from: &Node, id: TransferId) {
-        self.desk.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
+        self.shared.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
     }
 
     fn on_granted(&mut self, from: &Node, id: TransferId, place: PlaceId, location: &Location) {
@@ -141,12 +141,12 @@ impl Upload {
             // This word is late, an old `received` was, or central's journal is an older copy: its answer tells which.
             Stage::Received => {
                 if let Some(place) = transfer.row.place {
-                    self.desk.send(Address::Node(from.clone()), Message::Sent { place, transfers: vec![id] });
+                    self.shared.send(Address::Node(from.clone()), Message::Sent { place, transfers: vec![id] });
                 }
                 return;
             }
             Stage::Sent | Stage::Freed | Stage::Withdrawing => {
-                self.desk.timers.set(Timer::Send(id), self.desk.now);
+                self.shared.timers.set(Timer::Send(id), self.shared.now);
                 return;
             }
             _ => return,
@@ -154,19 +154,19 @@ impl Upload {
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
         let name = transfer.row.name.clone();
-        self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "central asks for it");
-        self.desk.dirty.insert(id);
-        self.dispatch.disown(&mut self.desk, id);
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central asks for it");
+        self.shared.dirty.insert(id);
+        self.dispatch.disown(&mut self.shared, id);
         self.move_to(id, Stage::Granted, None);
         self.reconsider(id);
         self.line_up(id);
     }
 
     pub(super) fn start_runs(&mut self) {
-        for id in self.dispatch.start(&mut self.desk, Room::ENDLESS) {
+        for id in self.dispatch.start(&mut self.shared, Room::ENDLESS) {
             if let Some(transfer) = self.transfers.get(&id) {
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
             }
             self.move_to(id, Stage::Sending, None);
         }
@@ -174,7 +174,7 @@ impl Upload {
 
     pub(super) fn on_ran(&mut self, run: RunId, outcome: &RunOutcome) {
         let load = self.dispatch.load(run);
-        let ended = self.dispatch.on_ran(&mut self.desk, run, outcome);
+        let ended = self.dispatch.on_ran(&mut self.shared, run, outcome);
         for id in ended.transfers {
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
             if transfer.stage != Stage::Sending {
@@ -183,7 +183,13 @@ impl Upload {
             match outcome {
                 RunOutcome::Partial(_) | RunOutcome::Failed(..) | RunOutcome::Unfit(_) if ended.halted => {
                     let name = transfer.row.name.clone();
-                    self.desk.log(Level::Info, Some(id), Some(&name), None, "rsync was stopped: it is continued later");
+                    self.shared.log(
+                        Level::Info,
+                        Some(id),
+                        Some(&name),
+                        None,
+                        "rsync was stopped: it is continued later",
+                    );
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
                 }
@@ -192,22 +198,22 @@ impl Upload {
                 RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => {
                     transfer.row.attempts += 1;
                     let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
-                    self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                    self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
                     self.move_to(id, Stage::Granted, Some(reason.clone()));
-                    let wait = self.desk.backoff(NO_ROOM_FIRST, attempts.saturating_sub(1), NO_ROOM_LAST);
-                    self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+                    let wait = self.shared.backoff(NO_ROOM_FIRST, attempts.saturating_sub(1), NO_ROOM_LAST);
+                    self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
                 }
                 // What central's file system cannot hold shows there, when the copy is compared.
                 RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
                     let item = transfer.row.name.clone();
                     self.move_to(id, Stage::Checking, reason);
-                    self.desk.effect(Effect::Look { transfer: id, item });
+                    self.shared.effect(Effect::Look { transfer: id, item });
                 }
                 RunOutcome::Failed(_, reason) => {
                     transfer.row.attempts += 1;
                     let (name, reason) = (transfer.row.name.clone(), reason.clone());
-                    self.desk.log(Level::Info, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                    self.shared.log(Level::Info, Some(id), Some(&name), None, format!("not sent: {reason}"));
                     self.move_to(id, Stage::Granted, Some(reason));
                     self.line_up(id);
                 }
@@ -215,7 +221,7 @@ impl Upload {
         }
         for id in load {
             if self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Withdrawing) {
-                self.desk.timers.set(Timer::Send(id), self.desk.now);
+                self.shared.timers.set(Timer::Send(id), self.shared.now);
             }
         }
     }
@@ -228,7 +234,7 @@ impl Upload {
             Sight::Present(signature) if transfer.row.signature == Some(signature) => {
                 transfer.row.attempts = 0;
                 let (name, reason) = (transfer.row.name.clone(), transfer.row.reason.clone());
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "sent to central");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "sent to central");
                 self.move_to(id, Stage::Sent, reason);
             }
             Sight::Present(signature) => {
@@ -244,11 +250,11 @@ impl Upload {
             }
             Sight::Unreadable(reason) => {
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
+                self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("not sent: {reason}"));
                 transfer.row.attempts += 1;
-                let wait = self.desk.backoff(UNREADABLE_FIRST, transfer.row.attempts, UNREADABLE_LAST);
+                let wait = self.shared.backoff(UNREADABLE_FIRST, transfer.row.attempts, UNREADABLE_LAST);
                 self.move_to(id, Stage::Granted, Some(reason));
-                self.desk.timers.set(Timer::Retry(id), self.desk.now.after(wait));
+                self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
             }
         }
     }
@@ -269,8 +275,8 @@ impl Upload {
         match transfer.stage {
             Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent => {
                 let name = transfer.row.name.clone();
-                self.desk.log(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
-                self.dispatch.disown(&mut self.desk, id);
+                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
+                self.dispatch.disown(&mut self.shared, id);
                 self.move_to(id, Stage::Received, None);
             }
             // What an operator gave up, central gives up as well when it hears of it.
@@ -281,7 +287,7 @@ impl Upload {
                 if transfer.row.reason.as_ref() != Some(&reason) {
                     let name = transfer.row.name.clone();
                     transfer.row.reason = Some(reason);
-                    self.desk.dirty.insert(id);
+                    self.shared.dirty.insert(id);
                     self.let_go(&name);
                 }
             }
@@ -294,7 +300,7 @@ impl Upload {
         let name = transfer.row.name.clone();
         match transfer.stage {
             Stage::Freed => {
-                self.desk.log(Level::Info, Some(id), Some(&name), None, "handed over");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "handed over");
                 self.move_to(id, Stage::Closed, None);
             }
             Stage::Withdrawing => {
@@ -323,9 +329,9 @@ impl Upload {
                         transfer.row.place = None;
                         transfer.row.location = None;
                         let name = transfer.row.name.clone();
-                        self.desk.log(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
+                        self.shared.log(Level::Warn, Some(id), Some(&name), Some(from), reason.detail().to_owned());
                     }
-                    self.dispatch.disown(&mut self.desk, id);
+                    self.dispatch.disown(&mut self.shared, id);
                     self.move_to(id, Stage::Announced, Some(reason));
                     self.reconsider(id);
                 }
@@ -333,9 +339,9 @@ impl Upload {
                     if let Some(transfer) = self.transfers.get_mut(&id) {
                         transfer.row.central = None;
                         transfer.sends = 0;
-                        self.desk.dirty.insert(id);
+                        self.shared.dirty.insert(id);
                     }
-                    self.desk.timers.set(Timer::Send(id), self.desk.now);
+                    self.shared.timers.set(Timer::Send(id), self.shared.now);
                 }
                 _ => {}
             }

@@ -1,4 +1,4 @@
-//! What every role has on its desk: who it is, what time it is, its peers, its deadlines, and what it is about
+//! The state that all roles share: who the node is, what time it is, its peers, its deadlines, and what it is about
 //! to do and say.
 
 use std::collections::btree_map::Entry;
@@ -109,7 +109,7 @@ pub(super) struct Peer {
 
 /// What every role is made from.
 #[derive(Debug, Clone)]
-pub(super) struct DeskSettings {
+pub(super) struct SharedSettings {
     pub(super) me: Node,
     pub(super) version: String,
     pub(super) slots: u32,
@@ -119,7 +119,7 @@ pub(super) struct DeskSettings {
 }
 
 #[derive(Debug)]
-pub(super) struct Desk {
+pub(super) struct Shared {
     pub(super) me: Node,
     pub(super) now: Time,
     pub(super) started: Time,
@@ -156,8 +156,8 @@ pub(super) struct Desk {
 /// What goes into one message: the same kind, to the same peer, about the same place.
 type Ear = (Address, &'static str, Option<PlaceId>, Option<Location>);
 
-impl Desk {
-    pub(super) fn new(settings: DeskSettings, restored: &Restored, now: Time) -> Self {
+impl Shared {
+    pub(super) fn new(settings: SharedSettings, restored: &Restored, now: Time) -> Self {
         let silent = |known: &KnownNode| Peer {
             known: known.clone(),
             protocols: None,
@@ -167,7 +167,7 @@ impl Desk {
             doing: String::new(),
             clock_ahead: None,
         };
-        let mut desk = Self {
+        let mut shared = Self {
             me: settings.me,
             now,
             started: now,
@@ -194,10 +194,10 @@ impl Desk {
         };
         for (whose, pause) in [("this node is", &restored.paused), ("the group is", &restored.group.pause)] {
             if let Some(pause) = pause {
-                desk.log(Level::Info, None, None, None, format!("{whose} still paused {pause}"));
+                shared.log(Level::Info, None, None, None, format!("{whose} still paused {pause}"));
             }
         }
-        desk
+        shared
     }
 
     pub(super) fn connected(&self) -> bool {
@@ -386,11 +386,11 @@ impl Desk {
     /// A transfer has come back from the journal.
     pub(super) fn on_restored(&mut self, row: &mut Row) {
         self.youngest = self.youngest.max(row.created);
-        row.modes = self.shared(std::mem::take(&mut row.modes));
+        row.modes = self.interned(std::mem::take(&mut row.modes));
     }
 
     /// The same modes, kept once where they follow each other: those of most items are equal.
-    pub(super) fn shared(&mut self, modes: Modes) -> Modes {
+    pub(super) fn interned(&mut self, modes: Modes) -> Modes {
         if self.modes != modes {
             self.modes = modes;
         }

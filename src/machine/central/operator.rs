@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Central, CentralSettings, Stage};
-use crate::machine::desk::{Desk, Timer};
 use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::shared::{Shared, Timer};
 use crate::machine::{Deed, ItemName, Level, Mode, Node, NodeName, Order, Row, TransferId};
 
 impl Central {
@@ -23,9 +23,9 @@ impl Central {
         for (id, transfer) in &self.transfers {
             let last = transfer.row.receivers.iter().filter_map(|(_, at)| *at).max();
             if let Some(last) = last
-                && self.desk.timers.due(&Timer::Keep(*id)).is_some()
+                && self.shared.timers.due(&Timer::Keep(*id)).is_some()
             {
-                self.desk.timers.set(Timer::Keep(*id), last.after(keep));
+                self.shared.timers.set(Timer::Keep(*id), last.after(keep));
             }
         }
         self.go_on_with_work();
@@ -45,10 +45,10 @@ impl Central {
         let left = &transfer.row.receivers;
         let (nobody, all) = (left.is_empty(), left.iter().all(|(_, at)| at.is_some()));
         let (name, held) = (transfer.row.name.clone(), transfer.stage == Stage::Held);
-        self.desk.dirty.insert(id);
-        self.desk.timers.stop(&Timer::SendTo(id, receiver.clone()));
+        self.shared.dirty.insert(id);
+        self.shared.timers.stop(&Timer::SendTo(id, receiver.clone()));
         let text = format!("the receipt of {receiver} is no longer required: an operator had it forgotten");
-        self.desk.log(Level::Warn, Some(id), Some(&name), None, text);
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
         if nobody && held {
             self.give_up_for_nobody(id);
         } else if all && !nobody {
@@ -59,8 +59,8 @@ impl Central {
 }
 
 impl Steered for Central {
-    fn desk(&mut self) -> &mut Desk {
-        &mut self.desk
+    fn shared(&mut self) -> &mut Shared {
+        &mut self.shared
     }
 
     fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)> {
@@ -80,7 +80,7 @@ impl Steered for Central {
         self.leave_line(id);
         let Some(transfer) = self.transfers.get(&id) else { return };
         for receiver in transfer.receivers.keys() {
-            self.desk.timers.stop(&Timer::SendTo(id, receiver.clone()));
+            self.shared.timers.stop(&Timer::SendTo(id, receiver.clone()));
         }
         if transfer.stage == Stage::Waiting {
             self.answer(id);
@@ -91,7 +91,7 @@ impl Steered for Central {
         let Some(transfer) = self.transfers.get(&id) else { return };
         match transfer.stage {
             Stage::Waiting => {
-                if !transfer.dropping && self.desk.timers.due(&Timer::Retry(id)).is_none() {
+                if !transfer.dropping && self.shared.timers.due(&Timer::Retry(id)).is_none() {
                     self.line_up(id);
                 }
                 self.answer(id);
@@ -108,26 +108,26 @@ impl Steered for Central {
     fn retry(&mut self, id: TransferId) -> Outcome {
         let no_receivers = self.required().is_none();
         let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
-        let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        let waited = self.shared.timers.due(&Timer::Retry(id)).is_some();
         let taking = self.taking.is_inside(&id);
         match transfer.stage {
             Stage::Waiting if no_receivers => Err("nothing to do: no download has made itself known".to_owned()),
             Stage::Waiting if transfer.dropping => Err("nothing to do: its bad copy is being removed".to_owned()),
             Stage::Waiting => {
-                self.desk.timers.stop(&Timer::Retry(id));
-                self.desk.timers.stop(&Timer::Measure);
+                self.shared.timers.stop(&Timer::Retry(id));
+                self.shared.timers.stop(&Timer::Measure);
                 self.line_up(id);
                 Ok("it is asked for now if there is space".to_owned())
             }
             Stage::Granted | Stage::Held if taking => Err("nothing to do: its copy is being proven".to_owned()),
             Stage::Granted | Stage::Held if waited => {
-                self.desk.timers.stop(&Timer::Retry(id));
+                self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
                 Ok("its copy is looked at again now".to_owned())
             }
             Stage::Granted => {
                 transfer.sends = 0;
-                self.desk.timers.set(Timer::Send(id), self.desk.now);
+                self.shared.timers.set(Timer::Send(id), self.shared.now);
                 Ok("its upload is asked for it again now".to_owned())
             }
             Stage::Held => {
@@ -145,13 +145,13 @@ impl Steered for Central {
                 Ok(format!("offered again now to {}", names.join(", ")))
             }
             Stage::Released if waited => {
-                self.desk.timers.stop(&Timer::Retry(id));
+                self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
                 Ok("its copy is removed now".to_owned())
             }
             Stage::Released if !transfer.row.acknowledged => {
                 transfer.sends = 0;
-                self.desk.timers.set(Timer::Send(id), self.desk.now);
+                self.shared.timers.set(Timer::Send(id), self.shared.now);
                 Ok("its upload is told again now that the source may go".to_owned())
             }
             Stage::Released => Err("nothing to do: it is kept for keep_minutes after the last receipt".to_owned()),

@@ -1,7 +1,7 @@
 //! What a status shows.
 
 use super::{Central, Stage, Transfer};
-use crate::machine::desk::{Peer, Timer};
+use crate::machine::shared::{Peer, Timer};
 use crate::machine::stage::{self, Candidate, Why};
 use crate::machine::{Cause, Handle, Mode, Node, NodeName, Reason, Selection, Snapshot, TransferId, TransferView};
 
@@ -25,7 +25,7 @@ impl Central {
             attempts: transfer.row.attempts,
             cause: self.why(*id, transfer).0.cause(),
         });
-        let mut snapshot = self.desk.snapshot(self.counts.message(Stage::as_str), self.doing());
+        let mut snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
         if selection.is_counts_only() {
             return snapshot;
         }
@@ -48,7 +48,7 @@ impl Central {
         };
         let row = &transfer.row;
         let (why, receiver) = self.why(*id, transfer);
-        let timers = &self.desk.timers;
+        let timers = &self.shared.timers;
         let next = match transfer.stage {
             Stage::Waiting => timers.due(&Timer::Retry(*id)),
             Stage::Granted if self.taking.is_inside(id) => None,
@@ -73,9 +73,9 @@ impl Central {
         let unsaid =
             || transfer.pending().any(|name| transfer.receivers.get(name).is_none_or(|state| state.sends == 0));
         let held = match transfer.stage {
-            Stage::Waiting => self.desk.holds(row),
+            Stage::Waiting => self.shared.holds(row),
             Stage::Granted => row.paused.as_deref(),
-            Stage::Held if unsaid() => self.desk.holds(row),
+            Stage::Held if unsaid() => self.shared.holds(row),
             _ => None,
         };
         if let Some(pause) = held {
@@ -85,10 +85,10 @@ impl Central {
         match (&row.reason, transfer.stage) {
             (Some(reason), _) => return (Why::Given(reason), None),
             (None, Stage::Held) => {
-                let peer = |name: &NodeName| self.desk.peers.get(&Node::new(Mode::Download, name.clone()));
-                let apart = |peer: &&Peer| self.desk.is_apart(&peer.known.node);
+                let peer = |name: &NodeName| self.shared.peers.get(&Node::new(Mode::Download, name.clone()));
+                let apart = |peer: &&Peer| self.shared.is_apart(&peer.known.node);
                 if let Some(peer) = transfer.pending().filter_map(peer).find(apart) {
-                    return (Why::Apart(peer, &self.desk.me), None);
+                    return (Why::Apart(peer, &self.shared.me), None);
                 }
                 if let Some((name, reason)) = told() {
                     return (Why::Given(reason), Some(name));
@@ -105,6 +105,6 @@ impl Central {
             Stage::Released if row.cleaned => Cause::Acknowledgement,
             _ => Cause::Keeping,
         };
-        (self.desk.why(row, cause), None)
+        (self.shared.why(row, cause), None)
     }
 }

@@ -1,4 +1,4 @@
-//! The one vocabulary between the machines and the world: [`Input`] comes in, [`Effect`] goes out.
+//! What passes between the machines and the world: [`Input`] comes in, [`Effect`] goes out.
 //!
 //! Every effect that can end is answered by exactly one input; the table is the contract that the drivers
 //! and the simulator keep:

@@ -1,8 +1,8 @@
 //! What an operator orders.
 
 use super::{Download, DownloadSettings, Stage};
-use crate::machine::desk::{Desk, Timer};
 use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::shared::{Shared, Timer};
 use crate::machine::{Address, Deed, ItemName, Node, Order, Row, TransferId};
 
 impl Download {
@@ -16,8 +16,8 @@ impl Download {
         let DownloadSettings { slots, cleanup, keep_modes, .. } = settings;
         if self.settings.slots != slots {
             self.dispatch.set_slots(slots);
-            self.desk.slots = slots;
-            self.desk.hello(Address::All, false);
+            self.shared.slots = slots;
+            self.shared.hello(Address::All, false);
         }
         self.settings.slots = slots;
         self.settings.cleanup = cleanup;
@@ -29,14 +29,14 @@ impl Download {
     fn tell_central(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.stage.is_delivered()) {
             transfer.sends = 0;
-            self.desk.timers.set(Timer::Send(id), self.desk.now);
+            self.shared.timers.set(Timer::Send(id), self.shared.now);
         }
     }
 }
 
 impl Steered for Download {
-    fn desk(&mut self) -> &mut Desk {
-        &mut self.desk
+    fn shared(&mut self) -> &mut Shared {
+        &mut self.shared
     }
 
     fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)> {
@@ -48,7 +48,7 @@ impl Steered for Download {
     }
 
     fn halt(&mut self, chosen: &dyn Fn(TransferId) -> bool) -> u64 {
-        self.dispatch.halt(&mut self.desk, chosen)
+        self.dispatch.halt(&mut self.shared, chosen)
     }
 
     fn hold_back(&mut self, id: TransferId) {
@@ -59,7 +59,7 @@ impl Steered for Download {
     fn let_go_on(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (stage, dropping) = (transfer.stage, transfer.dropping);
-        let waits = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        let waits = self.shared.timers.due(&Timer::Retry(id)).is_some();
         if matches!(stage, Stage::Wanted | Stage::Delivered) && !dropping && !waits {
             self.on_retry(id);
         }
@@ -70,14 +70,14 @@ impl Steered for Download {
 
     fn retry(&mut self, id: TransferId) -> Outcome {
         let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
-        let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        let waited = self.shared.timers.due(&Timer::Retry(id)).is_some();
         match transfer.stage {
             Stage::Wanted | Stage::Placing | Stage::Delivered if waited => {
                 let stage = transfer.stage;
-                self.desk.timers.stop(&Timer::Retry(id));
+                self.shared.timers.stop(&Timer::Retry(id));
                 if stage == Stage::Wanted {
                     // Whether there is space now is to be seen.
-                    self.desk.timers.stop(&Timer::Measure);
+                    self.shared.timers.stop(&Timer::Measure);
                 }
                 self.on_retry(id);
                 Ok(match stage {
@@ -86,7 +86,7 @@ impl Steered for Download {
                     _ => "its cleanup is tried again now".to_owned(),
                 })
             }
-            Stage::Wanted if self.dispatch.open_gate(&mut self.desk, id) => {
+            Stage::Wanted if self.dispatch.end_backoff(&mut self.shared, id) => {
                 Ok("central's host is tried again now".to_owned())
             }
             Stage::Wanted if transfer.dropping => Err("nothing to do: its bad copy is being removed".to_owned()),
@@ -97,7 +97,7 @@ impl Steered for Download {
             Stage::Delivered | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
             Stage::Cleaned => {
                 transfer.sends = 0;
-                self.desk.timers.set(Timer::Send(id), self.desk.now);
+                self.shared.timers.set(Timer::Send(id), self.shared.now);
                 Ok("its receipt is said again now".to_owned())
             }
             Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),

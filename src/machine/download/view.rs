@@ -1,7 +1,7 @@
 //! What a status shows.
 
 use super::{Download, Stage, Transfer};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::stage::{self, Candidate, Why};
 use crate::machine::{Handle, Selection, Snapshot, Time, TransferId, TransferView};
 
@@ -27,7 +27,7 @@ impl Download {
             attempts: transfer.row.attempts,
             cause: self.why(*id, transfer).0.cause(),
         });
-        let mut snapshot = self.desk.snapshot(self.counts.message(Stage::as_str), self.doing());
+        let mut snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
         if selection.is_counts_only() {
             return snapshot;
         }
@@ -49,12 +49,12 @@ impl Download {
             }
         };
         let transfer = self.transfers.get(&id)?;
-        let (why, gate) = self.why(id, transfer);
-        let timers = &self.desk.timers;
+        let (why, backoff) = self.why(id, transfer);
+        let timers = &self.shared.timers;
         // Before that, what it says next is an answer, and nothing that it waits for.
         let receipt = || timers.due(&Timer::Send(id)).filter(|_| transfer.stage.is_delivered());
         Some(TransferView {
-            next: gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
+            next: backoff.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
             progress: self.dispatch.progress(id),
             ..TransferView::of(&transfer.row, transfer.stage.as_str(), why.reason())
         })
@@ -64,13 +64,13 @@ impl Download {
     fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
         let row = &transfer.row;
         if let Stage::Wanted | Stage::Delivered = transfer.stage
-            && let Some(pause) = self.desk.holds(row)
+            && let Some(pause) = self.shared.holds(row)
         {
             return (Why::Paused(pause), None);
         }
-        if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
+        if let Some((reason, until)) = self.dispatch.held_up(id, self.shared.now) {
             return (Why::Given(reason), Some(until));
         }
-        (row.reason.as_ref().map_or_else(|| self.desk.why(row, transfer.stage.cause()), Why::Given), None)
+        (row.reason.as_ref().map_or_else(|| self.shared.why(row, transfer.stage.cause()), Why::Given), None)
     }
 }

@@ -1,7 +1,7 @@
 //! What a status shows.
 
 use super::{Stage, Transfer, Upload};
-use crate::machine::desk::Timer;
+use crate::machine::shared::Timer;
 use crate::machine::stage::{self, Candidate, Why};
 use crate::machine::{Cause, Handle, ItemName, Selection, Snapshot, Time, TransferId, TransferView};
 
@@ -44,7 +44,7 @@ impl Upload {
             attempts: transfer.row.attempts,
             cause: self.why(*id, transfer).0.cause(),
         });
-        let mut snapshot = self.desk.snapshot(counts, self.doing());
+        let mut snapshot = self.shared.snapshot(counts, self.doing());
         if selection.is_counts_only() {
             return snapshot;
         }
@@ -79,14 +79,14 @@ impl Upload {
     fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
         let row = &transfer.row;
         let held = match transfer.stage {
-            Stage::Granted | Stage::Releasing => self.desk.holds(row),
+            Stage::Granted | Stage::Releasing => self.shared.holds(row),
             Stage::Announced => row.paused.as_deref(),
             _ => None,
         };
         if let Some(pause) = held {
             return (Why::Paused(pause), None);
         }
-        if let Some((reason, until)) = self.dispatch.held_up(id, self.desk.now) {
+        if let Some((reason, until)) = self.dispatch.held_up(id, self.shared.now) {
             return (Why::Given(reason), Some(until));
         }
         let cause = match transfer.stage {
@@ -97,14 +97,14 @@ impl Upload {
             Stage::Received => Cause::Receipts,
             _ => Cause::Acknowledgement,
         };
-        (row.reason.as_ref().map_or_else(|| self.desk.why(row, cause), Why::Given), None)
+        (row.reason.as_ref().map_or_else(|| self.shared.why(row, cause), Why::Given), None)
     }
 
     fn transfer_view(&self, id: TransferId, transfer: &Transfer) -> TransferView {
         let row = &transfer.row;
-        let (why, gate) = self.why(id, transfer);
-        let timers = &self.desk.timers;
-        let next = gate.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Send(id)));
+        let (why, backoff) = self.why(id, transfer);
+        let timers = &self.shared.timers;
+        let next = backoff.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Send(id)));
         // It waits for receipts, and nothing of its own.
         let next = next.filter(|_| transfer.stage != Stage::Received);
         TransferView {

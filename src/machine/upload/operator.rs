@@ -1,8 +1,8 @@
 //! What an operator orders.
 
 use super::{ItemState, Stage, Upload, UploadSettings};
-use crate::machine::desk::{Desk, Timer};
 use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::shared::{Shared, Timer};
 use crate::machine::{Address, Cause, Deed, ItemName, Message, Node, Order, Reason, Row, TransferId, Wait};
 
 impl Upload {
@@ -16,8 +16,8 @@ impl Upload {
         let UploadSettings { settle, slots, cleanup, .. } = settings;
         if self.settings.slots != slots {
             self.dispatch.set_slots(slots);
-            self.desk.slots = slots;
-            self.desk.hello(Address::All, false);
+            self.shared.slots = slots;
+            self.shared.hello(Address::All, false);
         }
         self.settings.slots = slots;
         self.settings.settle = settle;
@@ -32,18 +32,18 @@ impl Upload {
         };
         transfer.sends = 0;
         if transfer.row.paused.is_some() || transfer.row.reason.is_some() {
-            self.desk.timers.set(Timer::Send(id), self.desk.now);
+            self.shared.timers.set(Timer::Send(id), self.shared.now);
         } else if let Some(central) = &transfer.row.central {
             let to = Address::Node(Node::new(crate::machine::Mode::Central, central.clone()));
-            self.desk.timers.stop(&Timer::Send(id));
-            self.desk.send(to, Message::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
+            self.shared.timers.stop(&Timer::Send(id));
+            self.shared.send(to, Message::Waiting(vec![Wait { transfer: id, reason: Cause::Queued.into() }]));
         }
     }
 }
 
 impl Steered for Upload {
-    fn desk(&mut self) -> &mut Desk {
-        &mut self.desk
+    fn shared(&mut self) -> &mut Shared {
+        &mut self.shared
     }
 
     fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)> {
@@ -56,7 +56,7 @@ impl Steered for Upload {
     }
 
     fn halt(&mut self, chosen: &dyn Fn(TransferId) -> bool) -> u64 {
-        self.dispatch.halt(&mut self.desk, chosen)
+        self.dispatch.halt(&mut self.shared, chosen)
     }
 
     fn hold_back(&mut self, id: TransferId) {
@@ -66,7 +66,7 @@ impl Steered for Upload {
 
     fn let_go_on(&mut self, id: TransferId) {
         self.tell_central(id);
-        if self.desk.timers.due(&Timer::Retry(id)).is_none() {
+        if self.shared.timers.due(&Timer::Retry(id)).is_none() {
             self.on_retry(id);
         }
     }
@@ -83,21 +83,21 @@ impl Steered for Upload {
         {
             return self.retry_item(&name);
         }
-        let waited = self.desk.timers.due(&Timer::Retry(id)).is_some();
+        let waited = self.shared.timers.due(&Timer::Retry(id)).is_some();
         match stage {
             Stage::Granted if waited => {
-                self.desk.timers.stop(&Timer::Retry(id));
+                self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
                 Ok("it is sent again now".to_owned())
             }
-            Stage::Granted if self.dispatch.open_gate(&mut self.desk, id) => {
+            Stage::Granted if self.dispatch.end_backoff(&mut self.shared, id) => {
                 Ok("central's host is tried again now".to_owned())
             }
             Stage::Granted => Err("nothing to do: it is in line to be sent".to_owned()),
             Stage::Sending | Stage::Checking => Err("nothing to do: it is being sent".to_owned()),
             Stage::Received => Err("nothing to do: central holds it, and receivers are fetching it".to_owned()),
             Stage::Releasing if waited => {
-                self.desk.timers.stop(&Timer::Retry(id));
+                self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
                 Ok("its cleanup is tried again now".to_owned())
             }
@@ -106,7 +106,7 @@ impl Steered for Upload {
                 if let Some(transfer) = self.transfers.get_mut(&id) {
                     transfer.sends = 0;
                 }
-                self.desk.timers.set(Timer::Send(id), self.desk.now);
+                self.shared.timers.set(Timer::Send(id), self.shared.now);
                 Ok("central is told again now".to_owned())
             }
             Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
@@ -124,7 +124,7 @@ impl Steered for Upload {
                 Ok("it is sent as it is, without what was mounted in it".to_owned())
             }
             Some(ItemState::Held(_)) => {
-                self.desk.timers.set(Timer::Settle(name.clone()), self.desk.now);
+                self.shared.timers.set(Timer::Settle(name.clone()), self.shared.now);
                 Ok("it is looked at again now".to_owned())
             }
             Some(ItemState::Settling) => Err("nothing to do: its quiet time runs".to_owned()),
@@ -164,7 +164,7 @@ impl Steered for Upload {
         let (name, signature, fingerprint, mounts) =
             (transfer.row.name.clone(), transfer.row.signature, transfer.row.fingerprint, transfer.row.mounts.clone());
         let is_latest = self.latest.get(&name) == Some(&id);
-        self.dispatch.disown(&mut self.desk, id);
+        self.dispatch.disown(&mut self.shared, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
         }
