@@ -44,7 +44,9 @@ fn has(text: &str, marker: &str) -> bool {
     text.match_indices(marker).any(|(at, _)| {
         let before = text[..at].chars().next_back();
         let behind = text[at + marker.len()..].chars().next();
-        !(in_word(first) && in_word(before)) && !(in_word(last) && in_word(behind))
+        let starts_inside = in_word(first) && in_word(before);
+        let ends_inside = in_word(last) && in_word(behind);
+        !starts_inside && !ends_inside
     })
 }
 
