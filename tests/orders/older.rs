@@ -190,3 +190,12 @@ fn what_a_later_look_misses_is_asked_for_again() {
     bench.input(Input::Taken { transfer: id(1), outcome: CopyOutcome::Missing });
     assert_eq!(stage_of(&bench, 1), "waiting");
 }
+
+#[test]
+fn a_copy_that_waits_for_a_person_at_central_is_looked_at_again_after_a_restart() {
+    let waiting = Row { reason: Some(Cause::Modes.into()), attempts: 2, ..row(1, "granted") };
+    let mut bench = Bench::central(restored(vec![waiting]));
+    let effects: Vec<_> = (0..24).flat_map(|_| bench.later(HOUR)).collect();
+    let takes = |effect: &&Effect| matches!(effect, Effect::Take { transfer, .. } if *transfer == id(1));
+    assert!(effects.iter().any(|effect| takes(&effect)), "{effects:?}");
+}

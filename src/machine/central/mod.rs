@@ -223,8 +223,10 @@ impl Central {
             _ => {}
         }
         let transfer = self.insert(row, stage);
-        if stage == Stage::Waiting {
-            self.line_up_restored(transfer);
+        match stage {
+            Stage::Waiting => self.line_up_restored(transfer),
+            Stage::Granted => _ = self.await_person(transfer),
+            _ => {}
         }
         Ok(())
     }
