@@ -119,7 +119,7 @@ fn every_kind_of_item_arrives_as_it_was() {
     }
     assert_eq!(arrived.len(), expected.len());
     assert_eq!(tree::survey(&trio.sent), expected, "the source's own script has got the very same");
-    assert!(tree::survey(from).is_empty(), "the source is free");
+    assert!(tree::survey(from).is_empty(), "source released");
     assert!(tree::survey(&trio.download.file_dir).is_empty(), "the destination is free");
     assert_eq!(held_copies(&trio.central), count, "central keeps its copies for keep_minutes");
     assert!(!Path::new("pwned").exists() && !trio.download.file_dir.join("pwned").exists());
@@ -155,16 +155,16 @@ fn central_drops_its_copy_after_keep_minutes_and_not_before() {
     let released = Instant::now();
     trio.handed_over(1, LONG);
     assert_eq!(held_copies(&trio.central), 1);
-    trio.central.expect(0, LONG, &["results.tar", "the copy on central is dropped"]);
+    trio.central.expect(0, LONG, &["results.tar", "copy on central deleted"]);
     let kept = released.elapsed();
     assert!(kept >= Duration::from_millis(5900), "dropped after {kept:?} already");
     assert!(kept < Duration::from_secs(20), "dropped after {kept:?} only");
     assert_eq!(held_copies(&trio.central), 0);
     let nodes = [&trio.upload, &trio.central, &trio.download];
     // Central's note of the receipt and the script go on beside each other.
-    trio.download.expect(0, LONG, &["results.tar", "central has noted the receipt"]);
+    trio.download.expect(0, LONG, &["results.tar", "central acknowledged the receipt"]);
     let noted = |story: &mut Vec<String>| {
-        let at = story.iter().position(|line| line.contains("central has noted the receipt")).unwrap();
+        let at = story.iter().position(|line| line.contains("central acknowledged the receipt")).unwrap();
         assert!(at > story.iter().position(|line| line.contains("delivered")).unwrap());
         story.remove(at)
     };
