@@ -109,7 +109,7 @@ impl Control {
                     }
                     // Out of file descriptors, most likely; the waiting client stays in the queue.
                     Err(err) => {
-                        tracing::warn!("the control socket cannot take a client now: {err}");
+                        tracing::warn!("cannot accept a client on the control socket: {err}");
                         sleep(Duration::from_secs(1)).await;
                     }
                 },
@@ -125,7 +125,7 @@ fn authority(gid: u32, peer_groups: PeerGroups) -> Authority {
 
 /// The socket's buffer is empty, so the few bytes go out at once or, with a client that has left, not at all.
 fn turn_away(stream: &UnixStream, clients: usize) {
-    tracing::debug!("a control client was turned away: {clients} are connected");
+    tracing::debug!("refused a control client: {clients} are already connected");
     if let Ok(reply) = encode_refusal(&Refusal::TooManyClients(clients as u64)) {
         let _ = stream.try_write(&reply);
     }
@@ -134,19 +134,19 @@ fn turn_away(stream: &UnixStream, clients: usize) {
 /// Why a connection ended before its client closed it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Dropped {
-    #[error("it began a request and did not finish it")]
+    #[error("its request was incomplete")]
     HalfSent,
-    #[error("it asked for nothing for a long time")]
+    #[error("it was idle for too long")]
     Idle,
-    #[error("it sent more than it may while it was answered")]
+    #[error("it sent more data than allowed before its reply")]
     Flood,
-    #[error("it did not take its reply")]
+    #[error("it did not read its reply")]
     SlowReader,
     #[error("it was refused: {0}")]
     Refused(Refusal),
-    #[error("it broke off: {0}")]
+    #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
-    #[error("a reply could not be written: {0}")]
+    #[error("cannot write a reply: {0}")]
     Encode(#[from] serde_json::Error),
 }
 
@@ -158,7 +158,7 @@ async fn attend(service: Service, stream: UnixStream, authority: Authority) {
         limits: service.limits,
     };
     if let Err(dropped) = converse(&service, &mut connection, authority).await {
-        tracing::debug!("a control client was dropped: {dropped}");
+        tracing::debug!("disconnected a control client: {dropped}");
     }
 }
 

@@ -38,16 +38,16 @@ fn built(tls: Tls) -> Result<RustlsConnector, Fault> {
         Some(authorities) => RustlsConnectorConfig::default()
             .with_parsable_certificates(authorities.into_iter().map(Into::into).collect()),
         None => RustlsConnectorConfig::new_with_native_certs().map_err(|error| {
-            unusable("the system's authorities cannot be read, install ca-certificates or set ca_file", error)
+            unusable("cannot read the CA certificates of the system, install ca-certificates or set ca_file", error)
         })?,
     };
     let Some(Identity { chain, key }) = tls.identity else {
-        return config.connector_with_no_client_auth().map_err(|error| unusable("ca_file cannot be used", error));
+        return config.connector_with_no_client_auth().map_err(|error| unusable("cannot use ca_file", error));
     };
-    let key = key.try_into().map_err(|error| Fault::Tls(format!("client_key cannot be used: {error}")))?;
+    let key = key.try_into().map_err(|error| Fault::Tls(format!("cannot use client_key: {error}")))?;
     config
         .connector_with_single_cert(chain.into_iter().map(Into::into).collect(), key)
-        .map_err(|error| unusable("ca_file, client_cert and client_key cannot be used together", error))
+        .map_err(|error| unusable("cannot use ca_file, client_cert and client_key together", error))
 }
 
 /// What a failure of TLS means to the operator; `None` for any other.
@@ -56,12 +56,12 @@ pub(super) fn fault(error: &io::Error) -> Option<Fault> {
     let text = error.to_string();
     if text.contains("invalid peer certificate: UnknownIssuer") {
         return Some(Fault::Untrusted(
-            "it is of no authority that is trusted here: set ca_file to the one that has signed it".to_owned(),
+            "it is signed by an unknown CA: set ca_file to the CA that signed it".to_owned(),
         ));
     }
     if let Some((_, problem)) = text.split_once("invalid peer certificate: ") {
         let name = problem.contains("not valid for name") || problem == "NotValidForName";
-        let hint = if name { "; synkler_server must be a name that is in it" } else { "" };
+        let hint = if name { "; synkler_server must be a name in the certificate" } else { "" };
         return Some(Fault::Untrusted(format!("{problem}{hint}")));
     }
     if let Some((_, alert)) = text.split_once("received fatal alert: ") {
