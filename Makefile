@@ -37,7 +37,7 @@ check: setup
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test orders \
-		--test texts --test manual
+		--test texts --test manual --test contributing
 	SYNKLER_SIM_FIRST=$(SIM_FIRST) $(CARGO) test --locked --test sim
 
 # Prints rate, what happened how often, and the first failing seed of each kind.
