@@ -11,6 +11,7 @@ mod answers;
 mod asks;
 mod drivers;
 mod reload;
+mod settings;
 mod start;
 mod status;
 
@@ -31,7 +32,7 @@ use crate::machine::{Effect, Input, Level, Log, Machine, Node, Record, Time, Tra
 
 pub use asks::Asks;
 use drivers::Drivers;
-pub use reload::Origin;
+pub use settings::Origin;
 pub use start::{StartError, run};
 
 /// After a round the loop rests as long as the round took, but not longer than this: work that comes in drops then

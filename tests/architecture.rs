@@ -3,6 +3,9 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+#[path = "architecture/circles.rs"]
+mod circles;
+
 fn sources(dir: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     for entry in fs::read_dir(dir).unwrap() {
@@ -84,6 +87,15 @@ fn every_module_knows_only_whom_it_may() {
         }
     }
     assert!(checked > 30, "the walk has found too little to be true: {checked}");
+}
+
+#[test]
+fn no_file_knows_one_that_knows_it() {
+    let known = circles::knowledge();
+    let count: usize = known.values().flat_map(|of| of.values()).map(|others| others.len()).sum();
+    assert!(count > 200, "the walk has found too little to be true: {count}");
+    let circles = circles::circles();
+    assert!(circles.is_empty(), "files know each other in circles:\n{}", circles.join("\n"));
 }
 
 #[test]

@@ -10,6 +10,7 @@ mod daemon;
 mod exit;
 mod journey;
 mod line;
+mod output;
 mod records;
 mod reports;
 mod session;

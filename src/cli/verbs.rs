@@ -6,13 +6,13 @@ use std::process::ExitCode;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser};
-use serde::Serialize;
 use serde_json::json;
 
 use super::arguments::{Arguments, Mode, NodesVerb, Verb};
 use super::exit::Exit;
 use super::journey::journey_text;
 use super::line::{Look, Text};
+use super::output::Out;
 use super::records::{history_text, nodes_text};
 use super::reports::{orders_exit, orders_text, reload_text, version_text};
 use super::session::{Failure, Target, VERSION};
@@ -41,47 +41,6 @@ pub fn run() -> ExitCode {
         }
     };
     exit.into()
-}
-
-/// How answers are printed.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Out {
-    pub(super) json: bool,
-    pub(super) look: Look,
-}
-
-impl Out {
-    /// One document: as JSON, or as the text that `text` makes for this width.
-    pub(super) fn document<T: Serialize>(self, value: &T, text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
-        if !self.json {
-            return self.text(text);
-        }
-        let text = serde_json::to_string_pretty(value).map_err(Failure::Json)?;
-        self.write(&(text + "\n")).map(drop)
-    }
-
-    /// One line of JSON a record, or the text.
-    fn records<T: Serialize>(self, values: &[T], text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
-        if !self.json {
-            return self.text(text);
-        }
-        let mut lines = String::new();
-        for value in values {
-            lines.push_str(&serde_json::to_string(value).map_err(Failure::Json)?);
-            lines.push('\n');
-        }
-        self.write(&lines).map(drop)
-    }
-
-    /// A text alone.
-    pub(super) fn text(self, text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
-        self.write(&text(self.look).render(self.look.colour)).map(drop)
-    }
-
-    /// The text; the flag says whether anybody reads it.
-    pub(super) fn write(self, text: &str) -> Result<bool, Failure> {
-        print(text.as_bytes()).map_err(Failure::Output)
-    }
 }
 
 fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {

@@ -8,6 +8,7 @@ mod ask;
 mod caller;
 mod changes;
 mod client;
+mod connection;
 mod group;
 mod journey;
 mod manifest;
@@ -28,10 +29,12 @@ pub mod types;
 #[cfg(test)]
 mod types_tests;
 mod view;
+mod watched;
 
 pub use ask::AskFailure;
 pub use caller::PeerGroups;
 pub use client::{Client, ClientError, Monitoring};
+pub use connection::Limits;
 pub use merge::{statuses as merged_status, unlisted};
 pub use parameters::ITEMS_LIMIT;
 pub use paths::{default_socket, socket_candidates};
@@ -40,6 +43,6 @@ pub use protocol::{
     SERVICE_DESCRIPTION, STATUS_DEFAULT, STATUS_LIMIT,
 };
 pub use query::{PastFound, Query, Span};
-pub use server::{Control, Limits};
+pub use server::Control;
 pub use service::{LOG_LEVELS, Service};
 pub use socket::ControlError;

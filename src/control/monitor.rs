@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
 use super::changes::{difference, nothing_new, sort, whole};
+use super::connection::{Connection, Dropped};
 use super::parameters::Parameters;
 use super::protocol::{Refusal, STATUS_DEFAULT, STATUS_LIMIT, encode_refusal, encode_reply};
-use super::server::{Connection, Dropped};
 use super::service::Service;
 use super::types::Status;
+use super::watched::Seen;
 
 /// How often a stream looks for changes.
 const EVERY: Duration = Duration::from_secs(1);
@@ -18,21 +18,6 @@ const EVERY: Duration = Duration::from_secs(1);
 const FRESH: Duration = Duration::from_millis(900);
 /// Without changes there is a reply after this time all the same.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
-
-/// What streams were shown last: the group's status, and this node's alone. However many streams there are, the group
-/// is asked once.
-#[derive(Debug, Default)]
-pub(super) struct Watched {
-    group: Mutex<Option<Seen>>,
-    here: Mutex<Option<Seen>>,
-}
-
-#[derive(Debug)]
-struct Seen {
-    at: Instant,
-    limit: u64,
-    status: Status,
-}
 
 impl Service {
     /// Streams until the client goes, or does not take what it is sent.

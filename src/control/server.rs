@@ -6,45 +6,16 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{UnixListener, UnixStream};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout, timeout_at};
-use tokio_util::bytes::{Bytes, BytesMut};
-use tokio_util::codec::{AnyDelimiterCodec, Decoder};
+use tokio::time::sleep;
 
 use super::caller::{Authority, PeerGroups};
+use super::connection::{Connection, Dropped};
 use super::parameters::Parameters;
-use super::protocol::{Call, INTERFACE, REQUEST_LIMIT, Refusal, encode_refusal, encode_reply};
+use super::protocol::{Call, INTERFACE, Refusal, encode_refusal, encode_reply};
 use super::service::{Caller, Service};
 use super::socket::{self, ControlError, Entry};
-
-/// How much the server bears. The defaults are what the interface file promises.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Limits {
-    /// Clients at once; the next one is told so and turned away.
-    pub clients: usize,
-    /// From the first byte of a request to its last.
-    pub request_wait: Duration,
-    /// Between two requests.
-    pub idle_wait: Duration,
-    /// For a reply to be taken.
-    pub reply_wait: Duration,
-    /// For the daemon's loop to answer a query.
-    pub answer_wait: Duration,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            clients: 64,
-            request_wait: Duration::from_secs(30),
-            idle_wait: Duration::from_secs(600),
-            reply_wait: Duration::from_secs(5),
-            answer_wait: Duration::from_secs(2),
-        }
-    }
-}
 
 /// The control socket, bound. Dropping it, or the future of [`Control::serve`], ends every connection and removes
 /// the socket if it is one of our making and still there.
@@ -131,32 +102,8 @@ fn turn_away(stream: &UnixStream, clients: usize) {
     }
 }
 
-/// Why a connection ended before its client closed it.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum Dropped {
-    #[error("its request was incomplete")]
-    HalfSent,
-    #[error("it was idle for too long")]
-    Idle,
-    #[error("it sent more data than allowed before its reply")]
-    Flood,
-    #[error("it did not read its reply")]
-    SlowReader,
-    #[error("it was refused: {0}")]
-    Refused(Refusal),
-    #[error("the connection broke: {0}")]
-    Io(#[from] io::Error),
-    #[error("cannot write a reply: {0}")]
-    Encode(#[from] serde_json::Error),
-}
-
 async fn attend(service: Service, stream: UnixStream, authority: Authority) {
-    let mut connection = Connection {
-        stream,
-        codec: AnyDelimiterCodec::new_with_max_length(b"\0".to_vec(), b"\0".to_vec(), REQUEST_LIMIT),
-        buffer: BytesMut::new(),
-        limits: service.limits,
-    };
+    let mut connection = Connection::new(stream, service.limits);
     if let Err(dropped) = converse(&service, &mut connection, authority).await {
         tracing::debug!("disconnected a control client: {dropped}");
     }
@@ -185,60 +132,4 @@ async fn converse(service: &Service, connection: &mut Connection, authority: Aut
         connection.send(&reply).await?;
     }
     Ok(())
-}
-
-/// A client's connection.
-#[derive(Debug)]
-pub(super) struct Connection {
-    stream: UnixStream,
-    codec: AnyDelimiterCodec,
-    buffer: BytesMut,
-    limits: Limits,
-}
-
-impl Connection {
-    /// The next request, or nothing once the client has closed.
-    async fn request(&mut self) -> Result<Option<Bytes>, Dropped> {
-        let mut deadline = Instant::now() + self.limits.idle_wait;
-        let mut begun = false;
-        loop {
-            match self.codec.decode(&mut self.buffer) {
-                Ok(Some(request)) => return Ok(Some(request)),
-                Ok(None) => {}
-                Err(_) => return self.refuse(Refusal::RequestTooLarge(REQUEST_LIMIT as u64)).await.map(|()| None),
-            }
-            if !begun && !self.buffer.is_empty() {
-                begun = true;
-                deadline = Instant::now() + self.limits.request_wait;
-            }
-            match timeout_at(deadline, self.stream.read_buf(&mut self.buffer)).await {
-                Ok(Ok(0)) => return Ok(None),
-                Ok(read) => read?,
-                Err(_) if begun => return Err(Dropped::HalfSent),
-                Err(_) => return Err(Dropped::Idle),
-            };
-        }
-    }
-
-    pub(super) async fn send(&mut self, reply: &[u8]) -> Result<(), Dropped> {
-        Ok(timeout(self.limits.reply_wait, self.stream.write_all(reply)).await.map_err(|_| Dropped::SlowReader)??)
-    }
-
-    /// Waits until the client has gone. What it sends in the meantime is kept, to be answered later.
-    pub(super) async fn left(&mut self) -> Result<(), Dropped> {
-        loop {
-            if self.stream.read_buf(&mut self.buffer).await? == 0 {
-                return Ok(());
-            }
-            if self.buffer.len() > REQUEST_LIMIT {
-                return Err(Dropped::Flood);
-            }
-        }
-    }
-
-    /// Says why, and ends the connection.
-    async fn refuse(&mut self, refusal: Refusal) -> Result<(), Dropped> {
-        self.send(&encode_refusal(&refusal)?).await?;
-        Err(Dropped::Refused(refusal))
-    }
 }

@@ -11,13 +11,13 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::time::timeout;
 
 use super::caller::Authority;
-use super::monitor::Watched;
+use super::connection::Limits;
 use super::parameters::Parameters;
 use super::protocol::{Call, DESCRIPTION, INTERFACE, LIST_DEFAULT, LIST_LIMIT, Refusal, SERVICE, SERVICE_DESCRIPTION};
 use super::query::{PastFound, Query, Span};
 use super::receipt;
-use super::server::Limits;
 use super::types::{Check, GetHistory, GetReceipt, Info, Past, SetLogLevel, Status};
+use super::watched::Watched;
 use crate::machine::{Fingerprint, Found, GroupId, ItemName, Kind, Node, Selection, Snapshot, Time, TransferId};
 
 /// From which level on something can be logged.

@@ -1,34 +1,13 @@
 //! The config, read again: by the same search and in the same environment as at the start.
 
-use std::path::PathBuf;
-
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use super::start::{StartError, role_settings};
-use crate::config::{self, Cleanup, ConfigError, Environment, LIVE, Loaded, Role, Settings};
+use super::settings::{carries_modes, cleanup_of, role_settings};
+use crate::config::{self, ConfigError, LIVE, Loaded, Role, Settings};
 use crate::control::types::Reload;
 use crate::drivers::cleanup;
-use crate::machine::KeepModes;
-
-/// Where a config comes from.
-#[derive(Debug, Clone)]
-pub struct Origin {
-    /// The file that was named; without one it is searched for.
-    pub explicit: Option<PathBuf>,
-    /// The environment that stands above it.
-    pub environment: Environment,
-}
-
-impl Origin {
-    /// Reads it.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
-    pub fn load(&self) -> Result<Loaded, ConfigError> {
-        config::load(self.explicit.as_deref(), &self.environment)
-    }
-}
+use crate::machine::InvalidLocation;
 
 /// Who waits to hear what came of it.
 pub(super) type Reply = oneshot::Sender<Result<Reload, String>>;
@@ -71,7 +50,7 @@ impl Daemon {
         }
     }
 
-    fn change_to(&mut self, new: Settings) -> Result<Reload, StartError> {
+    fn change_to(&mut self, new: Settings) -> Result<Reload, InvalidLocation> {
         let (live, restart): (Vec<_>, Vec<_>) =
             config::differences(&self.settings, &new).into_iter().partition(|key| LIVE.contains(key));
         let names = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
@@ -96,18 +75,5 @@ impl Daemon {
             self.settings = settings;
         }
         Ok(Reload { changed: names(live), restart: names(restart) })
-    }
-}
-
-/// Whether runs carry modes.
-pub(super) fn carries_modes(settings: &Settings) -> bool {
-    !matches!(settings.role, Role::Download { keep_modes: KeepModes::No, .. })
-}
-
-/// What to run for an item that is through.
-pub(super) fn cleanup_of(settings: &Settings) -> Option<Cleanup> {
-    match &settings.role {
-        Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),
-        Role::Central { .. } => None,
     }
 }

@@ -11,10 +11,10 @@ use tokio::time::Instant;
 
 use super::asks::Asks;
 use super::drivers::Drivers;
-use super::reload::{Origin, carries_modes, cleanup_of};
+use super::settings::{Origin, carries_modes, cleanup_of, role_settings};
 use super::{Daemon, DaemonError, Signals, status};
 use crate::check::broker_settings;
-use crate::config::{Loaded, Role, Settings};
+use crate::config::{Loaded, Settings};
 use crate::control::{Control, ControlError, Service};
 use crate::drivers::broker::Broker;
 use crate::drivers::clock::Clock;
@@ -25,10 +25,7 @@ use crate::drivers::manifest::{Site, SurveyError};
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
 use crate::drivers::{cleanup, sys, systemd};
-use crate::machine::{
-    BadRow, CentralSettings, DownloadSettings, Input, InvalidLocation, ItemName, Location, Machine, Mode, Restored,
-    RoleSettings, UploadSettings,
-};
+use crate::machine::{BadRow, Input, InvalidLocation, ItemName, Machine, Mode, Restored, RoleSettings};
 use crate::ssh;
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
@@ -260,44 +257,5 @@ fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Mac
         RoleSettings::Upload(role) => Machine::upload(role, restored, seed, now)?,
         RoleSettings::Central(role) => Machine::central(role, restored, seed, now)?,
         RoleSettings::Download(role) => Machine::download(role, restored, seed, now)?,
-    })
-}
-
-/// What the machine is to know of the settings.
-pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, StartError> {
-    let (me, version) = (settings.node.name.clone(), VERSION.to_owned());
-    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
-    Ok(match &settings.role {
-        Role::Upload { settle, slots, cleanup } => RoleSettings::Upload(UploadSettings {
-            me,
-            version,
-            host,
-            settle: *settle,
-            slots: *slots,
-            cleanup: cleanup.is_some(),
-        }),
-        Role::Central { host: reached_at, receivers, keep, free, keep_modes } => {
-            let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
-            let spool = Location::new(reached_at, &path)?;
-            RoleSettings::Central(CentralSettings {
-                me,
-                version,
-                host,
-                receivers: receivers.clone(),
-                keep: *keep,
-                free_millipercent: free.thousandths(),
-                keep_modes: *keep_modes,
-                spool,
-            })
-        }
-        Role::Download { slots, cleanup, keep_modes } => RoleSettings::Download(DownloadSettings {
-            me,
-            version,
-            host,
-            directory: settings.file_dir.display().to_string(),
-            slots: *slots,
-            cleanup: cleanup.is_some(),
-            keep_modes: *keep_modes,
-        }),
     })
 }

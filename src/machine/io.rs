@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Node, PlaceId, Reason, Record,
-    Row, Signature, Time, TransferId,
+    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Mounts, Node, PlaceId, Reason,
+    Record, Row, Signature, Time, TransferId,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -303,9 +303,6 @@ pub enum Sight {
     Unreadable(Reason),
 }
 
-/// The most mount points inside one item that are remembered.
-pub const MOUNT_LIMIT: usize = 64;
-
 /// Where a source comes from: what tells one that a user has written from one that a cleanup script has left.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
@@ -320,30 +317,6 @@ pub struct Origin {
     pub ours: bool,
     /// Where in it another file system begins.
     pub mounts: Mounts,
-}
-
-/// The paths inside an item at which another file system begins, `.` for the item itself; sorted, at most
-/// [`MOUNT_LIMIT`].
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Mounts(Arc<[Box<[u8]>]>);
-
-impl Mounts {
-    /// Takes the first [`MOUNT_LIMIT`] of these paths.
-    pub fn new(paths: impl IntoIterator<Item = Box<[u8]>>) -> Self {
-        let mut paths: Vec<_> = paths.into_iter().take(MOUNT_LIMIT).collect();
-        paths.sort_unstable();
-        Self(paths.into())
-    }
-
-    /// The paths.
-    pub fn paths(&self) -> impl Iterator<Item = &[u8]> {
-        self.0.iter().map(|path| &**path)
-    }
-
-    /// The first of these that is missing in `later`.
-    pub fn first_lost(&self, later: &Self) -> Option<&[u8]> {
-        self.paths().find(|path| !later.paths().any(|other| other == *path))
-    }
 }
 
 /// What came of hashing a source.

@@ -16,7 +16,9 @@ mod io;
 mod lasting;
 mod message;
 mod modes;
+mod mounts;
 mod names;
+mod order;
 mod orders;
 mod pausing;
 mod protocols;
@@ -34,19 +36,20 @@ pub use differences::{Differences, differences};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
 pub use io::{
-    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, Log, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts,
-    Origin, PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
+    CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, Log, MANIFEST_LIMIT, Origin,
+    PlaceOutcome, Question, Run, RunId, RunOutcome, Sight, Sighting, Space,
 };
 pub use message::{
     Address, DOING_LIMIT, ENTRY_LIMIT, Forward, HOST_LIMIT, Hello, InvalidLocation, Location, Message, Offer, Receipt,
     Release, Wait,
 };
 pub use modes::{InvalidModes, KeepModes, MODES_LIMIT, ModeList, Modes};
+pub use mounts::{MOUNT_LIMIT, Mounts};
 pub use names::{
     GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName, PlaceId, TransferId,
     decode_bytes, encode_bytes, escaped,
 };
-pub use orders::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
+pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
 pub use protocols::{Fit, Protocols};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Left, RECENT, RECENT_LIMIT, Record, Restored, Row};

@@ -119,7 +119,7 @@ fn every_kind_of_item_arrives_as_it_was() {
     }
     assert_eq!(arrived.len(), expected.len());
     assert_eq!(tree::survey(&trio.sent), expected, "the source's own script has got the very same");
-    assert!(tree::survey(from).is_empty(), "source released");
+    assert!(tree::survey(from).is_empty(), "the source is free");
     assert!(tree::survey(&trio.download.file_dir).is_empty(), "the destination is free");
     assert_eq!(held_copies(&trio.central), count, "central keeps its copies for keep_minutes");
     assert!(!Path::new("pwned").exists() && !trio.download.file_dir.join("pwned").exists());

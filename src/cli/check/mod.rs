@@ -7,10 +7,10 @@ use std::io::Read;
 use std::process::{Command, Stdio};
 
 use super::exit::Exit;
+use super::output::Out;
 use super::reports::{finding_text, findings_exit, findings_summary};
 use super::session::{Failure, Target};
 use super::terminal::complain;
-use super::verbs::Out;
 use crate::control::ClientError;
 use crate::control::types::{Check, Finding};
 

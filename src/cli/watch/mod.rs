@@ -7,10 +7,10 @@ mod screen;
 use std::io::{self, IsTerminal};
 
 use super::exit::Exit;
+use super::output::Out;
 use super::session::{Failure, Target};
 use super::terminal::{is_dumb, now};
 use super::units::{moment, printable};
-use super::verbs::Out;
 use crate::control::Client;
 use crate::control::types::{Monitor, Status, Transfer};
 pub(super) use feed::Feed;

@@ -1,11 +1,13 @@
 //! Why there is no session, in words that say who can do something about it.
 
+use std::io;
+
 use lapin::ErrorKind;
 use lapin::protocol::AMQPError;
 
 use crate::machine::Node;
 
-use super::{BrokerSettings, tls};
+use super::BrokerSettings;
 
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
@@ -121,14 +123,14 @@ impl Fault {
             }
             ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are not AMQP".to_owned()),
             ErrorKind::InvalidProtocolVersion(version) => Self::NotAmqp(format!("it speaks AMQP {version}")),
-            ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionAborted => {
+            ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
                 Self::NotAmqp(format!("it closes the connection on the AMQP greeting{hint}"))
             }
             // So does a port for TLS answer, but also a broker that is just going down, after which nobody need look.
-            ErrorKind::IOError(error) if error.kind() == std::io::ErrorKind::ConnectionReset => {
+            ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 Self::Unreachable(format!("{error}{hint}"))
             }
-            ErrorKind::IOError(error) => tls::fault(error).unwrap_or_else(|| Self::Unreachable(error.to_string())),
+            ErrorKind::IOError(error) => of_tls(error).unwrap_or_else(|| Self::Unreachable(error.to_string())),
             _ => Self::Unreachable(error.to_string()),
         }
     }
@@ -153,4 +155,28 @@ impl Fault {
 
 fn text(error: &AMQPError) -> String {
     format!("{} {}", error.get_id(), error.get_message())
+}
+
+/// What a failure of TLS means to the operator; `None` for any other.
+fn of_tls(error: &io::Error) -> Option<Fault> {
+    // The library's own error type is not within reach, so its words have to do.
+    let text = error.to_string();
+    if text.contains("invalid peer certificate: UnknownIssuer") {
+        return Some(Fault::Untrusted(
+            "it is signed by an unknown CA: set ca_file to the CA that signed it".to_owned(),
+        ));
+    }
+    if let Some((_, problem)) = text.split_once("invalid peer certificate: ") {
+        let name = problem.contains("not valid for name") || problem == "NotValidForName";
+        let hint = if name { "; synkler_server must be a name in the certificate" } else { "" };
+        return Some(Fault::Untrusted(format!("{problem}{hint}")));
+    }
+    if let Some((_, alert)) = text.split_once("received fatal alert: ") {
+        return Some(Fault::Unwelcome(alert.to_owned()));
+    }
+    // What comes first on a plain port: the broker's own greeting, in which TLS sees no record.
+    if text.contains("InvalidContentType") || text.contains("corrupt message") {
+        return Some(Fault::NotTls);
+    }
+    None
 }

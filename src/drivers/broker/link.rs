@@ -17,22 +17,11 @@ use tracing::warn;
 
 use crate::machine::{Mode, Node};
 
+use super::answered::answered;
 use super::fault::Fault;
 use super::reach::reach;
 use super::topology::Names;
 use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, rights, tls};
-
-/// Waits for one answer of the broker, but not for ever.
-pub(super) async fn answered<T>(
-    asked: &'static str,
-    me: &Node,
-    answer: impl Future<Output = lapin::Result<T>>,
-) -> Result<T, Fault> {
-    match timeout(ANSWER_TIMEOUT, answer).await {
-        Ok(answer) => answer.map_err(|error| Fault::using(&error, me)),
-        Err(_) => Err(Fault::Silent { asked, seconds: ANSWER_TIMEOUT.as_secs() }),
-    }
-}
 
 /// A connection that is ready for work. An error closes a channel, so publishing and consuming have one each
 /// and declaring has had its own.

@@ -25,6 +25,7 @@ use tracing::debug;
 use crate::machine::{Address, GroupId, Message, Node, Reason};
 use crate::wire::Failure;
 
+mod answered;
 mod fault;
 #[cfg(debug_assertions)]
 mod future;

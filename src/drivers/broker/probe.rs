@@ -9,8 +9,9 @@ use lapin::{BasicProperties, Channel, Connection};
 use crate::machine::Mode;
 
 use super::BrokerSettings;
+use super::answered::answered;
 use super::fault::Fault;
-use super::link::{Cutter, answered, close, connect};
+use super::link::{Cutter, close, connect};
 use super::topology::{Names, node_word};
 
 /// What a look at the broker found, as far as it got.

@@ -49,27 +49,3 @@ fn built(tls: Tls) -> Result<RustlsConnector, Fault> {
         .connector_with_single_cert(chain.into_iter().map(Into::into).collect(), key)
         .map_err(|error| unusable("cannot use ca_file, client_cert and client_key together", error))
 }
-
-/// What a failure of TLS means to the operator; `None` for any other.
-pub(super) fn fault(error: &io::Error) -> Option<Fault> {
-    // The library's own error type is not within reach, so its words have to do.
-    let text = error.to_string();
-    if text.contains("invalid peer certificate: UnknownIssuer") {
-        return Some(Fault::Untrusted(
-            "it is signed by an unknown CA: set ca_file to the CA that signed it".to_owned(),
-        ));
-    }
-    if let Some((_, problem)) = text.split_once("invalid peer certificate: ") {
-        let name = problem.contains("not valid for name") || problem == "NotValidForName";
-        let hint = if name { "; synkler_server must be a name in the certificate" } else { "" };
-        return Some(Fault::Untrusted(format!("{problem}{hint}")));
-    }
-    if let Some((_, alert)) = text.split_once("received fatal alert: ") {
-        return Some(Fault::Unwelcome(alert.to_owned()));
-    }
-    // What comes first on a plain port: the broker's own greeting, in which TLS sees no record.
-    if text.contains("InvalidContentType") || text.contains("corrupt message") {
-        return Some(Fault::NotTls);
-    }
-    None
-}

@@ -6,8 +6,8 @@ use lapin::{Channel, ExchangeKind};
 
 use crate::machine::{Address, GroupId, Mode, Node};
 
+use super::answered::answered;
 use super::fault::Fault;
-use super::link::answered;
 use super::{DEAD_LETTER_LIMIT, HELLO_QUEUE_LIMIT, TALK_QUEUE_LIMIT};
 
 /// What a group's things are called at the broker. A name is at most 140 bytes long, well below AMQP's 255.

@@ -1,14 +1,32 @@
 //! What can be wrong with a journal, and what its owner can do about it.
 
 use std::error::Error;
+use std::fmt;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
-use super::Change;
 use crate::machine::one_line;
+
+/// What has become of a file that is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nothing stands at its path.
+    Removed,
+    /// Another file stands at its path.
+    Replaced,
+}
+
+impl fmt::Display for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Removed => "removed",
+            Self::Replaced => "replaced by another file",
+        })
+    }
+}
 
 /// Why the journal cannot be opened, written or read. Cheap to clone, because one failed transaction is
 /// the answer to every commit that was merged into it.

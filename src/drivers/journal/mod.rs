@@ -19,9 +19,9 @@ use std::thread::JoinHandle;
 
 use tokio::sync::{mpsc, oneshot};
 
-pub use error::JournalError;
+pub use error::{Change, JournalError};
 pub use inspect::{Content, Inspected, inspect};
-pub use pins::Change;
+
 use store::Store;
 
 use crate::machine::{GroupId, ItemName, Node, Question, Record, Restored, Row, Time, TransferId};

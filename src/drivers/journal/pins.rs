@@ -1,7 +1,6 @@
 //! Whether the files that a journal has open are still the ones at their paths. If a user or a job removes or replaces
 //! them, what the daemon writes is lost when it ends. Decides nothing.
 
-use std::fmt;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
@@ -10,25 +9,7 @@ use rusqlite::Connection;
 use rustix::fs::{Mode, OFlags, fstat, open, stat};
 use rustix::io::Errno;
 
-use super::JournalError;
-
-/// What has become of a file that is open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Change {
-    /// Nothing stands at its path.
-    Removed,
-    /// Another file stands at its path.
-    Replaced,
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Removed => "removed",
-            Self::Replaced => "replaced by another file",
-        })
-    }
-}
+use super::error::{Change, JournalError};
 
 /// The files of an open journal.
 pub(super) struct Pins {

@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::{Central, CentralSettings, Stage};
-use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::order::Outcome;
+use crate::machine::orders::{Steered, carry_out};
 use crate::machine::shared::{Shared, Timer};
 use crate::machine::{Deed, ItemName, Level, Mode, Node, NodeName, Order, Row, TransferId};
 

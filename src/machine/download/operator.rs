@@ -1,7 +1,8 @@
 //! What an operator orders.
 
 use super::{Download, DownloadSettings, Stage};
-use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::order::Outcome;
+use crate::machine::orders::{Steered, carry_out};
 use crate::machine::shared::{Shared, Timer};
 use crate::machine::{Address, Deed, ItemName, Node, Order, Row, TransferId};
 

@@ -1,7 +1,8 @@
 //! What an operator orders.
 
 use super::{ItemState, Stage, Upload, UploadSettings};
-use crate::machine::orders::{Outcome, Steered, carry_out};
+use crate::machine::order::Outcome;
+use crate::machine::orders::{Steered, carry_out};
 use crate::machine::shared::{Shared, Timer};
 use crate::machine::{Address, Cause, Deed, ItemName, Message, Node, Order, Reason, Row, TransferId, Wait};
 

@@ -1,0 +1,79 @@
+//! Where the settings come from, and what the parts of a daemon take from them.
+
+use std::path::PathBuf;
+
+use crate::config::{self, Cleanup, ConfigError, Environment, Loaded, Role, Settings};
+use crate::machine::{
+    CentralSettings, DownloadSettings, InvalidLocation, KeepModes, Location, RoleSettings, UploadSettings,
+};
+
+/// Where a config comes from.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// The file that was named; without one it is searched for.
+    pub explicit: Option<PathBuf>,
+    /// The environment that stands above it.
+    pub environment: Environment,
+}
+
+impl Origin {
+    /// Reads it.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub fn load(&self) -> Result<Loaded, ConfigError> {
+        config::load(self.explicit.as_deref(), &self.environment)
+    }
+}
+
+/// What the machine is to know of the settings.
+pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, InvalidLocation> {
+    let (me, version) = (settings.node.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Ok(match &settings.role {
+        Role::Upload { settle, slots, cleanup } => RoleSettings::Upload(UploadSettings {
+            me,
+            version,
+            host,
+            settle: *settle,
+            slots: *slots,
+            cleanup: cleanup.is_some(),
+        }),
+        Role::Central { host: reached_at, receivers, keep, free, keep_modes } => {
+            let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
+            let spool = Location::new(reached_at, &path)?;
+            RoleSettings::Central(CentralSettings {
+                me,
+                version,
+                host,
+                receivers: receivers.clone(),
+                keep: *keep,
+                free_millipercent: free.thousandths(),
+                keep_modes: *keep_modes,
+                spool,
+            })
+        }
+        Role::Download { slots, cleanup, keep_modes } => RoleSettings::Download(DownloadSettings {
+            me,
+            version,
+            host,
+            directory: settings.file_dir.display().to_string(),
+            slots: *slots,
+            cleanup: cleanup.is_some(),
+            keep_modes: *keep_modes,
+        }),
+    })
+}
+
+/// Whether runs carry modes.
+pub(super) fn carries_modes(settings: &Settings) -> bool {
+    !matches!(settings.role, Role::Download { keep_modes: KeepModes::No, .. })
+}
+
+/// What to run for an item that is through.
+pub(super) fn cleanup_of(settings: &Settings) -> Option<Cleanup> {
+    match &settings.role {
+        Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),
+        Role::Central { .. } => None,
+    }
+}

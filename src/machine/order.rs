@@ -1,0 +1,133 @@
+//! What an operator orders.
+
+use std::fmt;
+
+use super::{ItemName, Node, Time, TransferId, one_line};
+
+/// The longest name of who gave an order, in bytes.
+pub const BY_LIMIT: usize = 64;
+/// The most names that an ambiguous beginning is answered with.
+pub const MATCHES_LIMIT: usize = 20;
+
+/// An operator's order that nothing new is to start.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Pause {
+    /// When it was given.
+    pub since: Time,
+    /// Who gave it: one printable line of 1 to [`BY_LIMIT`] bytes.
+    pub by: Box<str>,
+    /// On which node.
+    pub node: Node,
+}
+
+impl Pause {
+    /// An order; what is no printable line of at most [`BY_LIMIT`] bytes in `by` is made one.
+    pub fn new(since: Time, by: &str, node: Node) -> Self {
+        Self { since, by: who(by), node }
+    }
+}
+
+impl fmt::Display for Pause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "by {} on {} at {}", self.by, self.node, self.since.in_words())
+    }
+}
+
+/// Who gave an order, as it is kept and shown.
+pub(super) fn who(by: &str) -> Box<str> {
+    let line = one_line(by);
+    let end = (0..=BY_LIMIT.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
+    match line.get(..end.unwrap_or_default()).map(str::trim_end) {
+        Some(by) if !by.is_empty() => by.into(),
+        _ => "unknown".into(),
+    }
+}
+
+/// Whether the whole group is paused: every node keeps the youngest such order that it has heard of, so that it
+/// reaches all of them whoever is away when it is given. The younger of two is the greater.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct GroupPause {
+    /// When it was set last; it only grows, even where clocks differ.
+    pub changed: Time,
+    /// The order that holds the group; `None` when it was ended.
+    pub pause: Option<Pause>,
+    /// What runs is to be stopped too.
+    pub stop: bool,
+}
+
+/// What an ITEM argument stands for.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Handle {
+    /// One transfer.
+    Transfer(TransferId),
+    /// Whatever is unfinished of this name.
+    Item(ItemName),
+}
+
+/// What a text was found to stand for on a node.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Found {
+    /// Just this.
+    One(Handle),
+    /// Nothing that is unfinished here.
+    Nothing,
+    /// All these begin like it: names and ids, at most [`MATCHES_LIMIT`].
+    Several(Vec<String>),
+}
+
+/// What an operator wants.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Order {
+    /// Nothing new is to start.
+    Pause {
+        /// Where.
+        scope: Scope,
+        /// What runs is to be stopped too; what it has moved stays, to be continued.
+        now: bool,
+    },
+    /// The end of such an order.
+    Resume {
+        /// Where.
+        scope: Scope,
+    },
+    /// What waits for its next attempt is tried now.
+    Retry(Vec<Handle>),
+    /// What stands in line is next.
+    Bump(Vec<Handle>),
+    /// These are given up; their sources stay.
+    Withdraw(Vec<Handle>),
+    /// A node will not come back.
+    Forget(Node),
+}
+
+/// What is paused or resumed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Scope {
+    /// This node.
+    Node,
+    /// Every node of the group.
+    Group,
+    /// These items, here.
+    Items(Vec<Handle>),
+}
+
+/// What this node did about an order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deed {
+    /// The item it was about; `None` when it was about the node, the group, or a node.
+    pub item: Option<ItemName>,
+    /// Whether it was done, or was so already. When it was not, the text says why.
+    pub done: bool,
+    /// What was done, in one line.
+    pub text: String,
+}
+
+impl Deed {
+    pub(super) fn about(item: Option<ItemName>, outcome: Outcome) -> Self {
+        let done = outcome.is_ok();
+        Self { item, done, text: one_line(&outcome.unwrap_or_else(|text| text)) }
+    }
+}
+
+/// What was done, or why it was not.
+pub(super) type Outcome = Result<String, String>;
