@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
     GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
-    Log, Machine, Message, Mode, Node, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored,
+    Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored,
     RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, Time, TransferId,
     TransferView, UploadSettings, Wait,
 };
@@ -58,36 +58,23 @@ fn location() -> Location {
 
 /// A transfer from upload alpha by way of central hub, in this stage.
 fn row(number: u64, stage: &str) -> Row {
-    Row {
+    let created = Time::from_millis(START - 500_000 + number);
+    let offer = Offer {
         transfer: id(number),
         name: name(&format!("item {number}")),
-        upload: "alpha".parse().unwrap(),
         kind: Kind::File,
         entries: 1,
         fingerprint: fingerprint(number),
+        modes: Default::default(),
+        minted: created,
+    };
+    Row {
         stage: stage.to_owned(),
-        minted: Time::from_millis(START - 500_000 + number),
-        created: Time::from_millis(START - 500_000 + number),
-        since: Time::from_millis(START - 400_000 + number),
-        reason: None,
-        attempts: 0,
         central: Some("hub".parse().unwrap()),
         place: Some(place()),
         location: Some(location()),
         signature: Some(Signature([5; 16])),
-        inode: None,
-        born: None,
-        mounts: synkler::machine::Mounts::default(),
-        receivers: Vec::new(),
-        acknowledged: false,
-        cleaned: false,
-        began: None,
-        arrived: None,
-        paused: None,
-        modes: Default::default(),
-        wrong: None,
-        remark: None,
-        finished: None,
+        ..Row::new(offer, "alpha".parse().unwrap(), created, Time::from_millis(START - 400_000 + number))
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Mounts, Node, NodeName, Pause,
-    PlaceId, Reason, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Mounts, Node, NodeName, Offer,
+    Pause, PlaceId, Reason, Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -94,6 +94,44 @@ pub struct Row {
     pub remark: Option<Box<str>>,
     /// When it was over; a finished row is history and is not loaded at start.
     pub finished: Option<Time>,
+}
+
+impl Row {
+    /// A transfer as it begins: known here since `created` (which no two transfers of one journal share) and in its first
+    /// stage since `since`.
+    pub fn new(offer: Offer, upload: NodeName, created: Time, since: Time) -> Self {
+        Self {
+            transfer: offer.transfer,
+            name: offer.name,
+            upload,
+            kind: offer.kind,
+            entries: offer.entries,
+            fingerprint: offer.fingerprint,
+            modes: offer.modes,
+            stage: String::new(),
+            minted: offer.minted,
+            created,
+            since,
+            reason: None,
+            attempts: 0,
+            central: None,
+            place: None,
+            location: None,
+            signature: None,
+            inode: None,
+            born: None,
+            mounts: Mounts::default(),
+            receivers: Vec::new(),
+            acknowledged: false,
+            cleaned: false,
+            began: None,
+            arrived: None,
+            paused: None,
+            wrong: None,
+            remark: None,
+            finished: None,
+        }
+    }
 }
 
 /// A peer.

@@ -10,8 +10,8 @@ use synkler::control::types::{GetStatus, Reload, Status, View};
 use synkler::control::{AskFailure, Control, Limits, PastFound, Query, Service};
 use synkler::drivers::sys::peer_groups;
 use synkler::machine::{
-    BrokerState, Cause, Deed, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Order, Pause,
-    PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Tally, Time, TransferId, TransferView,
+    BrokerState, Cause, Deed, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Offer, Order,
+    Pause, PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Tally, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -152,36 +152,24 @@ fn head(snapshot: &Snapshot) -> Snapshot {
 /// A transfer that is over.
 fn past() -> Row {
     let view = transfer(2, b"done.tar", "closed", Cause::Acknowledgement.into());
-    Row {
+    let offer = Offer {
         transfer: view.transfer.unwrap(),
         name: view.name,
-        upload: view.upload,
         kind: Kind::File,
         entries: 1,
         fingerprint: view.fingerprint.unwrap(),
-        stage: view.stage.to_owned(),
+        modes: "f0644".parse().unwrap(),
         minted: ago(60),
-        created: ago(60),
-        since: ago(10),
-        reason: None,
-        attempts: 0,
+    };
+    Row {
+        stage: view.stage.to_owned(),
         central: Some(name("hub")),
-        place: None,
-        location: None,
-        signature: None,
-        inode: None,
-        born: None,
-        mounts: synkler::machine::Mounts::default(),
-        receivers: Vec::new(),
         acknowledged: true,
         cleaned: true,
         began: Some(ago(30)),
         arrived: Some(ago(20)),
-        paused: None,
-        modes: "f0644".parse().unwrap(),
-        wrong: None,
-        remark: None,
         finished: Some(ago(10)),
+        ..Row::new(offer, view.upload, ago(60), ago(10))
     }
 }
 

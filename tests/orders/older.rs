@@ -45,7 +45,7 @@ fn an_upload_asks_now_and_then_whether_central_still_holds_its_items() {
 fn an_upload_that_offers_what_is_over_is_told_to_clean_it_up() {
     let mut bench = Bench::central(restored(Vec::new()));
     let old = held(1, &[("d1", true), ("d2", true)]);
-    let offer = synkler::machine::Offer {
+    let offer = Offer {
         transfer: id(1),
         name: old.name.clone(),
         kind: old.kind,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use synkler::machine::{
     Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Left, Location, Mode, Modes,
-    Mounts, Node, Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
+    Mounts, Node, Offer, Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 
 /// A journal under test, driven one step at a time.
@@ -57,36 +57,18 @@ pub(crate) fn id(number: u64) -> TransferId {
 /// An unfinished row that uses no optional column.
 pub(crate) fn row(number: u64) -> Row {
     let created = Time::from_millis(1_700_000_000_000 + number);
-    Row {
+    let offer = Offer {
         transfer: id(number),
         name: name(&format!("item {number}")),
-        upload: "camera-1".parse().unwrap(),
         kind: Kind::File,
         entries: 1,
         fingerprint: Fingerprint { size: 10_000 + number, digest: Digest(u128::from(number).to_be_bytes()) },
-        stage: "waiting".to_owned(),
-        minted: created,
-        created,
-        since: created.after(Duration::from_secs(3)),
-        reason: None,
-        attempts: 0,
-        central: None,
-        place: None,
-        location: None,
-        signature: None,
-        inode: None,
-        born: None,
-        mounts: Mounts::default(),
-        receivers: Vec::new(),
-        acknowledged: false,
-        cleaned: false,
-        began: None,
-        arrived: None,
-        paused: None,
         modes: Modes::default(),
-        wrong: None,
-        remark: None,
-        finished: None,
+        minted: created,
+    };
+    Row {
+        stage: "waiting".to_owned(),
+        ..Row::new(offer, "camera-1".parse().unwrap(), created, created.after(Duration::from_secs(3)))
     }
 }
 

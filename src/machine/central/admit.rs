@@ -8,8 +8,8 @@ use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::room::{Estate, Room, Shortage};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Message, Mode, Mounts, Node, NodeName, Offer, PlaceId, Question, Reason,
-    Record, Row, TransferId, Wait,
+    Address, Cause, Effect, Level, Location, Message, Mode, Node, NodeName, Offer, PlaceId, Question, Reason, Record,
+    Row, TransferId, Wait,
 };
 
 /// How many offers may wait for the journal's answer; what is more will be offered again.
@@ -69,37 +69,8 @@ impl Central {
     fn take_up(&mut self, from: &Node, offer: Offer) {
         let (id, now) = (offer.transfer, self.shared.now);
         let created = self.shared.next_age();
-        let row = Row {
-            transfer: id,
-            name: offer.name,
-            upload: from.name.clone(),
-            kind: offer.kind,
-            entries: offer.entries,
-            fingerprint: offer.fingerprint,
-            modes: self.shared.interned(offer.modes),
-            stage: String::new(),
-            minted: offer.minted,
-            created,
-            since: now,
-            reason: None,
-            attempts: 0,
-            central: None,
-            place: None,
-            location: None,
-            signature: None,
-            inode: None,
-            born: None,
-            mounts: Mounts::default(),
-            receivers: Vec::new(),
-            acknowledged: false,
-            cleaned: false,
-            began: None,
-            arrived: None,
-            paused: None,
-            wrong: None,
-            remark: None,
-            finished: None,
-        };
+        let modes = self.shared.interned(offer.modes);
+        let row = Row::new(Offer { modes, ..offer }, from.name.clone(), created, now);
         self.shared.log(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
         self.insert(row, Stage::Waiting);
         self.shared.dirty.insert(id);

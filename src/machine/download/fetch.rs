@@ -6,7 +6,7 @@ use super::{Download, LOOKUPS, Offered, Short, Stage};
 use crate::machine::room::{Estate, Room};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Forward, Level, Location, Message, Mounts, Node, Question, Reason, Receipt, Row, RunId,
+    Address, Cause, Effect, Forward, Level, Location, Message, Node, Offer, Question, Reason, Receipt, Row, RunId,
     RunOutcome, TransferId,
 };
 
@@ -71,37 +71,9 @@ impl Download {
         }
         let now = self.shared.now;
         let Forward { offer, upload } = item;
-        let mut new = Row {
-            transfer: id,
-            name: offer.name,
-            upload,
-            kind: offer.kind,
-            entries: offer.entries,
-            fingerprint: offer.fingerprint,
-            modes: self.shared.interned(offer.modes),
-            stage: String::new(),
-            minted: offer.minted,
-            created: self.shared.next_age(),
-            since: now,
-            reason: None,
-            attempts: 0,
-            central: Some(central),
-            place: None,
-            location: Some(location),
-            signature: None,
-            inode: None,
-            born: None,
-            mounts: Mounts::default(),
-            receivers: Vec::new(),
-            acknowledged: false,
-            cleaned: false,
-            began: None,
-            arrived: None,
-            paused: None,
-            wrong: None,
-            remark: None,
-            finished: None,
-        };
+        let (modes, created) = (self.shared.interned(offer.modes), self.shared.next_age());
+        let new = Row::new(Offer { modes, ..offer }, upload, created, now);
+        let mut new = Row { central: Some(central), location: Some(location), ..new };
         // Given up, and offered again: what only a person can mend is not mended by that.
         if let Some(old) = row.filter(|old| old.wrong.is_some() && old.fingerprint == new.fingerprint) {
             (new.wrong, new.attempts) = (old.wrong, old.attempts);

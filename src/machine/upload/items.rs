@@ -7,8 +7,8 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Origin, Reason, Record, Row,
-    Sighting, Signature, Time, TransferId, TransferView,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Offer, Origin, Reason, Record,
+    Row, Sighting, Signature, Time, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
@@ -340,36 +340,14 @@ impl Upload {
         self.leaving.remove(name);
         let now = self.shared.now;
         let created = self.shared.next_age();
+        let modes = self.shared.interned(modes);
+        let offer = Offer { transfer: id, name: name.clone(), kind, entries, fingerprint, modes, minted: created };
         let row = Row {
-            transfer: id,
-            name: name.clone(),
-            upload: self.settings.me.clone(),
-            kind,
-            entries,
-            fingerprint,
-            modes: self.shared.interned(modes),
-            stage: String::new(),
-            minted: created,
-            created,
-            since: now,
-            reason: None,
-            attempts: 0,
-            central: None,
-            place: None,
-            location: None,
             signature: Some(signature),
             inode: Some(origin.inode),
             born: origin.born,
             mounts: origin.mounts,
-            receivers: Vec::new(),
-            acknowledged: false,
-            cleaned: false,
-            began: None,
-            arrived: None,
-            paused: None,
-            wrong: None,
-            remark: None,
-            finished: None,
+            ..Row::new(offer, self.settings.me.clone(), created, now)
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
         self.shared.log(Level::Info, Some(id), Some(name), None, text);
