@@ -54,7 +54,11 @@ impl Trio {
         trio.download.start();
         trio.upload.start();
         let knows = |node: &Node, count: usize| {
-            assert!(node.log.wait(0, count, LIMIT, |line| line.contains("heard of it")), "{}", node.log.text());
+            assert!(
+                node.log.wait(0, count, LIMIT, |line| line.contains("node announced itself")),
+                "{}",
+                node.log.text()
+            );
         };
         knows(&trio.central, 2);
         knows(&trio.upload, 2);
@@ -76,7 +80,7 @@ impl Trio {
         let took = start.elapsed();
         // What comes after the end belongs to nobody's time, the next measurement's least of all.
         self.await_lines(&self.upload, marks.0, names.len(), "handed over");
-        self.await_lines(&self.central, marks.2, names.len(), "the copy on central is dropped");
+        self.await_lines(&self.central, marks.2, names.len(), "copy on central deleted");
         for entry in &names {
             let (one, other) = (self.sent.join(entry.file_name()), self.arrived.join(entry.file_name()));
             assert_eq!(tree::md5(&one), tree::md5(&other), "{}", one.display());

@@ -155,7 +155,7 @@ fn main() -> ExitCode {
     let held_up = central.log.text();
     let held_up: Vec<u64> = held_up
         .lines()
-        .filter_map(|line| line.split("the loop was held up for ").nth(1)?.split(' ').next()?.parse().ok())
+        .filter_map(|line| line.split("the event loop was blocked for ").nth(1)?.split(' ').next()?.parse().ok())
         .collect();
     let longest = held_up.iter().max().copied();
     show("a small call beside them", small);

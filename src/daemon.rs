@@ -55,16 +55,16 @@ const IDLE: Duration = Duration::from_secs(60);
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
     /// The journal takes nothing any more, so nothing may go on.
-    #[error("the journal cannot be written; nothing is lost, work goes on from its last entry after a restart")]
+    #[error("cannot write the journal; nothing is lost, transfers continue from its last entry after a restart")]
     Journal(#[source] JournalError),
     /// The journal is not in its place any more.
-    #[error("the journal has been taken away, and synkler does not work without a memory")]
+    #[error("the journal was removed, and synkler cannot work without it")]
     Taken(#[source] JournalError),
     /// A part that must not end has ended.
-    #[error("{0} has ended by itself")]
+    #[error("{0} ended unexpectedly")]
     Ended(&'static str),
     /// The kernel refuses signal handlers.
-    #[error("signals cannot be handled")]
+    #[error("cannot handle signals")]
     Signals(#[source] std::io::Error),
 }
 
@@ -260,7 +260,7 @@ impl Daemon {
         self.status.report(&self.machine);
         let held_up = (decided - woken) + committed.elapsed();
         if held_up > HELD_UP {
-            tracing::debug!("the loop was held up for {} ms", held_up.as_millis());
+            tracing::debug!("the event loop was blocked for {} ms", held_up.as_millis());
         }
         Ok(())
     }
@@ -289,7 +289,7 @@ async fn prune(journal: Arc<Journal>, before: Time) {
             Ok(count) if count >= PRUNE_BATCH as usize => {}
             Ok(_) => return,
             Err(error) => {
-                let text = format!("old history stays in the journal: {error}");
+                let text = format!("cannot delete old history from the journal: {error}");
                 logging::log(&Log { level: Level::Warn, transfer: None, item: None, peer: None, text });
                 return;
             }

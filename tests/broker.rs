@@ -262,7 +262,7 @@ async fn an_account_without_rights_is_told_so() {
     let mut peer = Peer::start(settings);
     let reason = peer.reason().await;
     println!("{reason}");
-    assert!(reason.detail().contains("the account may not do what synkler needs: 403"), "{reason}");
+    assert!(reason.detail().contains("the account lacks a permission that synkler needs: 403"), "{reason}");
 }
 
 #[tokio::test]
@@ -410,7 +410,7 @@ async fn a_broker_that_comes_back_is_used_again() {
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(4));
     let reason = alpha_peer.reason().await;
     println!("{reason}");
-    assert!(reason.detail().contains("takes no messages") && reason.detail().contains("disk"), "{reason}");
+    assert!(reason.detail().contains("accepts no messages") && reason.detail().contains("disk"), "{reason}");
     alpha_peer.broker.publish(Address::Node(hub.clone()), freed(5));
     rabbit.tool("rabbitmqctl", &["set_disk_free_limit", "50MB"]);
     assert_eq!(alpha_peer.next().await, BrokerEvent::Connected);

@@ -259,7 +259,7 @@ fn a_queue_of_other_settings_and_an_account_without_rights() {
     rabbit.tool("rabbitmqctl", &["set_permissions", "-p", bed.vhost(), "nobody", "^$", "^$", "^$"]);
     node.set("username = \"nobody\"");
     let report = examine(&node);
-    let cure = report.failure("queue").says("may not do").cure().to_owned();
+    let cure = report.failure("queue").says("lacks a permission").cure().to_owned();
     let command = cure.strip_prefix("on the broker: rabbitmqctl ").unwrap();
     let words = shlex::split(command).unwrap();
     rabbit.tool("rabbitmqctl", &words.iter().map(String::as_str).collect::<Vec<_>>());
@@ -276,7 +276,10 @@ fn an_unknown_host_key_and_a_rejected_login() {
     // A newcomer, before it has heard of anybody.
     let (newcomer, known_hosts) = (bed.upload("beta", ""), bed.sshd.path("known_hosts"));
     let known = fs::read(&known_hosts).unwrap();
-    assert_eq!(examine(&newcomer).findings["ssh"].says("127.0.0.1, where the broker is, would let").result, "skipped");
+    assert_eq!(
+        examine(&newcomer).findings["ssh"].says("127.0.0.1, the broker host, accepts the login").result,
+        "skipped"
+    );
     fs::write(&known_hosts, "").unwrap();
     let report = examine(&newcomer);
     report.findings["ssh"].says("the host key of 127.0.0.1 is not known").cured_by("StrictHostKeyChecking=ask");
@@ -338,7 +341,8 @@ fn an_unwritable_directory() {
     fs::set_permissions(&upload.file_dir, fs::Permissions::from_mode(0o755)).unwrap();
 
     fs::remove_dir(&upload.file_dir).unwrap();
-    let cure = examine(&upload).failure("file-dir").says("it is not there").cured_by("mkdir -p ").cure().to_owned();
+    let cure =
+        examine(&upload).failure("file-dir").says("no such file or directory").cured_by("mkdir -p ").cure().to_owned();
     assert!(shell(&cure), "{cure}");
     examine(&upload).assert_nothing_failed();
 }
@@ -371,7 +375,7 @@ fn an_old_rsync_on_central() {
         fs::read_to_string(bed.sshd.path("authorized_keys")).unwrap()
     );
     fs::write(bed.sshd.path("authorized_keys"), forced).unwrap();
-    examine(&upload).only_failure("ssh").says("speaks protocol 30, but 31 is needed").cured_by("on 127.0.0.1: apt-get");
+    examine(&upload).only_failure("ssh").says("uses protocol 30, but 31 is needed").cured_by("on 127.0.0.1: apt-get");
 }
 
 #[test]
@@ -423,7 +427,7 @@ fn a_full_disk() {
         ));
         let report = examine(&node);
         report.failure("space").says("0 B of ").cured_by("du -xh --max-depth=2 ");
-        report.failure(also).says("no space left").cured_by("make room");
+        report.failure(also).says("no space left").cured_by("free some space");
         assert_eq!(report.result("state-space"), "ok", "that is on another one");
     }
     // The journal's own file system.
@@ -432,7 +436,7 @@ fn a_full_disk() {
     fs::create_dir(&state).unwrap();
     upload.under = with_mount(&format!("-t tmpfs -o size=1m tmpfs '{}'", state.display()));
     let report = examine(&upload);
-    report.only_failure("state-space").says("it may stop the daemon").cured_by("du -xh");
+    report.only_failure("state-space").says("the daemon can stop").cured_by("du -xh");
     assert_eq!(report.result("state-fs"), "warning", "it is gone after a restart");
 }
 
@@ -459,13 +463,13 @@ fn a_clock_ten_minutes_off() {
     let report = examine_running(&download);
     report
         .only_failure("clock")
-        .says("the clock of upload alpha is 10 min 0 s ahead of this one's")
-        .cured_by("on the host whose clock is wrong (date -u tells): timedatectl set-ntp true");
+        .says("the clock of upload alpha is 10 min 0 s ahead of this node's clock")
+        .cured_by("on the host with the wrong clock (see date -u): timedatectl set-ntp true");
     let report = examine_running(&upload);
     report
         .only_failure("clock")
-        .says("the clock of central hub is 10 min 0 s behind this one's")
-        .cured_by("all others agree, so here: timedatectl set-ntp true");
+        .says("the clock of central hub is 10 min 0 s behind this node's clock")
+        .cured_by("all other nodes agree, so on this host: timedatectl set-ntp true");
 }
 
 #[test]
@@ -477,7 +481,7 @@ fn too_few_inotify_watches() {
     node.under = ["unshare", "-Ur", "sh", "-c", limit, "sh"].map(str::to_owned).to_vec();
     examine(&node)
         .only_failure("inotify")
-        .says("inotify watches are used up")
+        .says("inotify watches of this user are used up")
         .cured_by("sysctl -w user.max_inotify_watches=524288")
         .cured_by("/etc/sysctl.d/60-synkler.conf");
     let limit = "echo 0 >/proc/sys/user/max_inotify_instances && exec \"$@\"";
@@ -498,7 +502,7 @@ fn a_damaged_or_foreign_journal() {
     assert_eq!(examine(&node).result("journal"), "ok", "also while the daemon has it open");
     node.stop();
     node.set("name = \"beta\"");
-    examine(&node).only_failure("journal").says("belongs to upload alpha").cured_by("put id, mode and name back");
+    examine(&node).only_failure("journal").says("belongs to upload alpha").cured_by("restore id, mode and name");
     node.set("name = \"alpha\"");
     let journal = node.file_dir.with_file_name("state").join("journal.db");
     let mut bytes = fs::read(&journal).unwrap();

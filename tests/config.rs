@@ -123,7 +123,7 @@ fn the_seeds_sample_loads_once_it_is_filled_in() {
         assert_eq!(settings.rsync.program, Path::new("/usr/bin/rsync"));
         assert_eq!(settings.rsync.options, ["--rsh=/usr/bin/ssh"]);
         let notices = loaded.notices.join("\n");
-        assert!(notices.contains("username: the quotes around the value are taken off"), "{notices}");
+        assert!(notices.contains("username: the quotes around the value are removed"), "{notices}");
         assert!(notices.contains("pidfile is ignored"), "{notices}");
         assert_eq!(notices.contains("cleanup_script is ignored"), mode == "central", "{notices}");
         match &settings.role {
@@ -218,7 +218,7 @@ fn without_any_config_the_way_to_one_is_told() {
     let error = load(None, &nowhere()).unwrap_err();
     assert_eq!(
         error.problems(),
-        ["there is no config: looked for /nonexistent/synkler.conf, /nonexistent/.config/synkler/synkler.conf, \
+        ["no config found: searched /nonexistent/synkler.conf, /nonexistent/.config/synkler/synkler.conf, \
           /nonexistent/synkler.conf; write one with: synkler init upload (or central, or download)"]
     );
 }
@@ -235,7 +235,7 @@ fn a_file_that_sets_nothing_is_passed_over_and_the_original_programs_config_serv
     assert_eq!(loaded.settings.rsync.options, ["--rsh=/usr/bin/ssh"]);
     let Role::Upload { cleanup: Some(cleanup), .. } = &loaded.settings.role else { panic!("{:?}", loaded.settings) };
     assert_eq!(cleanup.argv(&synkler::machine::ItemName::new(b"x").unwrap(), Path::new("/in/x"))[0], "mv");
-    assert_eq!(loaded.notices[0], format!("{}: sets nothing and is passed over", installed.display()));
+    assert_eq!(loaded.notices[0], format!("{}: sets no key and is skipped", installed.display()));
 
     // Once the package's file sets anything, it alone counts, be it complete or not.
     assert!(!sets_anything(&installed).unwrap() && sets_anything(&seed).unwrap());
@@ -251,7 +251,7 @@ fn a_file_that_sets_nothing_is_passed_over_and_the_original_programs_config_serv
     let bare = Environment::new("box").with_system_files([installed.clone(), seed]);
     let error = load(None, &bare).unwrap_err().to_string();
     assert!(
-        error.contains(&format!("({}: sets nothing", installed.display())) && error.contains("synkler init"),
+        error.contains(&format!("({}: sets no key", installed.display())) && error.contains("synkler init"),
         "{error}"
     );
     // A file that was asked for is taken at its word.
@@ -276,7 +276,7 @@ fn every_problem_is_told_with_its_line_and_what_is_allowed() {
         ("c:10: free_percent: found \"99.5\"", "up to 99"),
         ("c:11: rsync: found true", "text in quotes"),
         ("c:12: receivers: ", "\"b c\""),
-        ("c:13: rsync_opts: found --delete", "synkler alone decides"),
+        ("c:13: rsync_opts: found --delete", "only synkler decides"),
         ("c:13: rsync_opts: found --quux", "does not know"),
         ("c:14: cleanup_script: found \"%d\"", "f, F and %"),
         ("c:15: password: found a number", "text in quotes"),
@@ -367,7 +367,7 @@ fn a_password_comes_from_one_place() {
     let secret = write(&directory, "secret", "pass word\r\n");
     let named = format!("{SMALL}password_file = '{}'\n", secret.display());
     assert_eq!(good(&named).settings.broker.password.as_ref().unwrap().expose(), "pass word");
-    assert!(bad(&format!("{named}password = 'x'\n"))[0].contains("password_file: password is set too, at c:4"));
+    assert!(bad(&format!("{named}password = 'x'\n"))[0].contains("password_file: password is also set, at c:4"));
 
     // The environment wins over the file, whichever of the two keys it sets.
     let loaded = load_as("c", &named, &nowhere().with("SYNKLER_PASSWORD", "p")).unwrap();
@@ -413,7 +413,7 @@ fn tls_takes_its_port_and_what_it_trusts() {
     assert_eq!(loaded.settings.broker.tls.unwrap().authorities, Some(vec![b"foo".to_vec()]));
     let problem = |text: &str| bad(&format!("{SMALL}tls = true\n{text}")).join("\n");
     assert!(problem("ca_file = '/nonexistent/x'\n").contains("ca_file: /nonexistent/x cannot be read"));
-    assert!(problem(&format!("ca_file = '{}'\n", key.display())).contains("holds no certificate"));
+    assert!(problem(&format!("ca_file = '{}'\n", key.display())).contains("contains no certificate"));
     assert!(
         problem(&format!("client_cert = '{}'\n", ca.display())).contains("client_key: is not set, but client_cert")
     );
@@ -423,7 +423,7 @@ fn tls_takes_its_port_and_what_it_trusts() {
 
     // The certificate logs in where nothing else does; then the account must be named.
     let identity = format!("{SMALL}tls = true\nclient_cert = '{}'\nclient_key = '{}'\n", ca.display(), key.display());
-    assert!(bad(&identity)[0].contains("username: is not set, and without a password client_cert logs in"));
+    assert!(bad(&identity)[0].contains("username: is not set, but the login by client_cert needs it"));
     let external = good(&format!("{identity}username = 'u'\n"));
     assert_eq!(external.settings.broker.password, None);
     assert!(external.report().contains("client_cert logs in"));
@@ -518,8 +518,8 @@ fn settings_must_fit_each_other() {
     good(&inside.replace("upload", "download"));
 
     let problems = load_as("c", SMALL, &Environment::new("b o x").with("HOME", "/h")).unwrap_err();
-    assert!(problems[0].starts_with("name: is not set, and the host name does not do"), "{problems:?}");
-    assert!(bad(&format!("{SMALL}receivers = []\n"))[0].contains("leave the key out"));
+    assert!(problems[0].starts_with("name: is not set, and the host name is not allowed"), "{problems:?}");
+    assert!(bad(&format!("{SMALL}receivers = []\n"))[0].contains("remove the key"));
     assert!(bad(&format!("{SMALL}cleanup_script = []\n"))[0].contains("allowed is a command"));
 }
 
@@ -561,8 +561,8 @@ fn the_report_tells_every_value_and_where_it_came_from() {
     );
     assert!(line("port").contains("5672") && line("port").ends_with("(default)"));
     assert!(line("name").contains("box") && line("name").ends_with("(host name)"));
-    assert!(line("receivers").contains("every download known"));
+    assert!(line("receivers").contains("every known download node"));
     assert!(line("rsync_opts").contains("--compress") && line("rsync_opts").ends_with("not used on central)"));
     assert!(line("state_dir").contains("/h/.local/state/synkler/default-central"));
-    assert!(report.contains("rsync_opts: -a is left out: synkler sees to that itself"), "{report}");
+    assert!(report.contains("rsync_opts: -a is ignored: synkler sets this itself"), "{report}");
 }

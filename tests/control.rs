@@ -438,7 +438,7 @@ fn the_client_beyond_the_limit_is_told_and_the_next_one_gets_in_again() {
     );
     assert_eq!(late.reply(), None);
     let refusal = Client::connect(&daemon.path).unwrap().status(None, false).unwrap_err();
-    assert_eq!(refusal.to_string(), "64 clients are connected already: try again");
+    assert_eq!(refusal.to_string(), "64 clients are already connected: try again");
 
     // The daemon learns of a client's end at about the time that the next one comes.
     clients.truncate(32);

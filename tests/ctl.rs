@@ -103,7 +103,7 @@ fn exit_codes_tell_what_went_wrong() {
     let crowded_out = Daemon::start(idle(), Limits { clients: 0, ..Limits::default() });
     let (code, text, complaints) = run(&crowded_out.path, &["status"]);
     assert_eq!((code, text.as_str()), (Some(1), ""));
-    assert_eq!(complaints, "synklerctl: 0 clients are connected already: try again\n");
+    assert_eq!(complaints, "synklerctl: 0 clients are already connected: try again\n");
 
     for wrong in
         [&["status", "--limit", "1001"][..], &["status", "--limit", "-1"], &["nonsense"], &[], &["status", "--id", "x"]]
@@ -152,8 +152,8 @@ fn answers_that_break_off_or_make_no_sense_are_incomplete() {
     let cases: [(&[u8], &str); 4] = [
         (br#"{"parameters":{"status":"#, "is incomplete"),
         (b"", "is incomplete"),
-        (b"no JSON\0", "cannot be understood"),
-        (b"{\"parameters\":{\"status\":{}}}\0", "cannot be understood"),
+        (b"no JSON\0", "is invalid"),
+        (b"{\"parameters\":{\"status\":{}}}\0", "is invalid"),
     ];
     for (index, (reply, complaint)) in cases.into_iter().enumerate() {
         let socket = dir.path().join(format!("{index}.sock"));
@@ -211,7 +211,7 @@ fn without_a_socket_it_looks_where_daemons_put_them() {
     let runtime: Vec<_> = runtime.iter().map(|(name, path)| (*name, path.as_path())).collect();
     let (code, complaints) = search(&runtime, &["status", "--id", "a"]);
     assert_eq!(code, Some(1));
-    assert!(complaints.contains("several daemons run here, choose one with --socket: "), "{complaints}");
+    assert!(complaints.contains("several daemons run on this host, choose one with --socket: "), "{complaints}");
     assert_eq!(search(&runtime, &["status", "--id", "b"]).0, Some(3));
 }
 
@@ -345,7 +345,7 @@ fn refusals_are_told_in_words_and_codes() {
         Some("busy") => error("Busy", json!({})),
         Some("forbidden") => json!({ "error": "org.varlink.service.PermissionDenied", "parameters": {} }),
         Some("old") => json!({ "error": "org.varlink.service.MethodNotFound", "parameters": { "method": "x" } }),
-        _ => error("Refused", json!({ "reason": "every receiver has got it" })),
+        _ => error("Refused", json!({ "reason": "every receiver already has the item" })),
     });
     for (item, code, words) in [
         ("none", 1, "none\\u{1b}[2J"),
@@ -353,7 +353,7 @@ fn refusals_are_told_in_words_and_codes() {
         ("busy", 4, ""),
         ("forbidden", 1, "sudo"),
         ("old", 1, "x"),
-        ("other", 1, "every receiver has got it"),
+        ("other", 1, "every receiver already has the item"),
     ] {
         let (found, text, complaints) = run(&peer.path, &["receipt", item]);
         assert_eq!((found, text.as_str()), (Some(code), ""), "{item}");
@@ -458,7 +458,9 @@ fn a_node_is_forgotten_only_when_that_is_meant() {
     for (answer, code) in [("n\r", 1), ("\r", 1), ("\u{4}", 1), ("yes\r", 0)] {
         let mut screen = Screen::start(&synklerctl(&peer.path, &["nodes", "forget", "zeta"]), 24, 100);
         screen.until("the question", |text| {
-            text.contains("forget download zeta, last heard 6min 40s ago; its receipts are no longer waited for? [y/N]")
+            text.contains(
+                "forget download zeta, last heard 6min 40s ago; its receipts are then no longer required? [y/N]",
+            )
         });
         screen.press(answer);
         assert_eq!(screen.end().code(), Some(code), "{answer:?}: {}", screen.text());

@@ -267,7 +267,7 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
     let progress = bench.view(1).progress.expect("it is being sent");
     assert_eq!(progress.transfers, 2);
     let (deeds, effects) = bench.order(pause(true));
-    assert_eq!(deeds[0].text, "paused: nothing new starts here; one run is stopped");
+    assert_eq!(deeds[0].text, "paused: this node starts no new transfers; 1 rsync run is stopped");
     let Some(Effect::Persist(Record::Paused(Some(order)))) = effects.first() else { panic!("{effects:?}") };
     assert_eq!((&*order.by, &order.node), ("root", &alpha()));
     let halted: Vec<_> = effects.iter().filter(|effect| matches!(effect, Effect::Halt(_))).collect();
@@ -289,7 +289,7 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
     let begun = runs(&effects);
     assert_eq!(begun.len(), 1, "the host was not held to have failed");
     assert_eq!(batch(&begun[0]), [id(1), id(2)]);
-    assert_eq!(bench.deed(resume()), (true, "nothing to do: it is not paused".to_owned()));
+    assert_eq!(bench.deed(resume()), (true, "nothing to do: this node is not paused".to_owned()));
 }
 
 #[test]
@@ -385,18 +385,21 @@ fn an_items_story_tells_who_ordered_what() {
     let run = RunId(0);
     assert!(bench.view(1).progress.is_some(), "it is being sent");
     let (_, effects) = bench.order(Order::Pause { scope: Scope::Items(one(1)), now: true });
-    assert_eq!(told(&effects), ["pause ordered by root: paused: nothing new starts for it; its run is stopped"]);
+    assert_eq!(
+        told(&effects),
+        ["pause ordered by root: paused: no new rsync run starts for this item; its rsync run is stopped"]
+    );
     let effects = bench.input(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, Cause::Transport.into()) });
-    assert_eq!(told(&effects), ["rsync was stopped: it is continued later"]);
+    assert_eq!(told(&effects), ["rsync stopped: the transfer continues later"]);
     let (_, effects) = bench.order(Order::Retry(one(1)));
     let [line] = told(&effects)[..] else { panic!("{effects:?}") };
-    assert!(line.starts_with("retry ordered by root: it is paused by root on upload alpha at "), "{line}");
+    assert!(line.starts_with("retry ordered by root: paused by root on upload alpha at "), "{line}");
     let (_, effects) = bench.order(Order::Resume { scope: Scope::Items(one(1)) });
-    assert_eq!(told(&effects), ["resume ordered by root: resumed", "rsync starts to send it"]);
+    assert_eq!(told(&effects), ["resume ordered by root: resumed", "rsync starts to send the item"]);
     let (_, effects) = bench.order(Order::Bump(one(1)));
-    assert_eq!(told(&effects), ["bump ordered by root: nothing to do: it is being sent"]);
+    assert_eq!(told(&effects), ["bump ordered by root: nothing to do: rsync is sending the item"]);
     let (_, effects) = bench.order(Order::Withdraw(one(1)));
-    let given_up = "withdraw ordered by root: given up: its source stays and is not sent again until it changes";
+    let given_up = "withdraw ordered by root: cancelled: the source is kept and not sent again until it changes";
     assert_eq!(told(&effects), [given_up]);
 }
 
@@ -406,12 +409,12 @@ fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
     bench.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
     let items = vec![Handle::Item(name("new"))];
     let (done, text) = bench.deed(Order::Pause { scope: Scope::Items(items.clone()), now: false });
-    assert_eq!((done, text.as_str()), (false, "it is no transfer yet: it has to settle first"));
+    assert_eq!((done, text.as_str()), (false, "no transfer yet: the item must stay unchanged first"));
     assert!(!bench.deed(Order::Withdraw(items.clone())).0);
     let busy = HashOutcome::Held(Cause::Busy.into());
     bench.input(Input::Hashed { item: name("new"), outcome: busy });
     let (deeds, effects) = bench.order(Order::Retry(items));
-    assert_eq!(deeds[0].text, "it is looked at again now");
+    assert_eq!(deeds[0].text, "the upload examines the item again now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Hash { .. })), "{effects:?}");
 }
 
@@ -419,12 +422,12 @@ fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
 fn what_waits_is_tried_again_at_once() {
     let mut bench = Bench::upload(restored(vec![row(1, "granted")]));
     let run = RunId(0);
-    assert_eq!(bench.deed(Order::Retry(one(1))), (false, "nothing to do: it is being sent".to_owned()));
+    assert_eq!(bench.deed(Order::Retry(one(1))), (false, "nothing to do: rsync is sending the item".to_owned()));
     let failed = RunOutcome::Failed(Fault::Lasting, Reason::with(Cause::Transport, "host key unknown"));
     bench.input(Input::Ran { run, outcome: failed });
     assert!(bench.view(1).next.is_some(), "its host has to wait");
     let (deeds, effects) = bench.order(Order::Retry(one(1)));
-    assert_eq!((deeds[0].done, deeds[0].text.as_str()), (true, "central's host is tried again now"));
+    assert_eq!((deeds[0].done, deeds[0].text.as_str()), (true, "the connection to central is retried now"));
     assert_eq!(runs(&effects).len(), 1);
 
     // A cleanup that failed, and a copy that could not be removed.
@@ -432,14 +435,14 @@ fn what_waits_is_tried_again_at_once() {
     bench.input(Input::Looked { transfer: id(1), sight: Sight::Present(Signature([5; 16])) });
     bench.input(Input::Cleaned { transfer: id(1), outcome: Err(Reason::with(Cause::Cleanup, "exit code 1")) });
     let (deeds, effects) = bench.order(Order::Retry(vec![Handle::Item(name("item 1"))]));
-    assert_eq!(deeds[0].text, "its cleanup is tried again now");
+    assert_eq!(deeds[0].text, "the cleanup script is retried now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Look { .. })), "{effects:?}");
 
     let mut bench = Bench::central(restored(vec![Row { stage: "released".to_owned(), ..held(1, &[("d1", true)]) }]));
     bench.later(120);
     bench.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
     let (deeds, effects) = bench.order(Order::Retry(one(1)));
-    assert_eq!(deeds[0].text, "its copy is removed now");
+    assert_eq!(deeds[0].text, "central deletes the copy now");
     assert!(effects.contains(&Effect::Drop(id(1))), "{effects:?}");
 }
 
@@ -447,17 +450,17 @@ fn what_waits_is_tried_again_at_once() {
 fn what_stands_in_line_is_sent_next() {
     let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     assert!(bench.view(1).progress.is_some());
-    assert_eq!(bench.deed(Order::Bump(one(3))), (true, "it is sent next".to_owned()));
+    assert_eq!(bench.deed(Order::Bump(one(3))), (true, "the upload sends the item next".to_owned()));
     let effects = bench.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     assert_eq!(batch(&runs(&effects)[0]), [id(3)]);
 
     let rows = (1..=3).map(|number| big(row(number, "waiting"))).collect();
     let mut bench = Bench::central(restored(rows));
-    assert_eq!(bench.deed(Order::Bump(one(2))), (true, "it is asked for next".to_owned()));
+    assert_eq!(bench.deed(Order::Bump(one(2))), (true, "central requests the item next".to_owned()));
     bench.input(Input::Space(Space::of_bytes(3 << 29, 1 << 40)));
     let stages: Vec<_> = (1..=3).map(|number| bench.view(number).stage).collect();
     assert_eq!(stages, ["waiting", "granted", "waiting"]);
-    assert_eq!(bench.deed(Order::Bump(one(2))).1, "nothing to do: its upload has been asked for it");
+    assert_eq!(bench.deed(Order::Bump(one(2))).1, "nothing to do: already requested from the upload");
 }
 
 #[test]
@@ -519,7 +522,7 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     // When all have it, it is too late.
     let released = Row { stage: "released".to_owned(), ..held(2, &[("d1", true)]) };
     let mut bench = Bench::central(restored(vec![released]));
-    assert_eq!(bench.deed(Order::Withdraw(one(2))), (false, "refused: every receiver has got it".to_owned()));
+    assert_eq!(bench.deed(Order::Withdraw(one(2))), (false, "refused: every receiver already has the item".to_owned()));
     let told = sent(&bench.receive(alpha(), Message::Cancel(vec![id(2)])));
     assert!(matches!(told.as_slice(), [(_, Message::Release(_))]), "{told:?}");
 }
@@ -546,7 +549,10 @@ fn who_is_forgotten_is_no_longer_waited_for() {
     let texts: Vec<_> = deeds.iter().map(|deed| deed.text.as_str()).collect();
     assert_eq!(
         texts,
-        ["download d2 is forgotten", "3 transfers no longer wait for its receipt, 1 of them are through by that"]
+        [
+            "download d2 is removed from the group",
+            "3 transfers no longer wait for its receipt; 1 of them now have all receipts"
+        ]
     );
     assert!(effects.contains(&Effect::Persist(Record::Forgotten(gone.clone()))));
     let releases = sent(&effects).into_iter().filter_map(|(_, message)| match message {
@@ -694,7 +700,7 @@ fn a_list_goes_on_where_it_ended() {
     let urgent = bench.machine.snapshot(&Selection::urgent(1));
     assert_eq!((ids(&urgent), urgent.more), (vec![id(7)], true), "what fails comes first");
     assert_eq!(urgent.counts, [("held", 5), ("waiting", 5)]);
-    assert_eq!(urgent.doing, "5 in line, holding 5 for receivers");
+    assert_eq!(urgent.doing, "5 queued, holding 5 for receivers");
 }
 
 #[test]
@@ -739,7 +745,7 @@ fn settings_are_taken_up_while_it_runs() {
     let effects = bench.drain();
     assert_eq!(runs(&effects).len(), 1, "never all slots to big items");
     assert_eq!(hellos(&effects)[0].1.slots, 3);
-    assert!(hellos(&effects)[0].1.doing.starts_with("sending 2, 1 in line"), "{:?}", hellos(&effects));
+    assert!(hellos(&effects)[0].1.doing.starts_with("sending 2, 1 queued"), "{:?}", hellos(&effects));
 
     let receivers = vec![("d1".parse().unwrap(), Some(Time::from_millis(START)))];
     let mut bench = Bench::central(restored(vec![Row { receivers, ..row(1, "released") }]));

@@ -32,7 +32,7 @@ fn init_writes_a_config_that_serves_and_says_what_is_next() {
     let given = [&["--config", &config, "init", "upload", "--file-dir", &files], more].concat();
     let output = synkler(&given);
     assert!(output.status.success(), "{}", err(&output));
-    assert!(err(&output).contains("is no directory yet"), "{}", err(&output));
+    assert!(err(&output).contains("is not a directory yet"), "{}", err(&output));
     assert!(out(&output).contains("\n   systemctl enable --now synkler\n"), "{}", out(&output));
     assert_eq!(fs::metadata(&config).unwrap().permissions().mode() & 0o777, 0o640);
     let text = fs::read_to_string(&config).unwrap();
@@ -43,7 +43,7 @@ fn init_writes_a_config_that_serves_and_says_what_is_next() {
     // What somebody has written is not lost.
     let again = synkler(&given);
     assert_eq!(again.status.code(), Some(1));
-    assert!(err(&again).contains("sets something already"), "{}", err(&again));
+    assert!(err(&again).contains("already sets keys"), "{}", err(&again));
     let forced = synkler(&[&given[..], &["--force", "--make-dir", "--id", "g"]].concat());
     assert!(forced.status.success(), "{}", err(&forced));
     assert!(Path::new(&files).is_dir());
@@ -65,7 +65,7 @@ fn init_writes_a_config_that_serves_and_says_what_is_next() {
         "hub",
     ]);
     assert_eq!(bad.status.code(), Some(1));
-    assert!(err(&bad).contains("file_dir: on central the others give it to rsync"), "{}", err(&bad));
+    assert!(err(&bad).contains("file_dir: on central, the other nodes pass it to rsync"), "{}", err(&bad));
     assert_eq!(fs::read_to_string(&config).unwrap(), before);
     assert_eq!(fs::read_dir(directory.path()).unwrap().count(), 2, "nothing is left behind");
 
@@ -74,7 +74,7 @@ fn init_writes_a_config_that_serves_and_says_what_is_next() {
     let missing = synkler(&["--config", &config, "init", "upload", "--file-dir", &files]);
     assert_eq!(
         (missing.status.code(), err(&missing)),
-        (Some(2), "synkler: --server is needed, because there is no terminal to ask on\n".to_owned())
+        (Some(2), "synkler: --server is required without a terminal\n".to_owned())
     );
 }
 
@@ -108,7 +108,10 @@ fn init_keeps_the_password_out_of_the_config() {
     let row = report.lines().find(|line| line.starts_with("password ")).unwrap();
     assert!(row.contains("hidden") && row.ends_with("(/etc/synkler/credentials/password)"), "{row}");
     assert!(!report.contains("hunter2") && report.contains("/etc/synkler/credentials/ca.pem"), "{report}");
-    assert!(report.contains("synklerctl --id g status") && !report.contains("Put the broker's password"), "{report}");
+    assert!(
+        report.contains("synklerctl --id g status") && !report.contains("Write the password of the broker account"),
+        "{report}"
+    );
 }
 
 /// What systemd itself says of the unit with its drop-in: nothing.

@@ -156,7 +156,10 @@ fn an_uploads_key_runs_reads_and_deletes_nothing() {
     let touch = format!("touch {}", mark.display());
     for command in [&[][..], &["id"], &["sh", "-c", "id"], &[&touch], &["rsync --version"], &["/usr/lib/sftp-server"]] {
         let output = upload.ssh(command);
-        assert_refused(&output, if command.is_empty() { "nothing else" } else { "rsync --server" });
+        assert_refused(
+            &output,
+            if command.is_empty() { "this key is only for file transfers of synkler" } else { "rsync --server" },
+        );
     }
     let stray = format!("rsync --server -ltpre.iLsfxCIvu . {} ; {touch}", path("spool/in/000000ab-2").display());
     assert_refused(&upload.ssh(&[&stray]), "rsync --server");

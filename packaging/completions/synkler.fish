@@ -24,63 +24,63 @@ function __fish_synkler_using_subcommand
     contains -- $cmd[1] $argv
 end
 
-complete -c synkler -n "__fish_synkler_needs_command" -s c -l config -d 'Read this config file and no other' -r -F
-complete -c synkler -n "__fish_synkler_needs_command" -s v -l verbose -d 'Accepted from older command lines: what it asked for is logged anyway'
-complete -c synkler -n "__fish_synkler_needs_command" -s d -l debug -d 'Log what only a developer wants to know'
-complete -c synkler -n "__fish_synkler_needs_command" -l check -d 'Print the settings in force and where each came from, then end'
+complete -c synkler -n "__fish_synkler_needs_command" -s c -l config -d 'Read only this config file' -r -F
+complete -c synkler -n "__fish_synkler_needs_command" -s v -l verbose -d 'Accepted for compatibility; has no effect'
+complete -c synkler -n "__fish_synkler_needs_command" -s d -l debug -d 'Log details for developers'
+complete -c synkler -n "__fish_synkler_needs_command" -l check -d 'Print the settings in force and the source of each, then exit'
 complete -c synkler -n "__fish_synkler_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synkler -n "__fish_synkler_needs_command" -s V -l version -d 'Print version'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "check" -d 'Examine this node from end to end and print the findings as JSON'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "init" -d 'Write this node\'s config, and say what is to be done next'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "broker-setup" -d 'Make an account at the broker for each node, which can say and hear what its role needs and nothing else'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "drop-in" -d 'Print the systemd drop-in that opens the service\'s box for what the config names'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "keys" -d 'Make the key with which this node logs in to central, and print the line for central\'s authorized_keys'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "trust" -d 'Show the host keys of central and have this node believe them from now on'
-complete -c synkler -n "__fish_synkler_needs_command" -f -a "gate" -d 'Let a node\'s rsync into one spool on central: the forced command in authorized_keys'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "check" -d 'Check this node and print the findings as JSON'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "init" -d 'Write the config of this node and print the next steps'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "broker-setup" -d 'Create a broker account with minimal permissions for each node'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "drop-in" -d 'Print the systemd drop-in that gives the service access to the paths in the config'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "keys" -d 'Create the SSH key pair of this node and print the line for authorized_keys on central'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "trust" -d 'Show central\'s SSH host keys and add them to known_hosts'
+complete -c synkler -n "__fish_synkler_needs_command" -f -a "gate" -d 'Run a node\'s rsync in one spool on central; this is the forced command in authorized_keys'
 complete -c synkler -n "__fish_synkler_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c synkler -n "__fish_synkler_using_subcommand check" -s c -l config -d 'Read this config file and no other' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand check" -s c -l config -d 'Read only this config file' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l file-dir -d 'The directory that is watched (upload), the spool (central) or the destination (download)' -r -f -a "(__fish_complete_directories)"
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l file-dir -d 'Watched directory (upload), spool (central) or destination (download)' -r -f -a "(__fish_complete_directories)"
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l server -d 'Host name or address of the broker' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l id -d 'The group [default: default]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l name -d 'This node\'s name [default: the host name]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l central-host -d 'Where central is reached by ssh [default: on central synkler at the host name, else the broker\'s host]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l vhost -d 'The virtual host at the broker [default: /]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l username -d 'The account at the broker [default: the one that broker-setup makes for this node]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l password-file -d 'A file with the account\'s password, on one line; - is standard input' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l ca-file -d 'The authorities that the broker\'s certificate may be of, in PEM; with it goes --tls' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-script -d 'What to run for an item that is through, on upload and download' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -s c -l config -d 'Read this config file and no other' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l tls -d 'Speak to the broker by TLS'
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l make-dir -d 'Make the directory, for the service\'s user, if it is not there'
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l force -d 'Replace a config that sets something already'
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l id -d 'Group id [default: default]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l name -d 'Name of this node [default: the host name]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l central-host -d 'SSH address of central [default: on central synkler@ and the host name, else the broker host]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l vhost -d 'Virtual host on the broker [default: /]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l username -d 'Account on the broker [default: the one that broker-setup creates for this node]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l password-file -d 'File with the password of the account, on one line; - reads standard input' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l ca-file -d 'CA certificates for the broker\'s certificate, in PEM; implies --tls' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-script -d 'Command to run for each delivered item, on upload and download' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -s c -l config -d 'Read only this config file' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l tls -d 'Connect to the broker with TLS'
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l make-dir -d 'Create the directory for the user of the service, if it does not exist'
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l force -d 'Overwrite a config file that already sets keys'
 complete -c synkler -n "__fish_synkler_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l id -d 'Their group' -r
-complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l vhost -d 'The virtual host, which is made if it is not there' -r
-complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l password-file -d 'A file with the password of the one node named, instead of a generated one; - is standard input' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -s c -l config -d 'Read this config file and no other' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l id -d 'Group id of the nodes' -r
+complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l vhost -d 'Virtual host on the broker; created if it does not exist' -r
+complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l password-file -d 'File with the password, for exactly one node, instead of a generated one; - reads standard input' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -s c -l config -d 'Read only this config file' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l apply -d 'Run the commands instead of printing them'
 complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l also -d 'Open these too, for what a cleanup script touches' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s c -l config -d 'Read this config file and no other' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l apply -d 'Put it where systemd reads it, as paths.conf, in place of what is there'
+complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l also -d 'Also give access to these paths, for the cleanup script' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s c -l config -d 'Read only this config file' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l apply -d 'Install the drop-in as paths.conf where systemd reads it, replacing an older one'
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand keys" -l spool -d 'The spool that the key opens: file_dir and id as central has them, such as /srv/synkler/default' -r
-complete -c synkler -n "__fish_synkler_using_subcommand keys" -s c -l config -d 'Read this config file and no other' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand keys" -l spool -d 'Spool that the key may access: file_dir and id of central, such as /srv/synkler/default' -r
+complete -c synkler -n "__fish_synkler_using_subcommand keys" -s c -l config -d 'Read only this config file' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand keys" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand trust" -l port -d 'The port of its sshd' -r
-complete -c synkler -n "__fish_synkler_using_subcommand trust" -l fingerprint -d 'Do not ask: believe the key with this fingerprint and no other' -r
-complete -c synkler -n "__fish_synkler_using_subcommand trust" -s c -l config -d 'Read this config file and no other' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand trust" -l port -d 'Port of sshd on central' -r
+complete -c synkler -n "__fish_synkler_using_subcommand trust" -l fingerprint -d 'Do not ask; accept only the host key with this fingerprint' -r
+complete -c synkler -n "__fish_synkler_using_subcommand trust" -s c -l config -d 'Read only this config file' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand trust" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand gate" -l rsync -d 'The rsync program' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand gate" -s c -l config -d 'Read this config file and no other' -r -F
-complete -c synkler -n "__fish_synkler_using_subcommand gate" -l no-landlock -d 'Go on where the kernel has no Landlock: whoever has the key is then trusted to stay in the spool'
+complete -c synkler -n "__fish_synkler_using_subcommand gate" -l rsync -d 'Path of the rsync program' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand gate" -s c -l config -d 'Read only this config file' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand gate" -l no-landlock -d 'Run without Landlock if the kernel lacks it; the owner of the key is then trusted to stay in the spool'
 complete -c synkler -n "__fish_synkler_using_subcommand gate" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "check" -d 'Examine this node from end to end and print the findings as JSON'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "init" -d 'Write this node\'s config, and say what is to be done next'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "broker-setup" -d 'Make an account at the broker for each node, which can say and hear what its role needs and nothing else'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "drop-in" -d 'Print the systemd drop-in that opens the service\'s box for what the config names'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "keys" -d 'Make the key with which this node logs in to central, and print the line for central\'s authorized_keys'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "trust" -d 'Show the host keys of central and have this node believe them from now on'
-complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "gate" -d 'Let a node\'s rsync into one spool on central: the forced command in authorized_keys'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "check" -d 'Check this node and print the findings as JSON'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "init" -d 'Write the config of this node and print the next steps'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "broker-setup" -d 'Create a broker account with minimal permissions for each node'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "drop-in" -d 'Print the systemd drop-in that gives the service access to the paths in the config'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "keys" -d 'Create the SSH key pair of this node and print the line for authorized_keys on central'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "trust" -d 'Show central\'s SSH host keys and add them to known_hosts'
+complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "gate" -d 'Run a node\'s rsync in one spool on central; this is the forced command in authorized_keys'
 complete -c synkler -n "__fish_synkler_using_subcommand help; and not __fish_seen_subcommand_from check init broker-setup drop-in keys trust gate help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'

@@ -72,7 +72,7 @@ fn main() -> ExitCode {
     let logging = match drivers::logging::init(if arguments.debug { Level::Debug } else { Level::Info }) {
         Ok(logging) => logging,
         Err(error) => {
-            complain(&format!("the system gives no thread for the log: {error}"));
+            complain(&format!("cannot create the thread for the log: {error}"));
             return ExitCode::FAILURE;
         }
     };
@@ -135,7 +135,7 @@ fn examine(loaded: &config::Loaded) -> ExitCode {
     match check::examine_alone(&loaded.settings) {
         Ok(found) => findings.extend(found),
         Err(error) => {
-            complain(&format!("the system gives no event loop: {error}"));
+            complain(&format!("cannot create the event loop: {error}"));
             return ExitCode::FAILURE;
         }
     }
@@ -149,7 +149,7 @@ fn print_findings(findings: Vec<Finding>) {
     match serde_json::to_string(&Check { findings }) {
         // A reader that has gone away has seen enough.
         Ok(document) => drop(writeln!(std::io::stdout(), "{document}")),
-        Err(error) => complain(&format!("bug: the findings have no JSON form: {error}")),
+        Err(error) => complain(&format!("bug: the findings cannot be written as JSON: {error}")),
     }
 }
 

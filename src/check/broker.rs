@@ -24,7 +24,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let reached = reached(settings, try_all(&broker.host, broker.port, REACH_LIMIT).await);
     if reached.result == "failed" {
         let mut findings = vec![reached];
-        findings.extend(["login", "queue", "central"].map(|check| skipped(check, "the broker cannot be reached")));
+        findings.extend(["login", "queue", "central"].map(|check| skipped(check, "cannot reach the broker")));
         return findings;
     }
     let mut findings = vec![reached];
@@ -58,10 +58,8 @@ fn reached(settings: &Settings, tried: Result<Vec<Tried>, String>) -> Finding {
     }
     warning(
         "broker",
-        format!("{host}:{port} can be reached, but not by all its addresses: {}", told(host, silent)),
-        format!(
-            "let TCP port {port} through to it, or take it out of {host}'s entry in the name service or /etc/hosts"
-        ),
+        format!("{host}:{port} can be reached, but not on all addresses: {}", told(host, silent)),
+        format!("allow TCP port {port} to this address, or remove it from the entry of {host} in DNS or /etc/hosts"),
     )
 }
 
@@ -89,7 +87,7 @@ pub(crate) fn broker_settings(settings: &Settings) -> BrokerSettings {
 fn without_session(settings: &Settings, trouble: &Trouble) -> Vec<Finding> {
     let login = failed("login", &trouble.text, cure(settings, trouble.kind, None));
     let mut findings = vec![login];
-    findings.extend(["queue", "central"].map(|check| skipped(check, "there is no session with the broker")));
+    findings.extend(["queue", "central"].map(|check| skipped(check, "no session with the broker")));
     findings
 }
 
@@ -101,15 +99,17 @@ fn word(settings: &Settings, probed: &Probed) -> Vec<Finding> {
         (_, Err(trouble)) | (Err(trouble), _) => {
             failed("queue", &trouble.text, cure(settings, trouble.kind, Some(own)))
         }
-        (Ok(QueueSight::Missing), _) => skipped("queue", format!("{own} is not there yet: the first session makes it")),
+        (Ok(QueueSight::Missing), _) => {
+            skipped("queue", format!("{own} does not exist yet: the first session creates it"))
+        }
         (Ok(QueueSight::There { messages, consumers }), _) if *messages >= MANY && *consumers == 0 => warning(
             "queue",
-            format!("{own} holds {messages} messages, and nobody listens to it"),
+            format!("{own} holds {messages} messages, and no daemon consumes them"),
             "systemctl start synkler",
         ),
         (Ok(QueueSight::There { messages, consumers }), _) => {
-            let listening = if *consumers > 0 { "the daemon listens to it" } else { "no daemon listens to it now" };
-            ok("queue", format!("{own} is as it should be; {listening}, {messages} messages wait"))
+            let listening = if *consumers > 0 { "the daemon consumes it" } else { "no daemon consumes it now" };
+            ok("queue", format!("{own} is correct; {listening}, {messages} messages wait"))
         }
     };
     vec![login, queue, central(settings, probed)]
@@ -122,11 +122,11 @@ fn central(settings: &Settings, probed: &Probed) -> Finding {
     match sight {
         Err(trouble) => failed("central", &trouble.text, cure(settings, trouble.kind, Some(name))),
         Ok(QueueSight::Missing) if here => {
-            skipped("central", format!("{name} is not there yet: the first session makes it"))
+            skipped("central", format!("{name} does not exist yet: the first session creates it"))
         }
         Ok(QueueSight::Missing) => failed(
             "central",
-            format!("no central has been in group {} at this broker yet", settings.group),
+            format!("no central of group {} has connected to this broker yet", settings.group),
             format!(
                 "on central: systemctl start synkler, with id = {}, synkler_server = this broker and vhost = {}",
                 settings.group, settings.broker.vhost
@@ -147,8 +147,8 @@ fn central(settings: &Settings, probed: &Probed) -> Finding {
 fn reach_cure(settings: &Settings) -> String {
     let (host, port) = (&settings.broker.host, settings.broker.port);
     format!(
-        "on {host}: systemctl start rabbitmq-server; else set synkler_server and port to where it is, \
-         or let TCP port {port} through the firewall (nc -vz {host} {port} tries it)"
+        "on {host}: systemctl start rabbitmq-server; else correct synkler_server and port, or allow TCP port {port} \
+         in the firewall (test: nc -vz {host} {port})"
     )
 }
 
@@ -168,30 +168,32 @@ fn cure(settings: &Settings, kind: TroubleKind, queue: Option<&str>) -> String {
             "set synkler_server and port to the broker's AMQP listener (5672 by default)".to_owned()
         }
         TroubleKind::Tls => format!(
-            "set synkler_server to a name in the broker's certificate, ca_file to what has signed it, client_cert and \
-             client_key to what the broker trusts, port to its TLS listener (5671 by default); \
-             openssl s_client -connect {}:{} shows the broker's side",
+            "set synkler_server to a name in the broker's certificate, ca_file to the CA that signed it, client_cert \
+             and client_key to a certificate that the broker trusts, port to the TLS listener (5671 by default); \
+             openssl s_client -connect {}:{} shows the certificate",
             broker.host, broker.port
         ),
         TroubleKind::Login => format!(
-            "set username and password to the account's; on the broker: rabbitmqctl change_password {user} PASSWORD, \
-             or where it is missing: rabbitmqctl add_user {user} PASSWORD"
+            "set username and password to those of the account; on the broker: rabbitmqctl change_password {user} \
+             PASSWORD, or if the account does not exist: rabbitmqctl add_user {user} PASSWORD"
         ),
         TroubleKind::Vhost => {
-            format!("set vhost to the right one; on the broker: rabbitmqctl add_vhost {vhost}; {rights}")
+            format!("correct vhost; on the broker: rabbitmqctl add_vhost {vhost}; {rights}")
         }
         TroubleKind::Rights => format!("on the broker: {rights}"),
         TroubleKind::Conflict => match queue {
             Some(queue) => format!(
-                "on the broker: rabbitmqctl delete_queue -p {vhost} {queue}; what it held is said again, \
-                 and the next session makes it anew"
+                "on the broker: rabbitmqctl delete_queue -p {vhost} {queue}; the next session creates it again, and \
+                 its messages are sent again"
             ),
-            None => "give the group another id, or take away what has its name at the broker".to_owned(),
+            None => {
+                "set another id for the group, or delete the exchange or queue of that name on the broker".to_owned()
+            }
         },
         TroubleKind::Silent => "on the broker: rabbitmq-diagnostics check_running; rabbitmq-diagnostics check_alarms; \
                                 systemctl restart rabbitmq-server"
             .to_owned(),
-        TroubleKind::Other => "synkler --check prints the settings in force and where each came from".to_owned(),
+        TroubleKind::Other => "synkler --check prints the settings in force and the source of each".to_owned(),
     }
 }
 

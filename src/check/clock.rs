@@ -44,18 +44,18 @@ pub(super) async fn examine(
     daemon_ahead: i64,
 ) -> Finding {
     let Some(clocks) = clocks else {
-        return skipped(CHECK, "only the running daemon can ask the others for the time: synklerctl check");
+        return skipped(CHECK, "only the running daemon can compare clocks with other nodes: synklerctl check");
     };
     match timeout(LOCAL_LIMIT, clocks).await {
         Ok(readings) => word(&readings, daemon_ahead),
-        Err(_) => skipped(CHECK, "the others could not be asked for the time"),
+        Err(_) => skipped(CHECK, "cannot ask the other nodes for the time"),
     }
 }
 
 fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
     if daemon_ahead.unsigned_abs() >= NOTABLE {
         let text = format!(
-            "the daemon's time is {} this host's clock, which was set after the daemon had started",
+            "the daemon's time is {} this host's clock, because the clock was set after the daemon started",
             apart(daemon_ahead)
         );
         return warning(CHECK, text, "systemctl restart synkler");
@@ -67,10 +67,10 @@ fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
     let silent = || {
         let mut names =
             readings.iter().filter_map(|Reading { node, said }| said.as_ref().err().map(|_| node.to_string()));
-        names.next().map(|first| names.fold(format!("; not told by {first}"), |all, name| format!("{all}, {name}")))
+        names.next().map(|first| names.fold(format!("; no answer from {first}"), |all, name| format!("{all}, {name}")))
     };
     let Some(farthest) = known.iter().map(|(_, distance)| distance.sure).max() else {
-        let why = if readings.is_empty() { "no other node is alive" } else { "no other node has told the time" };
+        let why = if readings.is_empty() { "no other node is alive" } else { "no other node has sent its time" };
         return skipped(CHECK, why);
     };
     if farthest < NOTABLE {
@@ -78,8 +78,9 @@ fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
         return ok(CHECK, text + &silent().unwrap_or_default());
     }
     let off: Vec<_> = known.iter().filter(|(_, distance)| distance.sure >= NOTABLE).collect();
-    let clocks =
-        off.iter().map(|(node, Distance { ahead, .. })| format!("the clock of {node} is {} this one's", apart(*ahead)));
+    let clocks = off
+        .iter()
+        .map(|(node, Distance { ahead, .. })| format!("the clock of {node} is {} this node's clock", apart(*ahead)));
     let text = clocks.collect::<Vec<_>>().join("; ") + &silent().unwrap_or_default();
     let mend = "timedatectl set-ntp true, then systemctl restart synkler";
     let all = known.len() > 1 && off.len() == known.len() && {
@@ -89,9 +90,9 @@ fn word(readings: &[Reading], daemon_ahead: i64) -> Finding {
         most.abs_diff(least) < NOTABLE
     };
     let cure = if all {
-        format!("all others agree, so here: {mend}")
+        format!("all other nodes agree, so on this host: {mend}")
     } else {
-        format!("on the host whose clock is wrong (date -u tells): {mend}")
+        format!("on the host with the wrong clock (see date -u): {mend}")
     };
     if farthest < TOO_FAR { warning(CHECK, text, cure) } else { failed(CHECK, text, cure) }
 }
@@ -140,16 +141,16 @@ mod tests {
         assert_eq!((fine.result.as_str(), fine.cure), ("ok", None));
         let one = word(&[good(), reading("b", now, now + 600_000, now)], 0);
         assert_eq!(one.result, "failed");
-        assert_eq!(one.text, "the clock of download b is 10 min 0 s ahead of this one's");
-        assert!(one.cure.unwrap().starts_with("on the host whose clock is wrong"));
+        assert_eq!(one.text, "the clock of download b is 10 min 0 s ahead of this node's clock");
+        assert!(one.cure.unwrap().starts_with("on the host with the wrong clock"));
         let ours = word(&[reading("a", now, now - 600_000, now), reading("b", now, now - 600_100, now)], 0);
-        assert!(ours.text.contains("behind this one's"), "{}", ours.text);
-        assert!(ours.cure.unwrap().starts_with("all others agree, so here: timedatectl set-ntp true"));
+        assert!(ours.text.contains("behind this node's clock"), "{}", ours.text);
+        assert!(ours.cure.unwrap().starts_with("all other nodes agree, so on this host: timedatectl set-ntp true"));
         assert_eq!(word(&[reading("a", now, now + 5_000, now)], 0).result, "warning");
         assert_eq!(word(&[], 0).result, "skipped");
         let unheard = Reading { said: Err("x".to_owned()), ..good() };
         assert_eq!(word(std::slice::from_ref(&unheard), 0).result, "skipped");
-        assert!(word(&[good(), unheard], 0).text.ends_with("; not told by download a"));
+        assert!(word(&[good(), unheard], 0).text.ends_with("; no answer from download a"));
         assert!(word(&[good()], -7_200_000).text.contains("2 h 0 min behind this host's clock"));
     }
 }

@@ -18,7 +18,7 @@ pub fn config(loaded: &Loaded, in_force: Option<&Settings>) -> Finding {
 /// For a config that cannot be used.
 pub fn bad_config(error: &ConfigError) -> Finding {
     let problems = error.problems();
-    let cure = "mend what it names; synkler --check prints the settings in force and where each came from";
+    let cure = "correct this; synkler --check prints the settings in force and the source of each";
     failed(CHECK, problems.join("; "), cure)
 }
 
@@ -39,12 +39,12 @@ fn word(loaded: &Loaded, in_force: Option<&Settings>, open: Option<&Path>) -> Fi
         } else {
             "systemctl restart synkler"
         };
-        let text = format!("{source}: the daemon does not work from what it says now about {}", changed.join(", "));
+        let text = format!("{source} changed: the daemon still uses the old values of {}", changed.join(", "));
         return warning(CHECK, text, cure);
     }
     if let Some(path) = open.filter(|_| loaded.sets_password()) {
         let path = quoted(path);
-        let text = format!("{path} holds a password, and everybody on this host may read it");
+        let text = format!("{path} holds a password and is readable for every user of this host");
         return warning(CHECK, text, format!("chgrp synkler {path} && chmod 640 {path}"));
     }
     ok(CHECK, [source].into_iter().chain(loaded.notices.iter().cloned()).collect::<Vec<_>>().join("; "))

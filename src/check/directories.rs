@@ -89,14 +89,14 @@ fn word(check: &str, path: &Path, need: Need, tried: Result<bool, Refusal>) -> F
     let refusal = match tried {
         Ok(true) if need == Need::Read => return ok(check, format!("{shown} can be read")),
         Ok(true) => return ok(check, format!("{shown} can be read and written")),
-        Ok(false) => return ok(check, format!("{shown} is not there yet and can be made")),
+        Ok(false) => return ok(check, format!("{shown} does not exist yet and can be created")),
         Err(refusal) => refusal,
     };
     let cure = cure(path, &refusal);
     // What else the script needs is known only to itself.
     let readable = matches!(try_out(path, Need::Read), Ok(true));
     if need == Need::Empty && readable {
-        let text = format!("{refusal}: the cleanup script cannot take items away, if it runs as this user");
+        let text = format!("{refusal}: the cleanup script cannot remove items, if it runs as this user");
         return warning(check, text, cure);
     }
     failed(check, refusal.to_string(), cure)
@@ -106,17 +106,19 @@ fn cure(path: &Path, refusal: &Refusal) -> String {
     let (dir, user) = (quoted(path), account());
     match refusal.errno() {
         Errno::NOENT => format!("mkdir -p {dir} && chown {user}: {dir}"),
-        Errno::NOTDIR | Errno::LOOP => format!("ls -ld {dir}: take away what stands there, then mkdir -p {dir}"),
+        Errno::NOTDIR | Errno::LOOP => format!("ls -ld {dir}: move away what is there, then mkdir -p {dir}"),
         Errno::ACCESS | Errno::PERM => {
             format!("chown {user}: {dir} && chmod u+rwx {dir}; each directory above it needs: chmod o+x")
         }
         Errno::ROFS => format!(
-            "mount -o remount,rw $(findmnt -no TARGET -T {dir}), or where only the service sees it so: \
+            "mount -o remount,rw $(findmnt -no TARGET -T {dir}), or if it is read-only for the service alone: \
              systemctl edit synkler, with ReadWritePaths={} below [Service]",
             path.display()
         ),
-        Errno::NOSPC | Errno::DQUOT => format!("make room: du -xh --max-depth=2 {dir} | sort -h shows what is big"),
-        _ => "look for the disk's errors with: journalctl -k -e".to_owned(),
+        Errno::NOSPC | Errno::DQUOT => {
+            format!("free some space: du -xh --max-depth=2 {dir} | sort -h shows the largest directories")
+        }
+        _ => "look for disk errors: journalctl -k -e".to_owned(),
     }
 }
 
@@ -128,6 +130,6 @@ fn user(state_dir: &Path) -> Option<Finding> {
         return None;
     }
     let (owner, me) = (account_of(owner), account());
-    let text = format!("this is examined as {me}, but {} belongs to {owner}", state_dir.display());
+    let text = format!("the check runs as {me}, but {} belongs to {owner}", state_dir.display());
     Some(warning("user", text, format!("sudo -u {owner} synkler check, or with the daemon running: synklerctl check")))
 }

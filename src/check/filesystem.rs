@@ -27,7 +27,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
         match blocking(LOCAL_LIMIT, move || look(&at)).await {
             Some(Some(kind)) if state => word_state(check, kind),
             Some(Some(kind)) => word(check, kind, mode, &dir.display().to_string()),
-            Some(None) => skipped(check, format!("{} has to be mended first", dir.display())),
+            Some(None) => skipped(check, format!("{} must be fixed first", dir.display())),
             None => stuck(check, &dir.display().to_string(), LOCAL_LIMIT),
         }
     });
@@ -49,7 +49,7 @@ fn word(check: &str, kind: Kind, mode: Mode, dir: &str) -> Finding {
         return failed(
             check,
             format!("{is}, mounted read-only"),
-            "mount it writable: mount -o remount,rw, and in /etc/fstab",
+            "mount it read-write: mount -o remount,rw, and in /etc/fstab",
         );
     }
     let move_away = "set file_dir to a directory on a local disk (ext4, xfs, btrfs)";
@@ -58,26 +58,27 @@ fn word(check: &str, kind: Kind, mode: Mode, dir: &str) -> Finding {
         (Class::Network | Class::Program, Mode::Upload) => warning(
             check,
             format!(
-                "{is}: neither inotify nor leases tell of writers elsewhere, so only quiet time tells when an item is complete"
+                "{is}: inotify and leases do not show writers on other hosts, so only settle_seconds shows when an \
+                 item is complete"
             ),
             "set settle_seconds = 60 or more, or rename finished items into file_dir",
         ),
         (Class::Network | Class::Program, _) => warning(
             check,
-            format!("{is}: whether a rename is atomic and what was written survives a crash is up to its server"),
+            format!("{is}: its server decides whether renames are atomic and written data survives a crash"),
             move_away,
         ),
         (Class::Memory, Mode::Central) => {
-            warning(check, format!("{is}: copies are gone after a restart of this host, and are sent again"), move_away)
+            warning(check, format!("{is}: copies are lost when this host restarts, and are sent again"), move_away)
         }
         (Class::Memory, _) => warning(
             check,
-            format!("{is}: what was delivered, and its source cleaned up, is gone after a restart of this host"),
+            format!("{is}: delivered items whose source is already cleaned up are lost when this host restarts"),
             move_away,
         ),
         (Class::Simple, _) => warning(
             check,
-            format!("{is}: it has no rights, so that anybody on this host may read and change what is there"),
+            format!("{is}: it has no permissions, so every user of this host can read and change the files"),
             move_away,
         ),
     }
@@ -89,15 +90,13 @@ fn word_state(check: &str, Kind { name, class, read_only }: Kind) -> Finding {
     match class {
         _ if read_only => failed(check, format!("{is}, mounted read-only"), cure),
         Class::Local => ok(check, is),
-        Class::Network | Class::Program => {
-            failed(check, format!("{is}: locks and what is made durable cannot be relied on there"), cure)
-        }
+        Class::Network | Class::Program => failed(check, format!("{is}: locks and syncs are not reliable there"), cure),
         Class::Memory => {
             let text =
-                format!("{is}: after a restart of this host it is gone, and what was delivered is delivered again");
+                format!("{is}: the journal is lost when this host restarts, and delivered items are delivered again");
             warning(check, text, cure)
         }
-        Class::Simple => warning(check, format!("{is}: nobody else can be kept from reading it there"), cure),
+        Class::Simple => warning(check, format!("{is}: other users cannot be kept from reading the journal"), cure),
     }
 }
 

@@ -48,34 +48,37 @@ fn errno(error: io::Error) -> Errno {
 fn word(watched: Result<(), Errno>, limits: Limits) -> Finding {
     let Limits { watches, instances, watches_used, instances_used, own } = limits;
     let used = format!("{watches_used} of {watches} watches and {instances_used} of {instances} instances are used");
-    let polled = "the directory is looked at every few seconds instead";
+    let polled = "file_dir is scanned every few seconds instead";
     let tree = if own { "user.max_inotify" } else { "fs.inotify.max_user" };
     match watched {
         Ok(()) if watches_used >= watches / 10 * 9 => {
-            warning(CHECK, format!("{used}: more may soon be refused"), raise(&format!("{tree}_watches"), WATCHES))
+            warning(CHECK, format!("{used}: the limit is close"), raise(&format!("{tree}_watches"), WATCHES))
         }
         Ok(()) if instances_used >= instances / 10 * 9 => {
-            warning(CHECK, format!("{used}: more may soon be refused"), raise(&format!("{tree}_instances"), INSTANCES))
+            warning(CHECK, format!("{used}: the limit is close"), raise(&format!("{tree}_instances"), INSTANCES))
         }
         Ok(()) => ok(CHECK, used),
         Err(Errno::NOSPC) => failed(
             CHECK,
-            format!("this user's inotify watches are used up ({used}): {polled}"),
+            format!("the inotify watches of this user are used up ({used}): {polled}"),
             raise(&format!("{tree}_watches"), WATCHES),
         ),
         Err(Errno::MFILE) => failed(
             CHECK,
-            format!("this user's inotify instances are used up ({used}), or the process's open files: {polled}"),
             format!(
-                "{}; where it is the open files: systemctl edit synkler, with LimitNOFILE=4096 below [Service]",
+                "the inotify instances of this user are used up ({used}), or the open files of the process: {polled}"
+            ),
+            format!(
+                "{}; for open files: systemctl edit synkler, with LimitNOFILE=4096 below [Service]",
                 raise(&format!("{tree}_instances"), INSTANCES)
             ),
         ),
-        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => skipped(CHECK, "file_dir has to be mended first"),
+        Err(Errno::NOENT | Errno::NOTDIR | Errno::ACCESS) => skipped(CHECK, "file_dir must be fixed first"),
         Err(errno) => failed(
             CHECK,
-            format!("inotify refuses: {}: {polled}", one_line(&io::Error::from(errno).to_string())),
-            "zgrep CONFIG_INOTIFY_USER /proc/config.gz /boot/config-$(uname -r) shows whether the kernel has it",
+            format!("inotify fails: {}: {polled}", one_line(&io::Error::from(errno).to_string())),
+            "zgrep CONFIG_INOTIFY_USER /proc/config.gz /boot/config-$(uname -r) shows whether the kernel supports \
+             inotify",
         ),
     }
 }

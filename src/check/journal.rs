@@ -22,7 +22,7 @@ pub(super) async fn examine(settings: &Settings, running: bool) -> (Finding, Vec
         }
         Some(Err(error)) => (trouble(&settings.state_dir, &error), Vec::new()),
         None => {
-            let text = format!("it is not checked through within {} s", JOURNAL_LIMIT.as_secs());
+            let text = format!("the check did not finish within {} s", JOURNAL_LIMIT.as_secs());
             let path = quoted(&settings.state_dir.join("journal.db"));
             (warning(CHECK, text, format!("sqlite3 {path} 'PRAGMA quick_check'")), Vec::new())
         }
@@ -35,10 +35,11 @@ fn word(state_dir: &Path, inspected: &Inspected, running: bool) -> Finding {
         _ => String::new(),
     };
     match &inspected.content {
-        Some(content) => {
-            ok(CHECK, format!("sound: {} transfers under way, {} over{open}", content.unfinished, content.finished))
-        }
-        None => skipped(CHECK, format!("there is none yet in {}: the first start makes it{open}", state_dir.display())),
+        Some(content) => ok(
+            CHECK,
+            format!("sound: {} unfinished transfers, {} finished{open}", content.unfinished, content.finished),
+        ),
+        None => skipped(CHECK, format!("no journal in {} yet: the first start creates it{open}", state_dir.display())),
     }
 }
 
@@ -50,20 +51,24 @@ fn trouble(state_dir: &Path, error: &JournalError) -> Finding {
              rm -f journal.db-wal journal.db-shm"
         ),
         JournalError::Foreign { .. } => {
-            "put id, mode and name back to what it says, or set another state_dir".to_owned()
+            "restore id, mode and name to those of the journal, or set another state_dir".to_owned()
         }
         JournalError::Newer { .. } => "install the newer synkler again".to_owned(),
         JournalError::NotWritable { .. } | JournalError::Create { .. } => {
             format!("chown -R {user}: {dir} && chmod -R u+rwX {dir}")
         }
-        JournalError::Busy { .. } => format!("fuser -v {dir}/journal.db shows who: end that sqlite3 or backup"),
-        JournalError::Full { .. } => format!("make room: du -xh --max-depth=2 {dir} | sort -h shows what is big"),
+        JournalError::Busy { .. } => {
+            format!("fuser -v {dir}/journal.db shows the program: stop that sqlite3 or backup")
+        }
+        JournalError::Full { .. } => {
+            format!("free some space: du -xh --max-depth=2 {dir} | sort -h shows the largest directories")
+        }
         JournalError::Corrupt { .. }
         | JournalError::Locked { .. }
         | JournalError::Taken { .. }
         | JournalError::Beside { .. }
         | JournalError::Failed { .. }
-        | JournalError::Stopped => "look for the disk's errors with: journalctl -k -e".to_owned(),
+        | JournalError::Stopped => "look for disk errors: journalctl -k -e".to_owned(),
     };
     let mut text = error.to_string();
     let mut source = error.source();

@@ -38,20 +38,22 @@ fn nearest(dir: &Path) -> PathBuf {
 
 fn word(dir: &Path, name: &str, kept: Result<Keeps, Refusal>, keep_modes: KeepModes) -> Finding {
     let Ok(kept) = kept else {
-        return skipped(CHECK, format!("{} has to be writable first", dir.display()));
+        return skipped(CHECK, format!("{} must be writable first", dir.display()));
     };
     let mut lacks = Vec::new();
     match (kept.modes, kept.set_group_id) {
-        (false, _) => lacks.push("no permission bits: items arrive, and what differs is reported"),
-        (true, false) => lacks.push("no set-group-id bit for this user: items arrive, and what differs is reported"),
+        (false, _) => lacks.push("no permission bits: items are delivered, and differences are reported"),
+        (true, false) => {
+            lacks.push("no set-group-id bit for this user: items are delivered, and differences are reported")
+        }
         (true, true) => {}
     }
     for (keeps, text) in [
         (kept.times, "no modification times"),
-        (kept.links, "no symbolic links: items that have some wait with the reason unfit"),
-        (kept.case, "no difference between `A` and `a`: items that have both wait with the reason unfit"),
-        (kept.names, "no names with : or ?: items that have some wait with the reason unfit"),
-        (kept.noreplace, "no rename that replaces nothing: keep other programs from making names of items there"),
+        (kept.links, "no symbolic links: items with symbolic links wait with the reason unfit"),
+        (kept.case, "no difference between `A` and `a`: items with both names wait with the reason unfit"),
+        (kept.names, "no names with : or ?: items with such names wait with the reason unfit"),
+        (kept.noreplace, "no rename without replacing: do not let other programs create items there"),
     ] {
         if !keeps {
             lacks.push(text);
@@ -59,13 +61,13 @@ fn word(dir: &Path, name: &str, kept: Result<Keeps, Refusal>, keep_modes: KeepMo
     }
     let on = format!("{} ({name})", dir.display());
     if lacks.is_empty() {
-        return ok(CHECK, format!("{on} keeps modes, times, links, upper and lower case"));
+        return ok(CHECK, format!("{on} keeps permission bits, times, links, upper and lower case"));
     }
     let text = format!("{on} has {}", lacks.join("; "));
-    let move_away = "set file_dir to a directory on a Linux file system (ext4, xfs, btrfs), or do without";
+    let move_away = "set file_dir to a directory on a Linux file system (ext4, xfs, btrfs), or accept the limits";
     if keep_modes == KeepModes::Yes && !kept.modes {
         let cure = "set keep_modes = \"try\", or file_dir to a directory on a Linux file system (ext4, xfs, btrfs)";
-        return failed(CHECK, format!("{text}; with keep_modes = \"yes\" hardly anything is taken"), cure);
+        return failed(CHECK, format!("{text}; with keep_modes = \"yes\" most items are refused"), cure);
     }
     warning(CHECK, text, move_away)
 }

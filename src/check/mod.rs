@@ -157,7 +157,7 @@ fn stuck(check: &str, what: &str, limit: Duration) -> Finding {
     failed(
         check,
         format!("{what} does not answer within {} s", limit.as_secs()),
-        "look for the disk's and the network file system's errors with: journalctl -k -e",
+        "look for errors of the disk and the network file system: journalctl -k -e",
     )
 }
 

@@ -16,11 +16,11 @@ pub(super) async fn examine() -> Finding {
 }
 
 fn word(limit: u64, used: u64) -> Finding {
-    let text = format!("{used} of {limit} are open in this process");
+    let text = format!("{used} of {limit} files are open in this process");
     let cure = "systemctl edit synkler, with LimitNOFILE=4096 below [Service]; outside of systemd: ulimit -n 4096";
     match limit {
         _ if used.saturating_mul(10) >= limit.saturating_mul(9) => failed(CHECK, text, cure),
-        limit if limit < NEEDED => warning(CHECK, format!("{text}; {NEEDED} should be possible"), cure),
+        limit if limit < NEEDED => warning(CHECK, format!("{text}; synkler needs up to {NEEDED}"), cure),
         _ => ok(CHECK, text),
     }
 }

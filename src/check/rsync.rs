@@ -32,9 +32,9 @@ fn cure(settings: &Settings, error: &VersionError) -> String {
         VersionError::NotStarted { .. } | VersionError::Strange { .. } => "apt-get install rsync",
     };
     if settings.mode() == Mode::Central {
-        return format!("{install}: the others start it here by ssh");
+        return format!("{install}: the other nodes start it here by ssh");
     }
-    format!("{install} (or the system's own way), or set rsync = another one instead of {program}")
+    format!("{install} (or the package manager of this system), or set rsync to another program than {program}")
 }
 
 /// The driver as the daemon has it, for what it can tell without a run.

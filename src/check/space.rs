@@ -35,7 +35,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
         match blocking(LOCAL_LIMIT, move || room(&at)).await {
             Some(Some(room)) if check == "space" => word(check, dir, room, &settings.role),
             Some(Some(room)) => word_state(check, dir, room),
-            Some(None) => skipped(check, format!("{} has to be mended first", dir.display())),
+            Some(None) => skipped(check, format!("{} must be fixed first", dir.display())),
             None => stuck(check, &dir.display().to_string(), LOCAL_LIMIT),
         }
     });
@@ -51,30 +51,32 @@ fn room(dir: &Path) -> Option<Room> {
 
 fn word(check: &str, dir: &Path, room: Room, role: &Role) -> Finding {
     let text = format!("{} of {} are free in {}", bytes(room.free), bytes(room.total), dir.display());
-    let make_room = format!("make room: du -xh --max-depth=2 {} | sort -h shows what is big", quoted(dir));
+    let make_room =
+        format!("free some space: du -xh --max-depth=2 {} | sort -h shows the largest directories", quoted(dir));
     if let Some(finding) = no_names(check, dir, room) {
         return finding;
     }
     match role {
         Role::Central { free, .. } if room.free < free.of(room.total) => failed(
             check,
-            format!("{text}, less than free_percent = {free} keeps free: nothing new is taken in"),
-            format!("{make_room}; or set free_percent lower"),
+            format!("{text}, less than free_percent = {free} requires: central accepts no new items"),
+            format!("{make_room}; or lower free_percent"),
         ),
         Role::Central { free, .. } if room.names_free < free.of(room.names) => failed(
             check,
             format!(
-                "{} of {} inodes are free in {}, less than free_percent = {free} keeps free: nothing new is taken in",
+                "{} of {} inodes are free in {}, less than free_percent = {free} requires: central accepts no new \
+                 items",
                 room.names_free,
                 room.names,
                 dir.display()
             ),
-            format!("{}; or set free_percent lower", fewer_files(dir)),
+            format!("{}; or lower free_percent", fewer_files(dir)),
         ),
         Role::Central { free, .. } => {
             ok(check, format!("{text}; free_percent = {free} keeps {}", bytes(free.of(room.total))))
         }
-        _ if room.free == 0 => failed(check, format!("{text}: nothing can arrive"), make_room),
+        _ if room.free == 0 => failed(check, format!("{text}: no item can be stored"), make_room),
         _ if room.free < NEARLY_FULL.of(room.total) => warning(check, text, make_room),
         _ => ok(check, text),
     }
@@ -82,12 +84,13 @@ fn word(check: &str, dir: &Path, room: Room, role: &Role) -> Finding {
 
 fn word_state(check: &str, dir: &Path, room: Room) -> Finding {
     let text = format!("{} are free for the journal in {}", bytes(room.free), dir.display());
-    let make_room = format!("make room: du -xh --max-depth=2 {} | sort -h shows what is big", quoted(dir));
+    let make_room =
+        format!("free some space: du -xh --max-depth=2 {} | sort -h shows the largest directories", quoted(dir));
     if let Some(finding) = no_names(check, dir, room) {
         return finding;
     }
     match room.free {
-        free if free < JOURNAL_NEEDS => failed(check, format!("{text}: it may stop the daemon any moment"), make_room),
+        free if free < JOURNAL_NEEDS => failed(check, format!("{text}: the daemon can stop at any time"), make_room),
         free if free < JOURNAL_LIKES => warning(check, text, make_room),
         _ => ok(check, text),
     }
@@ -96,13 +99,13 @@ fn word_state(check: &str, dir: &Path, room: Room) -> Finding {
 /// Some file systems count names, others (`names` is 0 there) do not.
 fn no_names(check: &str, dir: &Path, room: Room) -> Option<Finding> {
     (room.names > 0 && room.names_free == 0).then(|| {
-        let text = format!("no new names are possible in {}: all {} inodes are used", dir.display(), room.names);
+        let text = format!("no new files can be created in {}: all {} inodes are used", dir.display(), room.names);
         failed(check, text, fewer_files(dir))
     })
 }
 
 fn fewer_files(dir: &Path) -> String {
-    format!("take files away: du -x --inodes --max-depth=2 {} | sort -n shows where they are", quoted(dir))
+    format!("delete files: du -x --inodes --max-depth=2 {} | sort -n shows where they are", quoted(dir))
 }
 
 #[cfg(test)]
@@ -122,7 +125,7 @@ mod tests {
         assert_eq!(told(5, 100).result, "ok");
         let few = told(4, 100);
         assert_eq!(few.result, "failed");
-        let text = "4 of 100 inodes are free in /x, less than free_percent = 5 keeps free: nothing new is taken in";
+        let text = "4 of 100 inodes are free in /x, less than free_percent = 5 requires: central accepts no new items";
         assert_eq!(few.text, text);
         assert_eq!(told(0, 0).result, "ok");
     }

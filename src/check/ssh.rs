@@ -16,7 +16,9 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
     let (direction, below) = match settings.mode() {
         Mode::Upload => (Direction::Push, "in"),
         Mode::Download => (Direction::Pull, "held"),
-        Mode::Central => return skipped(CHECK, "uploads and downloads come to this node by ssh: examine it there"),
+        Mode::Central => {
+            return skipped(CHECK, "uploads and downloads connect to this node by ssh: run the check there");
+        }
     };
     let rsync = super::rsync::driver(settings);
     let Some((central, spool)) = centrals.into_iter().next() else {
@@ -26,7 +28,7 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
     let Ok(location) = Location::new(spool.host(), &path) else {
         return failed(
             CHECK,
-            format!("{central} names no possible place: {path}"),
+            format!("{central} announced a path that cannot be used: {path}"),
             "set a shorter file_dir on central",
         );
     };
@@ -49,7 +51,7 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
 
 /// Whether ssh would get as far as rsync on that host, should it be central's.
 async fn presumed(host: &str, rsync: &Rsync, until: Instant) -> Finding {
-    let nobody = "no central has said yet where it can be reached";
+    let nobody = "no central has announced its SSH address yet";
     let start = "start synkler here and on central";
     // Nothing is fetched from there. Where a key opens a part of the spool only, the refusal shows that it opens that.
     let Ok(location) = Location::new(host, "/") else { return skipped(CHECK, format!("{nobody}: {start}")) };
@@ -58,13 +60,13 @@ async fn presumed(host: &str, rsync: &Rsync, until: Instant) -> Finding {
         Ok(Err(reason)) if ["synkler gate: ", "rrsync"].iter().any(|words| reason.detail().contains(words)) => None,
         Ok(Err(reason)) => Some(reason),
         Err(_) => {
-            return skipped(CHECK, format!("{nobody}, and {host}, where the broker is, does not answer: {start}"));
+            return skipped(CHECK, format!("{nobody}, and {host}, the broker host, does not answer: {start}"));
         }
     };
     let Some(reason) = answer else {
-        return skipped(CHECK, format!("{nobody}; {host}, where the broker is, would let this node in: {start}"));
+        return skipped(CHECK, format!("{nobody}; {host}, the broker host, accepts the login of this node: {start}"));
     };
-    let text = format!("{nobody}; should it be {host}, where the broker is: {}", reason.detail());
+    let text = format!("{nobody}; if it is {host}, the broker host: {}", reason.detail());
     let is_curable = ["host key", "rejects the login"].iter().any(|words| reason.detail().contains(words));
     if is_curable {
         warning(CHECK, text, cure(&location, &reason, &rsync.remote_shell(), rsync.has_own_shell()))
@@ -79,7 +81,7 @@ fn welcome(central: &Node, location: &Location, protocol: Option<u32>) -> Findin
     match protocol {
         Some(protocol) if protocol < OLDEST_PROTOCOL => failed(
             CHECK,
-            format!("{central}: rsync at {place} speaks protocol {protocol}, but {OLDEST_PROTOCOL} is needed"),
+            format!("{central}: rsync at {place} uses protocol {protocol}, but {OLDEST_PROTOCOL} is needed"),
             format!("on {}: apt-get install --only-upgrade rsync (3.1.3 or newer)", location.host()),
         ),
         Some(protocol) => ok(CHECK, format!("{central}: rsync at {place} answers (protocol {protocol})")),
@@ -92,32 +94,28 @@ fn cure(location: &Location, reason: &Reason, shell: &str, own_shell: bool) -> S
     let says = |words: &str| reason.detail().contains(words);
     let name = host.rsplit('@').next().unwrap_or(host);
     if says("host key") && !own_shell {
-        let again = if says("has changed") { format!("if {name} was really set up anew: ") } else { String::new() };
+        let again = if says("has changed") { format!("if {name} was reinstalled: ") } else { String::new() };
         format!(
-            "{again}synkler trust {name}, and compare the fingerprint it shows with what ssh-keygen -lf \
-             /etc/ssh/ssh_host_ed25519_key.pub prints on {name}"
+            "{again}synkler trust {name}, and compare its fingerprint with the output of ssh-keygen -lf \
+             /etc/ssh/ssh_host_ed25519_key.pub on {name}"
         )
     } else if says("rejects the login") && !own_shell {
-        format!("on {name}: put the line that synkler keys prints here into authorized_keys of the user it names")
+        format!("on {name}: add the line that synkler keys prints here to authorized_keys of the user it names")
     } else if says("is not known: add it") {
         let ask = asking(shell);
         format!(
-            "as {}: {ask} {host} true, and compare the fingerprint it shows with what ssh-keygen -lf \
-             /etc/ssh/ssh_host_ed25519_key.pub prints on {host}",
+            "as {}: {ask} {host} true, and compare its fingerprint with the output of ssh-keygen -lf \
+             /etc/ssh/ssh_host_ed25519_key.pub on {host}",
             account()
         )
     } else if says("has changed") {
-        format!(
-            "if {host} was really set up anew: as {}: ssh-keygen -R {name}, then {} {host} true",
-            account(),
-            asking(shell)
-        )
+        format!("if {host} was reinstalled: as {}: ssh-keygen -R {name}, then {} {host} true", account(), asking(shell))
     } else if says("rejects the login") {
-        format!("as {}: ssh-keygen where there is no key yet, then ssh-copy-id {host}", account())
+        format!("as {}: ssh-keygen if there is no key yet, then ssh-copy-id {host}", account())
     } else if says("refuses the connection") {
-        format!("on {host}: systemctl start ssh; it has to listen on the port that rsync_opts names, 22 by default")
+        format!("on {host}: systemctl start ssh; it must listen on the port given in rsync_opts, 22 by default")
     } else if says("is not known here") || says("cannot be looked up") {
-        format!("on central: set central_host to a name that getent hosts finds here, instead of {host}")
+        format!("on central: set central_host to a name that getent hosts resolves here, instead of {host}")
     } else if says("rsync cannot be started on") {
         format!("on {host}: apt-get install rsync")
     } else if says("rrsync") {
@@ -126,16 +124,16 @@ fn cure(location: &Location, reason: &Reason, shell: &str, own_shell: bool) -> S
             location.path()
         )
     } else if says("login scripts must print nothing") {
-        format!("{shell} {host} true has to print nothing: take the output out of ~/.bashrc there")
+        format!("{shell} {host} true must print nothing: remove the output from ~/.bashrc there")
     } else if says("No such file or directory") {
-        format!("on {host}: systemctl start synkler, which makes {}, with file_dir as the path says", location.path())
+        format!("on {host}: systemctl start synkler, which creates {}, with file_dir as in the path", location.path())
     } else {
         by_hand(shell, host)
     }
 }
 
 fn by_hand(shell: &str, host: &str) -> String {
-    format!("as {}: {shell} -v {host} true shows where it stops", account())
+    format!("as {}: {shell} -v {host} true shows where it fails", account())
 }
 
 /// The remote shell such that it asks about an unknown host key; what stands first counts.

@@ -9,14 +9,14 @@ use super::exit::{EXITS, exit_table};
 use super::since::Since;
 
 const DEEDS: &str =
-    "JSON: one document, { deeds: [Deed], silent: [string] }; silent are the nodes that did not answer.";
+    "JSON: one document, { deeds: [Deed], silent: [string] }; silent lists the nodes that did not answer.";
 
-/// See what synkler does, in the whole group, and steer it
+/// Show and control the transfers of synkler in the whole group
 ///
-/// Asks the synkler daemon of this host. What is told of the group comes from central; when central cannot be reached,
-/// this node tells what it knows and says so. An ITEM is an item's name, a transfer's id, or the beginning of either
-/// that no other has. Looking is for whoever may open the control socket; changing things is for root, the daemon's
-/// own user and the members of its group.
+/// synklerctl asks the synkler daemon of this host. Information about the group comes from central. When central cannot
+/// be reached, the daemon shows what this node knows and says so. ITEM is an item name, a transfer id, or an unambiguous
+/// beginning of either. Every user who can open the control socket can read. Changes are allowed for root, the user of
+/// the daemon and the members of its group.
 #[derive(Debug, Parser)]
 #[command(
     name = "synklerctl",
@@ -28,13 +28,13 @@ const DEEDS: &str =
     after_help = exit_table(EXITS)
 )]
 pub struct Arguments {
-    /// The daemon's control socket [default: looked for in /run/synkler, $XDG_RUNTIME_DIR and the state directory]
+    /// Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
-    /// The daemon's group, where several run on this host
+    /// Group id of the daemon, if several daemons run on this host
     #[arg(long, global = true, value_name = "ID")]
     pub id: Option<String>,
-    /// Print JSON, which stays the same from version to version, instead of a text
+    /// Print JSON with a stable schema instead of text
     #[arg(long, global = true)]
     pub json: bool,
     /// What to show or do.
@@ -45,114 +45,115 @@ pub struct Arguments {
 /// What `synklerctl` shows or does.
 #[derive(Debug, Subcommand)]
 pub enum Verb {
-    /// Show this node, its group, what is on the way and why it waits; with ITEM, its whole journey
+    /// Show this node, its group and the unfinished transfers; with ITEM, details of its transfers
     ///
-    /// Without ITEM: this node, its broker, the nodes of the group, how many transfers are in which stage, and the
-    /// first of them: those that need attention, then those at work with how far they are, then those in line, each
-    /// with the reason why it waits. With ITEM: where it stands on each node that knows it, with digests, times, failed
-    /// attempts and when the next one follows; finished transfers are found too.
+    /// Without ITEM: shows this node, its broker, the nodes of the group, the number of transfers in each stage, and the
+    /// first transfers. Transfers that need attention come first, then running ones with their progress, then queued
+    /// ones, each with the reason why it waits. With ITEM: shows its stage on each node that knows it, with checksums,
+    /// times, failed attempts and the time of the next retry. Finished transfers are included.
     #[command(
         after_long_help = "JSON: one document. Without ITEM a Status; with ITEM { journeys: [{ view: View, journey: Journey }] }, in the order of the ITEMs."
     )]
     Status {
-        /// Name, id, or the beginning of one
+        /// Item name, transfer id, or the beginning of either
         #[arg(value_name = "ITEM")]
         items: Vec<String>,
-        /// Show at most so many transfers, up to 1000 [default: 100]
+        /// Show at most N transfers, up to 1000 [default: 100]
         #[arg(long, value_name = "N", conflicts_with = "items", value_parser = clap::value_parser!(u64).range(0..=1000))]
         limit: Option<u64>,
-        /// Show what this node knows, without asking any other
+        /// Show only what this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
     },
-    /// List unfinished transfers, one line each, the oldest first
-    #[command(after_long_help = "JSON: one line a transfer, each a Transfer.")]
+    /// List unfinished transfers, one per line, oldest first
+    #[command(after_long_help = "JSON: one line per transfer, each a Transfer.")]
     List {
-        /// Only those in this stage, such as sending or held
+        /// Only transfers in this stage, such as sending or held
         #[arg(long, value_name = "STAGE")]
         state: Option<String>,
-        /// Only those of this upload
+        /// Only transfers from this upload node
         #[arg(long, value_name = "NODE")]
         from: Option<String>,
-        /// Only those that fail or are held up
+        /// Only transfers that fail or are blocked
         #[arg(long)]
         failed: bool,
-        /// At most so many
+        /// Show at most N transfers
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: u64,
-        /// Show what this node knows, without asking any other
+        /// Show only what this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
     },
-    /// Show the status live, in place; q quits
+    /// Show the status live; press q to quit
     ///
-    /// Where stdout is no terminal, a line is printed for each change instead. When the daemon restarts, it says so and
-    /// goes on. Keys: q, Esc or Ctrl-C quit; the arrows, Page Up, Page Down, Home and End scroll.
+    /// If stdout is not a terminal, prints one line per change instead. If the daemon restarts, shows that and
+    /// reconnects. Keys: q, Esc or Ctrl-C quit; the arrows, Page Up, Page Down, Home and End scroll.
     #[command(
-        after_long_help = "JSON: one line a change, each { full: bool, status: Status, gone: [string] }: the first is full; in the others, status.transfers holds what is new or has changed, and gone what is no longer in the list."
+        after_long_help = "JSON: one line per change, each { full: bool, status: Status, gone: [string] }. The first line is full. In the others, status.transfers holds new and changed transfers, and gone lists the ids that left the list."
     )]
     Watch {
-        /// Show at most so many transfers, up to 1000 [default: 100]
+        /// Show at most N transfers, up to 1000 [default: 100]
         #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(0..=1000))]
         limit: Option<u64>,
-        /// Show what this node knows, without asking any other
+        /// Show only what this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
     },
-    /// Let nothing new start: on this node, for these items, or in the whole group
+    /// Pause transfers on this node, for the given items, or for the whole group
     ///
-    /// What runs is finished first, unless --now is given. The order survives restarts, is shown everywhere with who
-    /// gave it and when, and ends with resume.
+    /// Running transfers are finished first, unless --now is given. A pause survives restarts and lasts until resume.
+    /// Every node shows who paused the transfers and when.
     #[command(after_long_help = DEEDS)]
     Pause {
-        /// Only these items, on every node: name, id, or the beginning of one
+        /// Pause only these items, on every node: item name, transfer id, or the beginning of either
         #[arg(value_name = "ITEM")]
         items: Vec<String>,
-        /// Stop what runs, too; what it has moved stays and is continued later
+        /// Also stop running transfers; they continue later from the data already moved
         #[arg(long)]
         now: bool,
-        /// The whole group
+        /// Pause the whole group
         #[arg(long, conflicts_with = "items")]
         group: bool,
     },
-    /// End a pause: of this node, of these items, or of the whole group
+    /// Resume transfers on this node, for the given items, or for the whole group
     #[command(after_long_help = DEEDS)]
     Resume {
-        /// Only these items, on every node: name, id, or the beginning of one
+        /// Resume only these items, on every node: item name, transfer id, or the beginning of either
         #[arg(value_name = "ITEM")]
         items: Vec<String>,
-        /// The whole group
+        /// Resume the whole group
         #[arg(long, conflicts_with = "items")]
         group: bool,
     },
-    /// Try again now what waits for its next attempt
+    /// Retry transfers now, without waiting for the next scheduled attempt
     #[command(after_long_help = DEEDS)]
     Retry(Items),
-    /// Send or fetch these next
+    /// Move transfers to the front of the queue
     #[command(after_long_help = DEEDS)]
     Bump(Items),
-    /// Give these transfers up, without touching their sources
+    /// Cancel transfers; their source files are kept
     ///
-    /// The sources stay as they are and are not sent again until they change. What a receiver has got already stays
-    /// there. Refused for what every receiver has got.
+    /// A cancelled source is not sent again until it changes. Copies that a receiver already has stay there. A transfer
+    /// that every receiver already has cannot be cancelled.
     #[command(after_long_help = DEEDS)]
     Withdraw(Items),
-    /// Show what was handed over: when, how big, how fast, with which MD5
+    /// Show finished transfers with time, size, speed and MD5
     ///
-    /// As the journal of this node has it, the latest first; it is kept for history_days (synkler.conf(5)).
-    #[command(after_long_help = "JSON: one line a transfer, each a Past.")]
+    /// Reads the journal of this node, latest transfers first. The journal keeps them for history_days (see
+    /// synkler.conf(5)).
+    #[command(after_long_help = "JSON: one line per transfer, each a Past.")]
     History {
-        /// Only what ended since then: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (UTC)
+        /// Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (UTC)
         #[arg(long, value_name = "T", value_parser = Since::parse)]
         since: Option<Since>,
-        /// Only items of this name
+        /// Only items with this name
         #[arg(long, value_name = "NAME")]
         item: Option<String>,
-        /// At most so many
+        /// Show at most N transfers
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: u64,
     },
-    /// Show who belongs to the group, since when, and when it was last heard
+    /// Show the nodes of the group, when each joined and when it was last seen
     #[command(
         subcommand_value_name = "VERB",
         subcommand_help_heading = "Verbs",
@@ -160,48 +161,48 @@ pub enum Verb {
         after_long_help = "JSON: one document, { now: int, view: View, members: [Member] }."
     )]
     Nodes {
-        /// Show whom this node knows, without asking any other
+        /// Show only the nodes that this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
         /// What to do with a node, instead of showing all.
         #[command(subcommand)]
         verb: Option<NodesVerb>,
     },
-    /// Print the proof of a transfer, as md5sum -c reads it
+    /// Print the receipt of a transfer, in the format of md5sum -c
     ///
-    /// One line a file, also for a directory. To be checked in the directory that holds the item: synklerctl receipt
-    /// ITEM | (cd /where/it/is && md5sum -c)
+    /// Prints one line per file, also for a directory. To verify a copy, run it for the directory that holds the item:
+    /// synklerctl receipt ITEM | (cd DIRECTORY && md5sum -c)
     #[command(
-        after_long_help = "JSON: one document, { id: string, item: string, lines: string, encoded: bool }; where encoded is true, each % and two hex digits in lines stand for one byte."
+        after_long_help = "JSON: one document, { id: string, item: string, lines: string, encoded: bool }. If encoded is true, each % with two hex digits in lines stands for one byte."
     )]
     Receipt {
-        /// Name, id, or the beginning of one
+        /// Item name, transfer id, or the beginning of either
         item: String,
     },
-    /// Examine this node from end to end, and say what to do about what is wrong
+    /// Check this node and print what is wrong and how to fix it
     ///
-    /// Config, directories and their rights, journal, broker, ssh to central, rsync, clock, limits of inotify, free
-    /// space. The daemon examines itself; when it does not run, the synkler program does it as the user who calls.
+    /// Checks config, directories and their permissions, journal, broker, ssh to central, rsync, clock, inotify limits
+    /// and free space. The daemon runs the checks. If it does not run, the synkler program runs them as the calling user.
     #[command(after_long_help = "JSON: one document, { findings: [Finding] }.")]
     Check {
-        /// Send a small file through the whole group, too, and follow it (on an upload)
+        /// Also send a small test file through the whole group and follow it (upload only)
         #[arg(long)]
         canary: bool,
     },
-    /// Log from now on until the next start only what is as important as this
+    /// Set the log level until the daemon restarts
     #[command(after_long_help = "JSON: one document, { previous: string }.")]
     LogLevel {
-        /// The least important kind of message to log
+        /// Log messages of this level and above
         level: LogLevel,
     },
-    /// Have the daemon read its config again
+    /// Reload the config of the daemon
     ///
-    /// Says which keys now have another value, and which would have one after a restart only.
+    /// Prints the keys whose new value is now in force, and the keys whose new value needs a restart.
     #[command(after_long_help = "JSON: one document, { changed: [string], restart: [string] }.")]
     Reload,
     /// Show the versions of this program and of the daemon
     #[command(
-        after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null when it does not run."
+        after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null if it does not run."
     )]
     Version,
 }
@@ -209,7 +210,7 @@ pub enum Verb {
 /// The items an order is about.
 #[derive(Debug, Args)]
 pub struct Items {
-    /// Name, id, or the beginning of one
+    /// Item name, transfer id, or the beginning of either
     #[arg(value_name = "ITEM", required = true)]
     pub items: Vec<String>,
 }
@@ -217,18 +218,18 @@ pub struct Items {
 /// What to do with a node.
 #[derive(Debug, Subcommand)]
 pub enum NodesVerb {
-    /// No longer count on a node that will not come back: a download's receipts are not waited for any more
+    /// Remove a node from the group; its receipts are no longer required
     ///
-    /// Asks first, unless --yes is given. Refused while the node is alive. A node that comes back all the same belongs
-    /// to the group again.
+    /// Asks for confirmation, unless --yes is given. A node that is alive cannot be removed. A removed node that comes
+    /// back joins the group again.
     #[command(after_long_help = DEEDS)]
     Forget {
-        /// What the node is called
+        /// Name of the node
         name: String,
-        /// What it does, where several nodes have that name
+        /// Mode of the node, if several nodes have that name
         #[arg(long)]
         mode: Option<Mode>,
-        /// Do not ask
+        /// Do not ask for confirmation
         #[arg(long)]
         yes: bool,
     },
@@ -237,11 +238,11 @@ pub enum NodesVerb {
 /// What a node does in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
-    /// It sends
+    /// Sends files
     Upload,
-    /// It holds copies on their way
+    /// Stores copies until every receiver has them
     Central,
-    /// It fetches
+    /// Receives files
     Download,
 }
 
@@ -259,15 +260,15 @@ impl Mode {
 /// How important a message must be to be logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
-    /// A bug, or a human is needed
+    /// Bugs and failures that need an operator
     Error,
-    /// Bad, but handled
+    /// Failures that synkler handles itself
     Warn,
-    /// One line for each step of a transfer
+    /// One line per step of a transfer
     Info,
-    /// What only a developer wants to know
+    /// Details for developers
     Debug,
-    /// All there is
+    /// Everything
     Trace,
 }
 

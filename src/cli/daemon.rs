@@ -7,23 +7,23 @@ use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 use super::arguments::Mode;
 use super::exit::{DAEMON_EXITS, exit_table};
 
-/// Hands files over: upload -> central -> download, proven by MD5 on every hop
+/// Transfer files from upload over central to download, verified by MD5 on every hop
 ///
-/// The daemon of one node. What it does is in its config file, synkler.conf(5); it is started by systemd, tells the
-/// journal what it does, and is looked at and steered with synklerctl(1).
+/// Without a verb, synkler runs the daemon of one node. synkler.conf(5) describes its config file. systemd starts the
+/// daemon, the system journal holds its log, and synklerctl(1) shows and controls it.
 #[derive(Debug, Parser)]
 #[command(name = "synkler", version, after_help = exit_table(DAEMON_EXITS))]
 pub struct DaemonArguments {
-    /// Read this config file and no other
+    /// Read only this config file
     #[arg(short, long, value_name = "FILE", global = true)]
     pub config: Option<PathBuf>,
-    /// Accepted from older command lines: what it asked for is logged anyway
+    /// Accepted for compatibility; has no effect
     #[arg(short, long)]
     pub verbose: bool,
-    /// Log what only a developer wants to know
+    /// Log details for developers
     #[arg(short, long)]
     pub debug: bool,
-    /// Print the settings in force and where each came from, then end
+    /// Print the settings in force and the source of each, then exit
     #[arg(long)]
     pub check: bool,
     /// What to do instead of running the daemon.
@@ -34,94 +34,95 @@ pub struct DaemonArguments {
 /// What `synkler` does instead of running.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum DaemonVerb {
-    /// Examine this node from end to end and print the findings as JSON
+    /// Check this node and print the findings as JSON
     ///
-    /// For when the daemon does not run; synklerctl check shows the same to people, and asks the daemon when it runs.
+    /// Use it if the daemon does not run. synklerctl check prints the same findings as text, from the daemon if it runs.
     Check,
-    /// Write this node's config, and say what is to be done next
+    /// Write the config of this node and print the next steps
     ///
-    /// Asks for what the options leave out, where there is a terminal. The config is /etc/synkler/synkler.toml, or what
-    /// --config names, with mode 0640 for the group synkler. A password goes to /etc/synkler/credentials, which root
-    /// alone can read and from where systemd hands it to the service.
+    /// On a terminal, asks for every required value that no option gives. Writes /etc/synkler/synkler.toml, or the file
+    /// given by --config, with mode 0640 and group synkler. Writes a password to /etc/synkler/credentials, which only
+    /// root can read; systemd passes it to the service.
     #[command(after_help = "Example: synkler init upload --file-dir /srv/outgoing --server central.example.com")]
     Init(Box<InitArguments>),
-    /// Make an account at the broker for each node, which can say and hear what its role needs and nothing else
+    /// Create a broker account with minimal permissions for each node
     ///
-    /// Prints a script for sh, or with --apply runs it, which is for root on the broker's host. Passwords are generated,
-    /// and shown this once. Accounts that are there keep their passwords and get their rights anew.
+    /// Prints a shell script for root on the broker host; with --apply, runs it. Generates the passwords and shows them
+    /// only once. Existing accounts keep their password; their permissions are set again.
     #[command(after_help = "Example: synkler broker-setup --apply upload:alpha central:hub download:delta")]
     BrokerSetup {
-        /// The nodes
+        /// Nodes that get an account
         #[arg(value_name = "MODE:NAME", required = true)]
         nodes: Vec<String>,
-        /// Their group
+        /// Group id of the nodes
         #[arg(long, value_name = "ID", default_value = "default")]
         id: String,
-        /// The virtual host, which is made if it is not there
+        /// Virtual host on the broker; created if it does not exist
         #[arg(long, value_name = "VHOST", default_value = "/")]
         vhost: String,
         /// Run the commands instead of printing them
         #[arg(long)]
         apply: bool,
-        /// A file with the password of the one node named, instead of a generated one; - is standard input
+        /// File with the password, for exactly one node, instead of a generated one; - reads standard input
         #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
         password_file: Option<PathBuf>,
     },
-    /// Print the systemd drop-in that opens the service's box for what the config names
+    /// Print the systemd drop-in that gives the service access to the paths in the config
     ///
-    /// That is file_dir, the directories that the cleanup script names, and what --also adds. Homes stay hidden but for
-    /// what is named. The drop-in of an instance comes with --config /etc/synkler/INSTANCE.toml.
+    /// These paths are file_dir, the directories named in the cleanup script, and those given by --also. Other
+    /// directories in home directories stay hidden. For an instance, give --config /etc/synkler/INSTANCE.toml.
     #[command(after_help = "Example: synkler drop-in --apply")]
     DropIn {
-        /// Open these too, for what a cleanup script touches
+        /// Also give access to these paths, for the cleanup script
         #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
         also: Vec<PathBuf>,
-        /// Put it where systemd reads it, as paths.conf, in place of what is there
+        /// Install the drop-in as paths.conf where systemd reads it, replacing an older one
         #[arg(long)]
         apply: bool,
     },
-    /// Make the key with which this node logs in to central, and print the line for central's authorized_keys
+    /// Create the SSH key pair of this node and print the line for authorized_keys on central
     ///
-    /// The key is ssh_key in the state directory, an ed25519 pair without a passphrase; one that is there is kept, and one
-    /// that systemd hands over (/etc/synkler/credentials/ssh_key) goes first. With the printed line it opens nothing on
-    /// central but the gate to one group's spool (see gate). Root acts as the owner of the state directory.
+    /// Creates an ed25519 key pair without a passphrase as ssh_key in the state directory. Keeps an existing key pair. A
+    /// key from systemd (/etc/synkler/credentials/ssh_key) has precedence. The printed line restricts the login to
+    /// synkler gate for the spool of one group. Run by root, it acts as the owner of the state directory.
     #[command(
         after_help = "Example: synkler keys --spool /srv/synkler/default | ssh root@central 'cat >>~synkler/.ssh/authorized_keys'"
     )]
     Keys {
-        /// The spool that the key opens: file_dir and id as central has them, such as /srv/synkler/default
+        /// Spool that the key may access: file_dir and id of central, such as /srv/synkler/default
         #[arg(long, value_name = "FILE_DIR/ID")]
         spool: Option<String>,
     },
-    /// Show the host keys of central and have this node believe them from now on
+    /// Show central's SSH host keys and add them to known_hosts
     ///
-    /// Asks whether they are the right ones, or takes --fingerprint for an answer; then they stand in known_hosts in the
-    /// state directory, in place of older ones of that host. Root acts as the owner of the state directory.
+    /// Host keys are never accepted automatically: asks for confirmation, or compares them with --fingerprint. Writes
+    /// them to known_hosts in the state directory and replaces older keys of that host. Run by root, it acts as the owner
+    /// of the state directory.
     #[command(after_help = "Example: synkler trust central.example.com --fingerprint SHA256:...")]
     Trust {
-        /// Name or address of the host, as central_host has it
+        /// Host name or address of central, as in central_host
         host: String,
-        /// The port of its sshd
+        /// Port of sshd on central
         #[arg(long, value_name = "PORT", default_value_t = 22, value_parser = clap::value_parser!(u16).range(1..))]
         port: u16,
-        /// Do not ask: believe the key with this fingerprint and no other
+        /// Do not ask; accept only the host key with this fingerprint
         #[arg(long, value_name = "SHA256:...")]
         fingerprint: Option<String>,
     },
-    /// Let a node's rsync into one spool on central: the forced command in authorized_keys
+    /// Run a node's rsync in one spool on central; this is the forced command in authorized_keys
     ///
-    /// sshd says in $SSH_ORIGINAL_COMMAND what the node asks for. Allowed is the rsync of synkler's own runs: an upload
-    /// writes to a place in SPOOL/in, a download reads SPOOL/held, and rsync is confined to that directory by the kernel
-    /// (Landlock). All else is refused on standard error.
+    /// Reads the requested command from $SSH_ORIGINAL_COMMAND. Runs only the rsync commands of synkler: an upload writes
+    /// to a directory in SPOOL/in, a download reads SPOOL/held. Landlock confines rsync to that directory. Refuses
+    /// everything else with a message on standard error.
     Gate {
-        /// Whose key it is
+        /// Mode of the node that owns the key
         side: GateSide,
-        /// file_dir and id of central, such as /srv/synkler/default
+        /// Spool directory: file_dir and id of central, such as /srv/synkler/default
         spool: PathBuf,
-        /// The rsync program
+        /// Path of the rsync program
         #[arg(long, value_name = "PATH", default_value = "/usr/bin/rsync")]
         rsync: PathBuf,
-        /// Go on where the kernel has no Landlock: whoever has the key is then trusted to stay in the spool
+        /// Run without Landlock if the kernel lacks it; the owner of the key is then trusted to stay in the spool
         #[arg(long)]
         no_landlock: bool,
     },
@@ -130,45 +131,45 @@ pub enum DaemonVerb {
 /// What `synkler init` is told; what is missing is asked for.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct InitArguments {
-    /// What this node does
+    /// Mode of this node
     pub mode: Mode,
-    /// The directory that is watched (upload), the spool (central) or the destination (download)
+    /// Watched directory (upload), spool (central) or destination (download)
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath)]
     pub file_dir: Option<PathBuf>,
     /// Host name or address of the broker
     #[arg(long, value_name = "HOST")]
     pub server: Option<String>,
-    /// The group [default: default]
+    /// Group id [default: default]
     #[arg(long, value_name = "ID")]
     pub id: Option<String>,
-    /// This node's name [default: the host name]
+    /// Name of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Where central is reached by ssh [default: on central synkler at the host name, else the broker's host]
+    /// SSH address of central [default: on central synkler@ and the host name, else the broker host]
     #[arg(long, value_name = "[USER@]HOST")]
     pub central_host: Option<String>,
-    /// The virtual host at the broker [default: /]
+    /// Virtual host on the broker [default: /]
     #[arg(long, value_name = "VHOST")]
     pub vhost: Option<String>,
-    /// The account at the broker [default: the one that broker-setup makes for this node]
+    /// Account on the broker [default: the one that broker-setup creates for this node]
     #[arg(long, value_name = "ACCOUNT")]
     pub username: Option<String>,
-    /// A file with the account's password, on one line; - is standard input
+    /// File with the password of the account, on one line; - reads standard input
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub password_file: Option<PathBuf>,
-    /// Speak to the broker by TLS
+    /// Connect to the broker with TLS
     #[arg(long)]
     pub tls: bool,
-    /// The authorities that the broker's certificate may be of, in PEM; with it goes --tls
+    /// CA certificates for the broker's certificate, in PEM; implies --tls
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
-    /// What to run for an item that is through, on upload and download
+    /// Command to run for each delivered item, on upload and download
     #[arg(long, value_name = "COMMAND")]
     pub cleanup_script: Option<String>,
-    /// Make the directory, for the service's user, if it is not there
+    /// Create the directory for the user of the service, if it does not exist
     #[arg(long)]
     pub make_dir: bool,
-    /// Replace a config that sets something already
+    /// Overwrite a config file that already sets keys
     #[arg(long)]
     pub force: bool,
 }
@@ -176,8 +177,8 @@ pub struct InitArguments {
 /// Whose key opens the gate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GateSide {
-    /// It writes
+    /// Writes to the spool
     Upload,
-    /// It reads
+    /// Reads from the spool
     Download,
 }

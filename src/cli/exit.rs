@@ -39,7 +39,7 @@ impl From<Exit> for ExitCode {
 /// The codes of `synklerctl` and what they mean.
 pub const EXITS: &[(u8, &str)] = &[
     (Exit::Done.code(), "done"),
-    (Exit::Refused.code(), "refused, or not found; with check: something has failed"),
+    (Exit::Refused.code(), "refused, or not found; with check: a check failed"),
     (Exit::Usage.code(), "wrong arguments"),
     (Exit::NotRunning.code(), "the daemon is not running"),
     (Exit::Incomplete.code(), "the answer is incomplete: central or other nodes did not answer"),
@@ -47,10 +47,10 @@ pub const EXITS: &[(u8, &str)] = &[
 
 /// The codes of `synkler` and what they mean.
 pub const DAEMON_EXITS: &[(u8, &str)] = &[
-    (0, "stopped as it was told to; with --check or check: all is well"),
-    (1, "it cannot go on, and the log says why; with check: something has failed"),
+    (0, "stopped by a signal; with --check or check: no problem found"),
+    (1, "fatal error, see the log; with check: a check failed"),
     (2, "wrong arguments"),
-    (78, "the config cannot be used, or the journal was taken away; systemd does not try again"),
+    (78, "invalid config, or the journal was removed; systemd does not restart the service"),
 ];
 
 /// Such a table as it stands below `--help`.

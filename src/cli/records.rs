@@ -98,7 +98,7 @@ pub fn history_text(history: &GetHistory, look: Look) -> Text {
     let room = look.room();
     let mut text = Text::default();
     if history.entries.is_empty() {
-        text.push(Line::new(Ink::Dim, "nothing of that kind has been handed over"));
+        text.push(Line::new(Ink::Dim, "no matching finished transfers"));
         return text;
     }
     let row = |past: &Past| Row {

@@ -17,7 +17,7 @@ pub(super) const VERSION: &str = env!("CARGO_PKG_VERSION");
 pub(super) enum Failure {
     #[error(transparent)]
     Client(#[from] ClientError),
-    #[error("several daemons run here, choose one with --socket: {0}")]
+    #[error("several daemons run on this host, choose one with --socket: {0}")]
     Ambiguous(String),
     /// Anything that cannot be done as it was asked for.
     #[error("{0}")]
@@ -56,9 +56,9 @@ impl Failure {
         complain(&text);
         match self {
             Self::Client(ClientError::NotRunning { .. }) => complain("start it with: systemctl start synkler"),
-            Self::Client(ClientError::Refused(Refusal::PermissionDenied)) => complain(
-                "it is for root, the daemon's own user and the members of the group that owns the socket: use sudo",
-            ),
+            Self::Client(ClientError::Refused(Refusal::PermissionDenied)) => {
+                complain("only root, the user of the daemon and the group of the socket may do this: use sudo")
+            }
             _ => {}
         }
     }

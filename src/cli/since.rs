@@ -25,7 +25,7 @@ impl Since {
             _ if text.contains('-') => moment(text).map(Self::At),
             _ => span(text).map(Self::Ago),
         };
-        read.ok_or_else(|| "write it like 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30'".to_owned())
+        read.ok_or_else(|| "use 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30'".to_owned())
     }
 
     /// The moment in milliseconds since 1970-01-01 UTC.

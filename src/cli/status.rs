@@ -130,7 +130,7 @@ impl Page {
             self.field("", &format!("… and {} more", status.members.len() - shown.len()), Ink::Dim);
         }
         if status.members.len() <= 1 {
-            self.field(if shown.is_empty() { "Nodes" } else { "" }, "no other has been heard of yet", Ink::Dim);
+            self.field(if shown.is_empty() { "Nodes" } else { "" }, "no other node seen yet", Ink::Dim);
         }
     }
 
@@ -162,7 +162,7 @@ impl Page {
 
     fn counts(&mut self, status: &Status) {
         if status.total == 0 {
-            self.field("Transfers", "none on the way", None);
+            self.field("Transfers", "none unfinished", None);
             return;
         }
         let stages: Vec<_> = status
@@ -174,8 +174,8 @@ impl Page {
         self.field("Transfers", &format!("{} ({})", status.total, stages.join(", ")), None);
         match status.attention {
             0 => {}
-            1 => self.field("", "1 needs a person: see synklerctl list --failed", Ink::Red),
-            more => self.field("", &format!("{more} need a person: see synklerctl list --failed"), Ink::Red),
+            1 => self.field("", "1 needs attention: see synklerctl list --failed", Ink::Red),
+            more => self.field("", &format!("{more} need attention: see synklerctl list --failed"), Ink::Red),
         }
     }
 }

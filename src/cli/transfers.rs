@@ -45,7 +45,7 @@ pub fn list_text(list: &List, now: u64, look: Look) -> Text {
     let room = look.room();
     let mut text = Text::default();
     if list.transfers.is_empty() {
-        text.push(Line::new(Ink::Dim, "nothing of that kind is on the way"));
+        text.push(Line::new(Ink::Dim, "no matching transfers"));
         return text;
     }
     let row = |transfer: &Transfer| {

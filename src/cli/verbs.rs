@@ -29,7 +29,7 @@ pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
     // Clap sees no conflict between an option before the verb and one behind it.
     if arguments.socket.is_some() && arguments.id.is_some() {
-        Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or with --id").exit();
+        Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or --id").exit();
     }
     let target = Target { socket: arguments.socket, id: arguments.id };
     let out = Out { json: arguments.json, look: Look::of_stdout() };
@@ -96,8 +96,7 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
                 out.document(&receipt, |_| Text::default())?;
             } else {
                 // The one answer that is printed as it is: md5sum has escaped the names itself.
-                let garbled =
-                    || Failure::Refused("the daemon wrote the receipt in a way that cannot be read".to_owned());
+                let garbled = || Failure::Refused("the receipt from the daemon is invalid".to_owned());
                 print(&receipt.bytes().ok_or_else(garbled)?).map_err(Failure::Output)?;
                 // md5sum passes such a line over.
                 if let Some(remark) = &receipt.remark {
@@ -232,16 +231,16 @@ fn node_to_forget(client: &mut Client, name: &str, mode: Option<Mode>, yes: bool
     let found: Vec<_> = status.members.iter().filter(fits).collect();
     let member = match (found.as_slice(), mode) {
         ([member], _) => *member,
-        ([], _) => return Err(Failure::Refused(format!("no node called {name:?} is known: see synklerctl nodes"))),
-        _ => return Err(Failure::Refused(format!("several nodes are called {name:?}: choose one with --mode"))),
+        ([], _) => return Err(Failure::Refused(format!("unknown node {name:?}: see synklerctl nodes"))),
+        _ => return Err(Failure::Refused(format!("several nodes have the name {name:?}: choose one with --mode"))),
     };
     if yes {
         return Ok(member.mode.clone());
     }
     if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
-        return Err(Failure::Refused("nobody can be asked here whether that is meant: add --yes".to_owned()));
+        return Err(Failure::Refused("no terminal for the confirmation: add --yes".to_owned()));
     }
-    let receipts = if member.mode == "download" { "; its receipts are no longer waited for" } else { "" };
+    let receipts = if member.mode == "download" { "; its receipts are then no longer required" } else { "" };
     let heard = ago(member.heard, status.now);
     let question = format!("forget {} {}, last heard {heard}{receipts}? [y/N] ", member.mode, member.name);
     let mut answer = String::new();
@@ -250,6 +249,6 @@ fn node_to_forget(client: &mut Client, name: &str, mode: Option<Mode>, yes: bool
     let _ = io::stdin().lock().read_line(&mut answer);
     match answer.trim().to_ascii_lowercase().as_str() {
         "y" | "yes" => Ok(member.mode.clone()),
-        _ => Err(Failure::Refused("nothing was forgotten".to_owned())),
+        _ => Err(Failure::Refused("nothing was removed".to_owned())),
     }
 }

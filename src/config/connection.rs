@@ -31,7 +31,7 @@ impl Reading<'_> {
         let has_identity = tls.as_ref().is_some_and(|tls| tls.as_ref().is_some_and(|tls| tls.identity.is_some()));
         let password = self.password(node, has_identity);
         if has_identity && matches!(password, Some(None)) && self.origin("username") == Some(Origin::Default) {
-            self.refuse("username", "is not set, and without a password client_cert logs in: set the account's name");
+            self.refuse("username", "is not set, but the login by client_cert needs it: set the name of the account");
             return None;
         }
         Some(Broker { host: host?, port: port?, vhost: vhost?, username: username?, password: password?, tls: tls? })
@@ -68,16 +68,16 @@ impl Reading<'_> {
         };
         match (&password, &file) {
             (Origin::Environment(_), Origin::File { .. }) => {
-                self.notices.push(format!("{file}: password_file is overruled by {password}"));
+                self.notices.push(format!("{file}: password_file is overridden by {password}"));
                 self.show("password_file", "none", &none);
                 return self.password_as_set();
             }
             (Origin::File { .. }, Origin::Environment(_)) => {
-                self.notices.push(format!("{password}: password is overruled by {file}"));
+                self.notices.push(format!("{password}: password is overridden by {file}"));
             }
             (Origin::Default, _) => {}
             _ => {
-                self.refuse("password_file", &format!("password is set too, at {password}; allowed is one of them"));
+                self.refuse("password_file", &format!("password is also set, at {password}; set only one of them"));
                 return None;
             }
         }
@@ -169,8 +169,7 @@ impl Reading<'_> {
             Credential::None => None,
             Credential::Hidden(directory) => {
                 let directory = shown_path(&directory);
-                let notice =
-                    format!("{directory}: may not be looked into; what is there is handed to the service by systemd");
+                let notice = format!("{directory}: not readable; systemd passes its files to the service");
                 if !self.notices.contains(&notice) {
                     self.notices.push(notice);
                 }
@@ -191,7 +190,7 @@ fn broker_host(text: &str) -> Result<String, String> {
         return Err(format!("found a URL or an account, {ALLOWED}; see port, tls, vhost, username and password"));
     }
     if text.contains(':') {
-        return Err(format!("found {}, {ALLOWED}; the port goes to the key port", shown_value(text)));
+        return Err(format!("found {}, {ALLOWED}; set the port with the key port", shown_value(text)));
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_');
     if text.is_empty() || text.len() > 253 || text.starts_with(['.', '-']) || !text.chars().all(plain) {
@@ -205,7 +204,7 @@ fn password_in(path: &Path) -> Result<Secret, String> {
     let password = text.strip_suffix('\n').map_or(text.as_str(), |line| line.strip_suffix('\r').unwrap_or(line));
     match password {
         "" => Err("is empty".to_owned()),
-        _ if password.contains(['\n', '\r', '\0']) => Err("holds more than one line".to_owned()),
+        _ if password.contains(['\n', '\r', '\0']) => Err("contains more than one line".to_owned()),
         _ => Ok(Secret::new(password)),
     }
 }

@@ -145,9 +145,7 @@ impl Environment {
         if let Some(path) = explicit {
             return match fs::metadata(path) {
                 Ok(_) => Ok(Some(path.to_owned())),
-                Err(error) => {
-                    Err(format!("{}: cannot look at the file that --config names: {error}", shown_path(path)))
-                }
+                Err(error) => Err(format!("{}: cannot read the file given by --config: {error}", shown_path(path))),
             };
         }
         if let Some(value) = self.variable(CONFIG_VARIABLE) {
@@ -157,7 +155,7 @@ impl Environment {
                 Ok(_) => Ok(Some(path)),
                 Err(error) => {
                     let path = shown_path(&path);
-                    Err(format!("{path}: cannot look at the file that ${CONFIG_VARIABLE} names: {error}"))
+                    Err(format!("{path}: cannot read the file given by ${CONFIG_VARIABLE}: {error}"))
                 }
             };
         }
@@ -173,7 +171,7 @@ impl Environment {
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
                 // Whatever lies behind the first usable one does not matter.
                 Err(_) if !found.is_empty() => {}
-                Err(error) => return Err(format!("{}: cannot look for a config file: {error}", shown_path(&path))),
+                Err(error) => return Err(format!("{}: cannot search for a config file: {error}", shown_path(&path))),
             }
         }
         Ok(found)

@@ -89,7 +89,7 @@ impl RawFile {
                 let mut value = entry.value.as_str();
                 if let Some(inner) = unquoted(&entry.key, value) {
                     value = inner;
-                    notices.push(format!("{place}: {}: the quotes around the value are taken off", entry.key));
+                    notices.push(format!("{place}: {}: the quotes around the value are removed", entry.key));
                 }
                 self.lines.insert(entry.key.clone(), entry.line);
                 self.values.insert(entry.key, Value::from(value));

@@ -89,7 +89,7 @@ impl Parser {
         self.open = false;
         // configparser lets only its special section come twice.
         if !self.sections.insert(name.to_owned()) && name != "DEFAULT" {
-            self.faults.push((number, format!("section [{}] is there twice", name.escape_debug())));
+            self.faults.push((number, format!("duplicate section [{}]", name.escape_debug())));
         }
         self.section = Some(name.to_owned());
     }

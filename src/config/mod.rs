@@ -164,7 +164,7 @@ fn raw_file(
         if !raw.values.is_empty() || !problems.is_empty() {
             return Ok(Some(raw));
         }
-        notices.push(format!("{}: sets nothing and is passed over", shown_path(&path)));
+        notices.push(format!("{}: sets no key and is skipped", shown_path(&path)));
     }
     Ok(None)
 }
@@ -172,9 +172,7 @@ fn raw_file(
 fn nothing_found(environment: &Environment, notices: &[String]) -> String {
     let looked = environment.search().iter().map(|path| shown_path(path)).collect::<Vec<_>>().join(", ");
     let passed = notices.iter().map(|notice| format!(" ({notice})")).collect::<String>();
-    format!(
-        "there is no config: looked for {looked}{passed}; write one with: synkler init upload (or central, or download)"
-    )
+    format!("no config found: searched {looked}{passed}; write one with: synkler init upload (or central, or download)")
 }
 
 /// What the unit that reads this file of the system has for a state directory.

@@ -4,7 +4,7 @@
 pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, String> {
     let found: Vec<_> = blocks(text)?.into_iter().filter(|block| block.label == "CERTIFICATE").collect();
     if found.is_empty() {
-        return Err("holds no certificate, which would begin with -----BEGIN CERTIFICATE-----".to_owned());
+        return Err("contains no certificate (-----BEGIN CERTIFICATE-----)".to_owned());
     }
     Ok(found.into_iter().map(|block| block.der).collect())
 }
@@ -13,12 +13,12 @@ pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, String> {
 pub(super) fn private_key(text: &str) -> Result<Vec<u8>, String> {
     let mut keys: Vec<_> = blocks(text)?.into_iter().filter(|block| block.label.ends_with("PRIVATE KEY")).collect();
     match keys.pop() {
-        Some(_) if !keys.is_empty() => Err(format!("holds {} private keys", keys.len() + 1)),
+        Some(_) if !keys.is_empty() => Err(format!("contains {} private keys", keys.len() + 1)),
         Some(key) if key.label.starts_with("ENCRYPTED") || key.is_locked => {
-            Err("holds a key that is locked with a passphrase, which nobody can be asked for".to_owned())
+            Err("contains a key with a passphrase; use a key without a passphrase".to_owned())
         }
         Some(key) => Ok(key.der),
-        None => Err("holds no private key, which would begin with -----BEGIN PRIVATE KEY-----".to_owned()),
+        None => Err("contains no private key (-----BEGIN PRIVATE KEY-----)".to_owned()),
     }
 }
 

@@ -75,7 +75,7 @@ impl Judged {
     fn option(&mut self, name: &str, value: Option<&str>, next: impl FnOnce() -> Option<String>) {
         let shown = name.escape_debug();
         let Some(option) = lookup(name) else {
-            self.problems.push(format!("found {shown}, which synkler does not know and therefore does not allow"));
+            self.problems.push(format!("found {shown}, which synkler does not know and does not allow"));
             return;
         };
         let value = if option.takes_value { value.map(str::to_owned).or_else(next) } else { value.map(str::to_owned) };
@@ -83,9 +83,9 @@ impl Judged {
             (Verdict::Refused(why), _) => self.problems.push(format!("found {shown}, which is not allowed: {why}")),
             (_, None) if option.takes_value => self.problems.push(format!("found {shown} without its value")),
             (_, Some(_)) if !option.takes_value => {
-                self.problems.push(format!("found {shown} with a value, which it does not take"));
+                self.problems.push(format!("found {shown} with a value, but it takes none"));
             }
-            (Verdict::LeftOut(why), _) => self.left_out.push(format!("{shown} is left out: {why}")),
+            (Verdict::LeftOut(why), _) => self.left_out.push(format!("{shown} is ignored: {why}")),
             (Verdict::Passes, Some(value)) => self.options.push(format!("{}={value}", option.name)),
             (Verdict::Passes, None) => self.options.push(option.name.to_owned()),
         }

@@ -73,7 +73,7 @@ const PASSED: &[&str] = &[
 /// Options that are left out, and why.
 const LEFT_OUT: &[(&str, &[&str])] = &[
     (
-        "synkler sees to that itself",
+        "synkler sets this itself",
         &[
             "--archive -a",
             "--recursive -r",
@@ -119,7 +119,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         &["--remove-source-files", "--remove-sent-files"],
     ),
     (
-        "synkler alone decides what is removed",
+        "only synkler decides what is deleted",
         &[
             "--delete",
             "--del --delete-during",
@@ -135,7 +135,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "an item is handed over whole; what is to stay behind must not be in file_dir",
+        "an item is always sent whole; files that must not be sent must not be in file_dir",
         &[
             "--exclude=",
             "--exclude-from=",
@@ -159,7 +159,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "synkler alone decides which names are sent and where they go",
+        "only synkler decides which names are sent and where they go",
         &[
             "--files-from=",
             "--no-from0",
@@ -202,7 +202,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "what arrives must be what was proven, entry by entry",
+        "the copy must match the verified item in every entry",
         &[
             "--copy-links -L",
             "--copy-unsafe-links",
@@ -244,7 +244,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "a run must really copy, and to its end",
+        "an rsync run must copy everything",
         &["--dry-run -n", "--list-only", "--stop-after= --time-limit=", "--stop-at=", "--no-timeout"],
     ),
     (
@@ -264,7 +264,7 @@ const REFUSED: &[(&str, &[&str])] = &[
         ],
     ),
     (
-        "it is only for an rsync daemon, and synkler goes by ssh; options for ssh stand in --rsh",
+        "it is only for an rsync daemon, and synkler uses ssh; put ssh options into --rsh",
         &[
             "--daemon",
             "--server",
@@ -282,5 +282,5 @@ const REFUSED: &[(&str, &[&str])] = &[
             "--early-input=",
         ],
     ),
-    ("what it does to the far side cannot be judged here", &["--remote-option= -M"]),
+    ("its effect on the remote side cannot be checked here", &["--remote-option= -M"]),
 ];

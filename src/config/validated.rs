@@ -102,7 +102,7 @@ impl Reading<'_> {
                 Some(name)
             }
             Err(error) => {
-                self.refuse("name", &format!("is not set, and the host name does not do: {error}; set name"));
+                self.refuse("name", &format!("is not set, and the host name is not allowed: {error}; set name"));
                 None
             }
         }
@@ -127,7 +127,7 @@ impl Reading<'_> {
             Some(Err(error)) => error.to_string(),
             None => "the path is not UTF-8".to_owned(),
         };
-        self.refuse("file_dir", &format!("on central the others give it to rsync: {problem}"));
+        self.refuse("file_dir", &format!("on central, the other nodes pass it to rsync: {problem}"));
     }
 
     /// Nothing of ours may lie where everything is handed over.
@@ -161,7 +161,7 @@ impl Reading<'_> {
         if let Some((Found::List(names), _)) = self.find("receivers")
             && names.is_empty()
         {
-            self.refuse("receivers", "found an empty list; leave the key out to mean every download known");
+            self.refuse("receivers", "found an empty list; remove the key to mean every known download");
             return None;
         }
         let names = self.list("receivers", split)?;
@@ -231,8 +231,7 @@ impl Reading<'_> {
         let Some((path, from)) = from_state.or_else(from_xdg).or_else(from_home) else {
             self.refuse(
                 "state_dir",
-                "is not set, and neither $STATE_DIRECTORY nor $XDG_STATE_HOME nor $HOME says where it could be; \
-                 set state_dir",
+                "is not set, and neither $STATE_DIRECTORY nor $XDG_STATE_HOME nor $HOME is set; set state_dir",
             );
             return None;
         };
@@ -253,7 +252,7 @@ impl Reading<'_> {
         };
         let (path, from) = (path.0.join("control.sock"), path.1);
         if let Err(problem) = socket_path(&path) {
-            self.refuse("control_socket", &format!("is not set, and {from} it does not fit: {problem}"));
+            self.refuse("control_socket", &format!("is not set, and the default {from} is not possible: {problem}"));
             return None;
         }
         self.show("control_socket", shown_path(&path), &Origin::Derived(from.to_owned()));
@@ -271,7 +270,7 @@ impl Reading<'_> {
         if mode == Mode::Central
             && let Some(origin) = self.origin("cleanup_script")
         {
-            self.notices.push(format!("{origin}: cleanup_script is ignored: central runs none"));
+            self.notices.push(format!("{origin}: cleanup_script is ignored: central runs no cleanup script"));
         }
     }
 

@@ -30,19 +30,19 @@ impl Authority {
     /// The user's name, if they may change something; reads `/etc/passwd`.
     pub(super) async fn of(self, stream: &UnixStream) -> Result<String, Refusal> {
         let caller = stream.peer_cred().map_err(|err| {
-            tracing::warn!("who is at the other end of a control connection cannot be told: {err}");
+            tracing::warn!("cannot identify the client of a control connection: {err}");
             Refusal::PermissionDenied
         })?;
         let uid = caller.uid();
         let is_member = || {
             let groups = (self.peer_groups)(stream.as_fd()).unwrap_or_else(|err| {
-                tracing::warn!("the groups of user {uid} cannot be told, so only the first one counts: {err}");
+                tracing::warn!("cannot read the groups of user {uid}, only the primary group counts: {err}");
                 Vec::new()
             });
             caller.gid() == self.gid || groups.contains(&self.gid)
         };
         if uid != 0 && uid != self.uid && !is_member() {
-            tracing::warn!("user {uid} wants to change something, and may not: they are not in the group {}", self.gid);
+            tracing::warn!("refused a change by user {uid}: not a member of group {}", self.gid);
             return Err(Refusal::PermissionDenied);
         }
         let name = tokio::task::spawn_blocking(move || name_of(uid)).await.ok().flatten();

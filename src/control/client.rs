@@ -36,7 +36,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// This user may not open the socket.
-    #[error("the control socket {path:?} is closed to this user: use sudo, or join the group that owns it")]
+    #[error("no permission for the control socket {path:?}: use sudo, or join the group that owns it")]
     Forbidden {
         /// The socket.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// The daemon takes no connection.
-    #[error("the daemon at {path:?} takes no connection")]
+    #[error("the daemon at {path:?} accepts no connection")]
     Stuck {
         /// The socket.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum ClientError {
         source: io::Error,
     },
     /// What came back is not what the interface says.
-    #[error("the answer of the daemon at {path:?} cannot be understood")]
+    #[error("the answer of the daemon at {path:?} is invalid")]
     Garbled {
         /// The socket.
         path: PathBuf,

@@ -41,19 +41,19 @@ impl Default for Limits {
 /// Why a connection ended before its client closed it.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Dropped {
-    #[error("it began a request and did not finish it")]
+    #[error("its request was incomplete")]
     HalfSent,
-    #[error("it asked for nothing for a long time")]
+    #[error("it was idle for too long")]
     Idle,
-    #[error("it sent more than it may while it was answered")]
+    #[error("it sent more data than allowed before its reply")]
     Flood,
-    #[error("it did not take its reply")]
+    #[error("it did not read its reply")]
     SlowReader,
     #[error("it was refused: {0}")]
     Refused(Refusal),
-    #[error("it broke off: {0}")]
+    #[error("the connection broke: {0}")]
     Io(#[from] io::Error),
-    #[error("a reply could not be written: {0}")]
+    #[error("cannot write a reply: {0}")]
     Encode(#[from] serde_json::Error),
 }
 

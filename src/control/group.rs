@@ -322,8 +322,8 @@ impl Service {
         let silent = || AskFailure::Silent(format!("{to} has not answered within {} s", wait.as_secs()));
         let answer = timeout(wait, asked).await.ok().and_then(Result::ok).ok_or_else(silent)??;
         serde_json::from_value(answer).map_err(|err| {
-            tracing::debug!("{to} answers in another shape: {err}");
-            AskFailure::Silent(format!("{to} answers in a way that is not understood: another version of synkler?"))
+            tracing::debug!("invalid answer from {to}: {err}");
+            AskFailure::Silent(format!("invalid answer from {to}: another version of synkler?"))
         })
     }
 }
@@ -358,7 +358,7 @@ fn view(node: &Node, silent: Silent) -> View {
         .iter()
         .map(|(peer, failure)| match failure {
             AskFailure::Silent(why) => why.clone(),
-            AskFailure::Refused(refusal) => format!("{peer} does not tell: {refusal}"),
+            AskFailure::Refused(refusal) => format!("no answer from {peer}: {refusal}"),
         })
         .collect();
     View {

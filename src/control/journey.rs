@@ -136,7 +136,7 @@ mod tests {
         let nodes: Vec<_> = journey.steps.iter().map(|step| step.node.as_str()).collect();
         assert_eq!(nodes, ["upload alpha", "central hub", "download delta", "download echo"]);
         assert_eq!(journey.transfer.node, "central hub");
-        assert_eq!(journey.transfer.reason.text, "download echo: in line for rsync");
+        assert_eq!(journey.transfer.reason.text, "download echo: queued for rsync");
         assert_eq!(joined(vec![]), None);
         let alone = joined(vec![told("upload alpha", "settling", 1, "settling", None)]).unwrap();
         assert_eq!(alone.transfer.node, "upload alpha");

@@ -37,7 +37,7 @@ impl Service {
             let page = match self.ask::<GetManifest>(peer, "GetManifest", &parameters, WAIT).await {
                 Ok(page) => page,
                 Err(failure) => {
-                    tracing::debug!(%peer, %transfer, "what was announced is not told: {failure:?}");
+                    tracing::debug!(%peer, %transfer, "cannot read the announced file list: {failure:?}");
                     return None;
                 }
             };

@@ -315,10 +315,10 @@ mod tests {
     fn whoever_has_it_in_hand_says_more() {
         let granted = || seen(HUB, "running", transfer(1, "granted"));
         let cases = [
-            (granted(), vec![seen(ALPHA, "queued", transfer(1, "granted"))], "upload alpha: in line for rsync"),
-            (granted(), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "rsync is at work"),
-            (granted(), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "rsync is at work"),
-            (granted(), vec![], "rsync is at work"),
+            (granted(), vec![seen(ALPHA, "queued", transfer(1, "granted"))], "upload alpha: queued for rsync"),
+            (granted(), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "rsync is running"),
+            (granted(), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "rsync is running"),
+            (granted(), vec![], "rsync is running"),
             (held(1), vec![seen(DELTA, "transport", transfer(1, "wanted"))], "download delta: rsync failed"),
             (
                 Transfer { receivers: receivers(&[("delta", None)]), ..seen(HUB, "queued", transfer(1, "held")) },
@@ -326,11 +326,7 @@ mod tests {
                 "download delta: paused by an operator",
             ),
             // Its receipt is here, and what is wrong there needs a person.
-            (
-                held(1),
-                vec![seen(ECHO, "cleanup", transfer(1, "delivered"))],
-                "download echo: its cleanup script failed",
-            ),
+            (held(1), vec![seen(ECHO, "cleanup", transfer(1, "delivered"))], "download echo: cleanup script failed"),
             (held(1), vec![seen(ECHO, "cleaning", transfer(1, "cleaning"))], "waiting for receipts"),
             (
                 seen(HUB, "keeping", transfer(1, "released")),
@@ -338,13 +334,13 @@ mod tests {
                     seen(ECHO, "cleanup", transfer(1, "delivered")),
                     seen(ALPHA, "disputed", transfer(1, "releasing")),
                 ],
-                "upload alpha: it changed between its receipts and the end of its cleanup: not sent by itself, retry sends it",
+                "upload alpha: the item changed between its receipts and the end of its cleanup: not sent automatically, retry sends it",
             ),
             (held(1), vec![seen(ALPHA, "receipts", transfer(1, "received"))], "waiting for receipts"),
             (
                 held(1),
                 vec![seen(DELTA, "hashing", transfer(1, "verifying")), seen(ECHO, "queued", transfer(1, "wanted"))],
-                "download delta: its digest is being computed",
+                "download delta: computing the checksum",
             ),
             (
                 seen(HUB, "queued", transfer(1, "waiting")),
@@ -359,7 +355,7 @@ mod tests {
             (
                 seen(HUB, "hashing", transfer(1, "granted")),
                 vec![seen(ALPHA, "acknowledgement", transfer(1, "sent"))],
-                "its digest is being computed",
+                "computing the checksum",
             ),
         ];
         for (central, words, text) in cases {

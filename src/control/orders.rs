@@ -126,9 +126,9 @@ impl Service {
             }
             let text = match wish.method {
                 "Withdraw" if !answering(&snapshot, &upload, &silent) => {
-                    format!("refused: {upload}, which alone can give it up, does not answer")
+                    format!("refused: only {upload} can cancel it, and it does not answer")
                 }
-                _ => "nothing to do: no node that answers has it unfinished".to_owned(),
+                _ => "nothing to do: finished on every node that answers".to_owned(),
             };
             let node = snapshot.node.to_string();
             deeds.push(Deed { node, item: Some(item.item.clone()), done: false, text });
@@ -151,7 +151,7 @@ impl Service {
         snapshot.peers.retain(|peer| !silent.contains(&peer.node));
         let Transfer { id, item, item_encoded, upload, .. } = journey.transfer;
         if journey.steps.iter().all(|step| step.finished.is_some()) {
-            return Err(Refusal::Refused(format!("{item} is over: see its history")));
+            return Err(Refusal::Refused(format!("{item} is finished: see its history")));
         }
         let by_name = text == item || text == item_encoded;
         Ok(Meant { text: id.filter(|_| !by_name).unwrap_or(item_encoded), item, upload })

@@ -111,28 +111,28 @@ pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, serde_json::E
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The named interface is not served.
-    #[error("interface {0:?} is not served")]
+    #[error("unknown interface {0:?}")]
     InterfaceNotFound(String),
     /// The named method does not exist.
-    #[error("method {0:?} does not exist")]
+    #[error("unknown method {0:?}")]
     MethodNotFound(String),
     /// The named method is known but not implemented.
     #[error("method {0:?} is not implemented")]
     MethodNotImplemented(String),
     /// The named parameter is missing, unknown, or not what is allowed.
-    #[error("parameter {0:?} is missing, unknown, or not what is allowed")]
+    #[error("parameter {0:?} is missing, unknown or invalid")]
     InvalidParameter(String),
     /// The caller may not do this.
-    #[error("this user may not do that")]
+    #[error("permission denied for this user")]
     PermissionDenied,
     /// The method streams and the call did not ask for it.
     #[error("the method needs a call with the flag \"more\"")]
     ExpectedMore,
     /// No item or transfer of that name.
-    #[error("there is no item or transfer {0:?}")]
+    #[error("no item or transfer {0:?}")]
     NotFound(String),
     /// More than one begins like this.
-    #[error("{item:?} is not the beginning of one item or transfer alone, but of {}", shown(.matches))]
+    #[error("{item:?} is ambiguous: it matches {}", shown(.matches))]
     Ambiguous {
         /// What was given.
         item: String,
@@ -146,13 +146,13 @@ pub enum Refusal {
     #[error("the daemon is busy and did not answer in time: try again")]
     Busy,
     /// So many clients are connected already.
-    #[error("{0} clients are connected already: try again")]
+    #[error("{0} clients are already connected: try again")]
     TooManyClients(u64),
     /// The request has more bytes than this.
     #[error("the request has more than {0} bytes")]
     RequestTooLarge(u64),
     /// The request is no Varlink call, for this reason.
-    #[error("the request is no Varlink call: {0}")]
+    #[error("the request is not a Varlink call: {0}")]
     InvalidRequest(String),
     /// An error of a newer daemon, by its full name.
     #[error("the daemon refused with {0:?}")]

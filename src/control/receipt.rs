@@ -13,15 +13,16 @@ pub(super) const RECEIPT_LIMIT: usize = 8 << 20;
 /// Why there is no receipt, in words for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoReceipt {
-    #[error("a symbolic link has no bytes of its own that md5sum could check")]
+    #[error("md5sum cannot check a symbolic link")]
     Link,
     #[error(
-        "this node has not kept the list of the digests in this directory: it is too large, not proven here yet, or from before an upgrade"
+        "this node has no checksum list for this directory: it is too large, not verified here yet, or from an older \
+         version"
     )]
     NoManifest,
     #[error("the receipt would have more than {} MB", RECEIPT_LIMIT >> 20)]
     TooLarge,
-    #[error("the list of the digests in this directory is damaged")]
+    #[error("the checksum list of this directory is damaged")]
     Damaged,
 }
 

@@ -17,7 +17,7 @@ pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
         md5: Some("9e107d9d372bb6826bd81d3542a419d6".to_owned()),
         node: "central hub".to_owned(),
         stage: stage.to_owned(),
-        reason: Reason { code: "queued".to_owned(), text: "in line for rsync".to_owned() },
+        reason: Reason { code: "queued".to_owned(), text: "queued for rsync".to_owned() },
         since: 1000 + u64::from(number),
         next: None,
         attempts: 0,

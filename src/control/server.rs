@@ -80,7 +80,7 @@ impl Control {
                     }
                     // Out of file descriptors, most likely; the waiting client stays in the queue.
                     Err(err) => {
-                        tracing::warn!("the control socket cannot take a client now: {err}");
+                        tracing::warn!("cannot accept a client on the control socket: {err}");
                         sleep(Duration::from_secs(1)).await;
                     }
                 },
@@ -96,7 +96,7 @@ fn authority(gid: u32, peer_groups: PeerGroups) -> Authority {
 
 /// The socket's buffer is empty, so the few bytes go out at once or, with a client that has left, not at all.
 fn turn_away(stream: &UnixStream, clients: usize) {
-    tracing::debug!("a control client was turned away: {clients} are connected");
+    tracing::debug!("refused a control client: {clients} are already connected");
     if let Ok(reply) = encode_refusal(&Refusal::TooManyClients(clients as u64)) {
         let _ = stream.try_write(&reply);
     }
@@ -105,7 +105,7 @@ fn turn_away(stream: &UnixStream, clients: usize) {
 async fn attend(service: Service, stream: UnixStream, authority: Authority) {
     let mut connection = Connection::new(stream, service.limits);
     if let Err(dropped) = converse(&service, &mut connection, authority).await {
-        tracing::debug!("a control client was dropped: {dropped}");
+        tracing::debug!("disconnected a control client: {dropped}");
     }
 }
 

@@ -177,7 +177,7 @@ impl Service {
                     let remark = view.remark.as_deref().map(str::to_owned);
                     Ok(Proof { transfer, name: view.name, kind, fingerprint, remark })
                 }
-                _ => Err(Refusal::Refused(format!("{} has no digest yet: {}", view.name, view.reason))),
+                _ => Err(Refusal::Refused(format!("{} has no checksum yet: {}", view.name, view.reason))),
             },
             _ => {
                 let asked = text.clone();
@@ -211,7 +211,7 @@ impl Service {
         parameters.end()?;
         let Ok(_examining) = self.examining.try_acquire() else {
             return Err(Refusal::Refused(
-                "this node is being examined already: ask again when that is done".to_owned(),
+                "a check of this node is already running: retry when it has finished".to_owned(),
             ));
         };
         let findings = self.ask_loop_for(CHECK_WAIT, |reply| Query::Check { reply }).await?;
@@ -263,7 +263,8 @@ struct Proof {
 /// An answer as JSON.
 pub(super) fn told<T: Serialize>(answer: &T) -> Result<Value, Refusal> {
     // The shapes hold nothing that JSON cannot.
-    serde_json::to_value(answer).map_err(|err| Refusal::Refused(format!("bug: the answer is no JSON: {err}")))
+    serde_json::to_value(answer)
+        .map_err(|err| Refusal::Refused(format!("bug: the answer cannot be written as JSON: {err}")))
 }
 
 fn info() -> Info {

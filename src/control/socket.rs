@@ -51,15 +51,13 @@ pub enum ControlError {
     #[error("another daemon answers at the control socket {0:?}: stop it, or set control_socket to another path")]
     Live(PathBuf),
     /// What stands there is no socket, and is left alone.
-    #[error("{0:?} is no socket: move it away, or set control_socket to another path")]
+    #[error("{0:?} is not a socket: move it away, or set control_socket to another path")]
     Occupied(PathBuf),
     /// What the service manager has passed cannot be used.
-    #[error(
-        "the socket that the service manager has passed cannot be used: it must be one Unix stream socket in the file system"
-    )]
+    #[error("cannot use the socket from the service manager: it must be one Unix stream socket in the file system")]
     Passed(#[source] io::Error),
     /// The socket cannot be set up for another reason.
-    #[error("cannot set up the control socket {path:?}: check control_socket and the rights on its directory")]
+    #[error("cannot set up the control socket {path:?}: check control_socket and the permissions of its directory")]
     Socket {
         /// The socket.
         path: PathBuf,
@@ -235,7 +233,7 @@ mod tests {
             bind(&path)
                 .unwrap_err()
                 .to_string()
-                .ends_with("is no socket: move it away, or set control_socket to another path")
+                .ends_with("is not a socket: move it away, or set control_socket to another path")
         );
         assert_eq!(fs::read(&path).unwrap(), b"mine");
 

@@ -58,7 +58,7 @@ impl Daemon {
             }
             Query::LogLevel { level, reply } => {
                 if let Some(previous) = self.logging.set_level(&level) {
-                    tracing::info!("logging from level {level} on, as ordered; it was {previous}");
+                    tracing::info!("log level set to {level} by an operator; it was {previous}");
                     drop(reply.send(previous.to_owned()));
                 }
             }

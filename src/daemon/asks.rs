@@ -51,21 +51,21 @@ impl Asks {
         // Who has gone does not miss the answer, and makes room.
         self.open.retain(|_, open| !open.reply.is_closed());
         if self.open.len() >= LIMIT {
-            return fail(reply, format!("{to} is not asked: {LIMIT} questions are waiting for answers already"));
+            return fail(reply, format!("cannot ask {to}: {LIMIT} questions already wait for answers"));
         }
         self.next = self.next.saturating_add(1);
         match self.line.ask(to.clone(), self.next, method, parameters) {
             Ok(()) => {
                 self.open.insert(self.next, Open { to, until: Instant::now() + PATIENCE, reply });
             }
-            Err(not_sent) => fail(reply, format!("{to} cannot be asked: {not_sent}")),
+            Err(not_sent) => fail(reply, format!("cannot ask {to}: {not_sent}")),
         }
     }
 
     /// An answer. Without effect when it comes too late, or from another node than the one that was asked.
     pub fn answered(&mut self, from: &Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) {
         if self.open.get(&ask).is_none_or(|open| open.to != *from) {
-            tracing::debug!(%from, ask, "an answer that nobody waits for");
+            tracing::debug!(%from, ask, "an answer to an unknown question");
             return;
         }
         if let Some(Open { reply, .. }) = self.open.remove(&ask) {
@@ -80,7 +80,7 @@ impl Asks {
     /// Nobody has heard this one.
     pub fn undelivered(&mut self, ask: u64) {
         if let Some(Open { to, reply, .. }) = self.open.remove(&ask) {
-            fail(reply, format!("{to} has no session with the broker"));
+            fail(reply, format!("no answer from {to}: it has no session with the broker"));
         }
     }
 
@@ -111,7 +111,7 @@ impl Asks {
     /// taken up, or not be answered before the asker has given up, has no answer.
     pub fn answer(&self, to: Node, ask: u64, work: impl Future<Output = Result<Value, Refusal>> + Send + 'static) {
         let Ok(permit) = Arc::clone(&self.answering).try_acquire_owned() else {
-            tracing::debug!(%to, ask, "not answered: {LIMIT} questions are being answered already");
+            tracing::debug!(%to, ask, "question not answered: {LIMIT} questions are already being answered");
             return;
         };
         let line = self.line.clone();
@@ -120,13 +120,13 @@ impl Asks {
             let Ok(outcome) = timeout(PATIENCE, work).await else { return };
             let said = match line.answer(to.clone(), ask, outcome.map(object).map_err(failure)) {
                 Err(NotSent::TooLong(long)) => {
-                    let text = format!("the answer is too long to be sent: {long}; ask for less");
+                    let text = format!("the answer is too long: {long}; ask for less");
                     line.answer(to.clone(), ask, Err(failure(Refusal::Refused(text))))
                 }
                 said => said,
             };
             if let Err(not_sent) = said {
-                tracing::debug!(%to, ask, "not answered: {not_sent}");
+                tracing::debug!(%to, ask, "question not answered: {not_sent}");
             }
         });
     }

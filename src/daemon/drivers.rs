@@ -41,7 +41,7 @@ impl Drivers {
             match journal.look_up(question.clone()).await {
                 Ok(row) => drop(inputs.send(Input::LookedUp { question, row }).await),
                 // Without an answer the offer stays unanswered too, so nothing is delivered twice for it.
-                Err(error) => tracing::error!("the journal cannot be read: {error}"),
+                Err(error) => tracing::error!("cannot read the journal: {error}"),
             }
         });
     }

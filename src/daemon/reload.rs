@@ -38,19 +38,15 @@ impl Daemon {
             Ok(Reload { changed, restart }) => {
                 let list = |keys: &[String]| if keys.is_empty() { "nothing".to_owned() } else { keys.join(", ") };
                 tracing::info!(
-                    "config read again: changed: {}; changed after a restart: {}",
+                    "config reloaded: changed: {}; changed after a restart: {}",
                     list(changed),
                     list(restart)
                 );
             }
-            Err(problems) => tracing::error!("config read again, and nothing of it taken: {problems}"),
+            Err(problems) => tracing::error!("config not reloaded, the old values stay in force: {problems}"),
         }
         if let Some(reply) = reply {
-            drop(
-                reply.send(
-                    outcome.map_err(|problems| format!("the config is bad, and nothing has changed: {problems}")),
-                ),
-            );
+            drop(reply.send(outcome.map_err(|problems| format!("invalid config, nothing has changed: {problems}"))));
         }
     }
 

@@ -60,7 +60,7 @@ pub enum StartError {
     #[error("central_host and file_dir")]
     Spool(#[from] InvalidLocation),
     /// The kernel gives neither event loop nor threads.
-    #[error("the system gives no event loop or threads")]
+    #[error("cannot create the event loop or threads")]
     System(#[source] std::io::Error),
     /// It ran, and ended.
     #[error(transparent)]
@@ -175,7 +175,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let ended = daemon.work(&mut signals).await;
     systemd::stopping();
     if let Ok(signal) = &ended {
-        tracing::info!("{signal}: stopping; work goes on at the next start");
+        tracing::info!("{signal}: stopping; transfers continue at the next start");
     }
     serving.abort();
     stop(daemon).await;

@@ -108,8 +108,8 @@ async fn follow(mut group: Group, output: pipe::Receiver, timeout: Duration) -> 
     let what = match ended {
         Ok(Some(status)) if status.success() => return Ok(()),
         Ok(Some(status)) => process::describe(status),
-        Ok(None) => format!("still running after {} s, so it was stopped", timeout.as_secs()),
-        Err(error) => format!("cannot be waited for: {error}"),
+        Ok(None) => format!("killed after {} s without an end", timeout.as_secs()),
+        Err(error) => format!("cannot wait for the script: {error}"),
     };
     let last_line = tail.last_line();
     Err(if last_line.is_empty() { what } else { format!("{what}: {last_line}") })
@@ -121,16 +121,16 @@ fn not_started(program: &OsStr, file_dir: &Path, error: &io::Error) -> String {
         io::ErrorKind::InvalidInput => "cleanup_script names no program".to_owned(),
         // The kernel has one word for both.
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if !file_dir.is_dir() => {
-            format!("cannot start {program} in {}: it is no directory", file_dir.display())
+            format!("cannot start {program} in {}: not a directory", file_dir.display())
         }
         io::ErrorKind::NotFound => {
-            format!("cannot start {program}: there is no such program, or what its first line names is missing")
+            format!("cannot start {program}: no such program, or the interpreter in its first line does not exist")
         }
         io::ErrorKind::PermissionDenied => {
-            format!("cannot start {program}: this service's user may not execute it")
+            format!("cannot start {program}: the user of the service may not execute it")
         }
         _ if error.raw_os_error() == Some(libc::ENOEXEC) => {
-            format!("cannot start {program}: it is no program; a script must begin with #! and its interpreter")
+            format!("cannot start {program}: not a program; a script must begin with #! and its interpreter")
         }
         _ => format!("cannot start {program}: {error}"),
     }
@@ -209,7 +209,7 @@ mod tests {
         let script = bench.dir.path().join("script");
         let path = script.to_str().unwrap();
         bench.start(b"item", &[path], LONG);
-        assert!(bench.end().await.unwrap_err().contains("script: there is no such program"));
+        assert!(bench.end().await.unwrap_err().contains("script: no such program"));
         fs::write(&script, "echo").unwrap();
         bench.start(b"item", &[path], LONG);
         assert!(bench.end().await.unwrap_err().contains("may not execute it"));
@@ -220,7 +220,7 @@ mod tests {
         assert_eq!(bench.end().await.unwrap_err(), "cleanup_script names no program");
         bench.cleanup.file_dir = bench.dir.path().join("gone");
         bench.start(b"item", &["true"], LONG);
-        assert!(bench.end().await.unwrap_err().ends_with("gone: it is no directory"));
+        assert!(bench.end().await.unwrap_err().ends_with("gone: not a directory"));
     }
 
     #[tokio::test]
@@ -228,7 +228,7 @@ mod tests {
         let mut bench = Bench::new();
         let pid_file = bench.dir.path().join("pid");
         let hung = bench.shell("sleep 1000 & echo $! >pid; echo stuck; wait", Duration::from_millis(300)).await;
-        assert_eq!(hung.unwrap_err(), "still running after 0 s, so it was stopped: stuck");
+        assert_eq!(hung.unwrap_err(), "killed after 0 s without an end: stuck");
         let pid = fs::read_to_string(pid_file).unwrap();
         // An orphan is reaped by another process, so it may be seen dead for a moment.
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();

@@ -153,10 +153,10 @@ fn errno_text(errno: Errno) -> String {
         Errno::NOSPC => "no space left on the file system",
         Errno::DQUOT => "disk quota used up",
         Errno::ROFS => "the file system is mounted read-only",
-        Errno::NOENT => "it is not there",
+        Errno::NOENT => "no such file or directory",
         Errno::NOTDIR => "it is not a directory",
         Errno::NAMETOOLONG => "the name is too long for the file system",
-        Errno::LOOP => "a symbolic link stands there",
+        Errno::LOOP => "it is a symbolic link",
         _ => "",
     };
     if !known.is_empty() {
@@ -189,7 +189,7 @@ mod tests {
     #[test]
     fn refusals_name_the_path_in_one_short_line() {
         let missing = space(Path::new("/nowhere/at\nall")).unwrap_err();
-        assert_eq!(missing.to_string(), "cannot measure /nowhere/at\\nall: it is not there");
+        assert_eq!(missing.to_string(), "cannot measure /nowhere/at\\nall: no such file or directory");
         let path = PathBuf::from(format!("/{}/end", "long".repeat(1000)));
         let reason = Refusal::new("write", &path, Errno::NOSPC).reason();
         assert_eq!(reason.cause(), Cause::Space);

@@ -112,6 +112,6 @@ mod tests {
         };
         assert_eq!(kept, all);
         assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
-        assert!(try_out(&dir.path().join("none")).unwrap_err().to_string().contains("none: it is not there"));
+        assert!(try_out(&dir.path().join("none")).unwrap_err().to_string().contains("none: no such file or directory"));
     }
 }

@@ -206,13 +206,13 @@ impl Survey {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SurveyError {
     /// It is not there.
-    #[error("it is not there")]
+    #[error("no such file or directory")]
     Gone,
     /// It is larger than synkler deals with.
-    #[error("it has more than {SURVEY_LIMIT} entries")]
+    #[error("it contains more than {SURVEY_LIMIT} entries")]
     TooMany,
     /// rsync could not carry it.
-    #[error("it holds a path of more than {PATH_LIMIT} bytes: {0}")]
+    #[error("it contains a path of more than {PATH_LIMIT} bytes: {0}")]
     TooLong(String),
     /// It is not what it was a moment ago.
     #[error("{0} changed while it was read")]

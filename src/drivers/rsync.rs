@@ -309,7 +309,7 @@ async fn follow(
             }
         }
         Ok(status) => verdict::verdict(status, &tail.text(), run.direction, &run.location, own_shell),
-        Err(error) => failed(Fault::Passing, &format!("rsync cannot be waited for: {error}")),
+        Err(error) => failed(Fault::Passing, &format!("cannot wait for rsync: {error}")),
     }
 }
 
@@ -378,7 +378,7 @@ fn not_started(program: &Path, error: &io::Error) -> RunOutcome {
     let lasting = matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied);
     let fault = if lasting { Fault::Lasting } else { Fault::Passing };
     let program = program.display();
-    failed(fault, &format!("cannot start {program}: {error}: install rsync, or set the key rsync to where it is"))
+    failed(fault, &format!("cannot start {program}: {error}: install rsync, or set rsync to its path"))
 }
 
 /// rsync's version.
@@ -411,7 +411,7 @@ impl std::fmt::Display for Version {
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
     /// It is not there, cannot be executed, or does not end.
-    #[error("cannot run {} --version: install rsync, or set the key rsync to where it is", program.display())]
+    #[error("cannot run {} --version: install rsync, or set rsync to its path", program.display())]
     NotStarted {
         /// The program.
         program: PathBuf,
@@ -419,7 +419,7 @@ pub enum VersionError {
         source: io::Error,
     },
     /// It is something else.
-    #[error("{} --version says {heard:?}, which is not rsync: set the key rsync to where rsync is", program.display())]
+    #[error("{} --version prints {heard:?}, which is not rsync: set rsync to the path of rsync", program.display())]
     Strange {
         /// The program.
         program: PathBuf,

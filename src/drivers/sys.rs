@@ -243,7 +243,7 @@ pub fn passed_listener(number: RawFd) -> io::Result<UnixListener> {
     let fits =
         is(libc::SO_DOMAIN, libc::AF_UNIX)? && is(libc::SO_TYPE, libc::SOCK_STREAM)? && is(libc::SO_ACCEPTCONN, 1)?;
     if !fits {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no listening Unix stream socket"));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a listening Unix stream socket"));
     }
     if TAKEN.swap(true, Ordering::Relaxed) {
         return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was taken before"));

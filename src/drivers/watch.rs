@@ -243,7 +243,7 @@ impl Watcher {
                 return Err(Stop::Moved);
             }
             if hints.overflow {
-                debug!("inotify lost events in file_dir {}: looking at all of it", self.shown());
+                debug!("inotify lost events in file_dir {}: scanning the whole directory", self.shown());
                 due = Instant::now();
                 scan = None;
             }
@@ -289,10 +289,10 @@ impl Watcher {
         let mut listing = self.block(move |place| place.list(home, limit)).await?;
         self.change_mode(mode);
         if !self.scanned && listing.hidden > 0 {
-            info!("{} names in file_dir {} start with a dot and are left alone", listing.hidden, self.shown());
+            info!("ignored {} names in file_dir {} that start with a dot", listing.hidden, self.shown());
         }
         if !self.scanned && listing.unusable > 0 {
-            warn!("{} names in file_dir {} are too long to be handed over", listing.unusable, self.shown());
+            warn!("ignored {} names in file_dir {} that are too long", listing.unusable, self.shown());
         }
         self.bound(listing.cut);
         listing.names.extend(self.known.keys().cloned());
@@ -307,7 +307,7 @@ impl Watcher {
             return Ok(Mode::Inotify);
         }
         if let Some(name) = self.remote {
-            return Ok(Mode::Polling(format!("it is on {name}, which tells nothing of changes made elsewhere")));
+            return Ok(Mode::Polling(format!("it is on {name}, which does not report changes made on other hosts")));
         }
         if !self.pace.inotify {
             return Ok(Mode::Polling("inotify is not used".to_owned()));
@@ -368,7 +368,7 @@ impl Watcher {
         match spawn_blocking(move || work(&place)).await {
             Ok(done) => Ok(done?),
             Err(failed) if failed.is_panic() => {
-                error!("looking at file_dir {} failed, which is a bug: {failed}", self.shown());
+                error!("bug: the scan of file_dir {} failed: {failed}", self.shown());
                 Err(Lost::Panicked.into())
             }
             // The runtime is shutting down.
@@ -378,7 +378,7 @@ impl Watcher {
 
     fn bound(&mut self, overfull: bool) {
         if overfull && !self.overfull {
-            warn!("file_dir {} holds more than {} items: the rest waits", self.shown(), self.pace.items);
+            warn!("file_dir {} contains more than {} items: the rest waits", self.shown(), self.pace.items);
         }
         self.overfull = overfull;
     }
@@ -391,9 +391,9 @@ impl Watcher {
         let shown = self.shown();
         match &mode {
             Mode::Inotify => info!("watching file_dir {shown} with inotify"),
-            Mode::Polling(why) => warn!("watching file_dir {shown} by looking at it every few seconds: {why}"),
+            Mode::Polling(why) => warn!("watching file_dir {shown} with a scan every few seconds: {why}"),
             Mode::Waiting(why) => {
-                warn!("file_dir {shown} cannot be watched, so nothing in it counts as gone; it is tried again: {why}");
+                warn!("cannot watch file_dir {shown}, its items are kept and the scan is retried: {why}");
             }
         }
         self.mode.send_replace(mode);

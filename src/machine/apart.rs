@@ -8,10 +8,16 @@ impl Shared {
     pub(super) fn log_fit(&mut self, peer: &Node, was_apart: bool) {
         match self.peers.get(peer).and_then(|peer| peer.apart(&self.me)) {
             Some((_, text)) => {
-                self.log(Level::Warn, None, None, Some(peer), format!("{text}; no work is exchanged until then"));
+                self.log(Level::Warn, None, None, Some(peer), format!("{text}; no transfers until then"));
             }
             None if was_apart => {
-                self.log(Level::Info, None, None, Some(peer), "it speaks our protocol again: work goes on");
+                self.log(
+                    Level::Info,
+                    None,
+                    None,
+                    Some(peer),
+                    "protocol version is compatible again: transfers continue",
+                );
             }
             None => {}
         }

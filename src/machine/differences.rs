@@ -85,7 +85,7 @@ fn difference(path: &str, announced: Option<&Entry<'_>>, found: Option<&Entry<'_
     };
     Some(match (announced, found) {
         ((kind, ..), (other, ..)) if kind != other => format!("{name} is {}, not {}", word(other), word(kind)),
-        (("l", _, target), (_, _, other)) => format!("{name} leads to {}, not to {}", shown(other), shown(target)),
+        (("l", _, target), (_, _, other)) => format!("{name} points to {}, not to {}", shown(other), shown(target)),
         ((_, size, _), (_, other, _)) if size != other => format!("{name} has {other} bytes, not {size}"),
         ((_, _, md5), (_, _, other)) => format!("{name} has md5 {other}, not {md5}"),
     })
@@ -128,7 +128,7 @@ mod tests {
             ("d - - sub\n", "d - - sub\nf 0 dd sub/x\n", "`sub/x` is extra"),
             ("f 3 cc", "f 4 cc", "`b c` has 4 bytes, not 3"),
             ("f 3 cc", "f 3 ee", "`b c` has md5 ee, not cc"),
-            ("l - old link", "l - new link", "`link` leads to `new`, not to `old`"),
+            ("l - old link", "l - new link", "`link` points to `new`, not to `old`"),
             ("l - old link", "f 1 aa link", "`link` is a file, not a symbolic link"),
         ] {
             assert_eq!(told(&ANNOUNCED.replace(from, to)), text);

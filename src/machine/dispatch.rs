@@ -276,7 +276,7 @@ impl Dispatch {
     /// Takes note of a run's end.
     pub(super) fn on_ran(&mut self, shared: &mut Shared, run: RunId, outcome: &RunOutcome) -> Ended {
         let Some(running) = self.running.remove(&run) else {
-            shared.unexpected(None, None, "the end of a run that is not under way");
+            shared.unexpected(None, None, "the end of a run that was not started");
             return Ended { transfers: Vec::new(), halted: false, room: Room::default() };
         };
         let halted = running.halted;

@@ -72,7 +72,7 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
         Order::Forget(node) => match role.shared().forget(&node, by) {
             Err(text) => vec![Deed::about(None, Err(text))],
             Ok(known) => {
-                let told = known.then(|| Deed::about(None, Ok(format!("{node} is forgotten"))));
+                let told = known.then(|| Deed::about(None, Ok(format!("{node} is removed from the group"))));
                 told.into_iter().chain(role.forget(&node)).collect()
             }
         },
@@ -83,17 +83,17 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
 fn stop_all(role: &mut impl Steered, by: &str) -> String {
     let runs = role.halt(&|_| true);
     if runs > 0 {
-        role.shared().log(Level::Info, None, None, None, format!("what runs is stopped by {by}"));
+        role.shared().log(Level::Info, None, None, None, format!("running rsync stopped by {by}"));
     }
     match runs {
-        0 => "; no run was under way".to_owned(),
-        1 => "; one run is stopped".to_owned(),
-        runs => format!("; {runs} runs are stopped"),
+        0 => "; no rsync run was active".to_owned(),
+        1 => "; 1 rsync run is stopped".to_owned(),
+        runs => format!("; {runs} rsync runs are stopped"),
     }
 }
 
 fn no_transfer<R>(_: &mut R, _: &ItemName) -> Outcome {
-    Err("it is no transfer yet: it has to settle first".to_owned())
+    Err("no transfer yet: the item must stay unchanged first".to_owned())
 }
 
 /// Does something with every transfer that is meant, and something else with items that are no transfers yet. Each one's
@@ -143,16 +143,16 @@ fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool
     let set = |role: &mut R, id| {
         let row = role.row(id)?;
         let mut text = match &row.paused {
-            Some(earlier) => format!("paused already, {earlier}"),
+            Some(earlier) => format!("already paused {earlier}"),
             None => {
                 row.paused = Some(pause.clone().into());
                 role.shared().dirty.insert(id);
                 role.hold_back(id);
-                "paused: nothing new starts for it".to_owned()
+                "paused: no new rsync run starts for this item".to_owned()
             }
         };
         if now && role.halt(&|other| other == id) > 0 {
-            text.push_str("; its run is stopped");
+            text.push_str("; its rsync run is stopped");
         }
         Some(Ok(text))
     };
@@ -162,12 +162,12 @@ fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool
 fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
     let row = role.row(id)?;
     if row.paused.take().is_none() {
-        return Some(Ok("nothing to do: it alone is not paused".to_owned()));
+        return Some(Ok("nothing to do: this item is not paused".to_owned()));
     }
     let shared = role.shared();
     shared.dirty.insert(id);
     let text = match shared.held_by() {
-        Some(pause) => format!("resumed, but all is paused {pause}"),
+        Some(pause) => format!("resumed, but all transfers are paused {pause}"),
         None => "resumed".to_owned(),
     };
     role.let_go_on(id);
@@ -177,7 +177,7 @@ fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
 fn retry<R: Steered>(role: &mut R, id: TransferId) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
     match paused.map(|pause| *pause).or(role.shared().held_by().cloned()) {
-        Some(pause) => Err(format!("it is paused {pause}: resume first")),
+        Some(pause) => Err(format!("paused {pause}: resume first")),
         None => role.retry(id),
     }
 }

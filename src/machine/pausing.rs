@@ -12,21 +12,21 @@ const LISTENED: Duration = Duration::from_secs(HELLO_EVERY.as_secs() + 15);
 impl Shared {
     pub(super) fn pause_node(&mut self, by: &str) -> String {
         if let Some(earlier) = &self.paused {
-            return format!("paused already, {earlier}");
+            return format!("already paused {earlier}");
         }
         let pause = Pause::new(self.now, by, self.me.clone());
         self.log(Level::Info, None, None, None, format!("paused by {}", pause.by));
         self.persist(Record::Paused(Some(pause.clone())));
         self.paused = Some(pause);
         self.hello(Address::All, false);
-        "paused: nothing new starts here".to_owned()
+        "paused: this node starts no new transfers".to_owned()
     }
 
     pub(super) fn resume_node(&mut self, by: &str) -> String {
         if self.paused.take().is_none() {
             return match &self.group.pause {
-                Some(pause) => format!("nothing to do: this node is not paused, but the group is, {pause}"),
-                None => "nothing to do: it is not paused".to_owned(),
+                Some(pause) => format!("nothing to do: this node is not paused, but the group is paused {pause}"),
+                None => "nothing to do: this node is not paused".to_owned(),
             };
         }
         self.log(Level::Info, None, None, None, format!("resumed by {by}"));
@@ -42,24 +42,24 @@ impl Shared {
         if let Some(earlier) = self.group.pause.clone() {
             if stop && !self.group.stop {
                 self.order_group(Some(earlier), true);
-                return "paused already; now what runs is to be stopped on every node".to_owned();
+                return "already paused; every node now stops its running transfers".to_owned();
             }
-            return format!("the group is paused already, {earlier}");
+            return format!("the group is already paused {earlier}");
         }
         let pause = Pause::new(self.now, by, self.me.clone());
         self.order_group(Some(pause), stop);
-        "paused: nothing new starts in the whole group; nodes that are away learn it when they are back".to_owned()
+        "paused: the group starts no new transfers; offline nodes follow when they reconnect".to_owned()
     }
 
     pub(super) fn resume_group(&mut self, by: &str) -> String {
         if self.group.pause.is_none() {
             return "nothing to do: the group is not paused".to_owned();
         }
-        self.log(Level::Info, None, None, None, format!("the group is resumed by {by}"));
+        self.log(Level::Info, None, None, None, format!("group resumed by {by}"));
         self.order_group(None, false);
         match &self.paused {
             Some(pause) => format!("resumed, but this node is still paused {pause}"),
-            None => "resumed: nodes that are away learn it when they are back".to_owned(),
+            None => "resumed; offline nodes follow when they reconnect".to_owned(),
         }
     }
 
@@ -73,11 +73,11 @@ impl Shared {
     /// Forgets a peer, unless it is or may be alive. Tells whether it was one.
     pub(super) fn forget(&mut self, node: &Node, by: &str) -> Result<bool, String> {
         if *node == self.me {
-            return Err("a node does not forget itself".to_owned());
+            return Err("a node cannot remove itself from the group".to_owned());
         }
         if self.alive(node) {
             let ago = self.peers.get(node).map_or(0, |peer| self.now.since(peer.known.last_heard).as_secs());
-            return Err(format!("{node} is alive: it was heard {ago} s ago"));
+            return Err(format!("{node} is alive: last message {ago} s ago"));
         }
         let listened = match self.broker {
             BrokerState::Connected(since) => self.now.since(since),
@@ -86,13 +86,13 @@ impl Shared {
         if listened < LISTENED {
             let wait = LISTENED.saturating_sub(listened).as_secs() + 1;
             return Err(format!(
-                "whether {node} is alive is not known yet: ask again after {wait} s with the broker connected"
+                "not known yet whether {node} is alive: retry after {wait} s with the broker connected"
             ));
         }
         let known = self.peers.remove(node).is_some();
         if known {
             self.persist(Record::Forgotten(node.clone()));
-            self.log(Level::Warn, None, None, Some(node), format!("forgotten, as ordered by {by}"));
+            self.log(Level::Warn, None, None, Some(node), format!("removed from the group by {by}"));
         }
         Ok(known)
     }

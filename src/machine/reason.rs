@@ -33,69 +33,72 @@ macro_rules! reason_codes {
 
 reason_codes! {
     /// The item has changed within `settle_seconds`.
-    Settling = "settling", "waiting until it stays the same for settle_seconds";
+    Settling = "settling", "waiting for the file to stay unchanged (settle_seconds)";
     /// A process has it open for writing.
-    Busy = "busy", "a process still has it open for writing";
+    Busy = "busy", "a process has the file open for writing";
     /// It holds a fifo, socket or device.
-    Special = "special", "it holds something that is no file, directory or symbolic link";
+    Special = "special", "the item contains a fifo, socket or device";
     /// It cannot be read.
-    Unreadable = "unreadable", "it cannot be read";
+    Unreadable = "unreadable", "cannot read the item";
     /// It stands in line for its digest.
-    Hashing = "hashing", "its digest is being computed";
+    Hashing = "hashing", "computing the checksum";
     /// An earlier transfer of the same name is not over.
-    Predecessor = "predecessor", "an earlier transfer of the same name comes first";
+    Predecessor = "predecessor", "waiting for an earlier transfer of the same name";
     /// Central has not answered yet.
-    Central = "central", "waiting for central to answer";
+    Central = "central", "waiting for an answer from central";
     /// The broker cannot be reached, refuses us, or takes no messages.
     Broker = "broker", "no session with the broker";
     /// Central knows no download in the group.
-    Receivers = "receivers", "no download has made itself known in the group yet";
+    Receivers = "receivers", "no download node has joined the group yet";
     /// A peer that it needs speaks no protocol that this node speaks.
-    Protocol = "protocol", "a node speaks another protocol";
+    Protocol = "protocol", "a node uses an incompatible protocol version";
     /// Not enough free space.
     Space = "space", "not enough free space";
     /// It stands in line for an rsync run.
-    Queued = "queued", "in line for rsync";
+    Queued = "queued", "queued for rsync";
     /// rsync is at work.
-    Running = "running", "rsync is at work";
+    Running = "running", "rsync is running";
     /// rsync or ssh failed.
     Transport = "transport", "rsync failed";
     /// The copy that arrived is not what was announced.
-    Mismatch = "mismatch", "the copy that arrived is not what was announced";
+    Mismatch = "mismatch", "the received copy differs from the announced item";
     /// The copy that arrived is not what was announced, and so was the one before it, in the same way.
-    Steady = "mismatch-again", "it arrived twice with the same difference: see why, then retry";
+    Steady = "mismatch-again", "the received copy differs from the announced item again in the same way: find the \
+     cause, then retry";
     /// The file system has no place for such a thing.
-    Unfit = "unfit", "the file system cannot hold it: change the item or the file system, then retry";
+    Unfit = "unfit", "the file system cannot store the item: change the item or the file system, then retry";
     /// The file system does not keep modes, and they are asked for.
-    Modes = "modes", "its modes are not kept, and keep_modes = \"yes\" asks for them";
+    Modes = "modes", "the file system does not keep the permission bits that keep_modes = \"yes\" requires";
     /// What should be fetched is not there.
-    Missing = "missing", "the copy to fetch is not there";
+    Missing = "missing", "the copy to fetch does not exist";
     /// The local file system refused.
-    Storage = "storage", "the file system refused";
+    Storage = "storage", "file system error";
     /// Something else stands under the final name.
-    NameTaken = "name-taken", "something else stands under its name";
+    NameTaken = "name-taken", "another file has the name of the item";
     /// Receivers have not given their receipts.
     Receipts = "receipts", "waiting for receipts";
     /// A peer has to acknowledge.
-    Acknowledgement = "acknowledgement", "waiting for a peer to acknowledge";
+    Acknowledgement = "acknowledgement", "waiting for another node to acknowledge";
     /// The cleanup script is at work.
-    Cleaning = "cleaning", "its cleanup script is at work";
+    Cleaning = "cleaning", "cleanup script is running";
     /// The cleanup script failed.
-    Cleanup = "cleanup", "its cleanup script failed";
+    Cleanup = "cleanup", "cleanup script failed";
     /// It changed between its receipts and the end of its cleanup script.
-    Disputed = "disputed", "it changed between its receipts and the end of its cleanup: not sent by itself, retry sends it";
+    Disputed = "disputed", "the item changed between its receipts and the end of its cleanup: not sent automatically, \
+     retry sends it";
     /// A cleanup script has made it.
-    Leftover = "leftover", "made by the cleanup script of another item: not sent by itself, retry sends it";
+    Leftover = "leftover", "created by the cleanup script of another item: not sent automatically, retry sends it";
     /// A file system below it is no longer mounted.
-    Unmounted = "unmounted", "a file system that was mounted in it is gone: mount it again, or retry sends what is there";
+    Unmounted = "unmounted", "a file system in the item is no longer mounted: mount it again, or retry to send the \
+     item without it";
     /// Retention.
     Keeping = "keeping", "kept for keep_minutes after the last receipt";
     /// An operator said so.
     Paused = "paused", "paused by an operator";
     /// An operator gave it up.
-    Withdrawn = "withdrawn", "given up by an operator";
+    Withdrawn = "withdrawn", "cancelled by an operator";
     /// A peer told a code that only newer versions know; it stands before the detail.
-    Other = "other", "a reason that this version does not know";
+    Other = "other", "reason unknown to this version of synkler";
 }
 
 impl Cause {

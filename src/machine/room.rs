@@ -101,13 +101,13 @@ impl Estate {
         let hopeless = total > 0 && needed > total.saturating_sub(kept);
         let text = if hopeless {
             format!(
-                "{needed} {what} needed, but the file system of {place} has {total} in all, of which {kept} stay free: \
-                 make it larger, or the item smaller"
+                "{needed} {what} needed, but the file system of {place} has {total} in total, of which {kept} stay \
+                 free: enlarge it, or make the item smaller"
             )
         } else {
             let (free, promised) = (of(self.space.free()), of(self.promised));
             format!(
-                "{needed} {what} needed, {free} free in {place}, of which {kept} stay free and {promised} are promised"
+                "{needed} {what} needed, {free} free in {place}, of which {kept} stay free and {promised} are reserved"
             )
         };
         Shortage { what, hopeless, text }
@@ -152,21 +152,21 @@ mod tests {
         let told = |needed| tight.shortage(needed, "/srv on central").unwrap().text;
         assert_eq!(tight.shortage(Room::of(900, 133), "/srv on central"), None);
         let text = told(Room::of(900, 134));
-        assert_eq!(text, "136 inodes needed, 150 free in /srv on central, of which 15 stay free and 0 are promised");
+        assert_eq!(text, "136 inodes needed, 150 free in /srv on central, of which 15 stay free and 0 are reserved");
         let text = told(Room::of(901, 134));
-        assert_eq!(text, "901 bytes needed, 1000 free in /srv on central, of which 100 stay free and 0 are promised");
+        assert_eq!(text, "901 bytes needed, 1000 free in /srv on central, of which 100 stay free and 0 are reserved");
         let text = told(Room::of(1, 2113));
         assert_eq!(
             text,
-            "2115 inodes needed, but the file system of /srv on central has 300 in all, of which 15 stay free: \
-             make it larger, or the item smaller"
+            "2115 inodes needed, but the file system of /srv on central has 300 in total, of which 15 stay free: \
+             enlarge it, or make the item smaller"
         );
     }
 
     #[test]
     fn a_file_system_that_does_not_answer_counts_as_full_and_not_as_small() {
         let text = estate(Space::default()).shortage(Room::of(5, 1), "/srv").unwrap().text;
-        assert_eq!(text, "5 bytes needed, 0 free in /srv, of which 0 stay free and 0 are promised");
+        assert_eq!(text, "5 bytes needed, 0 free in /srv, of which 0 stay free and 0 are reserved");
     }
 
     #[test]

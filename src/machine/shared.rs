@@ -273,7 +273,13 @@ impl Shared {
         let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
         let Some(hello) = hello else {
             if self.is_apart(from) {
-                self.log(Level::Debug, None, None, Some(from), "ignored what it says: it shares no protocol with us");
+                self.log(
+                    Level::Debug,
+                    None,
+                    None,
+                    Some(from),
+                    "ignored a message: the node's protocol version is incompatible",
+                );
                 return Greeting { back: false, forgot: false, ordered: false, apart: true };
             }
             if let Some(peer) = self.peers.get_mut(from) {
@@ -302,7 +308,7 @@ impl Shared {
         let changed = before.is_none_or(|before| KnownNode { last_heard: now, ..before.clone() } != known);
         if changed {
             self.records.push_back(Record::Node(known.clone()));
-            self.log(Level::Info, None, None, Some(from), "heard of it");
+            self.log(Level::Info, None, None, Some(from), "node announced itself");
         }
         let ahead = i128::from(hello.now.as_millis()) - i128::from(now.as_millis());
         let peer = Peer {

@@ -47,7 +47,7 @@ pub enum Step {
 
 /// Why words name no node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{found:?} is no node: allowed is MODE:NAME, such as upload:alpha ({problem})")]
+#[error("invalid node {found:?}: use MODE:NAME, such as upload:alpha ({problem})")]
 pub struct BadNode {
     found: String,
     problem: String,
@@ -60,7 +60,7 @@ pub struct BadNode {
 /// When it is neither, and why.
 pub fn parse_node(text: &str) -> Result<Node, BadNode> {
     let bad = |problem: String| BadNode { found: text.chars().take(100).collect(), problem };
-    let (mode, name) = text.split_once(':').ok_or_else(|| bad("there is no colon".to_owned()))?;
+    let (mode, name) = text.split_once(':').ok_or_else(|| bad("no colon".to_owned()))?;
     let mode = mode.parse::<Mode>().map_err(|error| bad(error.to_string()))?;
     let name = name.parse::<NodeName>().map_err(|error| bad(error.to_string()))?;
     Ok(Node::new(mode, name))
@@ -128,7 +128,7 @@ impl Step {
 /// All steps as a script for `sh`, with what the operator should know as its comments.
 pub fn script(vhost: &str, group: &GroupId, accounts: &[Account]) -> String {
     let mut text =
-        format!("# Run this as root on the broker's host. It makes the accounts of group {group}.\nset -e\n");
+        format!("# Run this as root on the broker host. It creates the accounts of group {group}.\nset -e\n");
     for step in steps(vhost, group, accounts) {
         text.push_str(&step.line());
         text.push('\n');

@@ -15,10 +15,10 @@ const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DropInError {
     /// A unit file has no way to write it.
-    #[error("{0:?} cannot stand in a systemd unit: it holds a control character or is no UTF-8; rename it")]
+    #[error("{0:?} cannot be used in a systemd unit: it contains a control character or is not UTF-8; rename it")]
     Unwritable(PathBuf),
     /// It means something else to the service than to whoever asks.
-    #[error("{0:?} is no absolute path below /")]
+    #[error("{0:?} is not an absolute path below /")]
     NotAbsolute(PathBuf),
 }
 
@@ -103,7 +103,7 @@ impl Opening {
             if index > 0 && is_dir(&path) {
                 self.writable(&path, "cleanup_script")?;
             } else if self.hides(&path) {
-                self.lines.push("# cleanup_script: to be seen, not to be written".to_owned());
+                self.lines.push("# cleanup_script: read-only".to_owned());
                 self.lines.push(format!("BindReadOnlyPaths={}", unit_word(&path, "-")?));
             } else if index > 0 {
                 self.doubtful(&path);
@@ -116,7 +116,8 @@ impl Opening {
         let path = path.display().to_string();
         let path = crate::machine::escaped(path.as_bytes());
         self.remarks.push(format!(
-            "# cleanup_script names {path}, which is no directory now; if it writes there, repeat this with: --also {path}"
+            "# cleanup_script names {path}, which is not a directory now; if it writes there, repeat this with: \
+             --also {path}"
         ));
     }
 
@@ -129,16 +130,14 @@ impl Opening {
 
     fn text(self, service: &Service) -> String {
         let mut text = format!(
-            "# What the box of {}.service leaves open for its config. Written by: {} drop-in\n",
+            "# Paths that {}.service may access for its config. Written by: {} drop-in\n",
             service.unit(),
             service.command()
         );
         if self.lines.is_empty() {
-            text.push_str("# The config needs nothing but what is open already.\n");
+            text.push_str("# The config needs no additional paths.\n");
         } else {
-            text.push_str(
-                "# What is opened must still be one that the service's user may use: see its owner and mode.\n",
-            );
+            text.push_str("# The user of the service still needs file permissions for these paths.\n");
         }
         for remark in &self.remarks {
             text.push_str(&format!("{remark}\n"));
@@ -150,7 +149,7 @@ impl Opening {
             text.push_str("\n[Service]\n");
         }
         if self.bares_homes {
-            text.push_str("# Homes stay empty but for what is bound below.\nProtectHome=tmpfs\n");
+            text.push_str("# Home directories are hidden except the paths bound below.\nProtectHome=tmpfs\n");
         }
         for line in &self.lines {
             text.push_str(&format!("{line}\n"));
@@ -203,7 +202,7 @@ mod tests {
     fn what_is_open_already_needs_nothing() {
         let text = made("file_dir = '/var/lib/synkler/spool'\nmode = 'central'\n", &[]);
         assert_eq!(orders(&text), [""; 0]);
-        assert!(text.contains("needs nothing"), "{text}");
+        assert!(text.contains("needs no additional paths"), "{text}");
     }
 
     #[test]
@@ -228,7 +227,7 @@ mod tests {
             ]
         );
         let text = made("file_dir = '/srv/out'\nmode = 'upload'\ncleanup_script = 'mv %F /srv/gone'\n", &[]);
-        assert!(text.contains("# cleanup_script names /srv/gone, which is no directory now; if it writes there, repeat this with: --also /srv/gone"));
+        assert!(text.contains("# cleanup_script names /srv/gone, which is not a directory now; if it writes there, repeat this with: --also /srv/gone"));
     }
 
     #[test]
@@ -257,6 +256,6 @@ mod tests {
         assert_eq!(word("/srv/my \"own\" \\files: $HOME ;#'"), r#""-/srv/my \"own\" \\files: $HOME ;#'""#);
         assert!(unit_word(Path::new("/srv/a\nb"), "").is_err());
         let relative = drop_in(&Service::of(None), &settings("file_dir = '/x'\n"), &[PathBuf::from("y")], |_| false);
-        assert!(relative.unwrap_err().to_string().contains("no absolute path"));
+        assert!(relative.unwrap_err().to_string().contains("not an absolute path"));
     }
 }

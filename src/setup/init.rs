@@ -81,55 +81,54 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
     if !has_password {
         let path = service.credential(&plan.node_word(), "password");
         step(
-            "Put the broker's password where root alone can read it:",
+            "Write the password of the broker account to a file that only root can read:",
             vec![
                 format!("install -d -m 0700 {}", path.parent().unwrap_or(&path).display()),
                 format!("(umask 077; cat >{})", path.display()),
             ],
         );
     }
-    step(
-        "Open the service's box for the directories that the config names:",
-        vec![format!("{synkler} drop-in --apply")],
-    );
+    step("Give the service access to the directories in the config:", vec![format!("{synkler} drop-in --apply")]);
     let (node, group, vhost) = (&plan.node, &plan.group, &plan.vhost);
     match node.mode {
         Mode::Central => {
             let spool = plan.file_dir.join(group.as_str());
             step(
-                "On the broker's host, make an account for each node (here with the names alpha and delta for the others):",
+                "On the broker host, create an account for each node (here with the names alpha and delta for the \
+                 other nodes):",
                 vec![format!(
                     "synkler broker-setup --apply --id {group} --vhost {vhost} central:{} upload:alpha download:delta",
                     node.name
                 )],
             );
             step(
-                "On each upload and download, print the line with which its key opens this spool:",
+                "On each upload and download, print the authorized_keys line for this spool:",
                 vec![format!("synkler keys --spool {}", spool.display())],
             );
             step(
-                "Put these lines where sshd looks for them (end with Ctrl-D):",
+                "Add these lines to authorized_keys (end with Ctrl-D):",
                 vec![format!("runuser -u {USER} -- tee -a /var/lib/synkler/.ssh/authorized_keys")],
             );
         }
         Mode::Upload | Mode::Download => {
             let host = plan.central_host.rsplit('@').next().unwrap_or_default().trim_matches(['[', ']']);
             step(
-                "Make the key for central, and append the line it prints there to /var/lib/synkler/.ssh/authorized_keys:",
+                "Create the SSH key pair, and append the printed line to /var/lib/synkler/.ssh/authorized_keys on \
+                 central:",
                 vec![format!("{synkler} keys --spool FILE_DIR_OF_CENTRAL/{group}")],
             );
-            step("Trust central's host key, after a look at its fingerprint:", vec![format!("{synkler} trust {host}")]);
+            step("Check and trust the host key of central:", vec![format!("{synkler} trust {host}")]);
         }
     }
     step(
-        "See that all is well, and start:",
+        "Check the config, and start:",
         vec![
             format!("{synkler} --check"),
             format!("systemctl enable --now {unit}"),
             format!("synklerctl --id {group} status"),
         ],
     );
-    let mut text = String::from("Next, as root on this host where nothing else is said:\n");
+    let mut text = String::from("Next steps, as root on this host unless noted:\n");
     for (number, (what, commands)) in steps.iter().enumerate().map(|(index, step)| (index + 1, step)) {
         text.push_str(&format!("\n{number}. {what}\n"));
         for command in commands {

@@ -117,12 +117,12 @@ fn install_drop_in(path: &Path, text: &str) -> Result<(), Failure> {
     }
     let new = path.with_extension("new");
     write(&new, 0o644, text.as_bytes()).and_then(|()| fs::rename(&new, path)).map_err(failed)?;
-    say(&format!("{} is written", path.display()));
+    say(&format!("{} written", path.display()));
     // Where systemd does not run, it reads the file when it does.
     if Path::new("/run/systemd/system").is_dir() {
         let reloaded = Command::new("systemctl").arg("daemon-reload").stdin(Stdio::null()).status();
         if !reloaded.is_ok_and(|status| status.success()) {
-            return Err(Failure::from("systemctl daemon-reload failed: repeat it".to_owned()));
+            return Err(Failure::from("systemctl daemon-reload failed: run it again".to_owned()));
         }
     }
     Ok(())
@@ -136,7 +136,7 @@ fn make_accounts(order: &BrokerOrder) -> Result<(), Failure> {
         return Err(usage(text));
     }
     if order.password_file.is_some() && order.nodes.len() != 1 {
-        return Err(usage("--password-file holds the password of one node: name just that one".to_owned()));
+        return Err(usage("--password-file holds the password of one node: give only that node".to_owned()));
     }
     let mut accounts = Vec::new();
     for text in &order.nodes {
@@ -178,7 +178,7 @@ fn apply(order: &BrokerOrder, group: &GroupId, accounts: &[Account]) -> Result<(
     let (kept, made): (Vec<_>, Vec<_>) =
         accounts.iter().cloned().partition(|account| is_there(account) && order.password_file.is_none());
     for Account { node, .. } in kept {
-        say(&format!("{node} has an account already: its password stays as it is, its rights are given anew"));
+        say(&format!("{node} already has an account: its password is kept, its permissions are set again"));
     }
     print(&broker::notes(&order.vhost, group, &made));
     Ok(())
@@ -214,7 +214,7 @@ fn write_config(order: &InitOrder) -> Result<(), Failure> {
         match config::sets_anything(&path) {
             Ok(false) => {}
             Ok(true) => {
-                let text = format!("{} sets something already: edit it, or replace it with --force", path.display());
+                let text = format!("{} already sets keys: edit it, or overwrite it with --force", path.display());
                 return Err(Failure::from(text));
             }
             Err(error) => return Err(Failure::from(error.to_string())),
@@ -223,7 +223,7 @@ fn write_config(order: &InitOrder) -> Result<(), Failure> {
     let plan = plan(order)?;
     let password = password(order)?;
     install_config(&path, &plan, &service)?;
-    say(&format!("{} is written", path.display()));
+    say(&format!("{} written", path.display()));
     let credential = |name: &str| service.credential(&plan.node_word(), name);
     if let Some(password) = &password {
         install_credential(&credential("password"), format!("{}\n", password.expose()).as_bytes())?;
@@ -234,7 +234,7 @@ fn write_config(order: &InitOrder) -> Result<(), Failure> {
     if order.make_dir {
         make_dir(&plan.file_dir, plan.node.mode)?;
     } else if !plan.file_dir.is_dir() {
-        say(&format!("{} is no directory yet: make it before synkler starts", plan.file_dir.display()));
+        say(&format!("{} is not a directory yet: create it before synkler starts", plan.file_dir.display()));
     }
     print(&next_steps(&plan, &service, password.is_some() || credential("password").exists()));
     Ok(())
@@ -246,20 +246,20 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
     let answered = |flag: &Option<String>, option: &str, question: &str, default: Option<&str>| match (flag, default) {
         (Some(value), _) => Ok(value.clone()),
         (None, default) if terminal::is_there() => {
-            terminal::ask(question, default).map_err(|error| Failure::from(format!("there is no answer: {error}")))
+            terminal::ask(question, default).map_err(|error| Failure::from(format!("cannot read the answer: {error}")))
         }
         (None, Some(default)) => Ok(default.to_owned()),
-        (None, None) => Err(usage(format!("{option} is needed, because there is no terminal to ask on"))),
+        (None, None) => Err(usage(format!("{option} is required without a terminal"))),
     };
     let mode = order.mode;
     let place = match mode {
-        Mode::Upload => "Directory whose files are handed over",
-        Mode::Central => "Directory for copies on their way",
-        Mode::Download => "Directory where files arrive",
+        Mode::Upload => "Directory with the files to send",
+        Mode::Central => "Directory for the copies (spool)",
+        Mode::Download => "Directory for received files",
     };
     let file_dir = order.file_dir.as_ref().map(|path| path.to_string_lossy().into_owned());
     let file_dir = PathBuf::from(answered(&file_dir, "--file-dir", place, None)?);
-    let server = answered(&order.server, "--server", "Host of the broker", None)?;
+    let server = answered(&order.server, "--server", "Host name of the broker", None)?;
     let group = answered(&order.id, "--id", "Group", Some("default"))?;
     let group: GroupId = group.parse().map_err(|error| usage(format!("--id: {error}")))?;
     let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
@@ -274,22 +274,24 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
             answered(
                 &None,
                 "--central-host",
-                "[user@]host under which the others reach this host by ssh",
+                "SSH address of this host for the other nodes, [user@]host",
                 Some(&default),
             )?
         }
-        (Mode::Upload | Mode::Download, None) => answered(&None, "--central-host", "Host of central", Some(&server))?,
+        (Mode::Upload | Mode::Download, None) => {
+            answered(&None, "--central-host", "Host name of central", Some(&server))?
+        }
     };
-    let vhost = answered(&order.vhost, "--vhost", "Virtual host at the broker", Some("/"))?;
+    let vhost = answered(&order.vhost, "--vhost", "Virtual host on the broker", Some("/"))?;
     let own = Rights::of(&group, &node).account;
-    let username = answered(&order.username, "--username", "Account at the broker", Some(&own))?;
+    let username = answered(&order.username, "--username", "Account on the broker", Some(&own))?;
     let cleanup_script = match (mode, &order.cleanup_script) {
         (Mode::Central, _) => None,
         (_, Some(script)) => Some(script.clone()),
         (_, None) => Some(answered(
             &None,
             "--cleanup-script",
-            "Command for what is through, such as mv %F /srv/sent/",
+            "Command for each delivered item, such as mv %F /srv/sent/",
             Some("none"),
         )?)
         .filter(|script| script != "none"),
@@ -302,8 +304,8 @@ fn password(order: &InitOrder) -> Result<Option<Secret>, Failure> {
     match &order.password_file {
         Some(path) => password_in(path).map(Some),
         None if terminal::is_there() => {
-            let answer = terminal::ask_secret("Its password (Enter: it comes later)");
-            let answer = answer.map_err(|error| Failure::from(format!("there is no answer: {error}")))?;
+            let answer = terminal::ask_secret("Its password (Enter: set it later)");
+            let answer = answer.map_err(|error| Failure::from(format!("cannot read the answer: {error}")))?;
             Ok(Some(answer).filter(|answer| !answer.is_empty()).map(Secret::new))
         }
         None => Ok(None),
@@ -336,14 +338,14 @@ fn install_credential(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
     }
     let new = path.with_extension("new");
     write(&new, 0o600, bytes).and_then(|()| fs::rename(&new, path)).map_err(failed)?;
-    say(&format!("{} is written; systemd hands it to the service", path.display()));
+    say(&format!("{} written; systemd passes it to the service", path.display()));
     Ok(())
 }
 
 fn make_dir(path: &Path, mode: Mode) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::from(format!("{}: {error}{}", path.display(), as_root(&error)));
     if path.is_dir() {
-        say(&format!("{} is there already and stays as it is", path.display()));
+        say(&format!("{} already exists and is kept", path.display()));
         return Ok(());
     }
     if let Some(parent) = path.parent() {
@@ -355,7 +357,7 @@ fn make_dir(path: &Path, mode: Mode) -> Result<(), Failure> {
     if let (true, (Some(user), group)) = (rustix::process::geteuid().is_root(), numbers().map_err(failed)?) {
         chown(path, Some(Uid::from_raw(user)), group.map(Gid::from_raw)).map_err(|error| failed(error.into()))?;
     }
-    say(&format!("{} is made", path.display()));
+    say(&format!("{} created", path.display()));
     Ok(())
 }
 
@@ -375,16 +377,16 @@ fn write(path: &Path, mode: u32, bytes: &[u8]) -> io::Result<()> {
 }
 
 fn as_root(error: &io::Error) -> &'static str {
-    if error.kind() == io::ErrorKind::PermissionDenied { "; this is for root" } else { "" }
+    if error.kind() == io::ErrorKind::PermissionDenied { "; run this as root" } else { "" }
 }
 
 fn password_in(path: &Path) -> Result<Secret, Failure> {
     let bytes = read(path, PASSWORD_LIMIT)?;
     let text = String::from_utf8(bytes).map_err(|_| Failure::from(format!("{}: is not UTF-8", path.display())))?;
     match text.trim_end_matches(['\r', '\n']) {
-        "" => Err(Failure::from(format!("{}: holds no password", path.display()))),
+        "" => Err(Failure::from(format!("{}: contains no password", path.display()))),
         password if password.contains(char::is_control) => {
-            Err(Failure::from(format!("{}: holds more than one line, or a control character", path.display())))
+            Err(Failure::from(format!("{}: contains more than one line, or a control character", path.display())))
         }
         password => Ok(Secret::new(password)),
     }

@@ -51,7 +51,8 @@ pub enum EnterError {
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
     /// A directory of the spool is not there, or no directory.
-    #[error("cannot open {}: start central once, which makes it, or put the directory that central names into authorized_keys", path.display())]
+    #[error("cannot open {}: start central once, which creates it, or use the directory that central announces in \
+     authorized_keys", path.display())]
     Spool {
         /// Which.
         path: PathBuf,
@@ -60,12 +61,13 @@ pub enum EnterError {
     },
     /// The kernel cannot box rsync in.
     #[error(
-        "the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): switch it on, let the container have it, or \
-         add --no-landlock to the command in authorized_keys, which trusts this key's owner to stay in the spool"
+        "the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): enable Landlock, allow it in the \
+         container, or add --no-landlock to the command in authorized_keys, which trusts the owner of this key to \
+         stay in the spool"
     )]
     Landlock(#[source] Errno),
     /// rsync is not there.
-    #[error("cannot start {}: install rsync, or name it with --rsync in authorized_keys", program.display())]
+    #[error("cannot start {}: install rsync, or give its path with --rsync in authorized_keys", program.display())]
     NotStarted {
         /// The program.
         program: PathBuf,

@@ -51,22 +51,22 @@ pub enum Target {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Somebody wants a shell.
-    #[error("this key hands over files and does nothing else")]
+    #[error("this key is only for file transfers of synkler")]
     NoCommand,
     /// It is too long, or not text.
-    #[error("the command is longer than {COMMAND_LIMIT} bytes or no text")]
+    #[error("the command is longer than {COMMAND_LIMIT} bytes or not text")]
     Unreadable,
     /// Something else than rsync's far side.
-    #[error("only rsync --server may be asked for, not {0:?}")]
+    #[error("only rsync --server is allowed, not {0:?}")]
     OtherProgram(String),
     /// An option that no run of ours uses.
-    #[error("the option {0} is not allowed: synkler's own runs do not use it")]
+    #[error("the option {0} is not allowed: synkler does not use it")]
     Option(String),
     /// An option whose value no run of ours uses.
     #[error("the option {0} is not allowed with that value")]
     Value(String),
     /// The options come where they cannot be judged.
-    #[error("the option --protect-args hides what is asked for: take it out of rsync_opts")]
+    #[error("the option --protect-args hides the request: remove it from rsync_opts")]
     Hidden,
     /// A key that writes was used to read, or the other way round.
     #[error("this key is for {0}s and may not {1}")]
@@ -354,8 +354,8 @@ mod tests {
         let download = |from: &str, to: &str| (READ.replace(from, to), Side::Download);
         let plain = |command: &str| (command.to_owned(), Side::Upload);
         for ((command, side), named) in [
-            (plain(""), "does nothing else"),
-            (plain("  "), "does nothing else"),
+            (plain(""), "only for file transfers"),
+            (plain("  "), "only for file transfers"),
             (plain("id"), "id"),
             (plain("sh -c id"), "sh -c id"),
             (plain("rsync --version"), "--version"),

@@ -29,7 +29,7 @@ pub enum KeyError {
     #[error("cannot start ssh-keygen: install openssh-client")]
     NotStarted(#[source] io::Error),
     /// The directory for the key is not there and cannot be made.
-    #[error("cannot make the directory {}: run this as root or as the service's user", path.display())]
+    #[error("cannot create the directory {}: run this as root or as the user of the service", path.display())]
     Directory {
         /// Which.
         path: PathBuf,
@@ -37,7 +37,7 @@ pub enum KeyError {
         source: io::Error,
     },
     /// The key cannot be made.
-    #[error("ssh-keygen does not make {}: {heard}: run this as root or as the service's user", path.display())]
+    #[error("ssh-keygen cannot create {}: {heard}: run this as root or as the user of the service", path.display())]
     NotMade {
         /// Where.
         path: PathBuf,
@@ -45,7 +45,7 @@ pub enum KeyError {
         heard: String,
     },
     /// The key cannot be read: another's, damaged, or with a passphrase, which a service cannot type.
-    #[error("{} cannot be used as a key without a passphrase: {heard}", path.display())]
+    #[error("cannot use {} as a key without a passphrase: {heard}", path.display())]
     Unusable {
         /// Which.
         path: PathBuf,

@@ -31,13 +31,13 @@ pub struct HostKey {
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
     /// The name cannot be one.
-    #[error("{0:?} is no host name or address")]
+    #[error("{0:?} is not a host name or address")]
     Host(String),
     /// A program of openssh-client is not there.
     #[error("cannot start {0}: install openssh-client")]
     NotStarted(&'static str, #[source] io::Error),
     /// No key came.
-    #[error("{host} shows no host key on port {port}{heard}: check both, and that sshd runs there")]
+    #[error("no host key from {host} on port {port}{heard}: check both, and that sshd runs there")]
     Silent {
         /// The host.
         host: String,
@@ -47,7 +47,7 @@ pub enum TrustError {
         heard: String,
     },
     /// What came is no key.
-    #[error("{host} shows what is no host key: {heard}")]
+    #[error("invalid host key from {host}: {heard}")]
     Strange {
         /// The host.
         host: String,
@@ -55,7 +55,7 @@ pub enum TrustError {
         heard: String,
     },
     /// The file cannot be read or written.
-    #[error("cannot change {}: run this as root or as the service's user", path.display())]
+    #[error("cannot change {}: run this as root or as the user of the service", path.display())]
     File {
         /// Which.
         path: PathBuf,

@@ -40,7 +40,7 @@ pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
     let side = match settings.mode() {
         Mode::Upload => Side::Upload,
         Mode::Download => Side::Download,
-        Mode::Central => return fail("central logs in nowhere: make keys on the uploads and downloads"),
+        Mode::Central => return fail("central needs no SSH key: run synkler keys on uploads and downloads"),
     };
     // What systemd hands over has no directory outside of the service; root can look where it comes from.
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
@@ -58,14 +58,9 @@ pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
         Ok((line, key)) => {
             let what = if key.made { "made" } else { "there is" };
             say(&format!("synkler: {what} the key {}", key.path.display()));
-            say(
-                "synkler: append this line to ~/.ssh/authorized_keys of the account on central that central_host names",
-            );
+            say("synkler: append this line on central to ~/.ssh/authorized_keys of the account in central_host");
             if spool.is_none() {
-                say(&format!(
-                    "synkler: and put central's file_dir into it; with --spool FILE_DIR/{} it is complete",
-                    settings.group
-                ));
+                say(&format!("synkler: and insert file_dir of central; or use --spool FILE_DIR/{}", settings.group));
             }
             // A reader that has gone away has seen enough.
             let _ = writeln!(io::stdout(), "{line}");
@@ -86,7 +81,7 @@ pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&s
     let (keys, others) = match scan(host, port).and_then(|keys| known(&keys, &path).map(|known| (keys, known))) {
         Ok((keys, (same, 0))) if same == keys.len() => {
             show(&keys);
-            say(&format!("synkler: {} has these keys already", path.display()));
+            say(&format!("synkler: {} already has these keys", path.display()));
             return ExitCode::SUCCESS;
         }
         Ok((keys, (_, others))) => (keys, others),
@@ -95,7 +90,7 @@ pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&s
     show(&keys);
     if others > 0 {
         say(&format!(
-            "synkler: {} has other keys for this host: they have changed, or this is another host",
+            "synkler: {} has other keys for this host: the keys changed, or this is another host",
             path.display()
         ));
     }
@@ -107,11 +102,12 @@ pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&s
         }
         None if !io::stdin().is_terminal() => {
             return fail(&format!(
-                "there is no terminal to ask on: say which is right with --fingerprint, after comparing with what {LOOK} shows on that host"
+                "no terminal for the confirmation: give --fingerprint, after comparing with the output of {LOOK} on \
+                 that host"
             ));
         }
         None => {
-            say(&format!("synkler: compare them with what {LOOK} shows on that host"));
+            say(&format!("synkler: compare them with the output of {LOOK} on that host"));
             if !agreed() {
                 return fail("nothing was changed");
             }
@@ -119,7 +115,7 @@ pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&s
         }
     };
     if keys.is_empty() {
-        return fail(&format!("{host} shows no key with that fingerprint: nothing was changed"));
+        return fail(&format!("no key of {host} has that fingerprint: nothing was changed"));
     }
     let made = std::fs::create_dir_all(&state_dir).map_err(|error| error.to_string());
     match made.and_then(|()| trust(&keys, &path).map_err(|error| chain(&error))) {
@@ -166,7 +162,7 @@ fn as_owner(state_dir: &Path, loaded: &Loaded) -> Option<ExitCode> {
     });
     Some(match again {
         Ok(status) => status.code().and_then(|code| u8::try_from(code).ok()).map_or(ExitCode::FAILURE, ExitCode::from),
-        Err(error) => fail(&format!("cannot go on as the owner of {}: {error}", state_dir.display())),
+        Err(error) => fail(&format!("cannot switch to the owner of {}: {error}", state_dir.display())),
     })
 }
 

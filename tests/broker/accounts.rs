@@ -53,7 +53,7 @@ async fn nodes_with_accounts_of_their_own_work_together() {
     // Only central may make what all share; the others wait for it, and say so.
     let mut alpha_peer = Peer::start(own(shared(), &vhost, &group, &alpha));
     let reason = alpha_peer.reason().await;
-    assert!(reason.detail().contains("central makes it when it first connects"), "{reason}");
+    assert!(reason.detail().contains("central creates it when it first connects"), "{reason}");
     let mut hub_peer = Peer::connected(own(shared(), &vhost, &group, &hub)).await;
     while alpha_peer.next().await != BrokerEvent::Connected {}
     let mut delta_peer = Peer::connected(own(shared(), &vhost, &group, &delta)).await;

@@ -124,8 +124,8 @@ async fn unknown_fields_are_ignored_and_an_unknown_kind_is_acknowledged_and_note
         assert!(tokio::time::Instant::now() < deadline, "{}", waiting(&channel, "synkler.g.dead").await);
     }
     for kind in ["good-morning", "good-evening"] {
-        let noted = log.lines(&format!("upload alpha sends messages of kind \"{kind}\""));
+        let noted = log.lines(&format!("ignored messages of kind \"{kind}\" from upload alpha"));
         assert_eq!(noted.len(), 1, "{noted:#?}");
-        assert!(noted[0].contains("INFO") && noted[0].contains("upgrade synkler here"), "{noted:#?}");
+        assert!(noted[0].contains("INFO") && noted[0].contains("upgrade synkler on this node"), "{noted:#?}");
     }
 }

@@ -61,7 +61,7 @@ fn it_follows_what_changes_and_gives_the_terminal_back() {
     assert!(text.lines().all(|line| line.chars().count() <= 50), "{text}");
     assert!(text.contains("more lines below"), "{text}");
     screen.press("\x1b[F");
-    screen.until("the end", |text| text.contains("waiting for central to answer") && !text.contains("below"));
+    screen.until("the end", |text| text.contains("waiting for an answer from central") && !text.contains("below"));
     screen.press("\x1b[H");
     screen.until("the beginning", |text| text.contains("● upload alpha"));
 
@@ -196,15 +196,15 @@ fn a_pipe_gets_a_line_for_each_change() {
     let line = piped.next();
     assert!(line.ends_with("UTC  upload alpha: broker connected, 1 on the way"), "{line}");
     let line = piped.next();
-    assert!(line.ends_with("UTC  one: announced: waiting for central to answer"), "{line}");
+    assert!(line.ends_with("UTC  one: announced: waiting for an answer from central"), "{line}");
     *shared.lock().unwrap() = with(&["one", "evil\x1b[2J\nname"]);
     assert!(piped.next().ends_with("2 on the way"));
-    assert!(piped.next().ends_with("evil\\u{1b}[2J\\nname: announced: waiting for central to answer"));
+    assert!(piped.next().ends_with("evil\\u{1b}[2J\\nname: announced: waiting for an answer from central"));
     *shared.lock().unwrap() = idle();
     assert!(piped.next().ends_with("0 on the way"));
     let mut gone = [piped.next(), piped.next()];
     gone.sort();
-    assert!(gone.iter().all(|line| line.ends_with(": no longer on the way")), "{gone:?}");
+    assert!(gone.iter().all(|line| line.ends_with(": finished")), "{gone:?}");
 }
 
 #[test]

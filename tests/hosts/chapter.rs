@@ -36,7 +36,7 @@ pub fn follow(bed: &Bed) {
         let mut answers = vec![
             ("]: ", "\r".to_owned()),
             ("[Y/n] ", "\r".to_owned()),
-            ("(Enter: it comes later): ", format!("{password}\r")),
+            ("(Enter: set it later): ", format!("{password}\r")),
             ("Type yes: ", "yes\r".to_owned()),
         ];
         if line.contains(" tee -a ") {

@@ -15,7 +15,7 @@ pub fn reload(bed: &Bed) {
     for host in bed.hosts() {
         let before = main_pid(host);
         host.run("echo 'history_days = 30' >>/etc/synkler/synkler.toml && systemctl reload synkler");
-        host.wait("journalctl -t synkler -g 'config read again: changed: history_days'");
+        host.wait("journalctl -t synkler -g 'config reloaded: changed: history_days'");
         assert_eq!(main_pid(host), before, "{}: a reload is no restart", host.name);
     }
     batch.arrives();

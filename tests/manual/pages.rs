@@ -21,17 +21,17 @@ pub(super) fn synkler() -> String {
     section(&mut page, "LOG");
     paragraph(
         &mut page,
-        "Each step of a transfer is one line of priority info, and carries the fields SYNKLER_ITEM (the item's name, with \
-         %, control characters and bytes that are no UTF-8 as % and two hex digits), SYNKLER_TRANSFER (the transfer's \
-         id) and SYNKLER_PEER (the other node). What happened to one item on this host:",
+        "Each step of a transfer is one line of priority info with the fields SYNKLER_ITEM (name of the item; %, control \
+         characters and bytes that are not UTF-8 are written as % and two hex digits), SYNKLER_TRANSFER (id of the \
+         transfer) and SYNKLER_PEER (the other node). To show the steps of one item on this host:",
     );
     example(&mut page, &["journalctl -u synkler SYNKLER_ITEM=name"]);
     section(&mut page, "SIGNALS");
     terms(
         &mut page,
         &[
-            ("SIGTERM, SIGINT", "stop: what runs is stopped, resumably, and everything is in the journal"),
-            ("SIGHUP", "read the config again, like synklerctl reload"),
+            ("SIGTERM, SIGINT", "stop; running transfers are interrupted and continue after the next start"),
+            ("SIGHUP", "reload the config, like synklerctl reload"),
         ],
     );
     section(&mut page, "FILES");
@@ -39,18 +39,21 @@ pub(super) fn synkler() -> String {
         &mut page,
         &[
             ("/etc/synkler/synkler.toml", "the config, see synkler.conf(5)"),
-            ("/etc/synkler/credentials", "passwords and keys that root alone can read, see synkler.conf(5)"),
-            ("/var/lib/synkler", "the journal, when systemd starts it: config key state_dir"),
+            ("/etc/synkler/credentials", "passwords and keys that only root can read, see synkler.conf(5)"),
+            ("/var/lib/synkler", "the journal, if systemd starts the daemon: config key state_dir"),
             (
                 "/var/lib/synkler/ssh_key",
-                "the key with which it logs in to central, made by synkler keys; without it ssh's own rules hold",
+                "SSH key for the login to central, created by synkler keys; without it, the ssh defaults apply",
             ),
             (
                 "/var/lib/synkler/known_hosts",
-                "the host keys it believes, written by synkler trust; without it ssh's own rules hold",
+                "trusted SSH host keys, written by synkler trust; without it, the ssh defaults apply",
             ),
-            ("/etc/synkler/credentials/ssh_key", "that key instead, readable by root only and handed over by systemd"),
-            ("/run/synkler/control.sock", "where synklerctl reaches it: config key control_socket"),
+            (
+                "/etc/synkler/credentials/ssh_key",
+                "SSH key that systemd passes to the service, used instead of ssh_key; only root can read it",
+            ),
+            ("/run/synkler/control.sock", "control socket, used by synklerctl: config key control_socket"),
         ],
     );
     closing(page, "synklerctl(1), synkler.conf(5), rsync(1), systemd(1), journalctl(1)")
@@ -69,30 +72,30 @@ pub(super) fn synklerctl() -> String {
     terms(
         &mut page,
         &[
-            ("SYNKLER_CONTROL_SOCKET", "the daemon's control socket, where --socket is not given"),
-            ("NO_COLOR", "no colours, when it is set and not empty"),
-            ("COLUMNS", "how wide the text may be, instead of the terminal's width; 80 where there is neither"),
+            ("SYNKLER_CONTROL_SOCKET", "control socket of the daemon, if --socket is not given"),
+            ("NO_COLOR", "print no colours, if set and not empty"),
+            ("COLUMNS", "width of the text, instead of the width of the terminal; 80 if neither is known"),
         ],
     );
     section(&mut page, "JSON");
     paragraph(
         &mut page,
-        "With --json, stdout holds one document, or one line for each record where the verb says so, and nothing else; \
-         complaints stand on stderr, and the exit code says the same as without. The shapes are those of the interface \
-         io.synkler.Control, which the daemon serves by introspection as well. Every field is always present; what does \
-         not apply is null. Moments are milliseconds since 1970-01-01 UTC, sizes are bytes. New fields may be added: \
-         ignore what you do not know. ?type is a type or null, []type an array.",
+        "With --json, stdout holds only one document, or one line per record if the verb says so. Errors go to stderr, and \
+         the exit code is the same as without --json. The types are those of the Varlink interface io.synkler.Control; \
+         the daemon also serves its description. Every field is always present; a field that does not apply is null. \
+         Times are milliseconds since 1970-01-01 UTC, sizes are bytes. Later versions may add fields: ignore unknown \
+         fields. ?type is a type or null, []type an array.",
     );
     types(&mut page);
     section(&mut page, "EXAMPLES");
     for (what, line) in [
-        ("What happens, here and in the whole group:", "synklerctl status"),
-        ("Where one file is:", "synklerctl status results.tar"),
-        ("What fails, for a script:", "synklerctl list --failed --json | jq -r .item"),
-        ("Nothing starts on this node from now on, and what runs stops:", "synklerctl pause --now"),
-        ("Did yesterday's files arrive whole?", "synklerctl history --since yesterday"),
-        ("The proof, where the item is:", "synklerctl receipt run-42 | md5sum -c"),
-        ("Is everything as it should be, up to the receivers?", "synklerctl check --canary"),
+        ("Show the status of this node and of the whole group:", "synklerctl status"),
+        ("Show where one file is:", "synklerctl status results.tar"),
+        ("List failing items for a script:", "synklerctl list --failed --json | jq -r .item"),
+        ("Start no new transfers on this node and stop the running ones:", "synklerctl pause --now"),
+        ("Check what was delivered since yesterday:", "synklerctl history --since yesterday"),
+        ("Verify an item in the directory that holds it:", "synklerctl receipt run-42 | md5sum -c"),
+        ("Check everything up to the receivers:", "synklerctl check --canary"),
     ] {
         paragraph(&mut page, what);
         example(&mut page, &[line]);
@@ -105,15 +108,15 @@ pub(super) fn synkler_conf() -> String {
     let mut page = Roff::new();
     page.control("TH", ["synkler.conf", "5", NO_DATE, version().as_str(), "synkler system manual"]);
     section(&mut page, "NAME");
-    page.text([roman("synkler.conf - what a synkler node does")]);
+    page.text([roman("synkler.conf - config file of a synkler node")]);
     section(&mut page, "DESCRIPTION");
     for text in [
-        "synkler(8) reads the file named by --config, else by $SYNKLER_CONF (a file, or a directory that holds \
-         synkler.conf), else the first that sets anything of $HOME/synkler.conf, $HOME/.config/synkler/synkler.conf, \
+        "synkler(8) reads the file given by --config, else by $SYNKLER_CONF (a file, or a directory with synkler.conf). \
+         Otherwise it reads the first file that sets a key of $HOME/synkler.conf, $HOME/.config/synkler/synkler.conf, \
          /etc/synkler/synkler.toml and /etc/synkler.conf. \
-         It is TOML, or the INI of the original Python program ([default], values without quotes).",
-        "An environment variable SYNKLER_ and the key in capitals stands above the file. A key that is not in the list \
-         below is an error. synkler --check prints the settings in force and where each came from.",
+         The format is TOML, or INI as in the original Python program ([default], values without quotes).",
+        "An environment variable SYNKLER_KEY, with the key in capitals, overrides the file. An unknown key is an error. \
+         synkler --check prints the settings in force and the source of each.",
     ] {
         paragraph(&mut page, text);
     }
@@ -127,7 +130,7 @@ pub(super) fn synkler_conf() -> String {
             Preset::Required => "Must be set".to_owned(),
             Preset::Value(value) => format!("Default: {value}"),
             Preset::Computed(text) => format!("Default: {text}"),
-            Preset::Ignored => "Without effect".to_owned(),
+            Preset::Ignored => "No effect".to_owned(),
         };
         let modes: Vec<_> = key.modes.iter().map(ToString::to_string).collect();
         let modes = if modes.len() < 3 { format!(" Used by {}.", modes.join(" and ")) } else { String::new() };
@@ -136,17 +139,19 @@ pub(super) fn synkler_conf() -> String {
     section(&mut page, "CREDENTIALS");
     paragraph(
         &mut page,
-        "What must not stand in a config that others may read lies in /etc/synkler/credentials, which root alone can look \
-         into; systemd hands it to the service. A key that is set stands above its credential. Where several nodes run on \
-         one host, those of one node lie in a directory named <id>-<mode> in it. Without systemd, the files are taken from \
-         there directly, if they can be read.",
+        "Secrets belong in /etc/synkler/credentials, which only root can read; systemd passes them to the service. A key \
+         that is set in the config overrides its credential. If several nodes run on one host, the credentials of one node \
+         are in the subdirectory <id>-<mode>. Without systemd, synkler reads the files directly, if it has permission.",
     );
     terms(
         &mut page,
         &[
-            ("password", "the broker account's password, on one line: config key password"),
-            ("ca.pem", "the authorities that the broker's certificate may be of: config key ca_file"),
-            ("client.pem, client.key", "this node's own certificate and its key: client_cert and client_key"),
+            ("password", "password of the broker account, on one line: config key password"),
+            ("ca.pem", "CA certificates for the broker's certificate: config key ca_file"),
+            (
+                "client.pem, client.key",
+                "client certificate and its private key: config keys client_cert and client_key",
+            ),
         ],
     );
     section(&mut page, "EXAMPLE");

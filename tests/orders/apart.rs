@@ -29,7 +29,7 @@ fn a_download_that_is_too_old_is_waited_for_and_told_nothing() {
     let mut bench = Bench::central(restored(vec![held(1, &[("d1", false), ("d2", true)])]));
     let warned = warnings(&bench.receive(d1.clone(), speaking(1, 1)));
     let todo = "too old: upgrade synkler on download d1 (it speaks protocol 1, central hub protocol 2)";
-    assert_eq!(warned, [format!("{todo}; no work is exchanged until then")]);
+    assert_eq!(warned, [format!("{todo}; no transfers until then")]);
     assert_eq!(seen(&bench, &d1).apart, Some(("too-old", todo.to_owned())));
     assert_eq!(seen(&bench, &d1).protocols.map(|protocols| Protocols::OURS.fit(protocols)), Some(Fit::TooOld));
 

@@ -41,14 +41,14 @@ fn central_promises_inodes_and_names_them_where_they_are_missing() {
     assert_eq!(asked_for(&effects), [id(3)]);
     let reason = bench.view(2).reason;
     assert_eq!(reason.cause(), Cause::Space);
-    let short = "41 inodes needed, 102 free in /srv/g on central, of which 0 stay free and 65 are promised";
+    let short = "41 inodes needed, 102 free in /srv/g on central, of which 0 stay free and 65 are reserved";
     assert_eq!(reason.detail(), short);
 
     let mut small = Bench::central(restored(vec![wide(2111, row(1, "waiting")), row(2, "waiting")]));
     let effects = small.input(space(150));
     assert_eq!(asked_for(&effects), [id(2)]);
-    let never = "2113 inodes needed, but the file system of /srv/g on central has 300 in all, of which 0 stay free: \
-                 make it larger, or the item smaller";
+    let never = "2113 inodes needed, but the file system of /srv/g on central has 300 in total, of which 0 stay free: \
+                 enlarge it, or make the item smaller";
     assert_eq!(small.view(1).reason.detail(), never);
     // The same reason is told once only, and another one when it is another.
     small.later(10);
@@ -124,7 +124,7 @@ fn a_download_fetches_together_what_there_are_inodes_for_and_empties_what_lacks_
     assert_eq!(started.iter().map(batch).collect::<Vec<_>>(), [[id(1), id(2)]]);
     assert_eq!(bench.view(3).reason.cause(), Cause::Space, "{:?}", bench.view(3).reason);
     let reason = bench.view(3).reason;
-    let short = "120 inodes needed, 120 free in /srv, of which 16 stay free and 0 are promised";
+    let short = "120 inodes needed, 120 free in /srv, of which 16 stay free and 0 are reserved";
     assert_eq!(reason.detail(), short);
     assert_eq!(bench.view(4).reason.cause(), Cause::Queued, "those on their way are in its way");
     assert!(

@@ -42,7 +42,7 @@ fn a_handover_needs_no_more_than_broker_setup_gives() {
     // Again: the accounts stay, and nothing of theirs is lost.
     let (said, complaints) = setup(&nodes);
     assert!(
-        login(&said, "upload up").is_none() && complaints.contains("upload up has an account already"),
+        login(&said, "upload up").is_none() && complaints.contains("upload up already has an account"),
         "{complaints}"
     );
 

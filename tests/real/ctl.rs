@@ -109,7 +109,7 @@ fn an_operator_sees_and_steers_from_any_host() {
     let text = done(download, &["status", "run-42"]);
     assert!(text.contains("paused") && text.contains("on upload alpha"), "{text}");
     done(download, &["resume", "run-42"]);
-    until(download, &["list"], |text| text.starts_with("nothing of that kind"));
+    until(download, &["list"], |text| text.starts_with("no matching transfers"));
     assert!(upload.file_dir.join("results.tar").exists(), "the source of what was given up stays");
     assert!(!download.file_dir.join("results.tar").exists());
 
@@ -162,7 +162,7 @@ fn without_its_daemon_a_node_is_examined_all_the_same() {
     let output = upload.ctl().arg("check").env("SYNKLER_CONF", &upload.config).stdin(Stdio::null()).output().unwrap();
     let (text, said) = (String::from_utf8(output.stdout).unwrap(), String::from_utf8(output.stderr).unwrap());
     assert!(text.contains("[  ok   ] file-dir"), "{text} {said}");
-    assert!(said.contains("no daemon answers") && said.contains("examines this node instead"), "{said}");
+    assert!(said.contains("no daemon answers") && said.contains("runs the checks instead"), "{said}");
     assert!(matches!(output.status.code(), Some(1 | 3)), "{text}");
 }
 
@@ -180,7 +180,7 @@ fn the_live_view_outlives_its_daemon() {
     trio.upload.start();
     screen.until("the daemon again", |text| !text.contains("trying again") && text.contains("one.txt"));
     done(&trio.download, &["resume"]);
-    screen.until("the end", |text| text.contains("none on the way"));
+    screen.until("the end", |text| text.contains("none unfinished"));
     screen.press("q");
     assert_eq!(screen.end().code(), Some(0));
     assert!(screen.is_restored());

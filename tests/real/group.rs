@@ -90,7 +90,7 @@ fn nothing_is_sent_before_a_receiver_is_known() {
     upload.start();
     tree::hand_in(&upload.file_dir, b"early", b"content");
     upload.expect(0, LONG, &["early", "settled"]);
-    upload.until_reason(LONG, "receivers", "no download has made itself known");
+    upload.until_reason(LONG, "receivers", "no download node has joined the group");
     let mut download = bed.download("d1", "");
     download.start();
     upload.expect(0, LONG, &["early", "handed over"]);

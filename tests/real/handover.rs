@@ -155,16 +155,16 @@ fn central_drops_its_copy_after_keep_minutes_and_not_before() {
     let released = Instant::now();
     trio.handed_over(1, LONG);
     assert_eq!(held_copies(&trio.central), 1);
-    trio.central.expect(0, LONG, &["results.tar", "the copy on central is dropped"]);
+    trio.central.expect(0, LONG, &["results.tar", "copy on central deleted"]);
     let kept = released.elapsed();
     assert!(kept >= Duration::from_millis(5900), "dropped after {kept:?} already");
     assert!(kept < Duration::from_secs(20), "dropped after {kept:?} only");
     assert_eq!(held_copies(&trio.central), 0);
     let nodes = [&trio.upload, &trio.central, &trio.download];
     // Central's note of the receipt and the script go on beside each other.
-    trio.download.expect(0, LONG, &["results.tar", "central has noted the receipt"]);
+    trio.download.expect(0, LONG, &["results.tar", "central acknowledged the receipt"]);
     let noted = |story: &mut Vec<String>| {
-        let at = story.iter().position(|line| line.contains("central has noted the receipt")).unwrap();
+        let at = story.iter().position(|line| line.contains("central acknowledged the receipt")).unwrap();
         assert!(at > story.iter().position(|line| line.contains("delivered")).unwrap());
         story.remove(at)
     };

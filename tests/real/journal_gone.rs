@@ -29,7 +29,7 @@ fn take_away(node: &Node) {
 /// Waits until the daemon has ended by itself, as it must; no file is in its state_dir then.
 fn stopped_by_itself(node: &mut Node, mark: usize) {
     let database = state_dir(node).join("journal.db").display().to_string();
-    let words = ["ERROR", "the journal has been taken away", &database, "put state_dir back"];
+    let words = ["ERROR", "the journal was removed", &database, "put state_dir back"];
     node.expect(mark, LONG, &words);
     let mut child = node.child.take().unwrap();
     assert_eq!(child.wait().unwrap().code(), Some(BAD_CONFIG), "systemd must not start it again");
@@ -55,11 +55,11 @@ const POINTS: [(&str, &str); 9] = [
     ("upload", "rsync starts"),
     ("upload", "sent to central"),
     ("central", "offered"),
-    ("central", "it has been sent"),
-    ("central", "told to fetch it"),
+    ("central", "received: verifying the copy"),
+    ("central", "offered to the download"),
     ("download", "wanted"),
     ("download", "rsync starts"),
-    ("download", "fetched and proven"),
+    ("download", "fetched and verified"),
 ];
 
 /// As which transfers the download has known an item.
@@ -125,7 +125,7 @@ fn work_goes_on_when_it_is_put_back() {
 #[test]
 fn work_begins_anew_without_it() {
     // An upload that has forgotten what it sent sends it again, and a download does not know what it has put in its place.
-    let forgets = |point: &str| matches!(point, "sent to central" | "fetched and proven");
+    let forgets = |point: &str| matches!(point, "sent to central" | "fetched and verified");
     taken_at(&POINTS.iter().copied().filter(|(_, point)| !forgets(point)).collect::<Vec<_>>(), false);
 }
 

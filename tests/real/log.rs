@@ -42,7 +42,7 @@ fn lot(trio: &Trio, before: usize) -> (usize, Vec<Duration>) {
 
 /// How many lines a message says were left out; none where it says nothing of that.
 fn left_out(message: &str) -> usize {
-    let Some((before, _)) = message.split_once(" were left out while nobody took the log: ") else { return 0 };
+    let Some((before, _)) = message.split_once(" were dropped while the log could not be written: ") else { return 0 };
     let number = before.strip_suffix(" lines").unwrap().split(' ').next_back().unwrap();
     number.parse().unwrap()
 }
@@ -69,7 +69,11 @@ fn nothing_waits_for_the_reader_of_stderr() {
     );
     assert!(trio.central.log.mark() <= mark + 1, "nobody was to read");
     trio.central.log.stop_reading(false);
-    trio.central.expect(mark, LONG, &["WARN", "lines were left out while nobody took the log: ", " info, from "]);
+    trio.central.expect(
+        mark,
+        LONG,
+        &["WARN", "lines were dropped while the log could not be written: ", " info, from "],
+    );
     tree::hand_in(&trio.upload.file_dir, b"afterwards", b"content");
     trio.central.expect(mark, LONG, &["afterwards", "offered"]);
     trio.handed_over(count + 1, LONG);
@@ -104,7 +108,7 @@ fn nothing_waits_for_journald() {
     }
     node.until(LONG, "all announced", |status| status["total"] == count);
     answers(&node);
-    let mut told = entries(&socket, " lines were left out while nobody took the log: ");
+    let mut told = entries(&socket, " lines were dropped while the log could not be written: ");
     assert_eq!(told.last().unwrap()["PRIORITY"], "4");
     tree::hand_in(&node.file_dir, b"afterwards", b"content");
     told.extend(entries(&socket, "afterwards: "));

@@ -168,7 +168,7 @@ fn who_asks_for_modes_gets_nothing_without_them() {
     }
     download.until_reason(LONG, "modes", "first `.`: 0750 asked, 0777 kept (fuse)");
     assert!(!download.file_dir.join("four").exists(), "it is not delivered");
-    assert!(in_one_line(&told(&download, &["check"])).contains("with keep_modes = \"yes\" hardly anything is taken"));
+    assert!(in_one_line(&told(&download, &["check"])).contains("with keep_modes = \"yes\" most items are refused"));
     waits_long(&download, 1);
     // Whoever does without them gets it.
     download.set("keep_modes = \"try\"");
@@ -252,9 +252,9 @@ fn what_a_file_system_cannot_hold_is_told_and_not_fetched_again() {
         node.start();
     }
     for text in [
-        "`linked/link`: this file system has no symbolic links",
-        "`named/a:b`: this file system does not take this name",
-        "`c:d`: this file system does not take this name",
+        "`linked/link`: the file system does not support symbolic links",
+        "`named/a:b`: the file system does not support this name",
+        "`c:d`: the file system does not support this name",
     ] {
         download.until_reason(LONG, "unfit", text);
     }

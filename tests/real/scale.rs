@@ -52,8 +52,12 @@ fn twenty_thousand_items_wait_for_a_host_that_is_away() {
     download.start();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(offer_all(&bed));
-    let all_wanted = download.log.wait(0, ITEMS, LONG, |line| line.contains("wanted: "));
-    assert!(all_wanted, "download has heard of {} items only", download.log.count(|line| line.contains("wanted: ")));
+    let all_wanted = download.log.wait(0, ITEMS, LONG, |line| line.contains("offered by central: "));
+    assert!(
+        all_wanted,
+        "download has heard of {} items only",
+        download.log.count(|line| line.contains("offered by central: "))
+    );
     is_at_rest(&download, "wanted");
 }
 

@@ -149,7 +149,7 @@ fn stopped_on_the_way(bed: &Bed, node: &mut Node, target: &Path, rsync: &Counted
     node.set(&bed.rsync_opts());
     let mark = node.log.mark();
     node.start();
-    let moved = if node.mode == "upload" { "sent to central" } else { "fetched and proven" };
+    let moved = if node.mode == "upload" { "sent to central" } else { "fetched and verified" };
     node.expect(mark, LONG, &["large", moved]);
     let bytes = rsync.moved("large");
     assert!(bytes < TOTAL as u64 - kept + (1 << 20), "{bytes} moved, though {kept} of {TOTAL} were there");
@@ -197,7 +197,7 @@ fn sighup_is_answered_with_a_word_and_ends_nothing() {
     let mut node = bed::offline(dir.path(), "central", "");
     node.start();
     signal(node.pid(), "HUP");
-    node.expect(0, LONG, &["config read again: changed: nothing"]);
+    node.expect(0, LONG, &["config reloaded: changed: nothing"]);
     assert_eq!(node.status(1)["node"]["pid"], node.pid());
     let (ended, _) = node.stop();
     assert!(ended.success());

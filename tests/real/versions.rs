@@ -199,7 +199,7 @@ fn a_node_that_is_too_old_is_shown_everywhere_and_waited_for() {
         }
     });
     let todo = "too old: upgrade synkler on download old (it speaks protocol 1, central mid protocol 2)";
-    central.expect(0, LONG, &["WARN", todo, "no work is exchanged"]);
+    central.expect(0, LONG, &["WARN", todo, "no transfers until then"]);
     tree::hand_in(&upload.file_dir, b"waits", b"content");
     for node in [&upload, &central] {
         let shown = || {

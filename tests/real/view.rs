@@ -200,7 +200,7 @@ fn orders_reach_every_node_from_each() {
         assert!(trio.upload.file_dir.join(name).exists(), "its source stays");
         assert_eq!(
             refused(client(node).retry(&item(name))),
-            Refusal::Refused(format!("{name} is over: see its history"))
+            Refusal::Refused(format!("{name} is finished: see its history"))
         );
         assert_eq!(refused(client(node).retry(&item("nonsense"))), Refusal::NotFound("nonsense".to_owned()));
     }
@@ -236,11 +236,11 @@ impl Trio {
                 };
                 assert!(wait_for(LONG, all), "{} {arguments:?}: no {words:?} in {:?}", node.name, said(arguments));
             };
-            shows(&["status"], &["1 needs a person", "its cleanup script failed", item]);
+            shows(&["status"], &["1 needs attention", "cleanup script failed", item]);
             shows(&["list", "--failed"], &[" cleanup", item]);
-            shows(&["status", item], &["its cleanup script failed"]);
+            shows(&["status", item], &["cleanup script failed"]);
             for arguments in [&["status", "--json"][..], &["list", "--failed", "--json"], &["status", item, "--json"]] {
-                shows(arguments, &["\"cleanup\"", "its cleanup script failed"]);
+                shows(arguments, &["\"cleanup\"", "cleanup script failed"]);
             }
             let failed = Filter { failed: Some(true), ..Filter::default() };
             let list = client(node).list(&failed).unwrap();
@@ -259,7 +259,7 @@ impl Trio {
         self.agree("over", |status| status.total == 0 && status.attention == 0 && status.transfers.is_empty());
         for node in self.nodes() {
             let text = String::from_utf8(node.ctl().arg("status").output().unwrap().stdout).unwrap();
-            assert!(text.contains("none on the way") && !text.contains("needs a person"), "{text}");
+            assert!(text.contains("none unfinished") && !text.contains("needs attention"), "{text}");
         }
     }
 }

@@ -348,7 +348,7 @@ impl Sim {
         if running.through == running.run.batch.len() {
             let outcome = if !running.refused.is_empty() {
                 running.refused.iter().for_each(|id| self.mark_refused(node, *id));
-                let why = || Reason::with(Cause::Unfit, "`a`: this file system has no symbolic links");
+                let why = || Reason::with(Cause::Unfit, "`a`: the file system does not support symbolic links");
                 RunOutcome::Unfit(running.refused.iter().map(|id| (*id, why())).collect())
             } else if running.short {
                 RunOutcome::Partial(no_space())

@@ -25,22 +25,22 @@ pub(super) fn fly(mut client: Client, report: &mut Report) -> Result<(), Failure
     let node = client.status(Some(0), true)?.node;
     if node.mode != "upload" {
         let cure = "run synklerctl check --canary on an upload";
-        return report.add(finding("skipped", &format!("this is a {}: only an upload sends", node.mode), Some(cure)));
+        return report.add(finding(
+            "skipped",
+            &format!("this node is a {}: only an upload sends items", node.mode),
+            Some(cure),
+        ));
     }
     let name = format!("synkler-canary-{}-{}-{}", node.name, now(), process::id());
     let directory = node.directory().unwrap_or_default();
     let path = match release(&directory, &name) {
         Ok(path) => path,
         Err(err) => {
-            let text = format!("cannot put a file into {directory:?}: {err}");
-            return report.add(finding(
-                "failed",
-                &text,
-                Some("run it as root, or as the user that the daemon runs as"),
-            ));
+            let text = format!("cannot write a file to {directory:?}: {err}");
+            return report.add(finding("failed", &text, Some("run it as root, or as the user of the daemon")));
         }
     };
-    report.step(&format!("{path:?} is on its way"))?;
+    report.step(&format!("{path:?} is sent through the group"))?;
     let started = Instant::now();
     let outcome = follow(&mut client, &name, started, report)?;
     let took = span(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), 2);
@@ -52,7 +52,7 @@ pub(super) fn fly(mut client: Client, report: &mut Report) -> Result<(), Failure
             report.add(finding("ok", &text, None))
         }
         Outcome::Lost(why) => {
-            let cure = format!("see synklerctl status {name}, and mend what it waits for; it stays in {directory:?}");
+            let cure = format!("see synklerctl status {name}, and fix the reason; the file stays in {directory:?}");
             report.add(finding("failed", &format!("after {took}: {why}"), Some(&cure)))
         }
     }
@@ -97,7 +97,7 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) ->
     let mut told = String::new();
     let mut receivers = Vec::new();
     loop {
-        let mut why = "it has not been noticed".to_owned();
+        let mut why = "the upload has not noticed it".to_owned();
         match client.transfer(name, false) {
             Ok(answer) => {
                 let transfer = answer.journey.transfer;
@@ -111,7 +111,7 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) ->
                 }
                 match transfer.stage.as_str() {
                     "closed" => return Ok(Outcome::Arrived(receivers)),
-                    "withdrawn" => return Ok(Outcome::Lost("it was given up".to_owned())),
+                    "withdrawn" => return Ok(Outcome::Lost("the transfer was cancelled".to_owned())),
                     // On central only the retention is left, and that its source is freed.
                     _ if transfer.reason.code == "keeping" => return Ok(Outcome::Arrived(receivers)),
                     _ => {}

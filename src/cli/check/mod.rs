@@ -23,7 +23,7 @@ pub(super) fn check(target: &Target, canary: bool, out: Out) -> Result<Exit, Fai
         Ok(mut client) => (client.check()?, Some(client)),
         Err(failure @ Failure::Client(ClientError::NotRunning { .. })) => {
             failure.tell();
-            complain("the synkler program examines this node instead, as this user");
+            complain("the synkler program runs the checks instead, as this user");
             (by_program()?, None)
         }
         Err(failure) => return Err(failure),
@@ -71,7 +71,7 @@ impl Report {
 /// What `synkler check` finds.
 fn by_program() -> Result<Vec<Finding>, Failure> {
     let own =
-        env::current_exe().map_err(|err| Failure::Refused(format!("cannot tell where this program is: {err}")))?;
+        env::current_exe().map_err(|err| Failure::Refused(format!("cannot find the path of this program: {err}")))?;
     let program = own.with_file_name("synkler");
     let failed = |err: std::io::Error| Failure::Refused(format!("cannot run {program:?}: {err}"));
     let mut child =
@@ -84,7 +84,7 @@ fn by_program() -> Result<Vec<Finding>, Failure> {
     match serde_json::from_slice::<Check>(&output) {
         Ok(check) => Ok(check.findings),
         // It has said on stderr what is wrong.
-        Err(_) if output.is_empty() => Err(Failure::Refused(format!("{program:?} found nothing out: {status}"))),
-        Err(err) => Err(Failure::Refused(format!("the answer of {program:?} cannot be understood: {err}"))),
+        Err(_) if output.is_empty() => Err(Failure::Refused(format!("{program:?} printed no findings: {status}"))),
+        Err(err) => Err(Failure::Refused(format!("the output of {program:?} is invalid: {err}"))),
     }
 }

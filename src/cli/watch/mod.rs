@@ -83,7 +83,7 @@ fn changes(model: &mut Model, answer: Monitor) -> String {
         lines.push(headline);
     }
     lines.extend(changed.fresh.iter().map(|transfer| line(transfer, status.now, &node)));
-    lines.extend(changed.gone.iter().map(|item| format!("{item}: no longer on the way")));
+    lines.extend(changed.gone.iter().map(|item| format!("{item}: finished")));
     // Everything in one line of its own, whatever it says.
     let stamp = moment(if status.now > 0 { status.now } else { now() });
     lines.iter().map(|line| format!("{stamp}  {}\n", printable(line))).collect()

@@ -21,32 +21,30 @@ const INTERNAL_ERROR: u16 = 541;
 pub(super) enum Fault {
     #[error("cannot be reached: {0}")]
     Unreachable(String),
-    #[error("what answers on that port is not an AMQP 0-9-1 broker: {0}")]
+    #[error("the service on that port is not an AMQP 0-9-1 broker: {0}")]
     NotAmqp(String),
-    #[error(
-        "what answers on that port does not speak TLS: the port for tls = true is usually 5671, that for tls = false 5672"
-    )]
+    #[error("the service on that port does not use TLS: the usual port is 5671 for tls = true, 5672 for tls = false")]
     NotTls,
     #[error("the broker's certificate is refused: {0}")]
     Untrusted(String),
     #[error("the broker refuses TLS with this node: {0}: check client_cert and what the broker trusts")]
     Unwelcome(String),
-    #[error("no TLS is possible: {0}")]
+    #[error("cannot use TLS: {0}")]
     Tls(String),
-    #[error("the login is refused: check username and password, and whether the account may log in from here")]
+    #[error("the login is refused: check username and password, and whether the account may log in from this host")]
     Login,
     #[error(
         "the login by certificate is refused: the broker needs the plugin rabbitmq_auth_mechanism_ssl and an account \
-         named as it reads the certificate"
+         with the name from the certificate"
     )]
     LoginByCertificate,
     #[error("the vhost is refused: {0}")]
     Vhost(String),
-    #[error("the account may not do what synkler needs: {0}")]
+    #[error("the account lacks a permission that synkler needs: {0}")]
     Denied(String),
     #[error("{0} is the account of another node or group: correct username, or id, mode and name")]
     Foreign(String),
-    #[error("the broker has nothing of this group yet: central makes it when it first connects ({0})")]
+    #[error("the broker does not know this group yet: central creates it when it first connects ({0})")]
     Absent(String),
     #[error("the broker holds an exchange or queue of that name with other settings: {0}")]
     Conflict(String),
@@ -59,9 +57,9 @@ pub(super) enum Fault {
     Setting(&'static str),
     #[error("no answer within {seconds} s to: {asked}")]
     Silent { asked: &'static str, seconds: u64 },
-    #[error("nothing can be heard from queue {0}: it has lost its leader, and is made anew when that lasts")]
+    #[error("queue {0} delivers no messages: it lost its leader; synkler creates it again if that lasts")]
     Unserved(String),
-    #[error("the broker does not have it: {0}")]
+    #[error("not found on the broker: {0}")]
     Missing(String),
     #[error("the broker has failed: {0}")]
     Internal(String),
@@ -110,7 +108,9 @@ impl Fault {
         let hint = match settings.tls {
             None => "; if that port is for TLS, set tls = true",
             // The broker looks at our certificate after the handshake, and its refusal may get lost in the hanging up.
-            Some(_) => "; a broker does so too when it misses our certificate or does not trust it: check client_cert",
+            Some(_) => {
+                "; a broker also does this if it gets no client certificate or does not trust it: check client_cert"
+            }
         };
         match error.kind() {
             ErrorKind::ProtocolError(error) if error.get_id() == ACCESS_REFUSED => match settings.password {
@@ -119,12 +119,12 @@ impl Fault {
             },
             ErrorKind::ProtocolError(error) if error.get_id() == NOT_ALLOWED => Self::Vhost(text(error)),
             ErrorKind::ParsingError(_) if settings.tls.is_none() => {
-                Self::NotAmqp(format!("its first bytes are something else{hint}"))
+                Self::NotAmqp(format!("its first bytes are not AMQP{hint}"))
             }
-            ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are something else".to_owned()),
+            ErrorKind::ParsingError(_) => Self::NotAmqp("its first bytes are not AMQP".to_owned()),
             ErrorKind::InvalidProtocolVersion(version) => Self::NotAmqp(format!("it speaks AMQP {version}")),
             ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
-                Self::NotAmqp(format!("it hangs up on the AMQP greeting{hint}"))
+                Self::NotAmqp(format!("it closes the connection on the AMQP greeting{hint}"))
             }
             // So does a port for TLS answer, but also a broker that is just going down, after which nobody need look.
             ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionReset => {
@@ -163,12 +163,12 @@ fn of_tls(error: &io::Error) -> Option<Fault> {
     let text = error.to_string();
     if text.contains("invalid peer certificate: UnknownIssuer") {
         return Some(Fault::Untrusted(
-            "it is of no authority that is trusted here: set ca_file to the one that has signed it".to_owned(),
+            "it is signed by an unknown CA: set ca_file to the CA that signed it".to_owned(),
         ));
     }
     if let Some((_, problem)) = text.split_once("invalid peer certificate: ") {
         let name = problem.contains("not valid for name") || problem == "NotValidForName";
-        let hint = if name { "; synkler_server must be a name that is in it" } else { "" };
+        let hint = if name { "; synkler_server must be a name in the certificate" } else { "" };
         return Some(Fault::Untrusted(format!("{problem}{hint}")));
     }
     if let Some((_, alert)) = text.split_once("received fatal alert: ") {

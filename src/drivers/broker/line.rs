@@ -40,7 +40,7 @@ pub enum NotSent {
     #[error("no session with the broker")]
     NoSession,
     /// Too much waits to be said already.
-    #[error("too many questions and answers are waiting to be said")]
+    #[error("too many questions and answers wait to be sent")]
     Full,
     /// It has more bytes than a message may have.
     #[error(transparent)]

@@ -186,7 +186,7 @@ async fn consume(
     let me = &settings.me;
     let declaring = answered("open a channel", me, connection.create_channel()).await?;
     if let Some(queue) = unserved {
-        warn!("queue {queue} has lost its leader for good: it is made anew, and what it held is said again");
+        warn!("queue {queue} lost its leader permanently: synkler creates it again and sends its messages again");
         let delete = declaring.queue_delete(queue.into(), QueueDeleteOptions::default());
         answered("delete a queue that has lost its leader", me, delete).await?;
     }

@@ -214,7 +214,7 @@ impl Broker {
         if !self.open.load(Ordering::Acquire) {
             debug!(kind, "not published: no session with the broker");
         } else if self.publish.try_send((to, message)).is_err() {
-            debug!(kind, "not published: {PUBLISH_QUEUE_LIMIT} words wait already");
+            debug!(kind, "not published: {PUBLISH_QUEUE_LIMIT} messages already wait");
         }
     }
 
@@ -234,7 +234,7 @@ impl Broker {
         // A task that is over needs no telling.
         let _ = stop.send(());
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut task).await.is_err() {
-            debug!("the broker did not let us close the session in time");
+            debug!("the broker did not close the session in time");
             task.abort();
         }
     }

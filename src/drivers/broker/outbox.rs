@@ -266,7 +266,7 @@ impl<'a> Outbox<'a> {
         let Unconfirmed { key, ask, .. } = publication;
         let stored = confirmation.is_ack();
         if confirmation.take_message().is_some() {
-            debug!(key, "nobody has a queue for this message");
+            debug!(key, "no queue exists for this message");
             return *ask;
         }
         if !stored && !self.refusal_logged {

@@ -103,7 +103,7 @@ async fn look_up(host: &str, port: u16, until: Instant) -> Result<Vec<SocketAddr
     let found = match timeout_at(until, lookup_host((bare(host), port))).await {
         Ok(Ok(found)) => interleaved(found),
         Ok(Err(error)) => return Err(error.to_string()),
-        Err(_) => return Err("the name cannot be looked up: no answer of the name service".to_owned()),
+        Err(_) => return Err("cannot resolve the name: no answer from DNS".to_owned()),
     };
     if found.is_empty() { Err("the name has no address".to_owned()) } else { Ok(found) }
 }

@@ -29,9 +29,9 @@ pub(super) enum Received {
 enum Refusal {
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
-    #[error("its routing key does not fit what it says")]
+    #[error("its routing key does not match its content")]
     Misrouted,
-    #[error("its account does not speak for {0}")]
+    #[error("its account may not send for {0}")]
     Impostor(Node),
 }
 
@@ -60,8 +60,8 @@ impl Noted {
         if self.is_news(from, kind) {
             info!(
                 peer = %from,
-                "{from} sends messages of kind {kind:?}, which this version does not know; they are ignored: \
-                 upgrade synkler here to make use of them"
+                "ignored messages of kind {kind:?} from {from}: this version does not know them; upgrade synkler on \
+                 this node"
             );
         }
     }

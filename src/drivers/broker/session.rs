@@ -129,14 +129,14 @@ impl Session<'_> {
     fn handle_event(&mut self, event: Option<Event>, ends: &Ends) -> Result<(), Fault> {
         match event {
             Some(Event::ConnectionBlocked(reason)) => {
-                let text = format!("the broker takes no messages ({}): {}", self.settings, one_line(&reason));
+                let text = format!("the broker accepts no messages ({}): {}", self.settings, one_line(&reason));
                 warn!("{text}");
                 self.blocked = true;
                 ends.open.store(false, Ordering::Release);
                 self.news.push_back(BrokerEvent::Disconnected(Reason::with(Cause::Broker, &text)));
             }
             Some(Event::ConnectionUnblocked) if self.blocked => {
-                info!("the broker takes messages again");
+                info!("the broker accepts messages again");
                 self.blocked = false;
                 self.unblocked = Instant::now();
                 ends.open.store(true, Ordering::Release);
@@ -144,7 +144,7 @@ impl Session<'_> {
             }
             Some(Event::Error(error)) => return Err(Fault::using(&error, &self.settings.me)),
             Some(_) => {}
-            None => return Err(Fault::Lost("lapin has given up the connection".to_owned())),
+            None => return Err(Fault::Lost("lapin closed the connection".to_owned())),
         }
         Ok(())
     }
@@ -168,7 +168,7 @@ impl Session<'_> {
         self.outbox.answer(delivery.acker, Answer::Acknowledge);
         let Some((from, talk)) = received else { return };
         if self.news.len() >= TALK_QUEUE_LIMIT as usize {
-            debug!(kind = talk.kind(), "dropped, since the daemon is behind");
+            debug!(kind = talk.kind(), "dropped, because the daemon is overloaded");
             return;
         }
         self.news.push_back(match talk {
@@ -208,8 +208,8 @@ impl Session<'_> {
         };
         match timeout(CLOSE_TIMEOUT / 2, flushed).await {
             Ok(Ok(())) => {}
-            Ok(Err(fault)) => debug!("the session broke while it was being closed: {fault}"),
-            Err(_) => debug!("not everything could be published before the session was closed"),
+            Ok(Err(fault)) => debug!("the session broke during its close: {fault}"),
+            Err(_) => debug!("some messages were not published before the session closed"),
         }
     }
 }

@@ -42,7 +42,7 @@ pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
         let pause = pauses.next(fault.is_lasting());
         let text = format!("{fault} ({settings})");
         if logged.insert(text.clone()) {
-            warn!("no session with the broker: {text}; trying again until there is one");
+            warn!("no session with the broker: {text}; retrying until connected");
         } else {
             debug!(pause = ?pause, "no session with the broker: {text}");
         }

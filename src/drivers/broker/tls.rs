@@ -38,14 +38,14 @@ fn built(tls: Tls) -> Result<RustlsConnector, Fault> {
         Some(authorities) => RustlsConnectorConfig::default()
             .with_parsable_certificates(authorities.into_iter().map(Into::into).collect()),
         None => RustlsConnectorConfig::new_with_native_certs().map_err(|error| {
-            unusable("the system's authorities cannot be read, install ca-certificates or set ca_file", error)
+            unusable("cannot read the CA certificates of the system, install ca-certificates or set ca_file", error)
         })?,
     };
     let Some(Identity { chain, key }) = tls.identity else {
-        return config.connector_with_no_client_auth().map_err(|error| unusable("ca_file cannot be used", error));
+        return config.connector_with_no_client_auth().map_err(|error| unusable("cannot use ca_file", error));
     };
-    let key = key.try_into().map_err(|error| Fault::Tls(format!("client_key cannot be used: {error}")))?;
+    let key = key.try_into().map_err(|error| Fault::Tls(format!("cannot use client_key: {error}")))?;
     config
         .connector_with_single_cert(chain.into_iter().map(Into::into).collect(), key)
-        .map_err(|error| unusable("ca_file, client_cert and client_key cannot be used together", error))
+        .map_err(|error| unusable("cannot use ca_file, client_cert and client_key together", error))
 }

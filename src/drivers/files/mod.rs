@@ -70,7 +70,7 @@ impl Layout {
 
 /// `file_dir` cannot be used; the source says what was refused.
 #[derive(Debug, thiserror::Error)]
-#[error("file_dir {} cannot be used: {}", shown(.path), advice(.source))]
+#[error("cannot use file_dir {}: {}", shown(.path), advice(.source))]
 pub struct LayoutError {
     path: PathBuf,
     source: Refusal,
@@ -93,12 +93,12 @@ impl LayoutError {
 fn advice(refusal: &Refusal) -> &'static str {
     match refusal.errno() {
         Errno::NOENT => "create it, or change file_dir",
-        Errno::NOTDIR | Errno::LOOP => "it and what synkler keeps in it have to be directories",
-        Errno::ACCESS | Errno::PERM => "give the user that synkler runs as the right to do this",
-        Errno::ROFS => "mount it writable, or change file_dir",
-        Errno::XDEV => "all of it has to be on one file system",
-        Errno::NOSPC | Errno::DQUOT => "make room",
-        _ => "the file system refused",
+        Errno::NOTDIR | Errno::LOOP => "file_dir and the entries that synkler keeps in it must be directories",
+        Errno::ACCESS | Errno::PERM => "give the user of synkler this permission",
+        Errno::ROFS => "mount it read-write, or change file_dir",
+        Errno::XDEV => "all of file_dir must be on one file system",
+        Errno::NOSPC | Errno::DQUOT => "free some space",
+        _ => "file system error",
     }
 }
 
@@ -127,7 +127,7 @@ fn leftovers_in<T: FromStr + Ord>(
     }
     if let Some(first) = strangers.iter().min() {
         let count = strangers.len();
-        tracing::warn!("{dir}: {count} entries are not synkler's and stay there, such as {}", escaped(first));
+        tracing::warn!("{dir}: ignored {count} entries not created by synkler, such as {}", escaped(first));
     }
     found.sort_unstable();
     Ok(found)
@@ -275,7 +275,7 @@ impl Files {
             if let Layout::Central(spool) = layout
                 && let Err(reason) = spool.discard_place(place)
             {
-                tracing::warn!("left until the next start: {reason}");
+                tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
             }
             None
         });
@@ -287,7 +287,7 @@ impl Files {
             if let Layout::Central(spool) = layout
                 && let Err(reason) = spool.discard_arrival(place, &name)
             {
-                tracing::warn!("left until its place is dropped: {reason}");
+                tracing::warn!("cleanup of a leftover waits until its directory is deleted: {reason}");
             }
             None
         });
@@ -317,7 +317,7 @@ impl Files {
         let found = match found {
             Ok(found) => found,
             Err(refusal) => {
-                tracing::warn!("leftovers stay until the next start: {refusal}");
+                tracing::warn!("cleanup of leftovers waits until the next start: {refusal}");
                 return;
             }
         };
@@ -334,7 +334,7 @@ impl Files {
                     (Layout::Upload(_), _) | (Layout::Download(_), Leftover::Place(_)) => Ok(()),
                 };
                 if let Err(reason) = removed {
-                    tracing::warn!("left until the next start: {reason}");
+                    tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
                 }
                 None
             });
@@ -345,7 +345,7 @@ impl Files {
     pub fn measure(&self) {
         self.submit(Lane::Short, None, |layout| {
             let space = space(layout.file_dir()).unwrap_or_else(|refusal| {
-                tracing::warn!("free space is unknown: {refusal}");
+                tracing::warn!("cannot read the free space: {refusal}");
                 Space::default()
             });
             Some(Input::Space(space))

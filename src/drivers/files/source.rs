@@ -122,7 +122,7 @@ pub(super) fn written(site: &Site, survey: &Survey) -> Result<Option<String>, Su
             Writers::Some => return Ok(Some(escaped(&entry.path))),
             Writers::Unknown(errno) => UNKNOWN.call_once(|| {
                 let refusal = site.refusal("ask who writes", &entry.path, errno);
-                tracing::warn!("{refusal}; only quiet time (settle_seconds) tells when such items are complete");
+                tracing::warn!("{refusal}; only settle_seconds shows when such items are complete");
             }),
         }
     }
@@ -281,7 +281,7 @@ mod tests {
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o300)).unwrap();
             let error = source.prepare().unwrap_err();
             fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o700)).unwrap();
-            assert!(error.to_string().contains("right"), "{error}");
+            assert!(error.to_string().contains("permission"), "{error}");
         });
     }
 }

@@ -133,7 +133,7 @@ impl Staging {
     /// item that its owner has taken since is [`PlaceOutcome::Placed`] with the signature [`TAKEN`].
     pub fn place(&self, transfer: TransferId, name: &ItemName, inode: u64, replace: Option<Signature>) -> PlaceOutcome {
         if name.as_bytes().starts_with(RESERVED) {
-            let reason = Reason::with(Cause::Storage, "names that begin with .synkler are synkler's own");
+            let reason = Reason::with(Cause::Storage, "names that begin with .synkler are reserved for synkler");
             return PlaceOutcome::Failed(reason);
         }
         match self.try_place(transfer, name, inode, replace) {

@@ -284,7 +284,7 @@ fn a_file_dir_that_cannot_be_written_is_refused() {
     let file = bed.dir.path().join("file");
     fs::write(&file, "").unwrap();
     let error = Staging::new(file, "g".parse().unwrap()).prepare().unwrap_err();
-    assert!(error.to_string().contains("have to be directories"), "{error}");
+    assert!(error.to_string().contains("must be directories"), "{error}");
 }
 
 #[test]

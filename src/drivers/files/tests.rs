@@ -50,11 +50,11 @@ fn directories_are_private_unless_made_beforehand() {
 fn a_spool_that_is_no_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let missing = Spool::new(dir.path().join("none"), "g".parse().unwrap()).prepare().unwrap_err();
-    assert!(missing.to_string().ends_with("/none cannot be used: create it, or change file_dir"), "{missing}");
+    assert!(missing.to_string().ends_with("/none: create it, or change file_dir"), "{missing}");
     // A link where the spool should be could lead anywhere.
     symlink("/tmp", dir.path().join("g")).unwrap();
     let error = Spool::new(dir.path().to_owned(), "g".parse().unwrap()).prepare().unwrap_err();
-    assert!(error.to_string().contains("have to be directories"), "{error}");
+    assert!(error.to_string().contains("must be directories"), "{error}");
     assert!(std::error::Error::source(&error).unwrap().to_string().contains("/g: "));
 }
 
@@ -235,7 +235,7 @@ fn a_read_only_mount_is_refused_where_we_have_to_write() {
             [Layout::Central(Spool::new(dir.clone(), group())), Layout::Download(Staging::new(dir.clone(), group()))]
         {
             let error = layout.prepare().unwrap_err();
-            assert!(error.to_string().ends_with("mount it writable, or change file_dir"), "{error}");
+            assert!(error.to_string().ends_with("mount it read-write, or change file_dir"), "{error}");
             let cause = std::error::Error::source(&error).unwrap().to_string();
             assert!(cause.ends_with("the file system is mounted read-only"), "{cause}");
         }
@@ -246,7 +246,7 @@ fn a_read_only_mount_is_refused_where_we_have_to_write() {
 fn staging_on_another_file_system_is_refused() {
     with_mount("drivers::files::tests::staging_on_another_file_system_is_refused", "mode=0700", ".synkler", |dir| {
         let error = Staging::new(dir.to_owned(), "g".parse().unwrap()).prepare().unwrap_err();
-        assert!(error.to_string().ends_with("all of it has to be on one file system"), "{error}");
+        assert!(error.to_string().ends_with("all of file_dir must be on one file system"), "{error}");
     });
 }
 

@@ -59,7 +59,7 @@ pub enum JournalError {
         holder: Option<u32>,
     },
     /// The journal was begun under another group, mode or name.
-    #[error("{} belongs to {found}, but this is {wanted}: give it its own state_dir, or put id, mode and name back", .path.display())]
+    #[error("{} belongs to {found}, but this node is {wanted}: set its own state_dir, or restore id, mode and name", .path.display())]
     Foreign {
         /// The database.
         path: PathBuf,
@@ -69,7 +69,7 @@ pub enum JournalError {
         wanted: String,
     },
     /// A later program has written it.
-    #[error("{} is of version {found}, this synkler knows versions up to {known}: install the newer synkler again", .path.display())]
+    #[error("{} has version {found}, this synkler supports versions up to {known}: install the newer synkler again", .path.display())]
     Newer {
         /// The database.
         path: PathBuf,
@@ -101,7 +101,7 @@ pub enum JournalError {
         what: String,
     },
     /// No space is left for a commit; nothing of it was written.
-    #[error("cannot write {}: no space left on its file system: make room; nothing that was journalled is lost", .path.display())]
+    #[error("cannot write {}: no space left on its file system: free some space; nothing in the journal is lost", .path.display())]
     Full {
         /// The database.
         path: PathBuf,
@@ -135,7 +135,7 @@ pub enum JournalError {
         change: Change,
     },
     /// Anything else: the disk's errors above all.
-    #[error("cannot use {}: look for the disk's errors in the system's log", .path.display())]
+    #[error("cannot use {}: look for disk errors in the system log", .path.display())]
     Failed {
         /// The database.
         path: PathBuf,

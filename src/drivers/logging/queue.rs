@@ -203,7 +203,7 @@ impl LeftOut {
             .collect();
         let (lines, were) = if total == 1 { ("line", "was") } else { ("lines", "were") };
         format!(
-            "{total} {lines} {were} left out while nobody took the log: {}, from {} to {}",
+            "{total} {lines} {were} dropped while the log could not be written: {}, from {} to {}",
             by_level.join(", "),
             self.first,
             self.last
@@ -254,7 +254,7 @@ mod tests {
         queue.push(Level::ERROR, "10:03", b"error again".to_vec());
         queue.push(Level::DEBUG, "10:04", b"debug".to_vec());
         let taken = texts(&drained(&queue));
-        let told = "3 lines were left out while nobody took the log: 3 debug, from 10:02 to 10:04";
+        let told = "3 lines were dropped while the log could not be written: 3 debug, from 10:02 to 10:04";
         assert_eq!(taken.iter().filter(|line| *line == told).count(), 1, "{taken:?}");
         assert_eq!(taken.len(), LINES + 1);
         for kept in ["error", "warn", "error again", "0"] {
@@ -274,7 +274,7 @@ mod tests {
         queue.push(Level::ERROR, "3", vec![b'x'; BYTES]);
         let taken = drained(&queue);
         assert!(matches!(&taken[0], Taken::LeftOut(left_out) if left_out.text()
-            == "2 lines were left out while nobody took the log: 1 error, 1 debug, from 2 to 3"));
+            == "2 lines were dropped while the log could not be written: 1 error, 1 debug, from 2 to 3"));
         assert!(matches!(&taken[1], Taken::Line(line) if line.len() == BYTES));
         assert_eq!(taken.len(), 2);
     }

@@ -25,7 +25,7 @@ pub(super) fn refused(complaints: &str, batch: &[(TransferId, ItemName)]) -> Vec
     refused
 }
 
-const NAME: &str = "this file system does not take this name";
+const NAME: &str = "the file system does not support this name";
 /// How exFAT refuses a name, and what is said of a directory that somebody has taken away, too.
 const NOT_FOUND: &str = "no such file or directory";
 
@@ -45,7 +45,7 @@ fn refusal(line: &str) -> Option<(&str, &'static str)> {
     let ends = |errors: &[&str]| errors.iter().any(|error| line.ends_with(error));
     let makes = matches!(doing, "open" | "mkstemp" | "mkdir" | "symlink");
     let why = if doing == "symlink" && ends(&["(1)", "(38)", "(95)"]) {
-        "this file system has no symbolic links"
+        "the file system does not support symbolic links"
     } else if makes && ends(&["(22)", "(84)"]) {
         NAME
     } else if makes && ends(&["(2)"]) {
@@ -76,23 +76,23 @@ mod tests {
         for (line, text) in [
             (
                 "[generator] symlink \"/srv/STAGING/item/link\" -> \"to\" failed: Operation not permitted (1)",
-                "`item/link`: this file system has no symbolic links",
+                "`item/link`: the file system does not support symbolic links",
             ),
             (
                 "[generator] symlink \"/srv/STAGING/item\" -> \"to\" failed: Function not implemented (38)",
-                "`item`: this file system has no symbolic links",
+                "`item`: the file system does not support symbolic links",
             ),
             (
                 "[receiver] open \"/srv/STAGING/item/a:b\" failed: Invalid argument (22)",
-                "`item/a:b`: this file system does not take this name",
+                "`item/a:b`: the file system does not support this name",
             ),
             (
                 "[generator] recv_generator: mkdir \"/srv/STAGING/item/a:b\" failed: Invalid argument (22)",
-                "`item/a:b`: this file system does not take this name",
+                "`item/a:b`: the file system does not support this name",
             ),
             (
                 "[receiver] open \"/srv/STAGING/item/a:b\" failed: No such file or directory (2)",
-                "`item/a:b`: this file system does not take this name",
+                "`item/a:b`: the file system does not support this name",
             ),
             (
                 "[receiver] write failed on \"/srv/STAGING/item\": File too large (27)",

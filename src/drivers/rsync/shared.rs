@@ -129,7 +129,10 @@ impl Connections {
         let shared = match self.start(&dir, host) {
             Ok(shared) => shared,
             Err(error) => {
-                tracing::info!("ssh connections are not shared, each run makes its own: {}: {error}", dir.display());
+                tracing::info!(
+                    "ssh connections are not shared, each rsync run opens its own: {}: {error}",
+                    dir.display()
+                );
                 self.sockets = None;
                 return None;
             }
@@ -158,7 +161,9 @@ impl Connections {
     fn start(&mut self, dir: &Path, host: &str) -> io::Result<Shared> {
         let socket = dir.join(self.made.to_string());
         let path = config_word(&socket).filter(|_| socket.as_os_str().as_bytes().len() <= PATH_LIMIT);
-        let path = path.ok_or_else(|| io::Error::other("its path is too long or too odd for a socket"))?;
+        let path = path.ok_or_else(|| {
+            io::Error::other("its path is too long or has characters that a socket path may not have")
+        })?;
         if self.made == 0 {
             // What a daemon that was killed has left.
             match std::fs::remove_dir_all(dir) {
@@ -228,7 +233,10 @@ async fn hold(mut group: Group, state: Arc<State>, host: String) {
     let _ = std::fs::remove_file(&state.socket);
     match before {
         Phase::Connecting => {
-            tracing::debug!("no shared connection to {host}: {}", crate::machine::one_line(&tail.last_line()))
+            tracing::debug!(
+                "cannot open a shared connection to {host}: {}",
+                crate::machine::one_line(&tail.last_line())
+            )
         }
         _ => tracing::debug!("the shared connection to {host} is closed"),
     }

@@ -28,7 +28,7 @@ pub(super) fn verdict(
     }
     if direction == Direction::Push && status.code() == Some(11) && failure.telling_line().is_none() {
         // A receiver that cannot write reports it and ends; the report arrives first only about every other time.
-        let text = format!("on {}, most likely: it could not write and did not say why", location.host());
+        let text = format!("probably on {}: it could not write and gave no reason", location.host());
         return RunOutcome::Failed(Fault::Passing, Reason::with(Cause::Space, &text));
     }
     if failure.source_is_missing() {
@@ -62,11 +62,11 @@ impl Failure<'_> {
         if has(&["HOST IDENTIFICATION HAS CHANGED"]) {
             let place = self.offending_key().unwrap_or_else(|| "known_hosts".to_owned());
             return lasting(format!(
-                "the host key of {host} has changed: if that is right, replace the old one in {place}"
+                "the host key of {host} has changed: if this is expected, replace the old key in {place}"
             ));
         }
         if has(&["Host key verification failed", "host key is known for"]) {
-            let how = if self.own_shell { "add it to known_hosts" } else { "look at it with synkler trust" };
+            let how = if self.own_shell { "add it to known_hosts" } else { "check it with synkler trust" };
             return lasting(format!("the host key of {host} is not known: {how}"));
         }
         let methods = ["publickey", "password", "keyboard-interactive", "gssapi", "hostbased", "none"];
@@ -88,11 +88,11 @@ impl Failure<'_> {
         }
         if has(&["timed out", "not responding"]) {
             return passing(format!(
-                "{host} does not answer: check that it is up and that a firewall lets ssh through"
+                "{host} does not answer: check that it is running and that the firewall allows ssh"
             ));
         }
         if has(&["No route to host", "Network is unreachable"]) {
-            return passing(format!("{host} cannot be reached: check the network"));
+            return passing(format!("cannot reach {host}: check the network"));
         }
         if has(&["Connection closed by", "Connection reset by", "Connection to ", "client_loop:", "kex_exchange_"]) {
             return passing(format!("the connection to {host} broke: {}", self.last_line()));
@@ -109,11 +109,11 @@ impl Failure<'_> {
         }
         if self.line_with(&["is your shell clean"]).is_some() {
             return lasting(format!(
-                "something else than rsync answers on {host}: its login scripts must print nothing"
+                "unexpected output instead of rsync from {host}: login scripts must print nothing"
             ));
         }
         if let Some(line) = self.line_with(&["Failed to exec "]) {
-            return lasting(format!("the program to connect to {host} cannot be started: {line}: check rsync_opts"));
+            return lasting(format!("cannot start the program that connects to {host}: {line}: check rsync_opts"));
         }
         let of_shell = |line: &&str| {
             let cannot = ["not found", "No such file or directory", "Unknown command", "Permission denied"];
@@ -134,9 +134,9 @@ impl Failure<'_> {
         let line = self.last_line();
         let what = if line.is_empty() { ended } else { format!("{line} ({ended})") };
         match self.status.code() {
-            Some(1 | 4) => (Fault::Lasting, format!("rsync does not take its options: {what}: check rsync_opts")),
+            Some(1 | 4) => (Fault::Lasting, format!("rsync rejects its options: {what}: check rsync_opts")),
             Some(2 | 3 | 11 | 22 | 126 | 127) => (Fault::Lasting, format!("rsync with {host}: {what}")),
-            Some(30 | 35) => (Fault::Passing, format!("{host} has sent nothing for too long, so rsync gave up")),
+            Some(30 | 35) => (Fault::Passing, format!("rsync timed out: no data from {host}")),
             _ => (Fault::Passing, format!("rsync with {host}: {what}")),
         }
     }
@@ -221,7 +221,7 @@ mod tests {
         for (line, expected) in [
             ("ssh: connect to host central port 22: Connection timed out", "syn@central does not answer"),
             ("Timeout, server central not responding.", "syn@central does not answer"),
-            ("ssh: connect to host central port 22: No route to host", "syn@central cannot be reached"),
+            ("ssh: connect to host central port 22: No route to host", "cannot reach syn@central"),
             ("ssh: Could not resolve hostname central: Temporary failure in name resolution", "for the moment"),
             ("client_loop: send disconnect: Broken pipe", "the connection to syn@central broke"),
             ("kex_exchange_identification: read: Connection reset by peer", "the connection to syn@central broke"),
@@ -283,9 +283,6 @@ mod tests {
         let (fault, text) =
             failed(1, "rsync: --nonsense: unknown option\nrsync error: syntax or usage error (code 1)\n");
         assert_eq!(fault, Fault::Lasting);
-        assert_eq!(
-            text,
-            "rsync does not take its options: --nonsense: unknown option (exit status 1): check rsync_opts"
-        );
+        assert_eq!(text, "rsync rejects its options: --nonsense: unknown option (exit status 1): check rsync_opts");
     }
 }

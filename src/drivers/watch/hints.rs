@@ -73,14 +73,13 @@ impl Subscription {
 /// Why there is no subscription, and what can be done about it.
 pub(super) fn remedy(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
-        Some(Errno::NOSPC) => "this user's inotify watches are used up: \
-            raise fs.inotify.max_user_watches (sysctl -w fs.inotify.max_user_watches=524288)"
+        Some(Errno::NOSPC) => "the inotify watches of this user are used up: raise fs.inotify.max_user_watches \
+         (sysctl -w fs.inotify.max_user_watches=524288)"
             .to_owned(),
-        Some(Errno::MFILE) => "this user's inotify instances are used up: \
-            raise fs.inotify.max_user_instances (sysctl -w fs.inotify.max_user_instances=512), \
-            or LimitNOFILE= where it is the service's open files"
+        Some(Errno::MFILE) => "the inotify instances of this user are used up: raise fs.inotify.max_user_instances \
+         (sysctl -w fs.inotify.max_user_instances=512), or LimitNOFILE= of the service for its open files"
             .to_owned(),
-        _ => format!("inotify refuses: {error}"),
+        _ => format!("inotify fails: {error}"),
     }
 }
 

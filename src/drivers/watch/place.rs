@@ -34,13 +34,11 @@ const REMOTE: &[(u32, &str)] = &[
 pub(super) enum Lost {
     #[error("it cannot be {action}: {}", io::Error::from(*errno))]
     Refused { action: &'static str, errno: Errno },
-    #[error("another directory stands there now")]
+    #[error("another directory is there now")]
     Replaced,
-    #[error(
-        "another file system stands there now: if its mount is not missing but changed on purpose, restart synkler"
-    )]
+    #[error("another file system is there now: restore the mount, or restart synkler if the change is intended")]
     Elsewhere,
-    #[error("looking at it failed, which is a bug in synkler")]
+    #[error("the scan failed, which is a bug in synkler")]
     Panicked,
 }
 

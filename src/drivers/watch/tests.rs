@@ -295,7 +295,7 @@ async fn a_survey_that_panics_does_not_end_the_watch() {
     fs::write(root.path().join("a"), "1").unwrap();
     let first = AtomicBool::new(true);
     let place = Place::new(root.path(), move |dir, name| {
-        assert!(!first.swap(false, Ordering::Relaxed), "on purpose");
+        assert!(!first.swap(false, Ordering::Relaxed), "intended");
         survey(dir, name)
     });
     let (sender, events) = mpsc::channel(100);

@@ -36,7 +36,7 @@ impl Central {
             if same {
                 self.answer(id);
             } else {
-                let text = "ignored an offer that reuses the id of another transfer";
+                let text = "ignored an offer: its id belongs to another transfer";
                 self.shared.log(Level::Warn, Some(id), Some(&offer.name), Some(from), text);
             }
             return;
@@ -189,13 +189,7 @@ impl Central {
                 self.reserved = self.reserved.plus(transfer.row.room());
                 self.places.entry(place).or_default().insert(id);
                 let name = transfer.row.name.clone();
-                self.shared.log(
-                    Level::Info,
-                    Some(id),
-                    Some(&name),
-                    Some(&peer),
-                    "there is a place for it: it is asked for",
-                );
+                self.shared.log(Level::Info, Some(id), Some(&name), Some(&peer), "requested from the upload");
                 self.move_to(id, Stage::Granted, None);
             }
         }
@@ -278,7 +272,7 @@ impl Central {
         };
         match transfer.stage {
             Stage::Waiting | Stage::Granted if !self.taking.is_inside(&id) => {
-                self.give_up(from, id, "upload gave it up")
+                self.give_up(from, id, "cancelled by the upload")
             }
             Stage::Held | Stage::Released => self.answer(id),
             // A look at the copy is under way: if it is what was announced, it goes on; upload asks again.
@@ -296,7 +290,7 @@ impl Central {
             // A look at the copy is under way; upload asks again.
             _ if self.taking.is_inside(&id) => {}
             Stage::Released => self.answer(id),
-            _ => self.give_up(from, id, "an operator gave it up"),
+            _ => self.give_up(from, id, "cancelled by an operator"),
         }
     }
 
@@ -323,7 +317,7 @@ impl Central {
             Stage::Waiting | Stage::Granted => {
                 // It came back by a late offer after it had been over: nothing is to be fetched any more.
                 if !self.taking.is_inside(&id) {
-                    self.give_up(from, id, "upload had freed it already");
+                    self.give_up(from, id, "the upload has already released the source");
                 }
                 return;
             }
@@ -332,7 +326,7 @@ impl Central {
                 self.shared.dirty.insert(id);
                 self.shared.timers.stop(&Timer::Send(id));
                 let name = transfer.row.name.clone();
-                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "the source is free");
+                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "source released");
                 self.close_if_over(id);
             }
             _ => {}

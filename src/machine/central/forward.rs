@@ -35,7 +35,7 @@ impl Central {
         self.arrived = self.arrived.plus(transfer.row.room());
         let name = transfer.row.name.clone();
         let upload = Node::new(Mode::Upload, transfer.row.upload.clone());
-        self.shared.log(Level::Info, Some(id), Some(&name), Some(&upload), "the copy on central is proven");
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(&upload), "copy on central verified");
         self.move_to(id, Stage::Held, None);
         self.answer(id);
         self.forward(id);
@@ -47,8 +47,8 @@ impl Central {
     pub(super) fn give_up_for_nobody(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (name, upload) = (transfer.row.name.clone(), Node::new(Mode::Upload, transfer.row.upload.clone()));
-        let reason = Reason::with(Cause::Receivers, "all that had to receive it are forgotten");
-        let text = format!("the copy is given up and asked for again: {}", reason.detail());
+        let reason = Reason::with(Cause::Receivers, "every required receiver was removed from the group");
+        let text = format!("central drops its copy and requests a new one: {}", reason.detail());
         self.shared.log(Level::Warn, Some(id), Some(&name), Some(&upload), text);
         self.drop_and_wait(id, reason);
     }
@@ -116,7 +116,7 @@ impl Central {
         let item = Forward { offer: Offer::of(row), upload: row.upload.clone() };
         if sends == 1 {
             let (name, peer) = (row.name.clone(), Node::new(Mode::Download, receiver.clone()));
-            self.shared.log(Level::Info, Some(id), Some(&name), Some(&peer), "the download is told to fetch it");
+            self.shared.log(Level::Info, Some(id), Some(&name), Some(&peer), "offered to the download");
         }
         self.shared.send(to, Message::Download { location, items: vec![item] });
         let wait = self.shared.repeat_after(sends);
@@ -159,7 +159,7 @@ impl Central {
                     Some(id),
                     Some(&name),
                     Some(from),
-                    format!("waits there: {}", wait.reason),
+                    format!("download waits: {}", wait.reason),
                 );
             }
         }
@@ -179,7 +179,7 @@ impl Central {
         };
         let name = transfer.row.name.clone();
         if receipt.fingerprint != transfer.row.fingerprint {
-            let text = format!("ignored a receipt for other bytes: {}", receipt.fingerprint);
+            let text = format!("ignored a receipt with a different checksum: {}", receipt.fingerprint);
             self.shared.log(Level::Warn, Some(id), Some(&name), Some(from), text);
             return;
         }

@@ -19,7 +19,7 @@ impl Central {
             line.remove(&(turn, id));
         }
         self.taking.give_up(&id);
-        self.shared.log(Level::Info, Some(id), Some(&name), None, "all receipts are in: the source may go");
+        self.shared.log(Level::Info, Some(id), Some(&name), None, "all receipts are in: upload may release the source");
         self.move_to(id, Stage::Released, None);
         self.shared.timers.set(Timer::Keep(id), self.shared.now.after(self.settings.keep));
     }
@@ -45,7 +45,7 @@ impl Central {
                 transfer.row.attempts = 0;
                 transfer.row.reason = None;
                 self.shared.dirty.insert(id);
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "the copy on central is dropped");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "copy on central deleted");
                 self.close_if_over(id);
             }
             (Stage::Released, Err(reason)) => {

@@ -51,33 +51,25 @@ super::stage::stages! {
 
 /// Every move a transfer can make at central, and why. docs/states.md shows the same table.
 pub const MOVES: &[Move<Stage>] = &[
-    (Stage::Waiting, Stage::Granted, "there is space, a receiver and a turn"),
-    (Stage::Waiting, Stage::Withdrawn, "upload gives it up, or has freed it already"),
+    (Stage::Waiting, Stage::Granted, "space is free, a receiver is known and it is the item's turn"),
+    (Stage::Waiting, Stage::Withdrawn, "upload cancels the transfer, or has already released the source"),
     (
         Stage::Waiting,
         Stage::Released,
-        "the last receipt came in while the copy was to be sent again, or who lacks it is forgotten",
+        "the last receipt arrived before the copy was sent again, or the missing receiver was removed",
     ),
-    (Stage::Granted, Stage::Held, "the copy is what was announced"),
-    (
-        Stage::Granted,
-        Stage::Waiting,
-        "the copy is not what was announced, or not there, or there is no room for it, or nobody is left to receive it",
-    ),
-    (Stage::Granted, Stage::Withdrawn, "upload gives it up, or has freed it already"),
+    (Stage::Granted, Stage::Held, "the copy matches the announced item"),
+    (Stage::Granted, Stage::Waiting, "the copy differs, is missing or does not fit, or no receiver is left"),
+    (Stage::Granted, Stage::Withdrawn, "upload cancels the transfer, or has already released the source"),
     (
         Stage::Granted,
         Stage::Released,
-        "the last receipt came in while the copy was to be sent again, or who lacks it is forgotten",
+        "the last receipt arrived before the copy was sent again, or the missing receiver was removed",
     ),
-    (Stage::Held, Stage::Released, "the last required receipt is in, or who lacks it is forgotten"),
-    (
-        Stage::Held,
-        Stage::Waiting,
-        "the copy is missing or not what was announced, or all that had to receive it are forgotten",
-    ),
-    (Stage::Held, Stage::Withdrawn, "an operator gives it up"),
-    (Stage::Released, Stage::Closed, "the retention is over, the copy dropped and the source free"),
+    (Stage::Held, Stage::Released, "the last required receipt arrived, or the missing receiver was removed"),
+    (Stage::Held, Stage::Waiting, "the copy is missing or differs, or every required receiver was removed"),
+    (Stage::Held, Stage::Withdrawn, "an operator cancels the transfer"),
+    (Stage::Released, Stage::Closed, "keep_minutes are over, the copy is deleted and the source released"),
 ];
 
 /// What a central is made from.
@@ -290,7 +282,7 @@ impl Central {
             | Input::Verified { .. }
             | Input::Placed { .. }
             | Input::Cleaned { .. }
-            | Input::LookedUp { .. } => self.shared.unexpected(None, None, "an answer that central asks nobody for"),
+            | Input::LookedUp { .. } => self.shared.unexpected(None, None, "an answer that central never requests"),
         }
         self.go_on_with_work();
     }
@@ -320,7 +312,7 @@ impl Central {
                 self.sweep();
             }
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
-                self.shared.unexpected(None, None, "a deadline that central does not have");
+                self.shared.unexpected(None, None, "a timer that central does not have");
             }
         }
     }

@@ -48,7 +48,7 @@ impl Central {
         let (name, held) = (transfer.row.name.clone(), transfer.stage == Stage::Held);
         self.shared.dirty.insert(id);
         self.shared.timers.stop(&Timer::SendTo(id, receiver.clone()));
-        let text = format!("the receipt of {receiver} is no longer required: an operator had it forgotten");
+        let text = format!("receipt of {receiver} no longer required: an operator removed it from the group");
         self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
         if nobody && held {
             self.give_up_for_nobody(id);
@@ -108,28 +108,30 @@ impl Steered for Central {
 
     fn retry(&mut self, id: TransferId) -> Outcome {
         let no_receivers = self.required().is_none();
-        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
         let waited = self.shared.timers.due(&Timer::Retry(id)).is_some();
         let taking = self.taking.is_inside(&id);
         match transfer.stage {
-            Stage::Waiting if no_receivers => Err("nothing to do: no download has made itself known".to_owned()),
-            Stage::Waiting if transfer.dropping => Err("nothing to do: its bad copy is being removed".to_owned()),
+            Stage::Waiting if no_receivers => {
+                Err("nothing to do: no download node has joined the group yet".to_owned())
+            }
+            Stage::Waiting if transfer.dropping => Err("nothing to do: the bad copy is being deleted".to_owned()),
             Stage::Waiting => {
                 self.shared.timers.stop(&Timer::Retry(id));
                 self.shared.timers.stop(&Timer::Measure);
                 self.line_up(id);
-                Ok("it is asked for now if there is space".to_owned())
+                Ok("central requests the item now if there is space".to_owned())
             }
-            Stage::Granted | Stage::Held if taking => Err("nothing to do: its copy is being proven".to_owned()),
+            Stage::Granted | Stage::Held if taking => Err("nothing to do: the copy is being verified".to_owned()),
             Stage::Granted | Stage::Held if waited => {
                 self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
-                Ok("its copy is looked at again now".to_owned())
+                Ok("central verifies the copy again now".to_owned())
             }
             Stage::Granted => {
                 transfer.sends = 0;
                 self.shared.timers.set(Timer::Send(id), self.shared.now);
-                Ok("its upload is asked for it again now".to_owned())
+                Ok("central requests the item from the upload again now".to_owned())
             }
             Stage::Held => {
                 let pending: Vec<_> = transfer.pending().cloned().collect();
@@ -148,15 +150,17 @@ impl Steered for Central {
             Stage::Released if waited => {
                 self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
-                Ok("its copy is removed now".to_owned())
+                Ok("central deletes the copy now".to_owned())
             }
             Stage::Released if !transfer.row.acknowledged => {
                 transfer.sends = 0;
                 self.shared.timers.set(Timer::Send(id), self.shared.now);
-                Ok("its upload is told again now that the source may go".to_owned())
+                Ok("central tells the upload again now to release the source".to_owned())
             }
-            Stage::Released => Err("nothing to do: it is kept for keep_minutes after the last receipt".to_owned()),
-            Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
+            Stage::Released => {
+                Err("nothing to do: the copy is kept for keep_minutes after the last receipt".to_owned())
+            }
+            Stage::Closed | Stage::Withdrawn => Err("the transfer is finished".to_owned()),
         }
     }
 
@@ -167,8 +171,8 @@ impl Steered for Central {
     fn bump(&mut self, id: TransferId) -> Outcome {
         match self.transfers.get(&id).map(|transfer| transfer.stage) {
             Some(Stage::Waiting) => {}
-            Some(Stage::Granted) => return Err("nothing to do: its upload has been asked for it".to_owned()),
-            _ => return Err("nothing to do: central has got it".to_owned()),
+            Some(Stage::Granted) => return Err("nothing to do: already requested from the upload".to_owned()),
+            _ => return Err("nothing to do: central already has the copy".to_owned()),
         }
         let stood = self.leave_line(id);
         self.first_turn = self.first_turn.saturating_sub(1);
@@ -176,15 +180,15 @@ impl Steered for Central {
             transfer.turn = self.first_turn;
         }
         if !stood {
-            return Ok("it is asked for first when it is tried again".to_owned());
+            return Ok("central requests the item first at the next retry".to_owned());
         }
         self.line_up(id);
-        Ok("it is asked for next".to_owned())
+        Ok("central requests the item next".to_owned())
     }
 
     fn withdraw(&mut self, id: TransferId, _: &str) -> Option<Outcome> {
         let over = self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Released);
-        over.then(|| Err("refused: every receiver has got it".to_owned()))
+        over.then(|| Err("refused: every receiver already has the item".to_owned()))
     }
 
     fn forget(&mut self, node: &Node) -> Vec<Deed> {
@@ -202,11 +206,11 @@ impl Steered for Central {
         if !lacking.is_empty() {
             let count = lacking.len();
             let text =
-                format!("{count} transfers no longer wait for its receipt, {released} of them are through by that");
+                format!("{count} transfers no longer wait for its receipt; {released} of them now have all receipts");
             deeds.push(Deed::about(None, Ok(text)));
         }
         if self.settings.receivers.as_ref().is_some_and(|names| names.contains(&node.name)) {
-            let text = "config key receivers still names it, so that new transfers wait for it: take it out there";
+            let text = "new transfers still wait for this node: remove it from config key receivers on central";
             deeds.push(Deed::about(None, Ok(text.to_owned())));
         }
         deeds

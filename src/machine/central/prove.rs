@@ -53,7 +53,7 @@ impl Central {
             let modes = Some(&transfer.row.modes)
                 .filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
             let modes = modes.cloned();
-            let text = if place.is_some() { "it has been sent: proving the copy" } else { "proving the copy again" };
+            let text = if place.is_some() { "received: verifying the copy" } else { "verifying the copy again" };
             self.shared.log(Level::Info, Some(id), Some(&name), None, text);
             self.shared.effect(Effect::Take { transfer: id, place, name, kind, modes });
         }
@@ -61,7 +61,7 @@ impl Central {
 
     pub(super) fn on_taken(&mut self, id: TransferId, outcome: CopyOutcome) {
         if !self.taking.leave(&id) {
-            self.shared.unexpected(None, Some(id), "a look at a copy nobody asked for");
+            self.shared.unexpected(None, Some(id), "a verified copy that was not requested");
             return;
         }
         if !matches!(outcome, CopyOutcome::Failed(_)) {
@@ -110,13 +110,7 @@ impl Central {
             CopyOutcome::Failed(reason) => return self.look_again_later(id, reason),
         };
         transfer.row.attempts += 1;
-        self.shared.log(
-            Level::Warn,
-            Some(id),
-            Some(&name),
-            None,
-            format!("{reason}; upload is asked to send it again"),
-        );
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("{reason}; central requests the item again"));
         self.drop_and_wait(id, reason);
     }
 
@@ -137,7 +131,13 @@ impl Central {
         };
         transfer.row.attempts += 1;
         let (name, place) = (transfer.row.name.clone(), transfer.row.place);
-        self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("put back, what has arrived goes: {reason}"));
+        self.shared.log(
+            Level::Warn,
+            Some(id),
+            Some(&name),
+            None,
+            format!("put back into the queue, the partial copy is deleted: {reason}"),
+        );
         self.drop_and_wait(id, reason);
         // Others of its place are still on their way to it.
         if let Some(place) = place.filter(|place| self.places.contains_key(place)) {
@@ -210,7 +210,7 @@ impl Central {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
         if transfer.row.modes.list().is_some() {
-            let text = format!("{unkept}; downloads are told what was announced");
+            let text = format!("{unkept}; downloads get the announced permission bits");
             self.shared.log(Level::Info, Some(id), Some(&name), None, text);
         } else {
             self.shared.log(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());

@@ -9,7 +9,7 @@ impl Central {
     pub(super) fn doing(&self) -> String {
         stage::doing(&[
             (self.counts.of(&[Stage::Granted]), "receiving #"),
-            (self.counts.of(&[Stage::Waiting]), "# in line"),
+            (self.counts.of(&[Stage::Waiting]), "# queued"),
             (self.counts.of(&[Stage::Held]), "holding # for receivers"),
             (self.counts.of(&[Stage::Released]), "keeping #"),
         ])

@@ -49,7 +49,7 @@ impl Download {
     pub(super) fn on_placed(&mut self, id: TransferId, outcome: PlaceOutcome) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Placing) else {
             self.placing.leave(&id);
-            self.shared.unexpected(None, Some(id), "a placing nobody asked for");
+            self.shared.unexpected(None, Some(id), "a delivery that was not requested");
             return;
         };
         let name = transfer.row.name.clone();
@@ -65,7 +65,7 @@ impl Download {
             }
             PlaceOutcome::Occupied if transfer.replacing => {
                 self.placing.leave(&id);
-                let detail = format!("take {name}, changed since it was delivered, away from the destination");
+                let detail = format!("{name} changed at the destination since its delivery: move it away");
                 self.wait_to_place(id, Reason::with(Cause::NameTaken, &detail));
             }
             PlaceOutcome::Occupied => {
@@ -75,7 +75,7 @@ impl Download {
             PlaceOutcome::Lost => {
                 self.placing.leave(&id);
                 transfer.row.inode = None;
-                self.put_off(id, Reason::with(Cause::Storage, "staging has lost it"));
+                self.put_off(id, Reason::with(Cause::Storage, "the staged copy is gone"));
             }
             PlaceOutcome::Failed(reason) => {
                 self.placing.leave(&id);
@@ -121,8 +121,8 @@ impl Download {
         }
         self.placing.leave(&id);
         let detail = match holder {
-            Some(upload) => format!("take {name} (last delivered from {upload}) away from the destination"),
-            None => format!("take {name}, which synkler did not deliver, away from the destination"),
+            Some(upload) => format!("{name} at the destination was delivered from {upload}: move it away"),
+            None => format!("{name} at the destination was not delivered by synkler: move it away"),
         };
         self.wait_to_place(id, Reason::with(Cause::NameTaken, &detail));
     }
@@ -162,7 +162,13 @@ impl Download {
             };
             if !self.settings.cleanup {
                 let name = transfer.row.name.clone();
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "it stays: there is no cleanup script");
+                self.shared.log(
+                    Level::Info,
+                    Some(id),
+                    Some(&name),
+                    None,
+                    "kept at the destination: no cleanup script is set",
+                );
                 self.cleaned(id);
             } else if self.same_name(id).any(|other| self.placing.is_inside(&other) || self.cleaning.is_inside(&other))
             {
@@ -195,7 +201,7 @@ impl Download {
             }
             // A script that has begun may have changed it itself; before that, it is no longer what it was for.
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
-                let text = "its cleanup script is not run: what stands there has been changed since it was delivered";
+                let text = "cleanup script skipped: the item changed at the destination since its delivery";
                 let name = row.name.clone();
                 self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
                 self.cleaned(id);
@@ -216,7 +222,13 @@ impl Download {
     fn cleaned_already(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get(&id) {
             let name = transfer.row.name.clone();
-            self.shared.log(Level::Info, Some(id), Some(&name), None, "it has been taken away already");
+            self.shared.log(
+                Level::Info,
+                Some(id),
+                Some(&name),
+                None,
+                "cleanup script skipped: the item is already gone",
+            );
         }
         self.cleaned(id);
     }
@@ -277,7 +289,7 @@ impl Download {
         if !transfer.row.acknowledged {
             transfer.row.acknowledged = true;
             let name = transfer.row.name.clone();
-            self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central has noted the receipt");
+            self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central acknowledged the receipt");
             self.shared.dirty.insert(id);
             self.shared.timers.stop(&Timer::Send(id));
         }

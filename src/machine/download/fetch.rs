@@ -30,7 +30,7 @@ impl Download {
         };
         let row = &mut transfer.row;
         if row.fingerprint != item.offer.fingerprint || row.name != item.offer.name {
-            let text = "ignored an offer that reuses the id of another transfer";
+            let text = "ignored an offer: its id belongs to another transfer";
             self.shared.log(Level::Warn, Some(id), Some(&item.offer.name), Some(from), text);
             return;
         }
@@ -64,7 +64,7 @@ impl Download {
                     }]),
                 );
             } else {
-                let text = "ignored an offer that reuses the id of another transfer";
+                let text = "ignored an offer: its id belongs to another transfer";
                 self.shared.log(Level::Warn, Some(id), Some(&row.name), None, text);
             }
             return;
@@ -78,10 +78,16 @@ impl Download {
         if let Some(old) = row.filter(|old| old.wrong.is_some() && old.fingerprint == new.fingerprint) {
             (new.wrong, new.attempts) = (old.wrong, old.attempts);
             if old.attempts > 1 {
-                new.reason = Some(Reason::with(Cause::Steady, "before it was given up and offered again"));
+                new.reason = Some(Reason::with(Cause::Steady, "before the transfer was cancelled and offered again"));
             }
         }
-        self.shared.log(Level::Info, Some(id), Some(&new.name), None, format!("wanted: {}", new.fingerprint));
+        self.shared.log(
+            Level::Info,
+            Some(id),
+            Some(&new.name),
+            None,
+            format!("offered by central: {}", new.fingerprint),
+        );
         self.insert(new, Stage::Wanted);
         self.shared.dirty.insert(id);
         self.shared.timers.set(Timer::Send(id), now);
@@ -106,7 +112,7 @@ impl Download {
             if let Some(transfer) = self.transfers.get_mut(&id) {
                 transfer.emptied = false;
                 let name = transfer.row.name.clone();
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch it");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "rsync starts to fetch the item");
             }
             self.move_to(id, Stage::Pulling, None);
         }
@@ -168,7 +174,7 @@ impl Download {
                         Some(id),
                         Some(&name),
                         None,
-                        "rsync was stopped: it is continued later",
+                        "rsync stopped: the transfer continues later",
                     );
                     self.move_to(id, Stage::Wanted, None);
                     self.line_up(id);

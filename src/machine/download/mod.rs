@@ -56,21 +56,21 @@ super::stage::stages! {
 /// Every move a transfer can make at a download, and why. docs/states.md shows the same table.
 pub const MOVES: &[Move<Stage>] = &[
     (Stage::Wanted, Stage::Pulling, "a run starts"),
-    (Stage::Wanted, Stage::Withdrawn, "central gives it up or knows nothing of it"),
+    (Stage::Wanted, Stage::Withdrawn, "central cancels the transfer or does not know it"),
     (Stage::Pulling, Stage::Verifying, "the run ended"),
     (Stage::Pulling, Stage::Wanted, "the run failed or was stopped"),
-    (Stage::Pulling, Stage::Withdrawn, "central gives it up or knows nothing of it"),
-    (Stage::Verifying, Stage::Placing, "it is what was announced"),
-    (Stage::Verifying, Stage::Wanted, "it is not what was announced, or not there"),
-    (Stage::Verifying, Stage::Withdrawn, "central gives it up or knows nothing of it"),
-    (Stage::Placing, Stage::Delivered, "it stands under its final name, durably"),
-    (Stage::Placing, Stage::Wanted, "staging has lost it"),
-    (Stage::Placing, Stage::Withdrawn, "central gives it up while its name is taken"),
+    (Stage::Pulling, Stage::Withdrawn, "central cancels the transfer or does not know it"),
+    (Stage::Verifying, Stage::Placing, "the copy matches the announced item"),
+    (Stage::Verifying, Stage::Wanted, "the copy differs or is missing"),
+    (Stage::Verifying, Stage::Withdrawn, "central cancels the transfer or does not know it"),
+    (Stage::Placing, Stage::Delivered, "the item has its final name on disk"),
+    (Stage::Placing, Stage::Wanted, "the staged copy is gone"),
+    (Stage::Placing, Stage::Withdrawn, "central cancels the transfer while the name is taken"),
     (Stage::Delivered, Stage::Cleaning, "the script starts"),
-    (Stage::Delivered, Stage::Cleaned, "there is no script, or its owner took it"),
+    (Stage::Delivered, Stage::Cleaned, "no script is set, or the item is already gone"),
     (Stage::Cleaning, Stage::Cleaned, "the script succeeded"),
     (Stage::Cleaning, Stage::Delivered, "the script failed"),
-    (Stage::Cleaned, Stage::Closed, "central has noted the receipt"),
+    (Stage::Cleaned, Stage::Closed, "central acknowledged the receipt"),
 ];
 
 /// What a download is made from.
@@ -265,7 +265,7 @@ impl Download {
             // What is missing in staging is found missing when it is proven or placed.
             Input::Swept { .. } => {}
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
-                self.shared.unexpected(None, None, "an answer that download asks nobody for");
+                self.shared.unexpected(None, None, "an answer that download never requests");
             }
         }
         self.go_on_with_work();
@@ -292,7 +292,7 @@ impl Download {
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) | Timer::Gather => {}
             Timer::Settle(_) | Timer::Forget(_) | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
-                self.shared.unexpected(None, None, "a deadline that download does not have");
+                self.shared.unexpected(None, None, "a timer that download does not have");
             }
         }
     }
@@ -316,10 +316,10 @@ impl Download {
             }
             (Mode::Central, Message::Noted(list)) => list.into_iter().for_each(|id| self.on_noted(from, id)),
             (Mode::Central, Message::Withdraw(list)) => {
-                list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central gave it up"));
+                list.into_iter().for_each(|id| self.on_withdrawn(from, id, "cancelled by central"));
             }
             (Mode::Central, Message::Unknown(list)) => {
-                list.into_iter().for_each(|id| self.on_withdrawn(from, id, "central knows nothing of it"));
+                list.into_iter().for_each(|id| self.on_withdrawn(from, id, "unknown to central"));
             }
             (_, other) => self.shared.unexpected(Some(from), None, other.kind()),
         }

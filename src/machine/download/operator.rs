@@ -70,7 +70,7 @@ impl Steered for Download {
     fn go_on(&mut self) {}
 
     fn retry(&mut self, id: TransferId) -> Outcome {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
         let waited = self.shared.timers.due(&Timer::Retry(id)).is_some();
         match transfer.stage {
             Stage::Wanted | Stage::Placing | Stage::Delivered if waited => {
@@ -82,26 +82,26 @@ impl Steered for Download {
                 }
                 self.on_retry(id);
                 Ok(match stage {
-                    Stage::Wanted => "it is fetched again now".to_owned(),
-                    Stage::Placing => "its final name is tried again now".to_owned(),
-                    _ => "its cleanup is tried again now".to_owned(),
+                    Stage::Wanted => "the download fetches the item again now".to_owned(),
+                    Stage::Placing => "the download retries the delivery now".to_owned(),
+                    _ => "the cleanup script is retried now".to_owned(),
                 })
             }
             Stage::Wanted if self.dispatch.end_backoff(&mut self.shared, id) => {
-                Ok("central's host is tried again now".to_owned())
+                Ok("the connection to central is retried now".to_owned())
             }
-            Stage::Wanted if transfer.dropping => Err("nothing to do: its bad copy is being removed".to_owned()),
-            Stage::Wanted => Err("nothing to do: it is in line to be fetched".to_owned()),
-            Stage::Pulling => Err("nothing to do: it is being fetched".to_owned()),
-            Stage::Verifying => Err("nothing to do: it is being proven".to_owned()),
-            Stage::Placing => Err("nothing to do: it is being given its final name".to_owned()),
-            Stage::Delivered | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
+            Stage::Wanted if transfer.dropping => Err("nothing to do: the bad copy is being deleted".to_owned()),
+            Stage::Wanted => Err("nothing to do: queued for rsync".to_owned()),
+            Stage::Pulling => Err("nothing to do: rsync is fetching the item".to_owned()),
+            Stage::Verifying => Err("nothing to do: the copy is being verified".to_owned()),
+            Stage::Placing => Err("nothing to do: the item is being delivered".to_owned()),
+            Stage::Delivered | Stage::Cleaning => Err("nothing to do: the cleanup is running".to_owned()),
             Stage::Cleaned => {
                 transfer.sends = 0;
                 self.shared.timers.set(Timer::Send(id), self.shared.now);
-                Ok("its receipt is said again now".to_owned())
+                Ok("the receipt is sent to central again now".to_owned())
             }
-            Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
+            Stage::Closed | Stage::Withdrawn => Err("the transfer is finished".to_owned()),
         }
     }
 
@@ -110,17 +110,17 @@ impl Steered for Download {
     }
 
     fn bump(&mut self, id: TransferId) -> Outcome {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
         match transfer.stage {
             Stage::Wanted => {}
-            Stage::Pulling => return Err("nothing to do: it is being fetched".to_owned()),
-            _ => return Err("nothing to do: it has been fetched".to_owned()),
+            Stage::Pulling => return Err("nothing to do: rsync is fetching the item".to_owned()),
+            _ => return Err("nothing to do: already fetched".to_owned()),
         }
         transfer.first = true;
         if self.dispatch.put_first(id) {
-            Ok("it is fetched next".to_owned())
+            Ok("the download fetches the item next".to_owned())
         } else {
-            Ok("it is fetched first when it is tried again".to_owned())
+            Ok("the download fetches the item first at the next retry".to_owned())
         }
     }
 

@@ -36,7 +36,7 @@ impl Download {
 
     pub(super) fn on_verified(&mut self, id: TransferId, outcome: CopyOutcome) {
         if !self.verifying.leave(&id) {
-            self.shared.unexpected(None, Some(id), "a proof nobody asked for");
+            self.shared.unexpected(None, Some(id), "a checksum that was not requested");
             return;
         }
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Verifying) else {
@@ -62,10 +62,10 @@ impl Download {
                 transfer.row.remark = unkept;
                 match &transfer.row.remark {
                     Some(unkept) => {
-                        let text = format!("fetched and proven, but {unkept}");
+                        let text = format!("fetched and verified, but {unkept}");
                         self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
                     }
-                    None => self.shared.log(Level::Info, Some(id), Some(&name), None, "fetched and proven"),
+                    None => self.shared.log(Level::Info, Some(id), Some(&name), None, "fetched and verified"),
                 }
                 self.move_to(id, Stage::Placing, None);
                 self.placing.join(id);

@@ -9,11 +9,11 @@ impl Download {
     pub(super) fn doing(&self) -> String {
         stage::doing(&[
             (self.counts.of(&[Stage::Pulling]), "fetching #"),
-            (self.counts.of(&[Stage::Wanted]), "# in line"),
-            (self.counts.of(&[Stage::Verifying]), "proving #"),
-            (self.counts.of(&[Stage::Placing]), "placing #"),
+            (self.counts.of(&[Stage::Wanted]), "# queued"),
+            (self.counts.of(&[Stage::Verifying]), "verifying #"),
+            (self.counts.of(&[Stage::Placing]), "delivering #"),
             (self.counts.of(&[Stage::Delivered, Stage::Cleaning]), "# to clean up"),
-            (self.counts.of(&[Stage::Cleaned]), "# to be noted"),
+            (self.counts.of(&[Stage::Cleaned]), "# to be acknowledged"),
         ])
     }
 

@@ -29,7 +29,7 @@ impl Upload {
         let wrong = transfer.row.fingerprint != release.fingerprint || release.receivers.is_empty();
         if wrong || matches!(transfer.stage, Stage::Releasing | Stage::Cleaning) || !self.taken_by(from, id) {
             if wrong {
-                let text = "ignored a release that is not about these bytes";
+                let text = "ignored a release with a different checksum";
                 self.shared.log(Level::Warn, Some(id), Some(&name), Some(from), text);
             }
             return;
@@ -108,7 +108,7 @@ impl Upload {
             // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the transfer.
             Sight::Present(signature) if row.signature != Some(signature) && self.settings.cleanup && is_latest => {
                 let name = row.name.clone();
-                let reason = Reason::with(Cause::Hashing, "it has been touched since it was sent");
+                let reason = Reason::with(Cause::Hashing, "the source was touched after it was sent");
                 self.put_off(id, reason, TOUCHED_EVERY);
                 self.see(name.clone(), signature, None, false);
                 if self.items.get(&name).is_some_and(|item| item.state == ItemState::Behind) {
@@ -117,18 +117,18 @@ impl Upload {
             }
             Sight::Present(signature) if row.signature != Some(signature) => {
                 let name = row.name.clone();
-                self.end_without_cleanup(id, "it has been changed since it was sent");
+                self.end_without_cleanup(id, "it changed after it was sent");
                 self.see(name, signature, None, false);
             }
             Sight::Gone => {
                 let name = row.name.clone();
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "the source is free: it is gone already");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "source released: it is already gone");
                 self.end(id);
             }
-            Sight::Present(_) => self.end_without_cleanup(id, "there is no cleanup script"),
+            Sight::Present(_) => self.end_without_cleanup(id, "no cleanup script is set"),
             Sight::Unreadable(reason) => {
                 let name = row.name.clone();
-                self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("not cleaned up yet: {reason}"));
+                self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("cleanup waits: {reason}"));
                 row.attempts += 1;
                 let wait = self.shared.backoff(RETRY_FIRST, row.attempts, RETRY_LAST);
                 self.put_off(id, reason, wait);
@@ -170,7 +170,7 @@ impl Upload {
         let (name, mounts, fingerprint, signature) =
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         let is_latest = self.is_last(&name, id);
-        self.shared.log(Level::Info, Some(id), Some(&name), None, format!("the source is free: {why}"));
+        self.shared.log(Level::Info, Some(id), Some(&name), None, format!("source released: {why}"));
         self.end(id);
         if let Some(signature) = signature.filter(|_| is_latest) {
             self.keep(&name, signature, fingerprint, mounts);

@@ -74,7 +74,7 @@ impl Upload {
         if self.kept.contains_key(name) {
             self.shared.timers.set(Timer::Forget(name.clone()), self.shared.now.after(FORGET_AFTER));
         }
-        self.source_changed(name, "the source went away");
+        self.source_changed(name, "the source disappeared");
     }
 
     /// After the first full scan, what has not been seen is not there.
@@ -127,7 +127,7 @@ impl Upload {
     pub(super) fn give_up(&mut self, id: TransferId, why: &str) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
-        self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("given up: {why} before it was sent"));
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("cancelled before it was sent: {why}"));
         self.dispatch.disown(&mut self.shared, id);
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
@@ -176,7 +176,7 @@ impl Upload {
     pub(super) fn on_hashed(&mut self, name: &ItemName, outcome: HashOutcome) {
         self.hashing.leave(name);
         let Some(asked) = self.asked.remove(name) else {
-            self.shared.unexpected(None, None, "a digest nobody asked for");
+            self.shared.unexpected(None, None, "a checksum that was not requested");
             return;
         };
         let Some(item) = self.items.get_mut(name) else { return };
@@ -197,7 +197,7 @@ impl Upload {
                 if sighting.name == *name && sighting.signature != asked {
                     self.on_seen(Sighting { complete: false, ..sighting });
                 } else {
-                    self.hold(name, Reason::with(Cause::Settling, "it kept changing while it was read"));
+                    self.hold(name, Reason::with(Cause::Settling, "the item changed while it was read"));
                 }
             }
             HashOutcome::Gone => self.on_vanished(name),
@@ -233,7 +233,7 @@ impl Upload {
             // A writer at work is what uploads wait for all day; the rest needs somebody's attention.
             let level = if reason.cause() == Cause::Busy { Level::Info } else { Level::Warn };
             if item.attempts == 1 {
-                self.shared.log(level, None, Some(name), None, format!("not sent yet: {reason}"));
+                self.shared.log(level, None, Some(name), None, format!("waits: {reason}"));
             }
             item.state = held;
         }
@@ -296,7 +296,7 @@ impl Upload {
                 // What was written before the receipts were in is a new version like any other.
                 let written_before = seen < transfer.row.since && !transfer.row.cleaned;
                 let aside = self.settings.cleanup && !written_before && !insist;
-                self.end_without_cleanup(id, "it has been changed since it was sent");
+                self.end_without_cleanup(id, "it changed after it was sent");
                 if aside {
                     self.set_aside(name, signature, proof, Cause::Disputed);
                 }

@@ -218,7 +218,7 @@ impl Upload {
     pub(super) fn is_made_by_script(&mut self, name: &ItemName, signature: Signature, proof: &Proof) -> bool {
         let Some((item, certain)) = self.scripts.maker(name, proof, self.shared.now) else { return false };
         if certain {
-            let text = format!("made by the cleanup script of {item} from what was handed over: not sent");
+            let text = format!("created by the cleanup script of {item} from a delivered item: not sent");
             self.shared.log(Level::Info, None, Some(name), None, text);
             self.keep(name, signature, proof.fingerprint, proof.origin.mounts.clone());
         } else {
@@ -232,7 +232,7 @@ impl Upload {
         let row = self.latest.get(name).and_then(|id| self.transfers.get(id)).map(|transfer| &transfer.row.mounts);
         let known = [self.items.get(name).map(|item| &item.mounts), self.kept.get(name).map(|kept| &kept.mounts), row];
         let lost = known.into_iter().flatten().find_map(|before| before.first_lost(now))?;
-        Some(if lost == b"." { "the item itself was one".to_owned() } else { escaped(lost) })
+        Some(if lost == b"." { "the item itself".to_owned() } else { escaped(lost) })
     }
 
     pub(super) fn set_mounts(&mut self, name: &ItemName, mounts: Mounts) {

@@ -64,45 +64,45 @@ super::stage::stages! {
 
 /// Every move an upload's transfer can make, and why. docs/states.md shows the same table.
 pub const MOVES: &[Move<Stage>] = &[
-    (Stage::Announced, Stage::Granted, "central asks for it"),
-    (Stage::Announced, Stage::Received, "central says that it holds it already"),
-    (Stage::Announced, Stage::Releasing, "central says that it is through already"),
-    (Stage::Announced, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
+    (Stage::Announced, Stage::Granted, "central requests the item"),
+    (Stage::Announced, Stage::Received, "central reports that it already holds the copy"),
+    (Stage::Announced, Stage::Releasing, "central reports that all receipts are in"),
+    (Stage::Announced, Stage::Withdrawing, "the source changed or disappeared, or an operator cancels the transfer"),
     (Stage::Granted, Stage::Sending, "a run starts"),
-    (Stage::Granted, Stage::Announced, "central has forgotten it, or has put it back for want of space"),
-    (Stage::Granted, Stage::Received, "central says that it holds it already"),
-    (Stage::Granted, Stage::Releasing, "central says that it is through already"),
-    (Stage::Granted, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
-    (Stage::Sending, Stage::Granted, "the run failed or was stopped, or central asks for it elsewhere"),
+    (Stage::Granted, Stage::Announced, "central no longer knows the transfer, or queued it again for lack of space"),
+    (Stage::Granted, Stage::Received, "central reports that it already holds the copy"),
+    (Stage::Granted, Stage::Releasing, "central reports that all receipts are in"),
+    (Stage::Granted, Stage::Withdrawing, "the source changed or disappeared, or an operator cancels the transfer"),
+    (Stage::Sending, Stage::Granted, "the run failed or was stopped, or central requests the item at another path"),
     (Stage::Sending, Stage::Checking, "the run ended"),
-    (Stage::Sending, Stage::Announced, "central has forgotten it"),
-    (Stage::Sending, Stage::Received, "central says that it holds it already"),
-    (Stage::Sending, Stage::Releasing, "central says that it is through already"),
-    (Stage::Sending, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
-    (Stage::Checking, Stage::Sent, "the source is still what was announced"),
-    (Stage::Checking, Stage::Granted, "the source cannot be read, or central asks for it elsewhere"),
-    (Stage::Checking, Stage::Announced, "central has forgotten it"),
-    (Stage::Checking, Stage::Received, "central says that it holds it already"),
-    (Stage::Checking, Stage::Releasing, "central says that it is through already"),
-    (Stage::Checking, Stage::Withdrawing, "the source changed or went away, or an operator gives it up"),
-    (Stage::Sent, Stage::Received, "central holds a proven copy"),
-    (Stage::Sent, Stage::Granted, "central asks for it again"),
-    (Stage::Sent, Stage::Announced, "central has forgotten it"),
+    (Stage::Sending, Stage::Announced, "central no longer knows the transfer"),
+    (Stage::Sending, Stage::Received, "central reports that it already holds the copy"),
+    (Stage::Sending, Stage::Releasing, "central reports that all receipts are in"),
+    (Stage::Sending, Stage::Withdrawing, "the source changed or disappeared, or an operator cancels the transfer"),
+    (Stage::Checking, Stage::Sent, "the source still matches the announced item"),
+    (Stage::Checking, Stage::Granted, "the source cannot be read, or central requests the item at another path"),
+    (Stage::Checking, Stage::Announced, "central no longer knows the transfer"),
+    (Stage::Checking, Stage::Received, "central reports that it already holds the copy"),
+    (Stage::Checking, Stage::Releasing, "central reports that all receipts are in"),
+    (Stage::Checking, Stage::Withdrawing, "the source changed or disappeared, or an operator cancels the transfer"),
+    (Stage::Sent, Stage::Received, "central holds a verified copy"),
+    (Stage::Sent, Stage::Granted, "central requests the item again"),
+    (Stage::Sent, Stage::Announced, "central no longer knows the transfer"),
     (Stage::Sent, Stage::Releasing, "all receipts are in"),
-    (Stage::Sent, Stage::Withdrawing, "an operator gives it up"),
+    (Stage::Sent, Stage::Withdrawing, "an operator cancels the transfer"),
     (Stage::Received, Stage::Releasing, "all receipts are in"),
-    (Stage::Received, Stage::Granted, "central asks for it again"),
-    (Stage::Received, Stage::Announced, "central has forgotten it"),
-    (Stage::Received, Stage::Withdrawing, "an operator gives it up"),
-    (Stage::Releasing, Stage::Cleaning, "the source is still what was sent: the script starts"),
-    (Stage::Releasing, Stage::Freed, "there is no script, or the source changed or went away"),
+    (Stage::Received, Stage::Granted, "central requests the item again"),
+    (Stage::Received, Stage::Announced, "central no longer knows the transfer"),
+    (Stage::Received, Stage::Withdrawing, "an operator cancels the transfer"),
+    (Stage::Releasing, Stage::Cleaning, "the source still matches the sent item: the script starts"),
+    (Stage::Releasing, Stage::Freed, "no script is set, or the source changed or disappeared"),
     (Stage::Cleaning, Stage::Freed, "the script succeeded"),
     (Stage::Cleaning, Stage::Releasing, "the script failed"),
-    (Stage::Freed, Stage::Closed, "central has noted it"),
-    (Stage::Withdrawing, Stage::Received, "central holds it, and the source is what was sent after all"),
-    (Stage::Withdrawing, Stage::Releasing, "central says that it is through already"),
-    (Stage::Withdrawing, Stage::Freed, "central is through already, and an operator wants the source left alone"),
-    (Stage::Withdrawing, Stage::Withdrawn, "central has noted it"),
+    (Stage::Freed, Stage::Closed, "central acknowledged it"),
+    (Stage::Withdrawing, Stage::Received, "central holds the copy, and the source still matches it"),
+    (Stage::Withdrawing, Stage::Releasing, "central reports that all receipts are in"),
+    (Stage::Withdrawing, Stage::Freed, "central has all receipts, and an operator cancelled the transfer"),
+    (Stage::Withdrawing, Stage::Withdrawn, "central acknowledged it"),
 ];
 
 /// What an upload is made from.
@@ -290,7 +290,7 @@ impl Upload {
             | Input::Dropped { .. }
             | Input::LookedUp { .. }
             | Input::Explained { .. }
-            | Input::Swept { .. } => self.shared.unexpected(None, None, "an answer that upload asks nobody for"),
+            | Input::Swept { .. } => self.shared.unexpected(None, None, "an answer that upload never requests"),
         }
         self.go_on_with_work();
     }
@@ -320,7 +320,7 @@ impl Upload {
             // The line is looked at after every input, so a host's turn needs no more than the wake-up.
             Timer::Host(_) => {}
             Timer::Measure | Timer::Gather | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
-                self.shared.unexpected(None, None, "a deadline that upload does not have");
+                self.shared.unexpected(None, None, "a timer that upload does not have");
             }
         }
     }

@@ -77,7 +77,7 @@ impl Steered for Upload {
     fn retry(&mut self, id: TransferId) -> Outcome {
         let Some((stage, name)) = self.transfers.get(&id).map(|transfer| (transfer.stage, transfer.row.name.clone()))
         else {
-            return Err("it is over".to_owned());
+            return Err("the transfer is finished".to_owned());
         };
         // What stands under the name now is put aside, and nothing but such an order sends it.
         if stage == Stage::Freed && self.items.get(&name).is_some_and(|item| matches!(item.state, ItemState::Aside(_)))
@@ -89,28 +89,28 @@ impl Steered for Upload {
             Stage::Granted if waited => {
                 self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
-                Ok("it is sent again now".to_owned())
+                Ok("the upload sends the item again now".to_owned())
             }
             Stage::Granted if self.dispatch.end_backoff(&mut self.shared, id) => {
-                Ok("central's host is tried again now".to_owned())
+                Ok("the connection to central is retried now".to_owned())
             }
-            Stage::Granted => Err("nothing to do: it is in line to be sent".to_owned()),
-            Stage::Sending | Stage::Checking => Err("nothing to do: it is being sent".to_owned()),
-            Stage::Received => Err("nothing to do: central holds it, and receivers are fetching it".to_owned()),
+            Stage::Granted => Err("nothing to do: queued for rsync".to_owned()),
+            Stage::Sending | Stage::Checking => Err("nothing to do: rsync is sending the item".to_owned()),
+            Stage::Received => Err("nothing to do: central holds the copy, and receivers fetch it".to_owned()),
             Stage::Releasing if waited => {
                 self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
-                Ok("its cleanup is tried again now".to_owned())
+                Ok("the cleanup script is retried now".to_owned())
             }
-            Stage::Releasing | Stage::Cleaning => Err("nothing to do: it is being cleaned up".to_owned()),
+            Stage::Releasing | Stage::Cleaning => Err("nothing to do: the cleanup is running".to_owned()),
             Stage::Announced | Stage::Sent | Stage::Freed | Stage::Withdrawing => {
                 if let Some(transfer) = self.transfers.get_mut(&id) {
                     transfer.sends = 0;
                 }
                 self.shared.timers.set(Timer::Send(id), self.shared.now);
-                Ok("central is told again now".to_owned())
+                Ok("the upload tells central again now".to_owned())
             }
-            Stage::Closed | Stage::Withdrawn => Err("it is over".to_owned()),
+            Stage::Closed | Stage::Withdrawn => Err("the transfer is finished".to_owned()),
         }
     }
 
@@ -118,34 +118,34 @@ impl Steered for Upload {
         match self.items.get(name).map(|item| &item.state) {
             Some(ItemState::Aside(_)) => {
                 self.insist(name);
-                Ok("it is sent as it is".to_owned())
+                Ok("the item is sent as it is now".to_owned())
             }
             Some(ItemState::Held(reason)) if reason.cause() == Cause::Unmounted => {
                 self.insist(name);
-                Ok("it is sent as it is, without what was mounted in it".to_owned())
+                Ok("the item is sent as it is now, without the file system that was mounted in it".to_owned())
             }
             Some(ItemState::Held(_)) => {
                 self.shared.timers.set(Timer::Settle(name.clone()), self.shared.now);
-                Ok("it is looked at again now".to_owned())
+                Ok("the upload examines the item again now".to_owned())
             }
-            Some(ItemState::Settling) => Err("nothing to do: its quiet time runs".to_owned()),
-            Some(ItemState::Hashing) => Err("nothing to do: its digest is being computed".to_owned()),
-            _ => Err("nothing to do: an earlier transfer of its name comes first".to_owned()),
+            Some(ItemState::Settling) => Err("nothing to do: the item must stay unchanged first".to_owned()),
+            Some(ItemState::Hashing) => Err("nothing to do: the checksum is being computed".to_owned()),
+            _ => Err("nothing to do: an earlier transfer of the same name comes first".to_owned()),
         }
     }
 
     fn bump(&mut self, id: TransferId) -> Outcome {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("it is over".to_owned()) };
+        let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
         match transfer.stage {
             Stage::Announced | Stage::Granted => {}
-            Stage::Sending | Stage::Checking => return Err("nothing to do: it is being sent".to_owned()),
-            _ => return Err("nothing to do: it has been sent".to_owned()),
+            Stage::Sending | Stage::Checking => return Err("nothing to do: rsync is sending the item".to_owned()),
+            _ => return Err("nothing to do: already sent".to_owned()),
         }
         transfer.first = true;
         if self.dispatch.put_first(id) {
-            Ok("it is sent next".to_owned())
+            Ok("the upload sends the item next".to_owned())
         } else {
-            Ok("it is sent next when central asks for it".to_owned())
+            Ok("the upload sends the item next when central requests it".to_owned())
         }
     }
 
@@ -154,10 +154,10 @@ impl Steered for Upload {
         let transfer = self.transfers.get(&id)?;
         match transfer.stage {
             Stage::Releasing | Stage::Cleaning | Stage::Freed | Stage::Closed => {
-                return Some(Err("refused: every receiver has got it".to_owned()));
+                return Some(Err("refused: every receiver already has the item".to_owned()));
             }
             Stage::Withdrawing | Stage::Withdrawn => {
-                return Some(Err("nothing to do: it is given up already".to_owned()));
+                return Some(Err("nothing to do: already cancelled".to_owned()));
             }
             _ => {}
         }
@@ -174,8 +174,8 @@ impl Steered for Upload {
             self.keep(&name, signature, fingerprint, mounts);
         }
         self.move_to(id, Stage::Withdrawing, Some(Reason::with(Cause::Withdrawn, &format!("by {by}"))));
-        let text = "given up: its source stays and is not sent again until it changes";
-        Some(Ok(if was_received { format!("{text}; what receivers have got stays there") } else { text.to_owned() }))
+        let text = "cancelled: the source is kept and not sent again until it changes";
+        Some(Ok(if was_received { format!("{text}; receivers keep the copies they have") } else { text.to_owned() }))
     }
 
     fn forget(&mut self, _: &Node) -> Vec<Deed> {

@@ -95,10 +95,10 @@ impl Upload {
         };
         let name = row.name.clone();
         if !self.is_last(&name, id) {
-            return self.give_up(id, "its source has been replaced");
+            return self.give_up(id, "the source was replaced");
         }
         match self.items.get(&name) {
-            None if self.scanned => self.give_up(id, "its source went away"),
+            None if self.scanned => self.give_up(id, "the source disappeared"),
             Some(item) if row.signature != Some(item.signature) => self.look_closer(id, item.signature, item.size),
             _ => {}
         }
@@ -154,7 +154,7 @@ impl Upload {
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
         let name = transfer.row.name.clone();
-        self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central asks for it");
+        self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central requests the item");
         self.shared.dirty.insert(id);
         self.dispatch.disown(&mut self.shared, id);
         self.move_to(id, Stage::Granted, None);
@@ -166,7 +166,7 @@ impl Upload {
         for id in self.dispatch.start(&mut self.shared, Room::ENDLESS) {
             if let Some(transfer) = self.transfers.get(&id) {
                 let name = transfer.row.name.clone();
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "rsync starts to send it");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "rsync starts to send the item");
             }
             self.move_to(id, Stage::Sending, None);
         }
@@ -188,7 +188,7 @@ impl Upload {
                         Some(id),
                         Some(&name),
                         None,
-                        "rsync was stopped: it is continued later",
+                        "rsync stopped: the transfer continues later",
                     );
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
@@ -238,15 +238,15 @@ impl Upload {
                 self.move_to(id, Stage::Sent, reason);
             }
             Sight::Present(signature) => {
-                self.move_to(id, Stage::Granted, Some(Reason::with(Cause::Hashing, "its source has been touched")));
+                self.move_to(id, Stage::Granted, Some(Reason::with(Cause::Hashing, "the source was touched")));
                 if self.is_last(&name, id) {
                     self.look_closer(id, signature, None);
                 } else {
-                    self.give_up(id, "its source has been replaced");
+                    self.give_up(id, "the source was replaced");
                 }
             }
             Sight::Gone => {
-                self.give_up(id, "the source went away");
+                self.give_up(id, "the source disappeared");
             }
             Sight::Unreadable(reason) => {
                 let name = transfer.row.name.clone();
@@ -275,7 +275,7 @@ impl Upload {
         match transfer.stage {
             Stage::Announced | Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent => {
                 let name = transfer.row.name.clone();
-                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central holds a proven copy");
+                self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central holds a verified copy");
                 self.dispatch.disown(&mut self.shared, id);
                 self.move_to(id, Stage::Received, None);
             }
@@ -283,7 +283,7 @@ impl Upload {
             Stage::Withdrawing if transfer.row.is_ordered_away() => {}
             // This may be an old word, so it goes on asking: central closes it, or says when it may go.
             Stage::Withdrawing => {
-                let reason = Reason::with(Cause::Receipts, "central holds it already");
+                let reason = Reason::with(Cause::Receipts, "central already holds the copy");
                 if transfer.row.reason.as_ref() != Some(&reason) {
                     let name = transfer.row.name.clone();
                     transfer.row.reason = Some(reason);
@@ -323,7 +323,7 @@ impl Upload {
         for (id, stage) in chosen {
             match stage {
                 Stage::Granted | Stage::Sending | Stage::Checking | Stage::Sent | Stage::Received => {
-                    let reason = Reason::with(Cause::Central, "central has forgotten it; offered again");
+                    let reason = Reason::with(Cause::Central, "central no longer knows the transfer; offered again");
                     if let Some(transfer) = self.transfers.get_mut(&id) {
                         transfer.row.central = None;
                         transfer.row.place = None;

@@ -9,10 +9,10 @@ impl Upload {
     pub(super) fn doing(&self) -> String {
         stage::doing(&[
             (self.counts.of(&[Stage::Sending, Stage::Checking]), "sending #"),
-            (self.counts.of(&[Stage::Granted]), "# in line"),
-            (self.counts.of(&[Stage::Announced]), "# on offer"),
+            (self.counts.of(&[Stage::Granted]), "# queued"),
+            (self.counts.of(&[Stage::Announced]), "# offered"),
             (self.hashing.busy(), "hashing #"),
-            (self.counts.of(&[Stage::Sent, Stage::Received]), "# on their way"),
+            (self.counts.of(&[Stage::Sent, Stage::Received]), "# at central"),
             (self.counts.of(&[Stage::Releasing, Stage::Cleaning]), "# to clean up"),
         ])
     }

@@ -31,7 +31,7 @@ fn a_script_that_is_missing_then_fails_then_works_runs_until_it_does() {
     let item = tree::hand_in(&trio.upload.file_dir, b"item", b"content");
     let delivered = trio.download.file_dir.join("item");
     for node in both(&trio) {
-        node.until_reason(LONG, "cleanup", "there is no such program");
+        node.until_reason(LONG, "cleanup", "no such program");
     }
     script(&path, "echo 'no room on the tape' >&2; exit 3");
     for node in both(&trio) {
@@ -45,7 +45,7 @@ fn a_script_that_is_missing_then_fails_then_works_runs_until_it_does() {
         node.until_idle(LONG);
     }
     assert!(!item.exists() && !delivered.exists());
-    assert_eq!(trio.download.log.count(|line| line.contains("fetched and proven")), 1, "sent once");
+    assert_eq!(trio.download.log.count(|line| line.contains("fetched and verified")), 1, "sent once");
 }
 
 #[test]

@@ -102,7 +102,7 @@ fn a_directory_of_more_files_than_central_has_inodes_is_not_tried() {
     let spool = seen_by(&trio.central, &trio.central.file_dir.join("default"));
     until_empty(&spool.join("in"));
     until_empty(&spool.join("held"));
-    let asked = |line: &str| line.contains("item=many") && line.contains("it is asked for");
+    let asked = |line: &str| line.contains("item=many") && line.contains("requested from the upload");
     assert_eq!(trio.central.log.count(asked), 0, "{}", trio.central.log.text());
     let status = trio.upload.status(10);
     let members = status["members"].as_array().unwrap();

@@ -120,7 +120,7 @@ fn what_changes_while_it_is_queued_is_sent_as_it_is_in_the_end() {
     tree::hand_in(&trio.upload.file_dir, b"item", b"old");
     trio.upload.until(LONG, "announced", |status| status["transfers"][0]["stage"] == "announced");
     fs::rename(made(&trio, b"new"), trio.upload.file_dir.join("item")).unwrap();
-    trio.upload.expect(0, LONG, &["item", "given up: the source changed before it was sent"]);
+    trio.upload.expect(0, LONG, &["item", "cancelled before it was sent: the source changed"]);
     trio.central.start();
     trio.download.start();
     trio.handed_over(1, LONG);
@@ -166,13 +166,13 @@ fn what_vanishes_is_given_up_everywhere_wherever_it_was() {
     let queued = tree::hand_in(&trio.upload.file_dir, b"queued", b"content");
     trio.upload.until(LONG, "announced", |status| status["transfers"][0]["stage"] == "announced");
     fs::remove_file(queued).unwrap();
-    trio.upload.expect(0, LONG, &["queued", "given up: the source went away before it was sent"]);
+    trio.upload.expect(0, LONG, &["queued", "cancelled before it was sent: the source disappeared"]);
     trio.central.start();
     trio.download.start();
     let sent = tree::hand_in(&trio.upload.file_dir, b"sent", &tree::noise(1, LARGE));
     trio.upload.expect(0, LONG, &["sent", "rsync starts"]);
     fs::remove_file(sent).unwrap();
-    trio.upload.expect(0, LONG, &["sent", "given up: the source went away before it was sent"]);
+    trio.upload.expect(0, LONG, &["sent", "cancelled before it was sent: the source disappeared"]);
     let path = made(&trio, b"");
     File::options().write(true).open(&path).unwrap().set_len(3 << 30).unwrap();
     let hashed = trio.upload.file_dir.join("hashed");
@@ -194,7 +194,7 @@ fn what_changes_after_central_has_proven_it_is_sent_once_more() {
     trio.upload.start();
     trio.central.start();
     tree::hand_in(&trio.upload.file_dir, b"item", b"old");
-    trio.upload.expect(0, LONG, &["item", "central holds a proven copy"]);
+    trio.upload.expect(0, LONG, &["item", "central holds a verified copy"]);
     fs::rename(made(&trio, b"new"), trio.upload.file_dir.join("item")).unwrap();
     trio.upload.expect(0, LONG, &["item", "settled: file of 3 bytes"]);
     // The first has left; the second is what the source's script gets.

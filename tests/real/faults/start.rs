@@ -33,7 +33,7 @@ fn a_file_dir_that_is_missing_or_no_directory_is_named() {
         fs::remove_dir(&node.file_dir).unwrap();
         assert_refused(&node, 78, &["file_dir", &shown, "create it, or change file_dir"]);
         fs::write(&node.file_dir, "").unwrap();
-        assert_refused(&node, 78, &["file_dir", &shown, "have to be directories"]);
+        assert_refused(&node, 78, &["file_dir", &shown, "must be directories"]);
     });
 }
 
@@ -45,7 +45,7 @@ fn a_file_dir_that_synkler_has_no_right_to_is_named() {
         fs::set_permissions(&node.file_dir, fs::Permissions::from_mode(mode)).unwrap();
         node.under = powerless();
         let shown = node.file_dir.display().to_string();
-        assert_refused(&node, 78, &["file_dir", &shown, "permission denied", "give the user that synkler runs as"]);
+        assert_refused(&node, 78, &["file_dir", &shown, "permission denied", "give the user of synkler"]);
         fs::set_permissions(&node.file_dir, fs::Permissions::from_mode(0o700)).unwrap();
         node.start();
     });
@@ -58,7 +58,7 @@ fn a_file_dir_on_a_read_only_mount_is_named() {
         let mut node = offline(dir.path(), mode, "");
         let shown = node.file_dir.display().to_string();
         node.under = with_mount(&format!("-t tmpfs -o ro none '{shown}'"));
-        assert_refused(&node, 78, &["file_dir", &shown, "read-only", "mount it writable"]);
+        assert_refused(&node, 78, &["file_dir", &shown, "read-only", "mount it read-write"]);
     }
 }
 
@@ -107,7 +107,7 @@ fn a_journal_that_is_damaged_or_newer_is_left_as_it_is() {
         let good = fs::read(&path).unwrap();
         let shown = path.display().to_string();
         sqlite3(&path, "PRAGMA user_version = 99");
-        assert_refused(&node, 78, &[&shown, "is of version 99", "install the newer synkler again"]);
+        assert_refused(&node, 78, &[&shown, "has version 99", "install the newer synkler again"]);
         sqlite3(&path, "PRAGMA user_version");
         fs::write(&path, vec![b'x'; good.len()]).unwrap();
         assert_refused(&node, 78, &[&shown, "is damaged", "put a backup in its place"]);
