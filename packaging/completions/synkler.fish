@@ -44,7 +44,7 @@ complete -c synkler -n "__fish_synkler_using_subcommand init" -l file-dir -d 'Wa
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l server -d 'Host name or address of the broker' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l id -d 'Group id [default: default]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l name -d 'Name of this node [default: the host name]' -r
-complete -c synkler -n "__fish_synkler_using_subcommand init" -l central-host -d 'SSH address of central [default: on central synkler@ and the host name, else the broker host]' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l central-host -d 'SSH address of central (default: on central synkler@ and the host name, else the broker host)' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l vhost -d 'Virtual host on the broker [default: /]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l username -d 'Account on the broker [default: the one that broker-setup creates for this node]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l password-file -d 'File with the password of the account, on one line; - reads standard input' -r -F

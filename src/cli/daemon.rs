@@ -145,7 +145,7 @@ pub struct InitArguments {
     /// Name of this node [default: the host name]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// SSH address of central [default: on central synkler@ and the host name, else the broker host]
+    /// SSH address of central (default: on central synkler@ and the host name, else the broker host)
     #[arg(long, value_name = "[USER@]HOST")]
     pub central_host: Option<String>,
     /// Virtual host on the broker [default: /]

@@ -80,7 +80,7 @@ impl Asks {
     /// Nobody has heard this one.
     pub fn undelivered(&mut self, ask: u64) {
         if let Some(Open { to, reply, .. }) = self.open.remove(&ask) {
-            fail(reply, format!("no answer from {to}: it has no session with the broker"));
+            fail(reply, format!("{to} has no session with the broker"));
         }
     }
 

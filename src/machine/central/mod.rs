@@ -217,7 +217,7 @@ impl Central {
         let transfer = self.insert(row, stage);
         match stage {
             Stage::Waiting => self.line_up_restored(transfer),
-            Stage::Granted => _ = self.await_person(transfer),
+            Stage::Granted => _ = self.wait_for_person(transfer),
             _ => {}
         }
         Ok(())

@@ -22,13 +22,13 @@ impl Transfer {
 impl Central {
     /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
     pub(super) fn line_up_restored(&mut self, id: TransferId) {
-        if !self.await_person(id) {
+        if !self.wait_for_person(id) {
             self.line_up(id);
         }
     }
 
     /// Its copy waits here for a person: it is looked at again when that was due. Tells whether it does.
-    pub(super) fn await_person(&mut self, id: TransferId) -> bool {
+    pub(super) fn wait_for_person(&mut self, id: TransferId) -> bool {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else { return false };
         let when = self.shared.end_of_patience(transfer.row.attempts, transfer.row.since);
         self.shared.timers.set(Timer::Retry(id), when);
