@@ -162,7 +162,7 @@ impl Hosts {
         for node in [&mut self.central, &mut self.download, &mut self.upload] {
             node.start();
         }
-        self.central.expect(0, STUCK, &["heard of it", "download"]);
+        self.central.expect(0, STUCK, &["node announced itself", "download"]);
     }
 
     /// Renames everything into the watched directory and follows it to the end. Tells whether all of it arrived

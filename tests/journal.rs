@@ -191,7 +191,7 @@ fn it_serves_one_identity() {
         assert!(matches!(error, JournalError::Foreign { .. }), "{error:?}");
         let text = error.to_string();
         assert!(text.contains("belongs to central hub of group default"), "{text}");
-        assert!(text.contains(&format!("this is {other}:")), "{text}");
+        assert!(text.contains(&format!("this node is {other}:")), "{text}");
     }
     open(dir.path());
 }

@@ -56,7 +56,7 @@ async fn ssh_failures_say_what_to_do() {
     fs::write(&changed, format!("[{HOST}]:{} {public}", sshd.port())).unwrap();
     let (fault, text) = with(sshd.ssh_with(sshd.port(), &key, &changed)).await;
     assert_eq!(fault, Fault::Lasting);
-    let place = format!("replace the old one in {}:1", changed.display());
+    let place = format!("replace the old key in {}:1", changed.display());
     assert!(text.starts_with(&format!("the host key of {HOST} has changed")) && text.ends_with(&place), "{text}");
 
     let (fault, text) = with("/no/such/ssh".to_owned()).await;
@@ -199,7 +199,7 @@ async fn an_rsync_that_will_not_do_is_named() {
 
     script(&program, "echo 'something else'; exit 1");
     let strange = bench.rsync.check_version().await.unwrap_err();
-    assert!(strange.to_string().contains("says \"something else\", which is not rsync"), "{strange}");
+    assert!(strange.to_string().contains("prints \"something else\", which is not rsync"), "{strange}");
 
     fs::remove_file(&program).unwrap();
     let (fault, text) = bench.failure().await;

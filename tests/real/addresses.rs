@@ -101,7 +101,7 @@ fn an_address_that_swallows_costs_a_head_start(bed: &Bed, swallows: &str) {
     assert!(!told.contains("no session with the broker"), "{told}");
     let (result, text) = examined(&node);
     assert_eq!(result, "warning", "{text}");
-    assert!(text.ends_with(&format!("not by all its addresses: no answer within 5 s ({swallows})")), "{text}");
+    assert!(text.ends_with(&format!("not on all addresses: no answer within 5 s ({swallows})")), "{text}");
 }
 
 #[test]

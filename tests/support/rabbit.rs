@@ -79,10 +79,12 @@ impl Rabbit {
         fs::write(path.join("rabbitmq.conf"), configuration).unwrap();
         let rabbit = rabbit.started();
         let began = Instant::now();
-        // These listeners come after the plain one, in this order.
-        while TcpStream::connect(("127.0.0.2", rabbit.tls_port())).is_err() {
-            assert!(began.elapsed() < START_TIMEOUT, "RabbitMQ does not listen for TLS");
-            thread::sleep(Duration::from_millis(50));
+        // These listeners come after the plain one, in any order.
+        for host in ["127.0.0.1", "127.0.0.2"] {
+            while TcpStream::connect((host, rabbit.tls_port())).is_err() {
+                assert!(began.elapsed() < START_TIMEOUT, "RabbitMQ does not listen for TLS");
+                thread::sleep(Duration::from_millis(50));
+            }
         }
         rabbit
     }
