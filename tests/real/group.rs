@@ -71,7 +71,7 @@ fn one_name_from_two_uploads_loses_nothing() {
     tree::hand_in(&uploads[0].file_dir, b"report", b"from the first");
     uploads[0].expect(0, LONG, &["report", "handed over"]);
     tree::hand_in(&uploads[1].file_dir, b"report", b"from the second");
-    download.expect(0, LONG, &["report", "not delivered yet", "take report", "up1"]);
+    download.expect(0, LONG, &["report", "not delivered yet", "delivered from up1", "move it away"]);
     let place = download.file_dir.join("report");
     assert_eq!(fs::read(&place).unwrap(), b"from the first");
     assert!(uploads[1].file_dir.join("report").exists(), "its source waits");

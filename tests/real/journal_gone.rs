@@ -57,7 +57,7 @@ const POINTS: [(&str, &str); 9] = [
     ("central", "offered"),
     ("central", "received: verifying the copy"),
     ("central", "offered to the download"),
-    ("download", "wanted"),
+    ("download", "offered by central"),
     ("download", "rsync starts"),
     ("download", "fetched and verified"),
 ];

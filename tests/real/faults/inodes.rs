@@ -94,7 +94,7 @@ fn a_directory_of_more_files_than_central_has_inodes_is_not_tried() {
     hand_in_many(&trio);
     for node in [&trio.upload, &trio.central] {
         node.until_reason(LONG, "space", NEEDED);
-        node.until_reason(LONG, "space", "has 150 in all");
+        node.until_reason(LONG, "space", "has 150 in total");
     }
     tree::hand_in(&trio.upload.file_dir, b"small", b"content");
     trio.handed_over(1, LONG);
