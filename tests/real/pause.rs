@@ -105,7 +105,7 @@ fn paused_under_load(bed: &Bed, trio: &mut Trio, mode: &str, target: &Path, rsyn
     // What runs stops too, and what it has moved stays.
     let ordered = Instant::now();
     let output = node.ctl().args(["pause", "--now"]).output().unwrap();
-    let said = String::from_utf8(output.stdout).unwrap();
+    let said = String::from_utf8(output.stdout).unwrap().split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(output.status.success() && said.contains("1 rsync run is stopped"), "{said}");
     assert!(wait_for(STOPS, || runs(node).is_empty()), "{:?} still run", runs(node));
     assert!(ordered.elapsed() < STOPS, "stopped after {:?}", ordered.elapsed());
