@@ -222,7 +222,7 @@ fn a_source_cleaned_before_release_is_found_out() {
 
 #[test]
 fn a_cleanup_without_a_last_look_is_found_out() {
-    found_out(Sabotage::CleanupBlind, &[Promise::Source, Promise::Leftover]);
+    found_out(Sabotage::CleanupBlind, &[Promise::Source]);
 }
 
 #[test]

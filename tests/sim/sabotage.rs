@@ -92,6 +92,11 @@ impl Sim {
                 }
             }
             (Sabotage::CleanupBlind, Input::Looked { transfer, sight: Sight::Present(seen) }) => {
+                // The look at what a script has left is another one.
+                let row = self.nodes[node].journal.rows.get(transfer);
+                if row.is_some_and(|row| row.stage == "cleaning") {
+                    return;
+                }
                 if let Some(fate) = self.checker.fates.get(transfer) {
                     *seen = signature(fate.stamp());
                 }

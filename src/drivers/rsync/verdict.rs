@@ -28,7 +28,7 @@ pub(super) fn verdict(
     }
     if direction == Direction::Push && status.code() == Some(11) && failure.telling_line().is_none() {
         // A receiver that cannot write reports it and ends; the report arrives first only about every other time.
-        let text = format!("probably on {}: it could not write and gave no reason", location.host());
+        let text = format!("on {}, probably: it could not write and gave no reason", location.host());
         return RunOutcome::Failed(Fault::Passing, Reason::with(Cause::Space, &text));
     }
     if failure.source_is_missing() {
