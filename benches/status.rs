@@ -15,7 +15,9 @@ use bed::Bed;
 use synkler::control::Client;
 use synkler::control::types::Filter;
 use synkler::drivers::journal::{Journal, Owner};
-use synkler::machine::{Digest, Fingerprint, ItemName, Kind, Mode, Node, Record, Row, Time, TransferId, central};
+use synkler::machine::{
+    Digest, Fingerprint, ItemName, Kind, Mode, Node, Offer, Record, Row, Time, TransferId, central,
+};
 
 const TRANSFERS: u64 = 50_000;
 const TARGET: Duration = Duration::from_millis(100);
@@ -30,36 +32,19 @@ fn row(number: u64) -> Row {
     let [.., a, b, c] = number.to_be_bytes();
     let stage = [central::Stage::Waiting, central::Stage::Held][usize::from(number % 2 == 1)];
     let at = Time::from_millis(1_795_000_000_000 + number);
-    Row {
+    let offer = Offer {
         transfer: TransferId::mint(at.as_millis(), [a, b, c, 3, 4, 5, 6, 7, 8, 9]),
         name: ItemName::new(format!("an-item-with-a-name-of-usual-length-{number:05}.dat").as_bytes()).unwrap(),
-        upload: "up".parse().unwrap(),
         kind: Kind::File,
         entries: 1,
         fingerprint: Fingerprint { size: number, digest: Digest([7; 16]) },
-        stage: stage.as_str().to_owned(),
-        minted: Time::default(),
-        created: at,
-        since: at,
-        reason: None,
-        attempts: 0,
-        central: None,
-        place: None,
-        location: None,
-        signature: None,
-        inode: None,
-        born: None,
-        mounts: synkler::machine::Mounts::default(),
-        receivers: if stage == central::Stage::Held { vec![("down".parse().unwrap(), None)] } else { Vec::new() },
-        acknowledged: false,
-        cleaned: false,
-        began: None,
-        arrived: None,
-        paused: None,
         modes: Default::default(),
-        wrong: None,
-        remark: None,
-        finished: None,
+        minted: Time::default(),
+    };
+    Row {
+        stage: stage.as_str().to_owned(),
+        receivers: if stage == central::Stage::Held { vec![("down".parse().unwrap(), None)] } else { Vec::new() },
+        ..Row::new(offer, "up".parse().unwrap(), at, at)
     }
 }
 
