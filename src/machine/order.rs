@@ -44,14 +44,14 @@ pub(super) fn who(by: &str) -> Box<str> {
 }
 
 /// Whether the whole group is paused: every node keeps the youngest such order that it has heard of, so that it
-/// reaches all of them whoever is away when it is given. The younger of two is the greater.
+/// reaches all of them, also those that are away when it is given. The younger of two is the greater.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupPause {
     /// When it was set last; it only grows, even where clocks differ.
     pub changed: Time,
     /// The order that holds the group; `None` when it was ended.
     pub pause: Option<Pause>,
-    /// What runs is to be stopped too.
+    /// Running transfers are stopped too.
     pub stop: bool,
 }
 
@@ -82,7 +82,7 @@ pub enum Order {
     Pause {
         /// Where.
         scope: Scope,
-        /// What runs is to be stopped too; what it has moved stays, to be continued.
+        /// Running transfers are stopped too; what they have moved stays, and a later run continues it.
         now: bool,
     },
     /// The end of such an order.

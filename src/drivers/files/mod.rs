@@ -133,7 +133,7 @@ fn leftovers_in<T: FromStr + Ord>(
     Ok(found)
 }
 
-/// Which of these have no directory there. What cannot be looked at counts as there: whoever reads it will be told why not.
+/// Which of these have no directory there. One that cannot be looked at counts as present: reading it gives the error.
 fn missing_in(dir: &Path, transfers: &BTreeSet<TransferId>) -> BTreeSet<TransferId> {
     let Ok(dir) = Folder::open(dir) else { return BTreeSet::new() };
     let is_missing = |id: &&TransferId| matches!(dir.child(id.to_string().as_bytes()), Ok(None));
