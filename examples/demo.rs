@@ -123,7 +123,7 @@ fn work(paths: &[OsString]) -> Result<ExitCode> {
     if stopped() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    println!("\nall is taken down again; nothing stays behind");
+    println!("\nthe broker, sshd, daemons and files of the demo are removed; packages from apt stay installed");
     Ok(if equal { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
