@@ -24,13 +24,16 @@ all:
 setup:
 	@sh .ci/setup
 
+# The same build as the tests': whoever has tried the one does not wait again for the other.
 demo: setup
-	$(CARGO) build --release --locked --bins --example demo
-	$(CARGO) run --release --locked --quiet --example demo -- $(FILES)
+	@echo "building synkler: a few minutes the first time"
+	$(CARGO) build --locked --bins --example demo
+	@echo "starting a broker, an sshd and three daemons"
+	$(CARGO) run --locked --quiet --example demo -- $(FILES)
 
 pictures: setup
-	$(CARGO) build --release --locked --bins --example pictures
-	$(CARGO) run --release --locked --quiet --example pictures
+	$(CARGO) build --locked --bins --example pictures
+	$(CARGO) run --locked --quiet --example pictures
 
 check: setup
 	$(CARGO) fmt --check

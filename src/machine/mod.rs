@@ -14,6 +14,7 @@ pub mod download;
 mod fingerprint;
 mod io;
 mod lasting;
+mod lives;
 mod message;
 mod modes;
 mod mounts;

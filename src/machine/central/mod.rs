@@ -18,12 +18,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::dispatch::{FIRST_ORDER, Limiter};
+use super::lives::Stages;
 use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Level, Location, Message, Mode, Node, NodeName, Offer,
-    PlaceId, Question, Reason, Record, Restored, Row, Space, Time, TransferId, Wait,
+    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Location, Message, Mode, Node, NodeName, Offer,
+    PlaceId, Question, Reason, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 /// How many copies are looked at at once.
@@ -423,29 +424,19 @@ impl Central {
 
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if transfer.stage != stage {
-            if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
-                let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.shared.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
-            }
-            transfer.row.since = self.shared.now;
-        }
         let left_granted = transfer.stage == Stage::Granted && stage != Stage::Granted;
         let (room, place) = (transfer.row.room(), transfer.row.place);
-        self.counts.leave(transfer.stage);
-        self.counts.enter(stage);
+        let Transfer { row, stage: at, .. } = transfer;
+        self.shared.move_row(row, (at, stage), reason, &mut self.counts);
         match stage {
             Stage::Granted if transfer.row.began.is_none() => transfer.row.began = Some(self.shared.now),
             Stage::Held if transfer.row.arrived.is_none() => transfer.row.arrived = Some(self.shared.now),
             _ => {}
         }
-        transfer.stage = stage;
         transfer.sends = 0;
         transfer.told = None;
         transfer.lacks = None;
-        transfer.row.reason = reason;
         self.shared.dirty.insert(id);
-        self.shared.timers.stop(&Timer::Retry(id));
         self.shared.timers.stop(&Timer::Send(id));
         if transfer.owes_upload() {
             self.shared.timers.set(Timer::Send(id), self.shared.now);
@@ -472,15 +463,9 @@ impl Central {
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
-        self.counts.leave(transfer.stage);
-        let row = &mut transfer.row;
-        row.finished = Some(self.shared.now);
-        row.stage = transfer.stage.as_str().to_owned();
-        self.shared.dirty.remove(&id);
-        self.shared.persist(Record::Transfer(Box::new(row.clone())));
-        for timer in [Timer::Send(id), Timer::Retry(id), Timer::Keep(id)] {
-            self.shared.timers.stop(&timer);
-        }
+        self.shared.close_row(&mut transfer.row, transfer.stage, &mut self.counts);
+        let row = &transfer.row;
+        self.shared.timers.stop(&Timer::Keep(id));
         for name in transfer.receivers.keys() {
             self.shared.timers.stop(&Timer::SendTo(id, name.clone()));
             self.gathered.remove(&(id, name.clone()));
@@ -502,17 +487,16 @@ impl Central {
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
-        while let Some(id) = self.shared.dirty.pop_first() {
-            if let Some(transfer) = self.transfers.get(&id) {
-                let stage = transfer.stage.as_str().to_owned();
-                self.shared.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
-            }
-        }
-        if self.shared.greets() {
-            let doing = self.doing();
-            self.shared.send_hellos(&doing);
-        }
-        self.shared.poll_effect()
+        let doing = self.shared.greets().then(|| self.doing());
+        self.shared.poll(|id| self.transfers.get(id).map(|transfer| (&transfer.row, transfer.stage)), doing)
+    }
+}
+
+impl Stages for Stage {
+    const MOVES: &'static [Move<Self>] = MOVES;
+
+    fn word(self) -> &'static str {
+        self.as_str()
     }
 }
 

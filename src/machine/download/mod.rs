@@ -15,12 +15,13 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::dispatch::{ALONE_AFTER, Dispatch, Limiter, Ready};
+use super::lives::Stages;
 use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Level, Location, Message, Mode,
-    Node, NodeName, Reason, Receipt, Record, Restored, Row, Space, Time, TransferId, Wait,
+    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Location, Message, Mode, Node,
+    NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 const VERIFIES: usize = 16;
@@ -327,12 +328,8 @@ impl Download {
 
     /// Says again at once what is owed for the transfers chosen.
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
-        let now = self.shared.now;
-        for (id, transfer) in &self.transfers {
-            if chosen(&transfer.row) {
-                self.shared.timers.set(Timer::Send(*id), now);
-            }
-        }
+        let chosen = self.transfers.iter().filter(|(_, transfer)| chosen(&transfer.row));
+        self.shared.send_now(chosen.map(|(id, _)| *id));
     }
 
     /// The receipt, until it is noted; before that, why there is none yet.
@@ -369,28 +366,17 @@ impl Download {
 
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if transfer.stage != stage {
-            if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
-                let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.shared.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
-            }
-            transfer.row.since = self.shared.now;
-        }
-        let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
         let receipt_due = stage.is_delivered() && !transfer.stage.is_delivered();
         let news = !stage.is_delivered() && reason.is_some() && transfer.told != reason;
-        self.counts.leave(transfer.stage);
-        self.counts.enter(stage);
+        let Transfer { row, stage: at, .. } = transfer;
+        let lasting = self.shared.move_row(row, (at, stage), reason, &mut self.counts);
         if stage == Stage::Pulling && transfer.row.began.is_none() {
             transfer.row.began = Some(self.shared.now);
             self.shared.dirty.insert(id);
         }
-        transfer.stage = stage;
-        transfer.row.reason = reason;
         if lasting {
             self.shared.dirty.insert(id);
         }
-        self.shared.timers.stop(&Timer::Retry(id));
         if receipt_due || news {
             transfer.sends = 0;
             self.shared.timers.set(Timer::Send(id), self.shared.now);
@@ -402,15 +388,8 @@ impl Download {
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
-        self.counts.leave(transfer.stage);
-        let row = &mut transfer.row;
-        row.finished = Some(self.shared.now);
-        row.stage = transfer.stage.stored().to_owned();
-        self.shared.dirty.remove(&id);
-        self.shared.persist(Record::Transfer(Box::new(row.clone())));
-        for timer in [Timer::Send(id), Timer::Retry(id)] {
-            self.shared.timers.stop(&timer);
-        }
+        self.shared.close_row(&mut transfer.row, transfer.stage, &mut self.counts);
+        let row = &transfer.row;
         for line in [&mut self.verifying, &mut self.placing, &mut self.cleaning] {
             line.give_up(&id);
         }
@@ -425,31 +404,14 @@ impl Download {
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
-        while let Some(id) = self.shared.dirty.pop_first() {
-            if let Some(transfer) = self.transfers.get(&id) {
-                let stage = transfer.stage.stored().to_owned();
-                self.shared.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
-            }
-        }
-        if self.shared.greets() {
-            let doing = self.doing();
-            self.shared.send_hellos(&doing);
-        }
-        self.shared.poll_effect()
+        let doing = self.shared.greets().then(|| self.doing());
+        self.shared.poll(|id| self.transfers.get(id).map(|transfer| (&transfer.row, transfer.stage)), doing)
     }
 }
 
 impl Stage {
     fn is_delivered(self) -> bool {
         matches!(self, Self::Delivered | Self::Cleaning | Self::Cleaned | Self::Closed)
-    }
-
-    /// The stage's word as the journal keeps it: what a run or a look is doing does not outlive the daemon.
-    fn stored(self) -> &'static str {
-        match self {
-            Self::Pulling | Self::Verifying => Self::Wanted.as_str(),
-            other => other.as_str(),
-        }
     }
 
     fn cause(self) -> Cause {
@@ -459,6 +421,21 @@ impl Stage {
             Self::Verifying => Cause::Hashing,
             Self::Cleaning => Cause::Cleaning,
             Self::Cleaned | Self::Closed | Self::Withdrawn => Cause::Acknowledgement,
+        }
+    }
+}
+
+impl Stages for Stage {
+    const MOVES: &'static [Move<Self>] = MOVES;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn stored(self) -> Self {
+        match self {
+            Self::Pulling | Self::Verifying => Self::Wanted,
+            other => other,
         }
     }
 }

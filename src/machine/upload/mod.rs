@@ -19,11 +19,12 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::dispatch::{Dispatch, Limiter, Ready};
+use super::lives::Stages;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Direction, Effect, Input, ItemName, Kept, Level, Message, Mode, Mounts, Node, NodeName, Reason,
-    Record, Restored, Row, Signature, Time, TransferId,
+    Address, Cause, Direction, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node, NodeName, Reason, Restored,
+    Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
 
@@ -353,28 +354,15 @@ impl Upload {
 
     /// Says again at once what is owed for the transfers chosen.
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
-        let now = self.shared.now;
-        for (id, transfer) in &self.transfers {
-            if transfer.stage.owes_a_message() && chosen(&transfer.row) {
-                self.shared.timers.set(Timer::Send(*id), now);
-            }
-        }
+        let owing = self.transfers.iter().filter(|(_, it)| it.stage.owes_a_message() && chosen(&it.row));
+        self.shared.send_now(owing.map(|(id, _)| *id));
     }
 
     /// Moves a transfer on, journals it and says what it now owes.
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if transfer.stage != stage {
-            if !MOVES.iter().any(|(from, to, _)| *from == transfer.stage && *to == stage) {
-                let text = format!("bug: moved from {} to {}", transfer.stage.as_str(), stage.as_str());
-                self.shared.log(Level::Error, Some(id), Some(&transfer.row.name), None, text);
-            }
-            transfer.row.since = self.shared.now;
-        }
-        let lasting = transfer.stage.stored() != stage.stored() || transfer.row.reason != reason;
-        self.counts.leave(transfer.stage);
-        self.counts.enter(stage);
-        transfer.stage = stage;
+        let Transfer { row, stage: at, .. } = transfer;
+        let lasting = self.shared.move_row(row, (at, stage), reason, &mut self.counts);
         let now = self.shared.now;
         match stage {
             Stage::Sending if transfer.row.began.is_none() => {
@@ -387,12 +375,10 @@ impl Upload {
         transfer.sends = 0;
         transfer.sent |= stage == Stage::Sent;
         transfer.doubted &= stage.is_early();
-        transfer.row.reason = reason;
         if lasting || stage.is_over() {
             self.shared.dirty.insert(id);
         }
         let name = transfer.row.name.clone();
-        self.shared.timers.stop(&Timer::Retry(id));
         if stage.owes_a_message() {
             self.shared.timers.set(Timer::Send(id), self.shared.now);
         } else if stage == Stage::Received {
@@ -411,11 +397,7 @@ impl Upload {
 
     fn finish(&mut self, id: TransferId) {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
-        self.counts.leave(transfer.stage);
-        transfer.row.finished = Some(self.shared.now);
-        transfer.row.stage = transfer.stage.stored().to_owned();
-        self.shared.dirty.remove(&id);
-        self.shared.persist(Record::Transfer(Box::new(transfer.row.clone())));
+        self.shared.close_row(&mut transfer.row, transfer.stage, &mut self.counts);
         for by_name in [&mut self.latest, &mut self.leaving] {
             if by_name.get(&transfer.row.name) == Some(&id) {
                 by_name.remove(&transfer.row.name);
@@ -438,17 +420,8 @@ impl Upload {
     }
 
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
-        while let Some(id) = self.shared.dirty.pop_first() {
-            if let Some(transfer) = self.transfers.get(&id) {
-                let stage = transfer.stage.stored().to_owned();
-                self.shared.persist(Record::Transfer(Box::new(Row { stage, ..transfer.row.clone() })));
-            }
-        }
-        if self.shared.greets() {
-            let doing = self.doing();
-            self.shared.send_hellos(&doing);
-        }
-        self.shared.poll_effect()
+        let doing = self.shared.greets().then(|| self.doing());
+        self.shared.poll(|id| self.transfers.get(id).map(|transfer| (&transfer.row, transfer.stage)), doing)
     }
 }
 
@@ -474,12 +447,19 @@ impl Stage {
     fn is_early(self) -> bool {
         matches!(self, Self::Announced | Self::Granted | Self::Sending | Self::Checking)
     }
+}
 
-    /// The stage's word as the journal keeps it: what a run or a look is doing does not outlive the daemon.
-    fn stored(self) -> &'static str {
+impl Stages for Stage {
+    const MOVES: &'static [Move<Self>] = MOVES;
+
+    fn word(self) -> &'static str {
+        self.as_str()
+    }
+
+    fn stored(self) -> Self {
         match self {
-            Self::Sending | Self::Checking => Self::Granted.as_str(),
-            other => other.as_str(),
+            Self::Sending | Self::Checking => Self::Granted,
+            other => other,
         }
     }
 }
