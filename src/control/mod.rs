@@ -26,8 +26,6 @@ mod server;
 mod service;
 mod socket;
 pub mod types;
-#[cfg(test)]
-mod types_tests;
 mod view;
 mod watched;
 
