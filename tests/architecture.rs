@@ -24,8 +24,11 @@ fn src() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("src")
 }
 
-/// The code of a file without comments and without its tests, which stand last.
+/// The code of a file without comments and without its tests, which stand last or in a file of their own.
 fn code(path: &Path) -> String {
+    if path.ends_with("tests.rs") {
+        return String::new();
+    }
     let text = fs::read_to_string(path).unwrap();
     let code = text.split("#[cfg(test)]\nmod tests").next().unwrap_or_default();
     code.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n")
@@ -110,8 +113,10 @@ fn drivers_do_not_know_each_other() {
             continue;
         }
         let code = code(&path);
-        // In a file right below drivers/, `super` is drivers.
-        let starts = if relative.components().count() == 1 {
+        // In a module right below drivers/, `super` is drivers.
+        let module = relative.with_extension("");
+        let starts = if module.components().count() == 1 || module.ends_with("mod") && module.components().count() == 2
+        {
             vec!["crate::drivers::", "super::"]
         } else {
             vec!["crate::drivers::"]
@@ -197,6 +202,29 @@ fn files_stay_readable() {
     for path in sources(&src()) {
         let lines = fs::read_to_string(&path).unwrap().lines().count();
         assert!(lines <= 550, "{} has {lines} lines: it usually has two jobs then", path.display());
+    }
+}
+
+#[test]
+fn modules_are_laid_out_in_one_way() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
+    // Right below tests/ are programs, each with its modules in a directory of its name.
+    let modules = sources(&tests).into_iter().filter(|path| path.parent() != Some(&tests));
+    for path in sources(&src()).into_iter().chain(modules) {
+        let beside = path.with_extension("");
+        assert!(!beside.is_dir(), "{}: it belongs into its directory, as mod.rs", path.display());
+        let stem = beside.file_name().unwrap().to_str().unwrap();
+        assert!(
+            !stem.ends_with("_tests"),
+            "{}: its tests belong into {stem}/tests.rs, or into its file",
+            path.display()
+        );
+        let text = fs::read_to_string(&path).unwrap();
+        assert!(
+            path.starts_with(&tests) || !text.contains("#[path"),
+            "{}: a module is where its name says",
+            path.display()
+        );
     }
 }
 

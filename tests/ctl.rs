@@ -11,6 +11,8 @@ mod peer;
 mod screen;
 #[path = "ctl/watch.rs"]
 mod watch;
+#[path = "ctl/zones.rs"]
+mod zones;
 
 use std::fs;
 use std::io::{Read, Write};
@@ -29,7 +31,7 @@ use synkler::control::types::{Past, Status, Transfer};
 
 fn synklerctl(socket: &Path, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_synklerctl"));
-    command.arg("--socket").arg(socket).args(arguments).env_remove("COLUMNS").stdin(Stdio::null());
+    command.arg("--socket").arg(socket).args(arguments).env_remove("COLUMNS").env("TZ", "UTC").stdin(Stdio::null());
     command
 }
 

@@ -281,7 +281,7 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
     assert!(runs(&effects).is_empty());
     let view = bench.view(1);
     assert_eq!((view.stage, view.attempts, view.reason.cause()), ("granted", 0, Cause::Paused));
-    assert!(view.reason.detail().starts_with("by root on upload alpha at 2027-01-15 "), "{}", view.reason);
+    assert_eq!(view.reason.detail(), "by root on upload alpha");
     assert!(bench.deed(Order::Retry(one(1))).1.contains("resume first"));
     assert!(runs(&bench.later(3600)).is_empty());
 
@@ -392,8 +392,7 @@ fn an_items_story_tells_who_ordered_what() {
     let effects = bench.input(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, Cause::Transport.into()) });
     assert_eq!(told(&effects), ["rsync stopped: the transfer continues later"]);
     let (_, effects) = bench.order(Order::Retry(one(1)));
-    let [line] = told(&effects)[..] else { panic!("{effects:?}") };
-    assert!(line.starts_with("retry ordered by root: paused by root on upload alpha at "), "{line}");
+    assert_eq!(told(&effects), ["retry ordered by root: paused by root on upload alpha: resume first"]);
     let (_, effects) = bench.order(Order::Resume { scope: Scope::Items(one(1)) });
     assert_eq!(told(&effects), ["resume ordered by root: resumed", "rsync starts to send the item"]);
     let (_, effects) = bench.order(Order::Bump(one(1)));

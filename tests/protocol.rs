@@ -11,7 +11,7 @@ use synkler::drivers::broker;
 use synkler::machine::{
     BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Fit, Forward, GroupId, HOST_LIMIT,
     ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Message, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer,
-    Pause, Protocols, Reason, Receipt, Release, TransferId, Wait,
+    Pause, Protocols, Random, Reason, Receipt, Release, TransferId, Wait,
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, Problem, RECEIVER_LIMIT, SLOT_LIMIT,
@@ -515,22 +515,6 @@ fn what_has_no_limit_inside_is_cut_on_its_way_out() {
     assert_eq!(hello.paused.map(|pause| pause.by.to_string()), Some("é".repeat(BY_LIMIT / 2)));
 }
 
-/// splitmix64: the same seed gives the same mutations on every machine.
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, limit: usize) -> usize {
-        (self.next() % limit.max(1) as u64) as usize
-    }
-}
-
 /// Changes a few bytes, in ways that often leave JSON and sometimes a message.
 fn mutate(random: &mut Random, encoded: &[Vec<u8>]) -> Vec<u8> {
     const SPLINTERS: &[&[u8]] = &[
@@ -560,26 +544,26 @@ fn mutate(random: &mut Random, encoded: &[Vec<u8>]) -> Vec<u8> {
         b"\"v\":2,",
         b"{\"mode\":\"central\"}",
     ];
-    let mut bytes = encoded[random.below(encoded.len())].clone();
-    for _ in 0..=random.below(3) {
-        let at = random.below(bytes.len());
-        match random.below(6) {
-            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.below(8),
-            1 if !bytes.is_empty() => bytes[at] = b"0123456789abcdef\"\\{}[],:%. "[random.below(27)],
+    let mut bytes = encoded[random.index(encoded.len())].clone();
+    for _ in 0..=random.index(3) {
+        let at = random.index(bytes.len());
+        match random.index(6) {
+            0 if !bytes.is_empty() => bytes[at] ^= 1 << random.index(8),
+            1 if !bytes.is_empty() => bytes[at] = b"0123456789abcdef\"\\{}[],:%. "[random.index(27)],
             2 => bytes.truncate(at),
             3 => {
-                let end = (at + random.below(40)).min(bytes.len());
+                let end = (at + random.index(40)).min(bytes.len());
                 bytes.drain(at..end);
             }
             4 => {
-                let splinter = SPLINTERS[random.below(SPLINTERS.len())];
+                let splinter = SPLINTERS[random.index(SPLINTERS.len())];
                 bytes.splice(at..at, splinter.iter().copied());
             }
             _ => {
-                let other = &encoded[random.below(encoded.len())];
-                let start = random.below(other.len());
-                let end = (start + random.below(60)).min(other.len());
-                let until = (at + random.below(60)).min(bytes.len());
+                let other = &encoded[random.index(encoded.len())];
+                let start = random.index(other.len());
+                let end = (start + random.index(60)).min(other.len());
+                let until = (at + random.index(60)).min(bytes.len());
                 bytes.splice(at..until, other[start..end].iter().copied());
             }
         }

@@ -13,6 +13,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
 use rustix::fs::{AtFlags, CWD, Timespec, Timestamps};
+use rustix::io::Errno;
 use support::rsync::{Bench, assert_same, script, tree};
 use support::sshd::{HOST, Sshd};
 use synkler::machine::{Direction, Fault, Location, RunOutcome};
@@ -370,4 +371,56 @@ async fn every_option_that_the_config_allows_is_let_in() {
         synkler::ssh::judge(command, side, &spool).unwrap_or_else(|error| panic!("{command}: {error}"));
     }
     assert_eq!(asked.lines().count(), 2 * (options.len() + 1));
+}
+
+/// Becomes a program that gets an error from one system call, as in a container that keeps Landlock away.
+const WITHOUT_CALL: &str = r#"
+import ctypes, os, struct, sys
+number, errno = int(sys.argv[1]), int(sys.argv[2])
+steps = [(0x20, 0, 0, 0), (0x15, 0, 1, number), (0x06, 0, 0, 0x50000 | errno), (0x06, 0, 0, 0x7FFF0000)]
+filter = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in steps))
+class Program(ctypes.Structure):
+    _fields_ = [("length", ctypes.c_ushort), ("filter", ctypes.c_void_p)]
+program = Program(len(steps), ctypes.addressof(filter))
+prctl = ctypes.CDLL(None, use_errno=True).prctl
+assert prctl(38, 1, 0, 0, 0) == 0 and prctl(22, 2, ctypes.byref(program), 0, 0) == 0, os.strerror(ctypes.get_errno())
+os.execv(sys.argv[3], sys.argv[3:])
+"#;
+
+#[test]
+fn without_landlock_the_gate_stays_shut_unless_it_is_told_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (spool, rsync) = (dir.path().join("spool"), dir.path().join("rsync"));
+    fs::create_dir_all(spool.join("in")).unwrap();
+    script(&rsync, "echo rsync runs");
+    let asked = format!("rsync --server --sender -de.LsfxCIvu --list-only . {}/in/", spool.display());
+    // landlock_create_ruleset, landlock_add_rule and landlock_restrict_self have these numbers on every architecture.
+    for call in [444, 445, 446] {
+        for errno in [Errno::NOSYS, Errno::OPNOTSUPP, Errno::PERM, Errno::NOMEM] {
+            let enter = |more: &[&str]| {
+                let mut gate = Command::new("python3");
+                gate.args(["-c", WITHOUT_CALL, &call.to_string(), &errno.raw_os_error().to_string(), PROGRAM]);
+                gate.args(["gate", "upload"]).arg(&spool).arg("--rsync").arg(&rsync).args(more);
+                gate.env("SSH_ORIGINAL_COMMAND", &asked).stdin(Stdio::null()).output().unwrap()
+            };
+            let shut = |output: &Output| {
+                assert!(!output.status.success() && output.stdout.is_empty(), "{call}, {errno:?}: {output:?}");
+                let words = "synkler gate: the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): enable";
+                assert!(said(output).starts_with(words), "{call}, {errno:?}: {output:?}");
+            };
+            shut(&enter(&[]));
+            let told = enter(&["--no-landlock"]);
+            // The first call is how the kernel is asked: whatever it answers, there is none.
+            if errno == Errno::NOMEM && call != 444 {
+                shut(&told);
+                assert!(said(&told).contains("Cannot allocate memory"), "{told:?}");
+            } else {
+                assert!(told.status.success() && told.stdout == b"rsync runs\n", "{call}, {errno:?}: {told:?}");
+            }
+        }
+    }
+    let mut free = Command::new(PROGRAM);
+    free.args(["gate", "upload"]).arg(&spool).arg("--rsync").arg(&rsync).env("SSH_ORIGINAL_COMMAND", &asked);
+    let output = free.stdin(Stdio::null()).output().unwrap();
+    assert!(output.status.success() && output.stdout == b"rsync runs\n", "{output:?}");
 }

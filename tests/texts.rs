@@ -12,19 +12,22 @@ use std::path::Path;
 
 use group::{NOW, crowded, cut_off, findings, history, idle, journey, list, orders, reload, troubled, unsettled, well};
 use synkler::cli::{
-    Exit, Look, Text, finding_text, findings_exit, findings_summary, history_text, journey_text, list_text, nodes_text,
-    orders_exit, orders_text, reload_text, status_text, version_text,
+    Exit, Look, Text, Zone, finding_text, findings_exit, findings_summary, history_text, journey_text, list_text,
+    nodes_text, orders_exit, orders_text, reload_text, status_text, version_text,
 };
 use synkler::control::types::{Finding, Orders};
 use unicode_width::UnicodeWidthStr;
 
-fn check(findings: &[Finding], look: Look) -> Text {
+fn check(findings: &[Finding], look: Look<'_>) -> Text {
     let mut lines: Vec<_> = findings.iter().flat_map(|finding| finding_text(finding, look).lines).collect();
     lines.extend(findings_summary(findings).lines);
     Text { lines }
 }
 
-type Named = (&'static str, fn(Look) -> Text);
+/// The golden files look the same on every host.
+static ZONE: Zone = Zone::utc();
+
+type Named = (&'static str, fn(Look<'_>) -> Text);
 
 const TEXTS: &[Named] = &[
     ("status-troubled", |look| status_text(&troubled(), look)),
@@ -43,7 +46,7 @@ const TEXTS: &[Named] = &[
     ("version", |_| version_text("1.2.3", Some("1.1.0"))),
 ];
 
-fn assert_golden(name: &str, text: &Text, look: Look) {
+fn assert_golden(name: &str, text: &Text, look: Look<'_>) {
     let text = text.render(look.colour);
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var("SYNKLER_GOLDEN").is_ok_and(|value| value == "write") {
@@ -66,12 +69,12 @@ fn harmless(c: char, colour: bool) -> bool {
 fn the_texts_are_golden_at_every_width() {
     for (name, text) in TEXTS {
         for width in [60, 80, 200] {
-            let look = Look { width, colour: false };
+            let look = Look { width, colour: false, zone: &ZONE };
             assert_golden(&format!("{name}-{width}.txt"), &text(look), look);
         }
     }
     for (name, text) in TEXTS.iter().filter(|(name, _)| ["status-troubled", "journey", "check"].contains(name)) {
-        let look = Look { width: 80, colour: true };
+        let look = Look { width: 80, colour: true, zone: &ZONE };
         assert_golden(&format!("{name}-80-colour.txt"), &text(look), look);
     }
 }
@@ -109,7 +112,7 @@ fn whatever_a_daemon_sends_cannot_move_the_cursor_or_break_a_layout() {
     {
         for width in [0, 1, 39, 60, 79, 100, 139, 1000] {
             for colour in [false, true] {
-                let look = Look { width, colour };
+                let look = Look { width, colour, zone: &ZONE };
                 let texts = [
                     status_text(&poisoned(&troubled(), evil), look),
                     nodes_text(&poisoned(&troubled(), evil), look),
@@ -149,16 +152,16 @@ fn numbers_beyond_reason_are_shown_and_do_not_end_the_program() {
     let status = serde_json::from_value(value).unwrap();
     for now in [0, NOW, u64::MAX] {
         let status = synkler::control::types::Status { now, ..Clone::clone(&status) };
-        assert!(!status_text(&status, Look { width: 80, colour: true }).lines.is_empty());
-        assert!(!nodes_text(&status, Look { width: 120, colour: true }).lines.is_empty());
+        assert!(!status_text(&status, Look { width: 80, colour: true, zone: &ZONE }).lines.is_empty());
+        assert!(!nodes_text(&status, Look { width: 120, colour: true, zone: &ZONE }).lines.is_empty());
     }
 }
 
 #[test]
 fn bars_and_colours_come_together() {
-    let plain = status_text(&well(), Look { width: 200, colour: false });
+    let plain = status_text(&well(), Look { width: 200, colour: false, zone: &ZONE });
     assert!(!plain.render(false).contains(['█', '░']), "a pipe gets figures only");
-    let coloured = status_text(&well(), Look { width: 200, colour: true }).render(true);
+    let coloured = status_text(&well(), Look { width: 200, colour: true, zone: &ZONE }).render(true);
     assert!(coloured.contains('█') && coloured.contains("\x1b[32m"));
 }
 

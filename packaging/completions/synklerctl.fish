@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_synklerctl_global_optspecs
-    string join \n socket= id= json h/help V/version
+    string join \n socket= id= json utc h/help V/version
 end
 
 function __fish_synklerctl_needs_command
@@ -27,6 +27,7 @@ end
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_needs_command" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -s V -l version -d 'Print version'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "status" -d 'Show this node, its group and the unfinished transfers; with ITEM, details of its transfers'
@@ -50,6 +51,7 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l id -d '
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l here -d 'Show only what this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l all -d 'Show also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l state -d 'Only transfers in this state' -r -f -a "settling\t'the upload waits until the item no longer changes, or computes its checksum'
 queued\t'waits for its turn to be sent or fetched'
@@ -71,6 +73,7 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l failed -d
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l all -d 'List also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l here -d 'Show only what this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l limit -d 'Show at most N transfers, up to 1000 [default: 100]' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
@@ -78,41 +81,49 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l id -d 'G
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l here -d 'Show only what this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l all -d 'Show also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l now -d 'Also stop running transfers; they continue later from the data already moved'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l group -d 'Pause the whole group'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l group -d 'Resume the whole group'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l since -d 'Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or \'2026-11-23 18:30\' (UTC)' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l since -d 'Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or \'2026-11-23 18:30\' (local time, or UTC with --utc)' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l item -d 'Only items with this name' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l limit -d 'Show at most N transfers' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l here -d 'Show only the nodes that this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -f -a "forget" -d 'Remove a node from the group; its receipts are no longer required'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l mode -d 'Mode of the node, if several nodes have that name' -r -f -a "upload\t'Sends files'
@@ -122,25 +133,31 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l yes -d 'Do not ask for confirmation'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l canary -d 'Also send a small test file through the whole group and follow it (upload only)'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -39,6 +39,9 @@ pub struct Arguments {
     /// Print JSON with a stable schema instead of text
     #[arg(long, global = true)]
     pub json: bool,
+    /// Show and read times in UTC instead of local time
+    #[arg(long, global = true)]
+    pub utc: bool,
     /// What to show or do.
     #[command(subcommand)]
     pub verb: Verb,
@@ -154,7 +157,7 @@ pub enum Verb {
     /// synkler.conf(5)).
     #[command(after_long_help = "JSON: one line per transfer, each a Past.")]
     History {
-        /// Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (UTC)
+        /// Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (local time, or UTC with --utc)
         #[arg(long, value_name = "T", value_parser = Since::parse)]
         since: Option<Since>,
         /// Only items with this name

@@ -1,14 +1,14 @@
 //! One transfer's whole way, hop by hop.
 
 use super::line::{Ink, Look, Text};
-use super::status::{at, incomplete, since};
+use super::status::incomplete;
 use super::transfers::{outlook, outlook_of, run, state, why};
-use super::units::{moment, size, span};
+use super::units::{size, span};
 use crate::control::types::{GetTransfer, Step, Transfer};
 
 /// The text of `synklerctl status ITEM` at this width.
-pub fn journey_text(answer: &GetTransfer, now: u64, look: Look) -> Text {
-    let room = look.room();
+pub fn journey_text(answer: &GetTransfer, now: u64, look: Look<'_>) -> Text {
+    let (room, zone) = (look.room(), look.zone);
     let mut text = Text::default();
     let transfer = &answer.journey.transfer;
     let over = ["closed", "withdrawn"].contains(&transfer.stage.as_str());
@@ -21,7 +21,7 @@ pub fn journey_text(answer: &GetTransfer, now: u64, look: Look) -> Text {
     text.field(room, "From", &format!("upload {}", transfer.upload), None);
     text.field(room, "Size", &measure(transfer), None);
     text.field(room, "MD5", transfer.md5.as_deref().unwrap_or("not known yet"), None);
-    text.field(room, "State", &format!("{} {}", state(transfer), since(transfer.since, now)), None);
+    text.field(room, "State", &format!("{} {}", state(transfer), zone.since(transfer.since, now)), None);
     if !over {
         let ink = if transfer.attempts > 0 || transfer.paused.is_some() { Some(Ink::Yellow) } else { None };
         text.field(room, "Why", &why(transfer, now, "", look.colour), ink);
@@ -32,7 +32,7 @@ pub fn journey_text(answer: &GetTransfer, now: u64, look: Look) -> Text {
     }
     for (index, receiver) in transfer.receivers.iter().enumerate() {
         let (state, ink) = match receiver.received {
-            Some(then) => (format!("received {}", moment(then)), Ink::Green),
+            Some(then) => (format!("received {}", zone.moment(then)), Ink::Green),
             None => ("not yet".to_owned(), Ink::Yellow),
         };
         let label = if index == 0 { "Receipts" } else { "" };
@@ -63,17 +63,17 @@ fn measure(transfer: &Transfer) -> String {
     format!("{}{what}", size(transfer.size))
 }
 
-fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) {
-    let room = look.room();
+fn lay(text: &mut Text, look: Look<'_>, step: &Step, transfer: &Transfer, now: u64) {
+    let (room, zone) = (look.room(), look.zone);
     let dot = match (step.finished, step.attempts, &step.paused) {
         (Some(_), ..) => ("○", Ink::Green),
         (None, 0, None) => ("●", Ink::Green),
         (None, ..) => ("●", Ink::Yellow),
     };
     text.title(room, dot, &format!("{}: {}", step.node, step.stage));
-    text.field(room, "Known", &at(step.created, now), None);
+    text.field(room, "Known", &zone.at(step.created, now), None);
     if let Some(began) = step.began {
-        text.field(room, "Began", &moment(began), None);
+        text.field(room, "Began", &zone.moment(began), None);
     }
     if let Some(arrived) = step.arrived {
         let took = step.began.and_then(|began| arrived.checked_sub(began));
@@ -82,7 +82,7 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
             (Some(took), Some(rate)) => format!("; took {}, {}/s", lasted(took), size(rate)),
             _ => String::new(),
         };
-        text.field(room, "Proven", &format!("{}{speed}", moment(arrived)), None);
+        text.field(room, "Proven", &format!("{}{speed}", zone.moment(arrived)), None);
     }
     if let Some(md5) = &step.md5 {
         let (verdict, ink) = match &transfer.md5 {
@@ -96,8 +96,8 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
         text.field(room, "Remark", remark, Ink::Yellow);
     }
     match step.finished {
-        Some(finished) => text.field(room, "Over", &at(finished, now), None),
-        None => text.field(room, "Stage", &format!("{} {}", step.stage, since(step.since, now)), None),
+        Some(finished) => text.field(room, "Over", &zone.at(finished, now), None),
+        None => text.field(room, "Stage", &format!("{} {}", step.stage, zone.since(step.since, now)), None),
     }
     let ink = if step.attempts > 0 || step.paused.is_some() { Some(Ink::Yellow) } else { None };
     match (&step.progress, &step.reason) {
@@ -106,7 +106,7 @@ fn lay(text: &mut Text, look: Look, step: &Step, transfer: &Transfer, now: u64) 
         (None, None) => {}
     }
     if let Some(pause) = &step.paused {
-        let order = format!("{}, by {} on {}", since(pause.since, now), pause.by, pause.node);
+        let order = format!("{}, by {} on {}", zone.since(pause.since, now), pause.by, pause.node);
         text.field(room, "Paused", &order, Ink::Yellow);
     }
     let outlook = outlook_of(step.attempts, step.next, now);

@@ -2,6 +2,7 @@
 //! cursor, whatever they are made of.
 
 use super::units::{cut, printable, width, wrap};
+use super::zone::Zone;
 
 /// The narrowest layout; a narrower terminal breaks the lines itself.
 pub(super) const NARROWEST: usize = 40;
@@ -11,15 +12,17 @@ pub(super) const LABEL: usize = 11;
 const FIELD_LINES: usize = 4;
 
 /// What a text is made for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Look {
+#[derive(Debug, Clone, Copy)]
+pub struct Look<'a> {
     /// Cells in a line.
     pub width: usize,
     /// Whether colours and bars are understood and wanted.
     pub colour: bool,
+    /// The time zone of whoever reads.
+    pub zone: &'a Zone,
 }
 
-impl Look {
+impl Look<'_> {
     /// The width to lay out for.
     pub(super) fn room(self) -> usize {
         self.width.max(NARROWEST)

@@ -22,6 +22,7 @@ mod transfers;
 mod units;
 mod verbs;
 mod watch;
+mod zone;
 
 pub use arguments::{Arguments, Items, LogLevel, Mode, NodesVerb, Verb};
 pub use daemon::{DaemonArguments, DaemonVerb, GateSide, InitArguments};
@@ -34,3 +35,4 @@ pub use since::Since;
 pub use status::status_text;
 pub use transfers::list_text;
 pub use verbs::run;
+pub use zone::Zone;

@@ -8,14 +8,14 @@ use super::terminal::print;
 
 /// How answers are printed.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Out {
+pub(super) struct Out<'a> {
     pub(super) json: bool,
-    pub(super) look: Look,
+    pub(super) look: Look<'a>,
 }
 
-impl Out {
+impl Out<'_> {
     /// One document: as JSON, or as the text that `text` makes for this width.
-    pub(super) fn document<T: Serialize>(self, value: &T, text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
+    pub(super) fn document<T: Serialize>(self, value: &T, text: impl FnOnce(Look<'_>) -> Text) -> Result<(), Failure> {
         if !self.json {
             return self.text(text);
         }
@@ -24,7 +24,11 @@ impl Out {
     }
 
     /// One line of JSON a record, or the text.
-    pub(super) fn records<T: Serialize>(self, values: &[T], text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
+    pub(super) fn records<T: Serialize>(
+        self,
+        values: &[T],
+        text: impl FnOnce(Look<'_>) -> Text,
+    ) -> Result<(), Failure> {
         if !self.json {
             return self.text(text);
         }
@@ -37,7 +41,7 @@ impl Out {
     }
 
     /// A text alone.
-    pub(super) fn text(self, text: impl FnOnce(Look) -> Text) -> Result<(), Failure> {
+    pub(super) fn text(self, text: impl FnOnce(Look<'_>) -> Text) -> Result<(), Failure> {
         self.write(&text(self.look).render(self.look.colour)).map(drop)
     }
 

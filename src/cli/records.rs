@@ -3,7 +3,7 @@
 use super::line::{Ink, Line, Look, Text};
 use super::status::{dot, incomplete};
 use super::table::{Column, Row, Table, Tail};
-use super::units::{ago, few_inodes, minute, size, span};
+use super::units::{ago, few_inodes, size, span};
 use crate::control::types::{GetHistory, Member, Past, Status};
 
 /// With less room than this beside the other columns, what a node does stands below it.
@@ -32,7 +32,7 @@ const HISTORY: &[Column] = &[
 ];
 
 /// The text of `synklerctl nodes` at this width.
-pub fn nodes_text(status: &Status, look: Look) -> Text {
+pub fn nodes_text(status: &Status, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
     let now = status.now;
@@ -41,7 +41,7 @@ pub fn nodes_text(status: &Status, look: Look) -> Text {
             format!("{} {}", member.mode, member.name),
             member.host.clone(),
             member.version.clone(),
-            minute(member.first_heard),
+            look.zone.minute(member.first_heard),
             match (&member.mode, &member.name) == (&status.node.mode, &status.node.name) {
                 true => "this node".to_owned(),
                 false => ago(member.heard, now),
@@ -94,7 +94,7 @@ fn clock(ahead: i64) -> String {
 }
 
 /// The text of `synklerctl history` at this width.
-pub fn history_text(history: &GetHistory, look: Look) -> Text {
+pub fn history_text(history: &GetHistory, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
     if history.entries.is_empty() {
@@ -105,7 +105,7 @@ pub fn history_text(history: &GetHistory, look: Look) -> Text {
         cells: vec![
             past.item.clone(),
             past.upload.clone(),
-            minute(past.finished),
+            look.zone.minute(past.finished),
             size(past.size),
             match (past.stage.as_str(), past.rate) {
                 ("closed", Some(rate)) => format!("{}/s", size(rate)),

@@ -9,7 +9,7 @@ use crate::control::types::{Deed, Finding, Orders, Reload};
 const FINDING_LINES: usize = 6;
 
 /// What each node did, a line each.
-pub fn orders_text(orders: &Orders, look: Look) -> Text {
+pub fn orders_text(orders: &Orders, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
     for deed in &orders.deeds {
@@ -44,7 +44,7 @@ pub fn orders_exit(orders: &Orders) -> Exit {
 }
 
 /// A line for one finding, and its cure below.
-pub fn finding_text(finding: &Finding, look: Look) -> Text {
+pub fn finding_text(finding: &Finding, look: Look<'_>) -> Text {
     let room = look.room();
     /// The names of the checks end here.
     const NAME: usize = 14;
@@ -78,7 +78,7 @@ fn centred(word: &str, room: usize) -> String {
 }
 
 /// A step on the way to a finding.
-pub(super) fn step_text(step: &str, look: Look) -> Text {
+pub(super) fn step_text(step: &str, look: Look<'_>) -> Text {
     let mut text = Text::default();
     for line in wrap(&printable(step), look.room() - 10, FINDING_LINES) {
         text.push(Line::new(None, "          ").and(Ink::Dim, &line));
@@ -105,7 +105,7 @@ pub fn findings_exit(findings: &[Finding]) -> Exit {
 }
 
 /// What reading the config again has changed.
-pub fn reload_text(reload: &Reload, look: Look) -> Text {
+pub fn reload_text(reload: &Reload, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
     if reload.changed.is_empty() && reload.restart.is_empty() {

@@ -1,41 +1,57 @@
-//! A moment as people write it: how long ago, or a date. Like everything `synklerctl` prints, in UTC.
+//! A moment as people write it: how long ago, or a date in the time zone of whoever writes it.
 
-use super::units::day;
+use jiff::Timestamp;
+use jiff::civil::DateTime;
+
+use super::zone::Zone;
 
 const DAY: u64 = 86_400_000;
 
-/// A moment, before it is known when now is.
+/// A moment, before it is known when now is and in which time zone it was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
     /// So many milliseconds ago.
     Ago(u64),
     /// The midnight that began today, or so many days before.
-    Midnight(u64),
-    /// Milliseconds since 1970-01-01 UTC.
-    At(u64),
+    Midnight(i8),
+    /// A date and a time of day.
+    Local(DateTime),
+    /// The same with its offset from UTC.
+    At(Timestamp),
 }
 
 impl Since {
-    /// Reads `90min`, `2h`, `1d 12h`, `today`, `yesterday`, `2026-11-23` or `2026-11-23 18:30[:15]`.
+    /// Reads `90min`, `2h`, `1d 12h`, `today`, `yesterday`, `2026-11-23` or `2026-11-23 18:30[:15][ UTC]`.
     pub(super) fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         let read = match text {
             "today" => Some(Self::Midnight(0)),
             "yesterday" => Some(Self::Midnight(1)),
-            _ if text.contains('-') => moment(text).map(Self::At),
+            _ if text.contains('-') => date(text),
             _ => span(text).map(Self::Ago),
         };
         read.ok_or_else(|| "use 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30'".to_owned())
     }
 
-    /// The moment in milliseconds since 1970-01-01 UTC.
-    pub(super) fn resolve(self, now: u64) -> u64 {
-        match self {
-            Self::Ago(millis) => now.saturating_sub(millis),
-            Self::Midnight(before) => ((now / DAY).saturating_sub(before)) * DAY,
-            Self::At(moment) => moment,
-        }
+    /// The moment in milliseconds since 1970-01-01 UTC; what lies before that counts as that. Of two moments with the
+    /// same date and time of day, when clocks are set back, it is the earlier one.
+    pub(super) fn resolve(self, now: u64, zone: &Zone) -> u64 {
+        let moment = match self {
+            Self::Ago(millis) => return now.saturating_sub(millis),
+            Self::Midnight(before) => midnight(now, before, zone),
+            Self::Local(local) => local.to_zoned_datetime(zone.tz().clone()).ok().map(|moment| moment.timestamp()),
+            Self::At(moment) => Some(moment),
+        };
+        moment.map_or(0, |moment| u64::try_from(moment.as_millisecond()).unwrap_or(0))
     }
+}
+
+fn midnight(now: u64, before: i8, zone: &Zone) -> Option<Timestamp> {
+    let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?;
+    let date = now.to_zoned_datetime(zone.tz().clone()).date();
+    let date = (0..before).try_fold(date, |date, _| date.yesterday()).ok()?;
+    // A day whose clocks are set forward at midnight begins later.
+    Some(date.to_zoned_datetime(zone.tz().clone()).ok()?.timestamp())
 }
 
 fn span(text: &str) -> Option<u64> {
@@ -63,24 +79,12 @@ fn span(text: &str) -> Option<u64> {
     Some(total)
 }
 
-fn moment(text: &str) -> Option<u64> {
-    let text = text.trim_end_matches("UTC").trim_end().trim_end_matches('Z');
-    let (date, clock) = text.split_once([' ', 'T']).unwrap_or((text, "00:00"));
-    let numbers = |text: &str, by: char| -> Option<Vec<u64>> {
-        let digits = |part: &str| (1..=4).contains(&part.len()) && part.chars().all(|c| c.is_ascii_digit());
-        text.split(by).map(|part| if digits(part) { part.parse().ok() } else { None }).collect()
-    };
-    let (date, clock) = (numbers(date, '-')?, numbers(clock, ':')?);
-    let [year, month, of_month] = *date.as_slice() else { return None };
-    let (hour, minute, second) = match *clock.as_slice() {
-        [hour, minute] => (hour, minute, 0),
-        [hour, minute, second] => (hour, minute, second),
-        _ => return None,
-    };
-    if hour > 23 || minute > 59 || second > 59 {
-        return None;
+fn date(text: &str) -> Option<Since> {
+    if let Some(utc) = text.strip_suffix("UTC") {
+        return format!("{}Z", utc.trim_end()).parse().ok().map(Since::At);
     }
-    Some(day(year, month, of_month)? * DAY + (hour * 3600 + minute * 60 + second) * 1000)
+    // Whatever names its offset means just that moment, in every zone.
+    text.parse().map(Since::At).or_else(|_| text.parse().map(Since::Local)).ok()
 }
 
 #[cfg(test)]
@@ -100,13 +104,44 @@ mod tests {
             ("yesterday", 1_795_305_600_000),
             ("2026-11-23", 1_795_392_000_000),
             ("2026-11-23 18:11", NOW),
+            ("2026-11-23 18:11:30", NOW + 30_000),
             ("2026-11-23T18:11:00Z", NOW),
             ("2026-11-23 18:11:00 UTC", NOW),
+            ("2026-11-23 18:11 UTC", NOW),
             ("1970-01-01", 0),
+            ("1969-12-31", 0),
             ("100000w", 0),
         ] {
-            assert_eq!(Since::parse(text).map(|since| since.resolve(NOW)), Ok(expected), "{text}");
+            assert_eq!(Since::parse(text).map(|since| since.resolve(NOW, &Zone::utc())), Ok(expected), "{text}");
         }
+    }
+
+    #[test]
+    fn dates_are_those_of_the_writers_clock() {
+        let berlin = Zone::named("Europe/Berlin").unwrap();
+        const HOUR: u64 = 3_600_000;
+        for (text, expected) in [
+            ("today", 1_795_392_000_000 - HOUR),
+            ("yesterday", 1_795_305_600_000 - HOUR),
+            ("2026-11-23 19:11", NOW),
+            ("2026-11-23 18:11 UTC", NOW),
+            ("2026-11-23T18:11:00Z", NOW),
+            ("2026-11-23 20:11+02:00", NOW),
+            ("2h", NOW - 2 * HOUR),
+            ("2026-06-21", 1_782_000_000_000 - 2 * HOUR),
+            // The hour that comes twice, and the one that is left out.
+            ("2026-10-25 02:30", 1_792_888_200_000),
+            ("2026-03-29 02:30", 1_774_747_800_000),
+            ("1970-01-01", 0),
+        ] {
+            assert_eq!(Since::parse(text).map(|since| since.resolve(NOW, &berlin)), Ok(expected), "{text}");
+        }
+        // In Beirut the clocks go forward at midnight: this day begins at one.
+        let beirut = Zone::named("Asia/Beirut").unwrap();
+        let begins = Since::parse("2026-03-29 01:00").unwrap().resolve(NOW, &beirut);
+        assert_eq!(Since::Midnight(0).resolve(begins + 5 * HOUR, &beirut), begins);
+        // The day after that had 23 hours before it.
+        assert_eq!(Since::Midnight(1).resolve(begins + 24 * HOUR, &beirut), begins);
     }
 
     #[test]
@@ -121,13 +156,14 @@ mod tests {
             "-2h",
             "2026-13-01",
             "2026-02-30",
-            "2026-11-23 24:00",
+            "2026-11-23 25:00",
+            "2026-11-23 12:60",
             "2026-11",
             "-",
-            "2026-11-23 12",
+            "UTC",
+            "2026-11-23 UTC UTC",
             "99999999999999999999d",
             "9999999999999999d",
-            "1969-12-31",
             "２h",
             "2026-1１-23",
         ] {

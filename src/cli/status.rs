@@ -2,21 +2,22 @@
 
 use super::line::{Ink, LABEL, Line, Look, Text};
 use super::transfers::{self, DELIVERED};
-use super::units::{ago, cut, few_inodes, moment, printable, size, span};
+use super::units::{ago, cut, few_inodes, printable, size, span};
+use super::zone::Zone;
 use crate::control::types::{Broker, Member, Paused, Status, View};
 
 /// The most nodes shown.
 const MEMBER_LINES: usize = 20;
 
 /// The whole text of `synklerctl status` at this width.
-pub fn status_text(status: &Status, look: Look) -> Text {
+pub fn status_text(status: &Status, look: Look<'_>) -> Text {
     let room = look.room();
-    let mut page = Page { text: Text::default(), room, now: status.now };
+    let mut page = Page { text: Text::default(), room, now: status.now, zone: look.zone };
     page.node(status);
     page.broker(&status.broker);
     page.view(&status.view);
     if let Some(pause) = &status.group_paused {
-        page.field("Group", &format!("paused {}", order(pause, page.now)), Ink::Yellow);
+        page.field("Group", &format!("paused {}", page.order(pause)), Ink::Yellow);
     }
     page.members(status);
     page.counts(status);
@@ -52,20 +53,6 @@ pub(super) fn incomplete(view: &View) -> Option<String> {
     Some(text)
 }
 
-/// `since 2026-11-23 18:11:00 UTC; 5min 3s ago`
-pub(super) fn since(then: u64, now: u64) -> String {
-    format!("since {}", at(then, now))
-}
-
-/// `2026-11-23 18:11:00 UTC; 5min 3s ago`
-pub(super) fn at(then: u64, now: u64) -> String {
-    format!("{}; {}", moment(then), ago(then, now))
-}
-
-fn order(pause: &Paused, now: u64) -> String {
-    format!("{}, by {} on {}: nothing new starts", since(pause.since, now), pause.by, pause.node)
-}
-
 fn is_own(status: &Status, member: &Member) -> bool {
     (&member.mode, &member.name) == (&status.node.mode, &status.node.name)
 }
@@ -80,13 +67,23 @@ pub(super) fn dot(member: &Member) -> (&'static str, Ink) {
     }
 }
 
-struct Page {
+struct Page<'a> {
     text: Text,
     room: usize,
     now: u64,
+    zone: &'a Zone,
 }
 
-impl Page {
+impl Page<'_> {
+    /// `since Mon 2026-11-23 19:11:00 CET; 5min 3s ago`.
+    fn since(&self, then: u64) -> String {
+        self.zone.since(then, self.now)
+    }
+
+    fn order(&self, pause: &Paused) -> String {
+        format!("{}, by {} on {}: nothing new starts", self.since(pause.since), pause.by, pause.node)
+    }
+
     fn field(&mut self, label: &str, text: &str, ink: impl Into<Option<Ink>>) {
         self.text.field(self.room, label, text, ink);
     }
@@ -101,15 +98,15 @@ impl Page {
             (true, false) => Ink::Green,
         };
         self.text.title(self.room, ("●", ink), &format!("{} {}, group {}", node.mode, node.name, node.group));
-        self.field("Running", &since(node.started, self.now), None);
+        self.field("Running", &self.since(node.started), None);
         self.field("Daemon", &format!("synkler {}, pid {}", node.version, node.pid), None);
         if let Some(pause) = paused {
-            self.field("Paused", &order(pause, self.now), Ink::Yellow);
+            self.field("Paused", &self.order(pause), Ink::Yellow);
         }
     }
 
     fn broker(&mut self, broker: &Broker) {
-        let when = since(broker.since, self.now);
+        let when = self.since(broker.since);
         if broker.connected {
             self.field("Broker", &format!("connected {when}"), None);
             return;

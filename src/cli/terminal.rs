@@ -9,12 +9,13 @@ use rustix::io::Errno;
 use rustix::time::{ClockId, clock_gettime};
 
 use super::line::Look;
+use super::zone::Zone;
 
-impl Look {
+impl<'a> Look<'a> {
     /// Of this process's stdout.
-    pub(super) fn of_stdout() -> Self {
+    pub(super) fn of_stdout(zone: &'a Zone) -> Self {
         let terminal = io::stdout().is_terminal();
-        Self { width: width(terminal), colour: terminal && !is_dumb() && !no_color() }
+        Self { width: width(terminal), colour: terminal && !is_dumb() && !no_color(), zone }
     }
 }
 

@@ -24,7 +24,7 @@ const COLUMNS: &[Column] = &[
 
 /// A table of transfers as `node` shows them: what one of its own runs do needs no name. On an upload, where they come
 /// from says nothing.
-pub(super) fn lay(text: &mut Text, look: Look, transfers: &[Transfer], now: u64, node: &str) {
+pub(super) fn lay(text: &mut Text, look: Look<'_>, transfers: &[Transfer], now: u64, node: &str) {
     let from_here = |transfer: &Transfer| node == format!("upload {}", transfer.upload);
     let all_from_here = transfers.iter().all(from_here);
     let row = |transfer: &Transfer| Row {
@@ -43,7 +43,7 @@ pub(super) fn lay(text: &mut Text, look: Look, transfers: &[Transfer], now: u64,
 }
 
 /// The text of `synklerctl list`: one page of it, the heads on top.
-pub fn list_text(list: &List, now: u64, look: Look) -> Text {
+pub fn list_text(list: &List, now: u64, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
     if list.transfers.is_empty() {

@@ -1,4 +1,4 @@
-//! Sizes, spans, moments and widths as people read them.
+//! Sizes, spans and widths as people read them.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -138,53 +138,6 @@ pub(super) fn ago(then: u64, now: u64) -> String {
     }
 }
 
-/// `2026-11-23 18:11:00 UTC`.
-pub(super) fn moment(millis: u64) -> String {
-    let seconds = millis / 1000;
-    let clock = seconds % 86400;
-    format!("{} {:02}:{:02}:{:02} UTC", date(seconds / 86400), clock / 3600, clock / 60 % 60, clock % 60)
-}
-
-/// `2026-11-23 18:11`, in UTC, for columns.
-pub(super) fn minute(millis: u64) -> String {
-    let clock = millis / 1000 % 86400;
-    format!("{} {:02}:{:02}", date(millis / 86_400_000), clock / 3600, clock / 60 % 60)
-}
-
-/// The date of a day since 1970-01-01.
-fn date(days: u64) -> String {
-    // Days to a date by eras of 400 years, whose years begin in March so that leap days come last.
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = if from_march < 10 { from_march + 3 } else { from_march - 9 };
-    let year = era * 400 + year + u64::from(month <= 2);
-    format!("{year}-{month:02}-{day:02}")
-}
-
-/// The days since 1970-01-01 of a date, if there is such a day.
-pub(super) fn day(year: u64, month: u64, of_month: u64) -> Option<u64> {
-    let leap = year.is_multiple_of(4) && (!year.is_multiple_of(100) || year.is_multiple_of(400));
-    let length = match month {
-        2 if leap => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        1 | 3 | 5 | 7 | 8 | 10 | 12 => 31,
-        _ => return None,
-    };
-    if !(1..=length).contains(&of_month) {
-        return None;
-    }
-    // The same eras as in `date`.
-    let (year, from_march) = if month > 2 { (year, month - 3) } else { (year.checked_sub(1)?, month + 9) };
-    let (era, of_era) = (year / 400, year % 400);
-    let of_year = (153 * from_march + 2) / 5 + of_month - 1;
-    (era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year).checked_sub(719_468)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -220,35 +173,6 @@ mod tests {
             (90_000_000, 2, "1d 1h"),
         ] {
             assert_eq!(span(millis, units), text);
-        }
-    }
-
-    #[test]
-    fn moments() {
-        for (seconds, text) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_400, "2000-02-29 00:00:00 UTC"),
-            (1_709_251_199, "2024-02-29 23:59:59 UTC"),
-            (1_795_457_460, "2026-11-23 18:11:00 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-        ] {
-            assert_eq!(moment(seconds * 1000), text);
-        }
-        // The largest integer of the interface prints, however senseless.
-        assert!(moment(i64::MAX.unsigned_abs()).starts_with("292278994-08-17"));
-    }
-
-    #[test]
-    fn a_day_is_the_one_its_date_was_made_of() {
-        for days in (0..60_000).chain([1_000_000, 2_900_000]) {
-            let text = date(days);
-            let numbers: Vec<u64> = text.split('-').map(|part| part.parse().unwrap()).collect();
-            assert_eq!(day(numbers[0], numbers[1], numbers[2]), Some(days), "{text}");
-        }
-        for (year, month, of_month) in
-            [(2025, 2, 29), (2100, 2, 29), (2026, 0, 1), (2026, 13, 1), (2026, 4, 31), (0, 1, 1)]
-        {
-            assert_eq!(day(year, month, of_month), None);
         }
     }
 

@@ -20,6 +20,7 @@ use super::status::{incomplete, status_text};
 use super::terminal::{complain, now, print};
 use super::transfers::list_text;
 use super::units::ago;
+use super::zone::Zone;
 use super::{check, watch};
 use crate::control::types::{Filter, GetHistory, List, Member, Orders, PastFilter, Shown, View};
 use crate::control::{Client, ClientError, LIST_LIMIT};
@@ -32,7 +33,8 @@ pub fn run() -> ExitCode {
         Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or --id").exit();
     }
     let target = Target { socket: arguments.socket, id: arguments.id };
-    let out = Out { json: arguments.json, look: Look::of_stdout() };
+    let zone = if arguments.utc { Zone::utc() } else { Zone::local() };
+    let out = Out { json: arguments.json, look: Look::of_stdout(&zone) };
     let exit = match carry_out(arguments.verb, &target, out) {
         Ok(exit) => exit,
         Err(failure) => {
@@ -43,7 +45,7 @@ pub fn run() -> ExitCode {
     exit.into()
 }
 
-fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
+fn carry_out(verb: Verb, target: &Target, out: Out<'_>) -> Result<Exit, Failure> {
     let client = || target.connect();
     match verb {
         Verb::Status { items, limit, here, all } if items.is_empty() => {
@@ -75,7 +77,7 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
         Verb::Bump(items) => orders(&client()?.bump(&items.items)?, out),
         Verb::Withdraw(items) => orders(&client()?.withdraw(&items.items)?, out),
         Verb::History { since, item, limit } => {
-            let since = since.map(|since| since.resolve(now()));
+            let since = since.map(|since| since.resolve(now(), out.look.zone));
             let history = history(&mut client()?, since, item, limit)?;
             out.records(&history.entries, |look| history_text(&history, look))?;
             Ok(Exit::Done)
@@ -140,13 +142,13 @@ fn some(items: &[String]) -> Option<&[String]> {
     Some(items).filter(|items| !items.is_empty())
 }
 
-fn orders(orders: &Orders, out: Out) -> Result<Exit, Failure> {
+fn orders(orders: &Orders, out: Out<'_>) -> Result<Exit, Failure> {
     out.document(orders, |look| orders_text(orders, look))?;
     Ok(orders_exit(orders))
 }
 
 /// Each item's way; one that cannot be told does not keep the others back.
-fn journeys(client: &mut Client, items: &[String], here: bool, out: Out) -> Result<Exit, Failure> {
+fn journeys(client: &mut Client, items: &[String], here: bool, out: Out<'_>) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     let mut answers = Vec::new();
     for item in items {

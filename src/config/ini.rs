@@ -149,6 +149,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::machine::Random;
 
     type Sections = BTreeMap<String, BTreeMap<String, String>>;
 
@@ -267,16 +268,12 @@ json.dump(out, sys.stdout)
             "c = 1\n",
             "[default]\n",
         ];
-        let mut state = 0x2545_f491_4f6c_dd1d_u64;
+        let mut random = Random(1);
         for _ in 0..3000 {
-            let mut text = String::from(if state & 4 == 0 { "[default]\n" } else { "" });
-            for _ in 0..(state % 23) {
-                state ^= state << 13;
-                state ^= state >> 7;
-                state ^= state << 17;
-                text.push_str(pieces[(state >> 20) as usize % pieces.len()]);
+            let mut text = String::from(if random.below(2) == 0 { "[default]\n" } else { "" });
+            for _ in 0..random.below(23) {
+                text.push_str(pieces[random.index(pieces.len())]);
             }
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             texts.push(text);
         }
         let mut readable = 0;

@@ -1,85 +1,78 @@
-//! Certificates and keys as PEM files hold them: base64 between lines that say what it is.
+//! Certificates and keys of PEM files. `rustls-pki-types` reads each section; what is said of a bad one names its line.
+
+use rustls_pki_types::pem::{Error, PemObject, SectionKind};
 
 /// The certificates of a text, in DER, in their order; other things in it are passed over.
 pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, String> {
-    let found: Vec<_> = blocks(text)?.into_iter().filter(|block| block.label == "CERTIFICATE").collect();
+    let mut found = Vec::new();
+    for section in sections(text).iter().filter(|section| !section.is_locked()) {
+        if let Some((SectionKind::Certificate, der)) = section.read()? {
+            found.push(der);
+        }
+    }
     if found.is_empty() {
         return Err("contains no certificate (-----BEGIN CERTIFICATE-----)".to_owned());
     }
-    Ok(found.into_iter().map(|block| block.der).collect())
+    Ok(found)
 }
 
 /// The one private key of a text, in DER.
 pub(super) fn private_key(text: &str) -> Result<Vec<u8>, String> {
-    let mut keys: Vec<_> = blocks(text)?.into_iter().filter(|block| block.label.ends_with("PRIVATE KEY")).collect();
-    match keys.pop() {
-        Some(_) if !keys.is_empty() => Err(format!("contains {} private keys", keys.len() + 1)),
-        Some(key) if key.label.starts_with("ENCRYPTED") || key.is_locked => {
-            Err("contains a key with a passphrase; use a key without a passphrase".to_owned())
+    use SectionKind::{EcPrivateKey, PrivateKey, RsaPrivateKey};
+    let mut found = Vec::new();
+    for section in sections(text) {
+        if section.is_locked() {
+            return Err("contains a key with a passphrase; use a key without a passphrase".to_owned());
         }
-        Some(key) => Ok(key.der),
-        None => Err("contains no private key (-----BEGIN PRIVATE KEY-----)".to_owned()),
+        if let Some((PrivateKey | RsaPrivateKey | EcPrivateKey, der)) = section.read()? {
+            found.push(der);
+        }
+    }
+    match (found.pop(), found.len()) {
+        (Some(key), 0) => Ok(key),
+        (Some(_), others) => Err(format!("contains {} private keys", others + 1)),
+        (None, _) => Err("contains no private key (-----BEGIN PRIVATE KEY-----)".to_owned()),
     }
 }
 
-struct Block<'a> {
-    label: &'a str,
-    der: Vec<u8>,
-    /// It has a head that says how it is encrypted, as old keys have.
-    is_locked: bool,
+/// From one `-----BEGIN` to the next, without the spaces around its lines.
+struct Section {
+    line: usize,
+    text: String,
 }
 
-fn blocks(text: &str) -> Result<Vec<Block<'_>>, String> {
-    let mut blocks = Vec::new();
-    let mut open: Option<(usize, &str, String, bool)> = None;
-    for (number, line) in text.lines().map(str::trim).enumerate().map(|(index, line)| (index + 1, line)) {
-        let mark = |word: &str| line.strip_prefix(word).and_then(|rest| rest.strip_suffix("-----"));
-        match &mut open {
-            None => open = mark("-----BEGIN ").map(|label| (number, label, String::new(), false)),
-            Some((start, label, body, is_locked)) => match mark("-----END ") {
-                Some(end) if end == *label => {
-                    let der = if *is_locked { Some(Vec::new()) } else { base64(body) };
-                    let der = der.ok_or_else(|| format!("what begins on line {start} is not base64"))?;
-                    blocks.push(Block { label, der, is_locked: *is_locked });
-                    open = None;
-                }
-                Some(_) => return Err(format!("what begins on line {start} has another end, on line {number}")),
-                None if line.contains(':') => *is_locked = true,
-                None => body.push_str(line),
-            },
+fn sections(text: &str) -> Vec<Section> {
+    let mut sections: Vec<Section> = Vec::new();
+    for (index, line) in text.lines().map(str::trim).enumerate() {
+        if line.starts_with("-----BEGIN ") {
+            sections.push(Section { line: index + 1, text: String::new() });
+        }
+        if let Some(section) = sections.last_mut() {
+            section.text.push_str(line);
+            section.text.push('\n');
         }
     }
-    match open {
-        Some((start, ..)) => Err(format!("what begins on line {start} has no end")),
-        None => Ok(blocks),
-    }
+    sections
 }
 
-/// RFC 4648, with its padding.
-fn base64(text: &str) -> Option<Vec<u8>> {
-    let digits = text.trim_end_matches('=');
-    if !text.len().is_multiple_of(4) || text.len() - digits.len() > 2 {
-        return None;
-    }
-    let (mut bytes, mut bits, mut held) = (Vec::with_capacity(digits.len()), 0_u32, 0_u32);
-    for digit in digits.bytes() {
-        let value = match digit {
-            b'A'..=b'Z' => digit - b'A',
-            b'a'..=b'z' => digit - b'a' + 26,
-            b'0'..=b'9' => digit - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.extend(u8::try_from(bits >> held));
-            bits &= (1 << held) - 1;
+impl Section {
+    /// What is in it; nothing if TLS has no use for its kind.
+    fn read(&self) -> Result<Option<(SectionKind, Vec<u8>)>, String> {
+        let wrong = |what| Err(format!("what begins on line {} {what}", self.line));
+        match PemObject::from_pem_slice(self.text.as_bytes()) {
+            Ok(read) => Ok(Some(read)),
+            Err(Error::NoItemsFound) => Ok(None),
+            Err(Error::MissingSectionEnd { .. }) => wrong("has no end (-----END ...-----)"),
+            Err(Error::IllegalSectionStart { .. }) => wrong("does not begin with a whole -----BEGIN ...----- line"),
+            Err(_) => wrong("is not base64"),
         }
     }
-    Some(bytes)
+
+    /// It is a key with a passphrase, of today's kind or of the old one, which says so in a head.
+    fn is_locked(&self) -> bool {
+        self.text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
+            || self.text.contains("\nProc-Type: 4,ENCRYPTED\n")
+    }
 }
 
 #[cfg(test)]
@@ -88,25 +81,6 @@ mod tests {
 
     fn block(label: &str, body: &str) -> String {
         format!("-----BEGIN {label}-----\n{body}\n-----END {label}-----\n")
-    }
-
-    #[test]
-    fn base64_as_the_standard_shows_it() {
-        let shown: [(&str, &[u8]); 7] = [
-            ("", b""),
-            ("Zg==", b"f"),
-            ("Zm8=", b"fo"),
-            ("Zm9v", b"foo"),
-            ("Zm9vYg==", b"foob"),
-            ("Zm9vYmE=", b"fooba"),
-            ("+/+/", &[0xfb, 0xff, 0xbf]),
-        ];
-        for (text, bytes) in shown {
-            assert_eq!(base64(text).as_deref(), Some(bytes), "{text}");
-        }
-        for text in ["Zg", "Zg=", "Zg===", "Z=g=", "Z g=", "Zm9\u{e4}", "===="] {
-            assert_eq!(base64(text), None, "{text}");
-        }
     }
 
     #[test]
@@ -119,8 +93,22 @@ mod tests {
         );
         assert_eq!(certificates(&text).unwrap(), [b"foobar".to_vec(), b"f".to_vec()]);
         assert!(certificates("").unwrap_err().contains("BEGIN CERTIFICATE"));
-        assert!(certificates("-----BEGIN CERTIFICATE-----\nZg==\n").unwrap_err().contains("line 1 has no end"));
-        assert!(certificates(&block("CERTIFICATE", "Z!==")).unwrap_err().contains("line 1 is not base64"));
+        assert_eq!(
+            certificates(&block("CERTIFICATE", "  Zg==  ").replace("-----B", "  -----B")).unwrap(),
+            [b"f".to_vec()]
+        );
+        for (text, problem) in [
+            ("-----BEGIN CERTIFICATE-----\nZg==\n", "line 1 has no end"),
+            ("\n-----BEGIN CERTIFICATE-----\nZg==\n-----END X-----\n", "line 2 has no end"),
+            ("-----BEGIN X-----\nZg==\n", "line 1 has no end"),
+            ("-----BEGIN CERTIFICATE----\nZg==\n-----END CERTIFICATE-----\n", "line 1 does not begin with a whole"),
+            (&block("CERTIFICATE", "Z!=="), "line 1 is not base64"),
+            (&block("CERTIFICATE", "Zm9v: x"), "line 1 is not base64"),
+            (&(block("CERTIFICATE", "Zg==") + &block("CERTIFICATE", "Zg=\u{e4}")), "line 4 is not base64"),
+        ] {
+            let told = certificates(text).unwrap_err();
+            assert!(told.contains(problem), "{told}");
+        }
     }
 
     #[test]
@@ -134,8 +122,10 @@ mod tests {
         let two = block("PRIVATE KEY", "Zm9v").repeat(2);
         assert!(private_key(&two).unwrap_err().contains("2 private keys"));
         assert!(private_key(&block("CERTIFICATE", "Zg==")).unwrap_err().contains("no private key"));
+        assert!(private_key(&block("OPENSSH PRIVATE KEY", "Zg==")).unwrap_err().contains("no private key"));
         let old = block("RSA PRIVATE KEY", "Proc-Type: 4,ENCRYPTED\nDEK-Info: AES-128-CBC,00\n\nZm9v");
         for locked in [old, block("ENCRYPTED PRIVATE KEY", "Zm9v")] {
+            assert_eq!(certificates(&(block("CERTIFICATE", "Zg==") + &locked)).unwrap(), [b"f".to_vec()]);
             assert!(private_key(&locked).unwrap_err().contains("passphrase"));
         }
     }

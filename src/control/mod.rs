@@ -27,8 +27,6 @@ mod service;
 mod socket;
 mod told;
 pub mod types;
-#[cfg(test)]
-mod types_tests;
 mod view;
 mod watched;
 

@@ -1,5 +1,5 @@
-//! System calls for which no safe wrapper exists: is anyone writing this file, a box for this process, which groups has the
-//! client of a socket, and the socket that the service manager has passed.
+//! System calls for which no safe wrapper exists: is anyone writing this file, which groups has the client of a socket, and
+//! the socket that the service manager has passed.
 //!
 //! **Writers.** A read lease (`fcntl(F_SETLEASE, F_RDLCK)`) is refused while any process has the file open for writing, or
 //! has it mapped writable with the descriptor already closed. It is given back at once. Who opens the file for
@@ -7,10 +7,6 @@
 //! holder by a signal: by default SIGIO, which ends a process that does not expect it. The lease is
 //! therefore set to tell by SIGURG, whose default is to be ignored: no signal disposition of the process has
 //! to change, and none is inherited by its children.
-//!
-//! **The box** is Landlock: from [`confine`] on, this process and whatever it becomes can open, make and remove only
-//! what lies below the directories it was given, links or not; it opens no TCP connection and signals nobody outside.
-//! What needs no opening (looking at a file's metadata, changing its mode or times) the kernel does not restrict.
 
 #![allow(unsafe_code)]
 
@@ -20,7 +16,7 @@ use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixListener;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use rustix::fs::{FileType, fstat, fstatfs};
+use rustix::fs::fstatfs;
 use rustix::io::Errno;
 
 /// `<fcntl.h>`, the same on every Linux; the libc crate does not have it for all of them.
@@ -78,124 +74,10 @@ fn control(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) ->
     // passed, both by the function above), so the kernel neither reads nor writes memory of this process. The
     // descriptor is open for the whole call because `file` borrows it. F_SETSIG and F_SETLEASE change the
     // open file description only, which the caller owns alone.
-    number(libc::c_long::from(unsafe { libc::fcntl(file.as_raw_fd(), command, argument) })).map(drop)
-}
-
-/// What a process in a box may do with a file, or with everything below a directory.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Reach {
-    /// List directories.
-    List,
-    /// Read files and list directories.
-    Read,
-    /// The same, and start programs.
-    Run,
-    /// Read, write, make and remove files, directories and links.
-    Change,
-}
-
-impl Reach {
-    /// As `<linux/landlock.h>` counts; of a file, only what is about files.
-    fn bits(self, directory: bool) -> u64 {
-        const EXECUTE: u64 = 1 << 0;
-        const WRITE_FILE: u64 = 1 << 1;
-        const READ_FILE: u64 = 1 << 2;
-        const READ_DIR: u64 = 1 << 3;
-        const REMOVE_DIR: u64 = 1 << 4;
-        const REMOVE_FILE: u64 = 1 << 5;
-        const MAKE_DIR: u64 = 1 << 7;
-        const MAKE_REG: u64 = 1 << 8;
-        const MAKE_SYM: u64 = 1 << 12;
-        const REFER: u64 = 1 << 13;
-        const TRUNCATE: u64 = 1 << 14;
-        let all = match self {
-            Self::List => READ_DIR,
-            Self::Read => READ_FILE | READ_DIR,
-            Self::Run => READ_FILE | READ_DIR | EXECUTE,
-            Self::Change => {
-                READ_FILE
-                    | READ_DIR
-                    | WRITE_FILE
-                    | TRUNCATE
-                    | REMOVE_DIR
-                    | REMOVE_FILE
-                    | MAKE_DIR
-                    | MAKE_REG
-                    | MAKE_SYM
-                    | REFER
-            }
-        };
-        if directory { all } else { all & (EXECUTE | WRITE_FILE | READ_FILE | TRUNCATE) }
+    match unsafe { libc::fcntl(file.as_raw_fd(), command, argument) } {
+        -1 => Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL)),
+        _ => Ok(()),
     }
-}
-
-/// Boxes this thread in, and whatever program it becomes, for good: nothing but what `rules` names can be opened from
-/// now on; what is open stays so. To be called before there are other threads, which it does not reach.
-///
-/// # Errors
-///
-/// `ENOSYS` and `EOPNOTSUPP` where the kernel has no Landlock or does not use it; nothing is changed then.
-pub fn confine(rules: &[(BorrowedFd<'_>, Reach)]) -> Result<(), Errno> {
-    /// `struct landlock_ruleset_attr`, of which an old kernel reads only the beginning.
-    #[repr(C)]
-    struct Ruleset {
-        files: u64,
-        net: u64,
-        scoped: u64,
-    }
-    /// `struct landlock_path_beneath_attr`.
-    #[repr(C, packed)]
-    struct Beneath {
-        allowed: u64,
-        parent: i32,
-    }
-    const VERSION: libc::c_ulong = 1;
-    const PATH_BENEATH: libc::c_ulong = 1;
-    // SAFETY: with this flag the call takes no pointer and returns the version.
-    let version = number(unsafe { libc::syscall(libc::SYS_landlock_create_ruleset, 0_usize, 0_usize, VERSION) })?;
-    // What the first version restricts, and what later ones have added: moving elsewhere, truncating, devices.
-    let files: u64 = match version {
-        ..=1 => (1 << 13) - 1,
-        2 => (1 << 14) - 1,
-        3 | 4 => (1 << 15) - 1,
-        5.. => (1 << 16) - 1,
-    };
-    let ruleset = Ruleset { files, net: if version >= 4 { 3 } else { 0 }, scoped: if version >= 6 { 3 } else { 0 } };
-    let size = match version {
-        ..=3 => 8_usize,
-        4 | 5 => 16,
-        6.. => 24,
-    };
-    // SAFETY: the kernel reads `size` bytes of `ruleset`, which is as long as that or longer, and returns a new
-    // descriptor that nobody else owns.
-    let ruleset = unsafe {
-        let made = libc::syscall(libc::SYS_landlock_create_ruleset, &raw const ruleset, size, 0 as libc::c_ulong);
-        OwnedFd::from_raw_fd(number(made)?)
-    };
-    for (place, reach) in rules {
-        let directory = FileType::from_raw_mode(fstat(place)?.st_mode) == FileType::Directory;
-        let rule = Beneath { allowed: reach.bits(directory) & files, parent: place.as_raw_fd() };
-        // SAFETY: the kernel reads one `landlock_path_beneath_attr`; both descriptors are open for the whole call.
-        number(unsafe {
-            let rule = &raw const rule;
-            libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), PATH_BENEATH, rule, 0 as libc::c_ulong)
-        })?;
-    }
-    // SAFETY: neither call takes a pointer. The first keeps this thread from gaining rights by a set-user-id program,
-    // without which the second is refused; the second takes rights away only.
-    unsafe {
-        number(libc::c_long::from(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)))?;
-        number(libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0 as libc::c_ulong))?;
-    }
-    Ok(())
-}
-
-/// What a system call has returned.
-fn number(result: libc::c_long) -> Result<i32, Errno> {
-    if result == -1 {
-        return Err(Errno::from_io_error(&io::Error::last_os_error()).unwrap_or(Errno::INVAL));
-    }
-    i32::try_from(result).map_err(|_| Errno::RANGE)
 }
 
 /// The supplementary groups that the process at the other end of a Unix stream socket had when it connected.
@@ -347,32 +229,5 @@ mod tests {
         assert!(!dd("oflag=nonblock"));
         control(file.as_fd(), libc::F_SETLEASE, libc::F_UNLCK).unwrap();
         assert!(dd("oflag=nonblock"));
-    }
-
-    #[test]
-    fn a_box_holds_whatever_the_links_in_it_point_to() {
-        let dir = tempfile::tempdir().unwrap();
-        let (inside, outside) = (dir.path().join("inside"), dir.path().join("outside"));
-        for place in [&inside, &outside] {
-            std::fs::create_dir(place).unwrap();
-            std::fs::write(place.join("file"), "x").unwrap();
-        }
-        std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
-        let open = |path: &std::path::Path| File::open(path).unwrap();
-        let (own, other) = (open(&inside), open(&outside));
-        // The box is for good, so a thread of its own goes into it.
-        let tried = std::thread::spawn(move || {
-            confine(&[(own.as_fd(), Reach::Change), (other.as_fd(), Reach::List)]).unwrap();
-            [
-                std::fs::write(inside.join("new"), "x").is_ok(),
-                std::fs::read(inside.join("file")).is_ok(),
-                std::fs::read_dir(inside.join("link")).is_ok(),
-                std::fs::read(inside.join("link/file")).is_ok(),
-                std::fs::write(inside.join("link/new"), "x").is_ok(),
-                std::fs::remove_file(outside.join("file")).is_ok(),
-                std::fs::read_dir("/").is_ok(),
-            ]
-        });
-        assert_eq!(tried.join().unwrap(), [true, true, true, false, false, false, false]);
     }
 }

@@ -23,6 +23,7 @@ mod order;
 mod orders;
 mod pausing;
 mod protocols;
+mod random;
 mod reason;
 mod record;
 mod room;
@@ -53,6 +54,7 @@ pub use names::{
 };
 pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
 pub use protocols::{Fit, Protocols};
+pub use random::{Random, spread};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Left, RECENT, RECENT_LIMIT, Record, Restored, Row};
 pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tallied, Tally, TransferView};

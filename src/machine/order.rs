@@ -27,9 +27,10 @@ impl Pause {
     }
 }
 
+/// Who gave it and where. Not when: readers have clocks of their own zones, so `synklerctl` shows that.
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "by {} on {} at {}", self.by, self.node, self.since.in_words())
+        write!(f, "by {} on {}", self.by, self.node)
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::{
     Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Log, Message,
-    Mode, Modes, Node, NodeName, Pause, PlaceId, Protocols, Reason, Record, Restored, Row, Space, Time, Timers,
+    Mode, Modes, Node, NodeName, Pause, PlaceId, Protocols, Random, Reason, Record, Restored, Row, Space, Time, Timers,
     TransferId, message::ENTRY_LIMIT,
 };
 
@@ -64,20 +64,6 @@ impl Timer {
             Self::Keep(_) => "keep",
             Self::Sweep => "sweep",
         }
-    }
-}
-
-/// A small seeded generator (SplitMix64): jitter and ids must come out the same for the same seed.
-#[derive(Debug, Clone)]
-struct Rng(u64);
-
-impl Rng {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
     }
 }
 
@@ -145,7 +131,7 @@ pub(super) struct Shared {
     pub(super) slots: u32,
     pub(super) host: String,
     pub(super) spool: Option<Location>,
-    rng: Rng,
+    random: Random,
     /// Hellos to be said, and whether they ask for an answer; they tell what this node does when the drain begins.
     greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
@@ -186,7 +172,7 @@ impl Shared {
             slots: settings.slots,
             host: settings.host,
             spool: settings.spool,
-            rng: Rng(settings.seed),
+            random: Random(settings.seed),
             greetings: BTreeMap::new(),
             records: VecDeque::new(),
             effects: VecDeque::new(),
@@ -385,7 +371,7 @@ impl Shared {
     /// `first` doubled `steps` times, at most `last`, give or take a fifth.
     pub(super) fn backoff(&mut self, first: Duration, steps: u32, last: Duration) -> Duration {
         let doubled = first.saturating_mul(1u32.checked_shl(steps.min(20)).unwrap_or(u32::MAX)).min(last);
-        let jitter = u32::try_from(self.rng.next() % 400).unwrap_or(0);
+        let jitter = u32::try_from(self.random.below(400)).unwrap_or(0);
         doubled.saturating_mul(800 + jitter) / 1000
     }
 
@@ -411,13 +397,12 @@ impl Shared {
     }
 
     pub(super) fn mint(&mut self) -> TransferId {
-        let mut random = [0; 10];
-        for (to, from) in
-            random.iter_mut().zip(self.rng.next().to_be_bytes().into_iter().chain(self.rng.next().to_be_bytes()))
-        {
+        let mut bytes = [0; 10];
+        let random = self.random.next().to_be_bytes().into_iter().chain(self.random.next().to_be_bytes());
+        for (to, from) in bytes.iter_mut().zip(random) {
             *to = from;
         }
-        TransferId::mint(self.now.as_millis(), random)
+        TransferId::mint(self.now.as_millis(), bytes)
     }
 
     pub(super) fn persist(&mut self, record: Record) {

@@ -25,20 +25,6 @@ impl Time {
         Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// The moment as people write it, to the second: `2026-11-23 14:05:09 UTC`.
-    pub fn in_words(self) -> String {
-        let (days, second) = (self.0 / 86_400_000, self.0 / 1000 % 86_400);
-        // Days in eras of 400 years that begin on a 1 March, so that a leap day is the last of its year.
-        let shifted = days.saturating_add(719_468);
-        let (era, day) = (shifted / 146_097, shifted % 146_097);
-        let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
-        let day = day - (365 * year + year / 4 - year / 100);
-        let month = (5 * day + 2) / 153;
-        let (day, month) = (day - (153 * month + 2) / 5 + 1, if month < 10 { month + 3 } else { month - 9 });
-        let year = year + era * 400 + u64::from(month <= 2);
-        format!("{year:04}-{month:02}-{day:02} {:02}:{:02}:{:02} UTC", second / 3600, second / 60 % 60, second % 60)
-    }
-
     /// How long ago `earlier` was; zero when it lies ahead.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
@@ -110,21 +96,6 @@ impl<K: Ord + Clone> Timers<K> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_are_written_as_people_write_them() {
-        for (seconds, text) in [
-            (0, "1970-01-01 00:00:00 UTC"),
-            (951_782_399, "2000-02-28 23:59:59 UTC"),
-            (951_868_799, "2000-02-29 23:59:59 UTC"),
-            (951_868_800, "2000-03-01 00:00:00 UTC"),
-            (1_795_457_460, "2026-11-23 18:11:00 UTC"),
-            (4_107_542_400, "2100-03-01 00:00:00 UTC"),
-        ] {
-            assert_eq!(Time::from_millis(seconds * 1000 + 999).in_words(), text);
-        }
-        assert!(Time::from_millis(u64::MAX).in_words().ends_with("UTC"));
-    }
 
     #[test]
     fn timers_come_in_order_and_can_move() {

@@ -15,8 +15,8 @@ use std::process::Command;
 use rustix::fs::{CWD, Mode, OFlags, mkdirat, openat};
 use rustix::io::Errno;
 
+use super::confine::{Reach, Unconfined, confine};
 use super::gate::{Refusal, Side, Target, judge};
-use crate::drivers::sys::{Reach, confine};
 
 /// What rsync needs of the system: programs and libraries to run, and files that tell names and time zones.
 const PROGRAMS: &[&str] = &["/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store"];
@@ -65,7 +65,7 @@ pub enum EnterError {
          container, or add --no-landlock to the command in authorized_keys, which trusts the owner of this key to \
          stay in the spool"
     )]
-    Landlock(#[source] Errno),
+    Landlock(#[source] Unconfined),
     /// rsync is not there.
     #[error("cannot start {}: install rsync, or give its path with --rsync in authorized_keys", program.display())]
     NotStarted {
@@ -90,8 +90,7 @@ pub fn enter(entrance: &Entrance, command: Option<&OsStr>) -> Result<Infallible,
     let entered = rustix::process::fchdir(&dir);
     entered.map_err(|source| EnterError::Spool { path: spool.clone(), source })?;
     match box_in(permit.target, dir.as_fd(), rsync) {
-        // The box of a container, which hides Landlock, says that it is not permitted.
-        Err(Errno::NOSYS | Errno::OPNOTSUPP | Errno::PERM) if *without_landlock => {}
+        Err(Unconfined::Missing) if *without_landlock => {}
         boxed => boxed.map_err(EnterError::Landlock)?,
     }
     let source = Command::new(rsync).arg0("rsync").args(permit.arguments).env_clear().exec();
@@ -122,7 +121,7 @@ fn open_target(target: Target, side: Side, spool: &Path) -> Result<OwnedFd, Ente
     openat(&half, &place, OPEN | OFlags::NOFOLLOW, Mode::empty()).map_err(|errno| failed(&path, errno))
 }
 
-fn box_in(target: Target, dir: BorrowedFd<'_>, rsync: &Path) -> Result<(), Errno> {
+fn box_in(target: Target, dir: BorrowedFd<'_>, rsync: &Path) -> Result<(), Unconfined> {
     let look = |path: &Path| openat(CWD, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).ok();
     let mut opened = Vec::new();
     opened.extend(PROGRAMS.iter().filter_map(|path| Some((look(Path::new(path))?, Reach::Run))));

@@ -4,9 +4,11 @@
 //! - `keys`: the service's key pair, and the line for central's `authorized_keys`.
 //! - `trust`: central's host key into the service's own `known_hosts`.
 //! - `gate`: what that key may ask for on central; pure.
+//! - `confine`: the box, by Landlock.
 //! - `enter`: central's side of it: what was asked for, judged, boxed in, and handed to rsync.
 //! - `verbs`: the three as an operator calls them.
 
+mod confine;
 mod enter;
 mod gate;
 mod keys;
@@ -15,6 +17,7 @@ mod verbs;
 
 use std::path::{Path, PathBuf};
 
+pub use confine::Unconfined;
 pub use enter::{EnterError, Entrance, enter};
 pub use gate::{Permit, Refusal, Side, Target, judge};
 pub use keys::{Key, KeyError, authorized_line, own_key};

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
 use md5::{Digest, Md5};
+use synkler::machine::{Random, spread};
 
 /// One entry as a person would compare it: kind, mode, mtime, and digest or link target.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -160,13 +161,10 @@ pub fn rich_directory(path: &Path) {
 
 /// Repeatable bytes that do not compress.
 pub fn noise(seed: u64, length: usize) -> Vec<u8> {
-    let mut state = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut random = Random(spread(seed));
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {
-        state ^= state << 13;
-        state ^= state >> 7;
-        state ^= state << 17;
-        bytes.extend_from_slice(&state.to_le_bytes());
+        bytes.extend_from_slice(&random.next().to_le_bytes());
     }
     bytes.truncate(length);
     bytes

@@ -43,7 +43,7 @@ fn it_follows_what_changes_and_gives_the_terminal_back() {
     let mut screen = watch(&daemon, 30, 100);
     let text = screen.until("the first answer", |text| text.contains("caf\\xe9.iso"));
     let lines: Vec<_> = text.lines().collect();
-    assert!(lines[0].starts_with(" upload alpha   2026-11-23 18:1"), "{text}");
+    assert!(lines[0].starts_with(" upload alpha   Mon 2026-11-23 18:1"), "{text}");
     assert!(lines[1].starts_with("● upload alpha, group default"), "{text}");
     assert!(text.contains("██████") && text.contains("31 %"), "{text}");
     assert!(lines[29].starts_with(" q quits"), "{text}");

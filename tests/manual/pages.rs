@@ -73,6 +73,7 @@ pub(super) fn synklerctl() -> String {
         &mut page,
         &[
             ("SYNKLER_CONTROL_SOCKET", "control socket of the daemon, if --socket is not given"),
+            ("TZ", "time zone of the times in the text, instead of /etc/localtime; UTC if it names no known zone"),
             ("NO_COLOR", "print no colours, if set and not empty"),
             ("COLUMNS", "width of the text, instead of the width of the terminal; 80 if neither is known"),
         ],

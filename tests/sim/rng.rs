@@ -1,31 +1,32 @@
 //! Chance from a seed: the same seed, the same run.
 
-/// splitmix64: tiny, fast, and good enough to choose schedules.
-pub(crate) struct Rng(u64);
+use synkler::machine::{Random, spread};
+
+/// The machine's own generator, with what a schedule is chosen by.
+pub(crate) struct Rng(Random);
 
 impl Rng {
     pub(crate) fn new(seed: u64) -> Self {
-        Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
+        Self(Random(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d))
     }
 
     /// Another one that follows from this one, which stays as it is.
     pub(crate) fn apart(&self) -> Self {
-        Self(mixed(self.0 ^ 0x6a09_e667_f3bc_c908))
+        Self(Random(spread(self.0.0 ^ 0x6a09_e667_f3bc_c908)))
     }
 
     pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        mixed(self.0)
+        self.0.next()
     }
 
     /// A number below `end`; 0 where `end` is 0.
     pub(crate) fn below(&mut self, end: u64) -> u64 {
-        if end == 0 { 0 } else { self.next() % end }
+        self.0.below(end)
     }
 
     /// An index below `end`.
     pub(crate) fn index(&mut self, end: usize) -> usize {
-        self.below(end as u64) as usize
+        self.0.index(end)
     }
 
     /// A number of `low..=high`.
@@ -47,11 +48,4 @@ impl Rng {
     pub(crate) fn wait(&mut self, short: u64, long: u64, long_permille: u64) -> u64 {
         if self.chance(long_permille) { self.between(short, long.max(short)) } else { self.between(1, short.max(1)) }
     }
-}
-
-/// Spreads a number over all bits.
-pub(crate) fn mixed(number: u64) -> u64 {
-    let number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    let number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-    number ^ (number >> 31)
 }

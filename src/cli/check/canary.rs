@@ -10,8 +10,9 @@ use super::Report;
 use crate::cli::session::Failure;
 use crate::cli::terminal::now;
 use crate::cli::transfers;
-use crate::cli::units::{moment, span};
+use crate::cli::units::span;
 use crate::cli::watch::Feed;
+use crate::cli::zone::Zone;
 use crate::control::types::{Finding, Shown, Transfer};
 use crate::control::{Client, ClientError, Refusal};
 
@@ -22,7 +23,7 @@ const LOOK: Duration = Duration::from_millis(500);
 
 /// Puts a canary into the directory that this upload watches and follows it until every receipt is in and its source is
 /// free.
-pub(super) fn fly(mut client: Client, report: &mut Report) -> Result<(), Failure> {
+pub(super) fn fly(mut client: Client, report: &mut Report<'_>) -> Result<(), Failure> {
     let node = client.status(Some(0), true)?.node;
     if node.mode != "upload" {
         let cure = "run synklerctl check --canary on an upload";
@@ -75,7 +76,8 @@ fn release(directory: &Path, name: &str) -> io::Result<PathBuf> {
     }
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
     let written = File::create_new(&hidden).and_then(|mut file| {
-        writeln!(file, "synklerctl check --canary, {}", moment(now()))?;
+        // Read on other hosts, which may be in other zones.
+        writeln!(file, "synklerctl check --canary, {}", Zone::utc().moment(now()))?;
         fs::rename(&hidden, &path)
     });
     if let Err(err) = written {
@@ -93,7 +95,7 @@ enum Outcome {
     Lost(String),
 }
 
-fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) -> Result<Outcome, Failure> {
+fn follow(client: &mut Client, name: &str, started: Instant, report: &Report<'_>) -> Result<Outcome, Failure> {
     let feed = Feed::start(Client::connect(client.path())?, Shown { limit: Some(0), ..Shown::default() });
     let mut told = String::new();
     let mut receivers = Vec::new();

@@ -18,7 +18,7 @@ use crate::control::types::{Check, Finding};
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
 
 /// Examines this node, and with `canary` its whole group.
-pub(super) fn check(target: &Target, canary: bool, out: Out) -> Result<Exit, Failure> {
+pub(super) fn check(target: &Target, canary: bool, out: Out<'_>) -> Result<Exit, Failure> {
     let (findings, client) = match target.connect() {
         Ok(mut client) => (client.check()?, Some(client)),
         Err(failure @ Failure::Client(ClientError::NotRunning { .. })) => {
@@ -44,12 +44,12 @@ pub(super) fn check(target: &Target, canary: bool, out: Out) -> Result<Exit, Fai
 }
 
 /// What is printed as it comes, or as one document at the end.
-struct Report {
-    out: Out,
+struct Report<'a> {
+    out: Out<'a>,
     check: Check,
 }
 
-impl Report {
+impl Report<'_> {
     fn add(&mut self, finding: Finding) -> Result<(), Failure> {
         if !self.out.json {
             self.out.text(|look| finding_text(&finding, look))?;

@@ -10,7 +10,8 @@ use super::exit::Exit;
 use super::output::Out;
 use super::session::{Failure, Target};
 use super::terminal::{is_dumb, now};
-use super::units::{moment, printable};
+use super::units::printable;
+use super::zone::Zone;
 use crate::control::Client;
 use crate::control::types::{Monitor, Shown, Status, Transfer};
 pub(super) use feed::Feed;
@@ -18,17 +19,17 @@ use feed::News;
 use model::Model;
 
 /// Watches until the user, or whoever reads, has seen enough.
-pub(super) fn watch(target: &Target, what: Shown, out: Out) -> Result<Exit, Failure> {
+pub(super) fn watch(target: &Target, what: Shown, out: Out<'_>) -> Result<Exit, Failure> {
     let client = target.connect()?;
     if out.json || is_dumb() || !io::stdout().is_terminal() {
         lines(client, what, out)?;
     } else {
-        screen::show(&Feed::start(client, what), out.look.colour)?;
+        screen::show(&Feed::start(client, what), out.look)?;
     }
     Ok(Exit::Done)
 }
 
-fn lines(client: Client, what: Shown, out: Out) -> Result<(), Failure> {
+fn lines(client: Client, what: Shown, out: Out<'_>) -> Result<(), Failure> {
     let feed = Feed::until_unread(client, what);
     let mut model = Model::default();
     let mut lost = false;
@@ -48,7 +49,7 @@ fn lines(client: Client, what: Shown, out: Out) -> Result<(), Failure> {
                     super::terminal::complain("the daemon answers again");
                 }
                 lost = false;
-                if out.json { json(&answer)? } else { changes(&mut model, *answer) }
+                if out.json { json(&answer)? } else { changes(&mut model, *answer, out.look.zone) }
             }
         };
         if !out.write(&text)? {
@@ -63,7 +64,7 @@ fn json(answer: &Monitor) -> Result<String, Failure> {
 }
 
 /// A line for each transfer that is new, has changed or is gone, and one for the node when it is another than before.
-fn changes(model: &mut Model, answer: Monitor) -> String {
+fn changes(model: &mut Model, answer: Monitor, zone: &Zone) -> String {
     let before = model.status().map(headline);
     let changed = model.compare(answer);
     let Some(status) = model.status() else { return String::new() };
@@ -76,7 +77,7 @@ fn changes(model: &mut Model, answer: Monitor) -> String {
     lines.extend(changed.fresh.iter().map(|transfer| line(transfer, status.now, &node)));
     lines.extend(changed.gone.iter().map(|item| format!("{item}: finished")));
     // Everything in one line of its own, whatever it says.
-    let stamp = moment(if status.now > 0 { status.now } else { now() });
+    let stamp = zone.moment(if status.now > 0 { status.now } else { now() });
     lines.iter().map(|line| format!("{stamp}  {}\n", printable(line))).collect()
 }
 

@@ -20,7 +20,7 @@ use super::model::Model;
 use crate::cli::line::{Ink, Line, Look, Text};
 use crate::cli::session::Failure;
 use crate::cli::status::status_text;
-use crate::cli::units::{cut, moment, pad, printable};
+use crate::cli::units::{cut, pad, printable};
 use crate::control::types::Status;
 
 /// How long news, keys and signals may lie before they are looked at.
@@ -29,9 +29,8 @@ const LOOK: Duration = Duration::from_millis(50);
 const TICK: Duration = Duration::from_secs(1);
 
 /// Shows what comes until a key or a signal ends it.
-pub(super) fn show(feed: &Feed, colour: bool) -> Result<(), Failure> {
-    let mut screen =
-        Screen { model: Model::default(), answered: Instant::now(), lost: None, colour, scroll: 0, rows: 0 };
+pub(super) fn show(feed: &Feed, look: Look<'_>) -> Result<(), Failure> {
+    let mut screen = Screen { model: Model::default(), answered: Instant::now(), lost: None, look, scroll: 0, rows: 0 };
     on_terminal(|terminal, signal| screen.run(terminal, feed, signal))
 }
 
@@ -56,20 +55,20 @@ fn on_terminal(act: impl FnOnce(DefaultTerminal, &AtomicUsize) -> Result<(), Fai
     }
 }
 
-struct Screen {
+struct Screen<'a> {
     model: Model,
     /// When the daemon last said something.
     answered: Instant,
     /// Why it does not answer any more.
     lost: Option<String>,
-    colour: bool,
+    look: Look<'a>,
     /// How many lines are above the first one shown.
     scroll: usize,
     /// How many are shown.
     rows: usize,
 }
 
-impl Screen {
+impl Screen<'_> {
     fn run(&mut self, mut terminal: DefaultTerminal, feed: &Feed, signal: &AtomicUsize) -> Result<(), Failure> {
         let mut drawn: Option<Instant> = None;
         loop {
@@ -143,14 +142,14 @@ impl Screen {
         let [top, body, bottom] =
             Layout::vertical([Constraint::Length(1), Constraint::Min(0), Constraint::Length(1)]).areas(frame.area());
         let width = usize::from(body.width);
-        let look = Look { width, colour: self.colour };
+        let look = Look { width, ..self.look };
         let since = u64::try_from(self.answered.elapsed().as_millis()).unwrap_or(u64::MAX);
         let (title, text) = match self.model.status() {
             None => ("synklerctl watch".to_owned(), Text::of("waiting for the daemon's first answer")),
             Some(status) => {
                 // Between two answers time goes on.
                 let now = status.now.saturating_add(since);
-                let title = format!("{} {}   {}", status.node.mode, status.node.name, moment(now));
+                let title = format!("{} {}   {}", status.node.mode, status.node.name, look.zone.moment(now));
                 (title, status_text(&Status { now, ..status.clone() }, look))
             }
         };
@@ -176,7 +175,7 @@ impl Screen {
     }
 
     fn style(&self, ink: Option<Ink>) -> Style {
-        match ink.filter(|_| self.colour) {
+        match ink.filter(|_| self.look.colour) {
             None => Style::new(),
             Some(Ink::Bold) => Style::new().bold(),
             Some(Ink::Dim) => Style::new().dim(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::sleep;
 use tracing::{debug, warn};
 
-use crate::machine::{Cause, Node, Reason};
+use crate::machine::{Cause, Node, Random, Reason};
 
 use super::fault::Fault;
 use super::receive::Noted;
@@ -96,16 +96,16 @@ impl Unserved {
 /// of a group do not all come back at once. The same node always gets the same row.
 struct Pauses {
     attempts: u32,
-    state: u64,
+    random: Random,
 }
 
 impl Pauses {
     fn new(me: &Node) -> Self {
         // FNV-1a: any hash that differs between nodes would do.
-        let state = node_word(me)
+        let seed = node_word(me)
             .bytes()
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
-        Self { attempts: 0, state }
+        Self { attempts: 0, random: Random(seed) }
     }
 
     fn reset(&mut self) {
@@ -116,11 +116,7 @@ impl Pauses {
         let doubled = FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(self.attempts)).min(RECONNECT_LIMIT);
         self.attempts = self.attempts.saturating_add(1);
         let longest = if lasting { RECONNECT_LIMIT } else { doubled };
-        // splitmix64
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        let thousandths = u32::try_from((mixed ^ (mixed >> 31)) % 250).unwrap_or(0);
+        let thousandths = u32::try_from(self.random.below(250)).unwrap_or(0);
         longest.saturating_sub(longest / 1000 * thousandths)
     }
 }

@@ -360,5 +360,4 @@ fn birth(stat: &Statx) -> String {
 const MARKS_LIMIT: usize = 1_000;
 
 #[cfg(test)]
-#[path = "staging_tests.rs"]
 mod tests;

@@ -489,3 +489,6 @@ pub struct PastFilter {
     /// With `before`: also over just then, with a smaller id than this.
     pub behind: Option<String>,
 }
+
+#[cfg(test)]
+mod tests;

@@ -519,5 +519,4 @@ pub(crate) fn file_type(stat: &Statx) -> FileType {
 }
 
 #[cfg(test)]
-#[path = "manifest_tests.rs"]
 mod tests;

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use super::protocol::{DESCRIPTION, SERVICE_DESCRIPTION};
-use super::types::SHAPES;
+use super::SHAPES;
+use crate::control::protocol::{DESCRIPTION, SERVICE_DESCRIPTION};
 
 /// A field list `(name: type, ...)` as pairs, and what follows it.
 fn fields(text: &str) -> (Vec<(String, String)>, &str) {
