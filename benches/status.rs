@@ -109,7 +109,7 @@ fn main() -> ExitCode {
             Took::of(took)
         });
         let all = Filter { limit: Some(50), ..Filter::default() };
-        let filtered = Filter { failed: Some(true), stage: Some("held".to_owned()), ..all.clone() };
+        let filtered = Filter { failed: Some(true), state: Some("queued".to_owned()), ..all.clone() };
         let rows = [
             ("GetStatus, the group", ask(&|client| assert!(client.status(None, false).unwrap().total >= TRANSFERS))),
             ("GetStatus, this node", ask(&|client| assert!(client.status(None, true).unwrap().total >= TRANSFERS))),

@@ -240,9 +240,9 @@ fn each_verb_asks_for_what_it_says() {
         (&["status", "run-42", "--here"], "GetTransfer", json!({ "item": "run-42", "here": true }), 0),
         (&["list", "--limit", "9"], "List", json!({ "limit": 9 }), 0),
         (
-            &["list", "--state", "held", "--from", "alpha", "--failed", "--limit", "0"],
+            &["list", "--state", "cleaning up", "--from", "alpha", "--failed", "--limit", "0"],
             "List",
-            json!({ "stage": "held", "upload": "alpha", "failed": true, "limit": 0 }),
+            json!({ "state": "cleaning-up", "upload": "alpha", "failed": true, "limit": 0 }),
             0,
         ),
         (&["pause"], "Pause", json!({}), 0),

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use clap::Parser;
 use synkler::cli::{Arguments, EXITS};
-use synkler::machine::{Cause, central, download, upload};
+use synkler::machine::{Cause, State, central, download, upload};
 
 fn document(name: &str) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(name);
@@ -33,8 +33,11 @@ fn the_state_tables_are_those_of_the_code() {
 }
 
 #[test]
-fn every_stage_and_reason_is_explained() {
+fn every_state_stage_and_reason_is_explained() {
     let text = document("docs/states.md");
+    let states: Vec<_> =
+        State::ALL.iter().map(|state| vec![state.as_str().to_owned(), state.text().to_owned()]).collect();
+    assert_eq!(table(&text, "## States"), states);
     let words = |heading| table(&text, heading).into_iter().map(|row| row[0].clone()).collect::<Vec<_>>();
     let stages = |all: Vec<&str>| all.into_iter().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(words("## Stages at upload"), stages(upload::Stage::ALL.iter().map(|stage| stage.as_str()).collect()));

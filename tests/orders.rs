@@ -9,8 +9,8 @@ use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
     GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
     Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored,
-    RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, Time, TransferId,
-    TransferView, UploadSettings, Wait,
+    RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, State, Time,
+    TransferId, TransferView, UploadSettings, Wait,
 };
 
 #[path = "orders/apart.rs"]
@@ -690,7 +690,7 @@ fn a_list_goes_on_where_it_ended() {
     assert_eq!((ids(&first), first.matching, first.more), ((0..4).map(id).collect(), 10, true));
     let rest = bench.machine.snapshot(&Selection { after: Some(id(5)), ..page.clone() });
     assert_eq!((ids(&rest), rest.matching, rest.more), ((6..10).map(id).collect(), 10, false));
-    let waiting = Selection { stage: Some("waiting".to_owned()), after: Some(id(3)), limit: 2, ..page.clone() };
+    let waiting = Selection { state: Some(State::Queued), after: Some(id(3)), limit: 2, ..page.clone() };
     let waiting = bench.machine.snapshot(&waiting);
     assert_eq!((ids(&waiting), waiting.matching, waiting.more), (vec![id(4), id(6)], 5, true));
     let failed = bench.machine.snapshot(&Selection { failed: true, ..page.clone() });

@@ -48,14 +48,27 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l limit -
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l here -d 'Show only what this node knows, without asking other nodes'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l all -d 'Show also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l state -d 'Only transfers in this stage, such as sending or held' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l state -d 'Only transfers in this state' -r -f -a "settling\t'the upload waits until the item no longer changes, or computes its checksum'
+queued\t'waits for its turn to be sent or fetched'
+uploading\t'rsync sends it to central'
+verifying\t'a copy is compared with the announced item'
+downloading\t'rsync fetches it from central'
+waiting\t'waits for something that ends by itself: space, a node, the broker, an earlier item'
+cleaning-up\t'every receiver has it, and a cleanup is still to be finished'
+delivered\t'every receiver has it and every cleanup is done; central keeps its copy for keep_minutes'
+paused\t'an operator paused it'
+blocked\t'cannot be sent as it is; the reason says why'
+failed\t'an attempt failed and is repeated, or a person has to act; the reason says which'
+cancelled\t'an operator or its upload gave it up'"
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l from -d 'Only transfers from this upload node' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l limit -d 'Show at most N transfers' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
-complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l failed -d 'Only transfers that fail or are blocked'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l failed -d 'Only transfers that need attention: what failed, and what only a person can continue'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l all -d 'List also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l here -d 'Show only what this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -63,6 +76,7 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l limit -d
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l here -d 'Show only what this node knows, without asking other nodes'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l all -d 'Show also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F

@@ -3,10 +3,12 @@
 
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use super::exit::{EXITS, exit_table};
 use super::since::Since;
+use crate::control::State;
 
 const DEEDS: &str =
     "JSON: one document, { deeds: [Deed], silent: [string] }; silent lists the nodes that did not answer.";
@@ -47,7 +49,7 @@ pub struct Arguments {
 pub enum Verb {
     /// Show this node, its group and the unfinished transfers; with ITEM, details of its transfers
     ///
-    /// Without ITEM: shows this node, its broker, the nodes of the group, the number of transfers in each stage, and the
+    /// Without ITEM: shows this node, its broker, the nodes of the group, the number of transfers in each state, and the
     /// first transfers. Transfers that need attention come first, then running ones with their progress, then queued
     /// ones, each with the reason why it waits. With ITEM: shows its stage on each node that knows it, with checksums,
     /// times, failed attempts and the time of the next retry. Finished transfers are included.
@@ -64,19 +66,25 @@ pub enum Verb {
         /// Show only what this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
+        /// Show also delivered transfers, of which central still keeps a copy
+        #[arg(long, conflicts_with = "items")]
+        all: bool,
     },
     /// List unfinished transfers, one per line, oldest first
     #[command(after_long_help = "JSON: one line per transfer, each a Transfer.")]
     List {
-        /// Only transfers in this stage, such as sending or held
-        #[arg(long, value_name = "STAGE")]
+        /// Only transfers in this state
+        #[arg(long, value_name = "STATE", value_parser = states())]
         state: Option<String>,
         /// Only transfers from this upload node
         #[arg(long, value_name = "NODE")]
         from: Option<String>,
-        /// Only transfers that fail or are blocked
+        /// Only transfers that need attention: what failed, and what only a person can continue
         #[arg(long)]
         failed: bool,
+        /// List also delivered transfers, of which central still keeps a copy
+        #[arg(long)]
+        all: bool,
         /// Show at most N transfers
         #[arg(long, value_name = "N", default_value_t = 50)]
         limit: u64,
@@ -98,6 +106,9 @@ pub enum Verb {
         /// Show only what this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
+        /// Show also delivered transfers, of which central still keeps a copy
+        #[arg(long)]
+        all: bool,
     },
     /// Pause transfers on this node, for the given items, or for the whole group
     ///
@@ -205,6 +216,15 @@ pub enum Verb {
         after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null if it does not run."
     )]
     Version,
+}
+
+/// The words of `--state`; those with a hyphen are also taken as they are shown, with a space.
+fn states() -> impl TypedValueParser<Value = String> {
+    let value = |state: &State| match state.words() {
+        words if words == state.as_str() => PossibleValue::new(state.as_str()).help(state.text()),
+        words => PossibleValue::new(state.as_str()).alias(words).help(state.text()),
+    };
+    PossibleValuesParser::new(State::ALL.iter().map(value)).map(|word| word.replace(' ', "-"))
 }
 
 /// The items an order is about.

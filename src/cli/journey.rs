@@ -2,7 +2,7 @@
 
 use super::line::{Ink, Look, Text};
 use super::status::{at, incomplete, since};
-use super::transfers::{outlook_of, run, why};
+use super::transfers::{outlook, outlook_of, run, state, why};
 use super::units::{moment, size, span};
 use crate::control::types::{GetTransfer, Step, Transfer};
 
@@ -21,12 +21,11 @@ pub fn journey_text(answer: &GetTransfer, now: u64, look: Look) -> Text {
     text.field(room, "From", &format!("upload {}", transfer.upload), None);
     text.field(room, "Size", &measure(transfer), None);
     text.field(room, "MD5", transfer.md5.as_deref().unwrap_or("not known yet"), None);
-    let stage = format!("{} on {} {}", transfer.stage, transfer.node, since(transfer.since, now));
-    text.field(room, "Stage", &stage, None);
+    text.field(room, "State", &format!("{} {}", state(transfer), since(transfer.since, now)), None);
     if !over {
         let ink = if transfer.attempts > 0 || transfer.paused.is_some() { Some(Ink::Yellow) } else { None };
         text.field(room, "Why", &why(transfer, now, "", look.colour), ink);
-        let outlook = outlook_of(transfer.attempts, transfer.next, now);
+        let outlook = outlook(transfer, now);
         if !outlook.is_empty() {
             text.field(room, "Outlook", &outlook, ink);
         }

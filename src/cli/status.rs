@@ -1,7 +1,7 @@
 //! The group as people read it: the node and its surroundings first, then a table of what is on the way.
 
 use super::line::{Ink, LABEL, Line, Look, Text};
-use super::transfers;
+use super::transfers::{self, DELIVERED};
 use super::units::{ago, cut, few_inodes, moment, printable, size, span};
 use crate::control::types::{Broker, Member, Paused, Status, View};
 
@@ -25,11 +25,18 @@ pub fn status_text(status: &Status, look: Look) -> Text {
         let node = format!("{} {}", status.node.mode, status.node.name);
         transfers::lay(&mut page.text, look, &status.transfers, status.now, &node);
     }
-    let hidden = status.total.saturating_sub(status.transfers.len() as u64);
+    let all = status.transfers.iter().any(|transfer| transfer.state == DELIVERED);
+    let known = status.total + if all { delivered(status) } else { 0 };
+    let hidden = known.saturating_sub(status.transfers.len() as u64);
     if hidden > 0 {
         page.text.push(Line::new(Ink::Dim, &format!("… and {hidden} more")));
     }
     page.text
+}
+
+/// How many are delivered.
+fn delivered(status: &Status) -> u64 {
+    status.states.iter().filter(|count| count.state == DELIVERED).map(|count| count.count).sum()
 }
 
 /// `incomplete: central hub does not answer; this is what upload alpha knows`; nothing when it is complete.
@@ -161,17 +168,19 @@ impl Page {
     }
 
     fn counts(&mut self, status: &Status) {
+        let states = status.states.iter().filter(|count| count.count > 0 && count.state != DELIVERED);
+        let states: Vec<_> =
+            states.map(|count| format!("{} {}", count.count, transfers::words(&count.state))).collect();
+        let delivered = match delivered(status) {
+            0 => String::new(),
+            count => format!("; {count} delivered, central still has a copy"),
+        };
         if status.total == 0 {
-            self.field("Transfers", "none unfinished", None);
+            self.field("Transfers", &format!("none unfinished{delivered}"), None);
             return;
         }
-        let stages: Vec<_> = status
-            .counts
-            .iter()
-            .filter(|count| count.count > 0)
-            .map(|count| format!("{} {}", count.count, count.stage))
-            .collect();
-        self.field("Transfers", &format!("{} ({})", status.total, stages.join(", ")), None);
+        let states = if states.is_empty() { String::new() } else { format!(" ({})", states.join(", ")) };
+        self.field("Transfers", &format!("{}{states}{delivered}", status.total), None);
         match status.attention {
             0 => {}
             1 => self.field("", "1 needs attention: see synklerctl list --failed", Ink::Red),

@@ -9,6 +9,8 @@ use crate::control::types::{List, Paused, Progress, Transfer};
 const WHY_ROOM: usize = 48;
 /// The most lines one reason takes, without what follows from it.
 const WHY_LINES: usize = 3;
+/// The state of what is not unfinished any more.
+pub(super) const DELIVERED: &str = "delivered";
 /// Cells of a progress bar.
 const BAR: usize = 20;
 
@@ -16,7 +18,7 @@ const COLUMNS: &[Column] = &[
     Column::left("ITEM", usize::MAX),
     Column::left("FROM", 16).from(80),
     Column::right("SIZE", 9),
-    Column::left("STAGE", 12),
+    Column::left("STATE", 24),
     Column::right("SINCE", 8),
 ];
 
@@ -30,7 +32,7 @@ pub(super) fn lay(text: &mut Text, look: Look, transfers: &[Transfer], now: u64,
             transfer.item.clone(),
             if all_from_here { String::new() } else { transfer.upload.clone() },
             size(transfer.size),
-            transfer.stage.clone(),
+            state(transfer),
             span(now.saturating_sub(transfer.since), 1),
         ],
         mark: None,
@@ -56,7 +58,7 @@ pub fn list_text(list: &List, now: u64, look: Look) -> Text {
                 transfer.item.clone(),
                 transfer.upload.clone(),
                 size(transfer.size),
-                transfer.stage.clone(),
+                state(transfer),
                 span(now.saturating_sub(transfer.since), 1),
                 if room >= 110 { String::new() } else { transfer.reason.code.clone() },
             ],
@@ -91,10 +93,37 @@ fn ink(transfer: &Transfer) -> Option<Ink> {
     }
 }
 
+/// What happens to it: `uploading 60 %`, `downloading 18 % (delta)`, `waiting`.
+pub(super) fn state(transfer: &Transfer) -> String {
+    let state = words(&transfer.state);
+    match &transfer.progress {
+        Some(progress) if ["uploading", "downloading"].contains(&transfer.state.as_str()) => {
+            let by = progress.node.strip_prefix("download ").map(|name| format!(" ({name})")).unwrap_or_default();
+            format!("{state} {:.0} %{by}", (share(progress) * 100.0).floor())
+        }
+        _ => state,
+    }
+}
+
+/// A state's stable word as people read it.
+pub(super) fn words(state: &str) -> String {
+    state.replace('-', " ")
+}
+
+fn share(progress: &Progress) -> f64 {
+    match progress.total {
+        0 => 1.0,
+        total => (progress.bytes as f64 / total as f64).min(1.0),
+    }
+}
+
 /// What it waits for, or how far it is, with a bar where bars are wanted; on central with the receipts that are missing.
 pub(super) fn why(transfer: &Transfer, now: u64, node: &str, bars: bool) -> String {
     if let Some(progress) = &transfer.progress {
         return run(progress, node, bars);
+    }
+    if let Some(next) = transfer.next.filter(|_| transfer.state == DELIVERED) {
+        return format!("central's copy goes in {}", span(next.saturating_sub(now), 1));
     }
     let mut why = match &transfer.paused {
         Some(pause) if transfer.reason.code == "paused" => paused(pause, now),
@@ -121,8 +150,9 @@ pub(super) fn paused(pause: &Paused, now: u64) -> String {
 
 /// What has failed and when it goes on; empty when neither is to be told.
 pub(super) fn outlook(transfer: &Transfer, now: u64) -> String {
-    // While it runs, that words are said again in a while is of no interest.
-    outlook_of(transfer.attempts, transfer.next.filter(|_| transfer.progress.is_none()), now)
+    // While it runs, that words are said again in a while is of no interest; of what is delivered, why() says it all.
+    let is_told = transfer.progress.is_some() || transfer.state == DELIVERED;
+    outlook_of(transfer.attempts, transfer.next.filter(|_| !is_told), now)
 }
 
 /// The same of what is no transfer in full.
@@ -141,10 +171,7 @@ pub(super) fn outlook_of(attempts: u32, next: Option<u64>, now: u64) -> String {
 
 /// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left  by upload alpha`; the node is named where it is not the one that shows.
 pub(super) fn run(progress: &Progress, node: &str, bars: bool) -> String {
-    let share = match progress.total {
-        0 => 1.0,
-        total => (progress.bytes as f64 / total as f64).min(1.0),
-    };
+    let share = share(progress);
     let mut text = String::new();
     if bars {
         let full = (share * BAR as f64) as usize;

@@ -21,7 +21,7 @@ use super::terminal::{complain, now, print};
 use super::transfers::list_text;
 use super::units::ago;
 use super::{check, watch};
-use crate::control::types::{Filter, GetHistory, List, Member, Orders, PastFilter, View};
+use crate::control::types::{Filter, GetHistory, List, Member, Orders, PastFilter, Shown, View};
 use crate::control::{Client, ClientError, LIST_LIMIT};
 
 /// The whole program: arguments in, exit code out.
@@ -46,17 +46,18 @@ pub fn run() -> ExitCode {
 fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
     let client = || target.connect();
     match verb {
-        Verb::Status { items, limit, here } if items.is_empty() => {
-            let status = client()?.status(limit, here)?;
+        Verb::Status { items, limit, here, all } if items.is_empty() => {
+            let status = client()?.status_of(Shown { limit, here, all })?;
             out.document(&status, |look| status_text(&status, look))?;
             Ok(whole(&status.view, here))
         }
         Verb::Status { items, here, .. } => journeys(&mut client()?, &items, here, out),
-        Verb::List { state, from, failed, limit, here } => {
+        Verb::List { state, from, failed, all, limit, here } => {
             let filter = Filter {
-                stage: state,
+                state,
                 upload: from,
                 failed: failed.then_some(true),
+                all: all.then_some(true),
                 here: here.then_some(true),
                 ..Filter::default()
             };
@@ -67,7 +68,7 @@ fn carry_out(verb: Verb, target: &Target, out: Out) -> Result<Exit, Failure> {
             }
             Ok(whole(&list.view, here))
         }
-        Verb::Watch { limit, here } => watch::watch(target, watch::What { limit, here }, out),
+        Verb::Watch { limit, here, all } => watch::watch(target, Shown { limit, here, all }, out),
         Verb::Pause { items, now, group } => orders(&client()?.pause(some(&items), group, now)?, out),
         Verb::Resume { items, group } => orders(&client()?.resume(some(&items), group)?, out),
         Verb::Retry(items) => orders(&client()?.retry(&items.items)?, out),

@@ -77,8 +77,10 @@ fn head(status: &Status) -> Status {
         total: status.total,
         counts: status.counts.clone(),
         attention: status.attention,
+        states: status.states.clone(),
         urgent: Vec::new(),
-        late: Vec::new(),
+        unsent: Vec::new(),
+        tallied: Vec::new(),
     }
 }
 

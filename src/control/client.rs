@@ -14,7 +14,7 @@ use super::protocol::{Call, INTERFACE, REPLY_LIMIT, Refusal, Reply, SERVICE, enc
 use super::socket;
 use super::types::{
     Check, Filter, Finding, GetHistory, GetReceipt, GetStatus, GetTransfer, Info, List, Monitor, Orders, PastFilter,
-    Reload, SetLogLevel, Status,
+    Reload, SetLogLevel, Shown, Status,
 };
 
 /// How long one call may take in all.
@@ -105,10 +105,15 @@ impl Client {
         self.ask(SERVICE, "GetInfo", json!({}), CALL_WAIT)
     }
 
-    /// The group and at most `limit` of its transfers; the daemon decides how many when there is no limit. `here`
-    /// asks for the view of this node alone.
+    /// The group and at most `limit` of its unfinished transfers; the daemon decides how many when there is no limit.
+    /// `here` asks for the view of this node alone.
     pub fn status(&mut self, limit: Option<u64>, here: bool) -> Result<Status, ClientError> {
-        let reply: GetStatus = self.call("GetStatus", json!({ "limit": limit, "here": here }))?;
+        self.status_of(Shown { limit, here, all: false })
+    }
+
+    /// The same, with what is delivered where that is wanted.
+    pub fn status_of(&mut self, shown: Shown) -> Result<Status, ClientError> {
+        let reply: GetStatus = self.call("GetStatus", shown)?;
         Ok(reply.status)
     }
 
@@ -124,8 +129,8 @@ impl Client {
 
     /// The status as often as it changes, at most once a second, until the connection ends or the iterator is
     /// dropped; the first is full. It takes the connection for itself.
-    pub fn monitor(mut self, limit: Option<u64>, here: bool) -> Result<Monitoring, ClientError> {
-        self.send(INTERFACE, "Monitor", json!({ "limit": limit, "here": here }), true)?;
+    pub fn monitor(mut self, shown: Shown) -> Result<Monitoring, ClientError> {
+        self.send(INTERFACE, "Monitor", shown, true)?;
         Ok(Monitoring { client: self, over: false })
     }
 

@@ -17,8 +17,8 @@ use super::parameters::Parameters;
 use super::protocol::{INTERFACE, LIST_DEFAULT, LIST_LIMIT, Refusal, STATUS_DEFAULT, STATUS_LIMIT};
 use super::query::{PastFound, Query};
 use super::service::{Caller, Service, told};
-use super::types::{Filter, GetStatus, GetTransfer, Journey, List, Status, Transfer, View};
-use crate::machine::{Found, Mode, Node, NodeName, Selection, Snapshot, TransferId};
+use super::types::{Filter, GetStatus, GetTransfer, Journey, List, Shown, Status, Transfer, View};
+use crate::machine::{Found, Mode, Node, NodeName, Selection, Snapshot, State, TransferId};
 
 /// How long central is waited for, in all.
 const CENTRAL_WAIT: Duration = Duration::from_secs(2);
@@ -34,9 +34,10 @@ impl Service {
     pub(super) async fn tell_status(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
         let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
         let here = parameters.flag("here")?;
+        let all = parameters.flag("all")?;
         parameters.end()?;
         let is_peer = matches!(caller, Caller::Peer(_));
-        let mut status = self.status(limit, here, is_peer).await?;
+        let mut status = self.status(Shown { limit: Some(limit), here, all }, is_peer).await?;
         if is_peer {
             shorten(&mut status, |status| &mut status.transfers);
         }
@@ -44,51 +45,61 @@ impl Service {
     }
 
     /// The group's status, or this node's alone (`here`). Only central gathers for others.
-    pub(super) async fn status(&self, limit: u64, here: bool, is_peer: bool) -> Result<Status, Refusal> {
-        let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (snapshot, now) = self.snapshot(Selection { tally: true, ..Selection::urgent(most) }).await?;
+    pub(super) async fn status(&self, shown: Shown, is_peer: bool) -> Result<Status, Refusal> {
+        let most = usize::try_from(shown.limit.unwrap_or(STATUS_DEFAULT)).unwrap_or(usize::MAX);
+        let selection = Selection { tally: true, all: shown.all, ..Selection::urgent(most) };
+        let (snapshot, now) = self.snapshot(selection).await?;
         let own = self.own_status(&snapshot, now);
-        match reach(&snapshot, here, is_peer) {
+        let untallied = |own| Status { urgent: Vec::new(), unsent: Vec::new(), tallied: Vec::new(), ..own };
+        match reach(&snapshot, shown.here, is_peer) {
             Reach::Here if is_peer => Ok(own),
-            Reach::Here => Ok(Status { urgent: Vec::new(), late: Vec::new(), ..own }),
-            Reach::All => self.gathered_status(&snapshot, own, most).await,
-            Reach::Central => match self.ask_central(&snapshot, "GetStatus", json!({ "limit": limit })).await? {
+            Reach::Here => Ok(untallied(own)),
+            Reach::All => self.gathered_status(&snapshot, own, shown, most).await,
+            Reach::Central => match self.ask_central(&snapshot, "GetStatus", shown).await? {
                 Ok(GetStatus { status }) => Ok(Status { now: own.now, node: own.node, broker: own.broker, ..status }),
-                Err(view) => Ok(Status { view, urgent: Vec::new(), late: Vec::new(), ..own }),
+                Err(view) => Ok(Status { view, ..untallied(own) }),
             },
         }
     }
 
-    async fn gathered_status(&self, snapshot: &Snapshot, own: Status, limit: usize) -> Result<Status, Refusal> {
-        let parameters = json!({ "limit": limit, "here": true });
+    async fn gathered_status(
+        &self,
+        snapshot: &Snapshot,
+        own: Status,
+        shown: Shown,
+        most: usize,
+    ) -> Result<Status, Refusal> {
+        let parameters = Shown { here: true, ..shown };
         let (answers, silent) = self.gather::<GetStatus>(&alive(snapshot), "GetStatus", &parameters).await;
         let others: Vec<_> = answers.into_iter().map(|(_, answer)| answer.status).collect();
         let missing = merge::unlisted(&own.transfers, others.iter().map(|other| (other, other.transfers.as_slice())));
         let looked_up = self.look_up(&snapshot.node, missing).await?;
         let view = view(&snapshot.node, silent);
-        Ok(Status { view, ..merge::statuses(own, looked_up, &others, limit) })
+        Ok(Status { view, ..merge::statuses(own, looked_up, &others, most, shown.all) })
     }
 
     pub(super) async fn tell_list(&self, mut parameters: Parameters, caller: Caller<'_>) -> Result<Value, Refusal> {
-        let stage = parameters.text_if_any("stage")?;
+        let state = parameters.parsed_if_any::<State>("state")?;
         let upload = parameters.parsed_if_any::<NodeName>("upload")?;
         let failed = parameters.flag("failed")?;
         let limit = parameters.count("limit", LIST_LIMIT)?.unwrap_or(LIST_DEFAULT);
         let after = parameters.parsed_if_any::<TransferId>("after")?;
         let here = parameters.flag("here")?;
+        let all = parameters.flag("all")?;
         parameters.end()?;
         let is_peer = matches!(caller, Caller::Peer(_));
         let filter = Filter {
-            stage: stage.clone(),
+            state: state.map(|state| state.as_str().to_owned()),
             upload: upload.as_ref().map(NodeName::to_string),
             failed: failed.then_some(true),
+            all: all.then_some(true),
             limit: Some(limit),
             after: after.map(|id| id.to_string()),
             here: None,
         };
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let (snapshot, now) =
-            self.snapshot(Selection { stage, upload, failed, by_age: true, after, limit: most, tally: true }).await?;
+        let selection = Selection { state, upload, failed, all, by_age: true, after, limit: most, tally: true };
+        let (snapshot, now) = self.snapshot(selection).await?;
         let own = List {
             view: View::alone(&snapshot.node),
             transfers: snapshot.transfers.iter().map(|view| Transfer::new(&snapshot.node, view)).collect(),
@@ -134,9 +145,11 @@ impl Service {
             merge::unlisted(&own.transfers, others.iter().map(|(status, page)| (status, page.transfers.as_slice())));
         let looked_up = self.look_up(&snapshot.node, missing).await?;
         let wanted = merge::Wanted {
-            stage: filter.stage.as_deref(),
-            upload: filter.upload.is_some(),
+            state: filter.state.as_deref().and_then(|state| state.parse().ok()),
+            upload: filter.upload.as_deref(),
             failed: filter.failed == Some(true),
+            after: filter.after.as_deref(),
+            all: filter.all == Some(true),
             limit: usize::try_from(filter.limit.unwrap_or(LIST_DEFAULT)).unwrap_or(usize::MAX),
         };
         Ok(List { view: view(&snapshot.node, silent), ..merge::lists((own_status, own), looked_up, &others, wanted) })

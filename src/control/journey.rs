@@ -3,7 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::changes::key;
-use super::merge::{most_urgent, told_by_all};
+use super::merge::told_by_all;
+use super::told::{Told, joint};
 use super::types::{Journey, Transfer};
 use super::view::rank;
 
@@ -59,9 +60,9 @@ pub(super) fn joined(mut told: Vec<Journey>) -> Option<Journey> {
     let words = told.iter().enumerate().filter(|(at, journey)| *at != central && !over(journey));
     let words: Vec<_> = words.map(|(_, journey)| &journey.transfer).collect();
     // Central may be through with what others are not.
-    let transfer = match most_urgent(&words) {
-        Some(word) if told.get(central).is_some_and(over) => word.clone(),
-        _ => told_by_all(transfer, &words),
+    let transfer = match joint(&words) {
+        Some(word) if told.get(central).is_some_and(over) => word,
+        _ => told_by_all(transfer, &Told::of(&words)),
     };
     Some(Journey { transfer, steps: told.into_iter().flat_map(|journey| journey.steps).collect() })
 }

@@ -1,36 +1,35 @@
 //! One view of the group out of what its nodes tell, made by central. Pure.
 //!
-//! Of a transfer that central knows, central's word counts. Where that word is only that another node has it in hand,
-//! the other's reason says more, and is taken with its name before it; so is its rsync run. And where it needs a person on
-//! any node, that is the reason, whatever central says ([`Cause::precedence`]). What central does not know, yet or any
-//! more, comes from whoever has it: a transfer is under way until the last node is through with it.
+//! [`decisive`] says which node tells what happens to a transfer that central knows: its state and its reason are taken,
+//! with the node's name before the text, and its rsync run. What central does not know, yet or any more, comes from
+//! whoever has it: a transfer is under way until the last node is through with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::changes::{sort, urgency};
-use super::types::{Count, List, Reason, Status, Transfer};
-use crate::machine::{Cause, central, upload};
+use super::changes::sort;
+use super::told::Told;
+use super::types::{Count, List, Reason, StateCount, Status, Transfer};
+use crate::machine::{Cause, State, decisive, upload};
 
-/// What each transfer is on the other nodes, by its id.
-type Words<'a> = BTreeMap<&'a str, Vec<&'a Transfer>>;
-
-/// The ids of what the others list or are late with and `own` does not list: central has to look these up before it merges.
+/// The ids of what the others list or tally and `own` does not list: central has to look these up before it merges.
 pub fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> BTreeSet<String> {
     let listed: BTreeSet<_> = own.iter().filter_map(|transfer| transfer.id.as_deref()).collect();
     let ids = others.flat_map(|(status, transfers)| {
-        let late = status.late.iter().flat_map(|late| &late.ids);
-        transfers.iter().filter_map(|transfer| transfer.id.as_ref()).chain(late)
+        let tallied = status.tallied.iter().flat_map(|tallied| &tallied.ids);
+        transfers.iter().filter_map(|transfer| transfer.id.as_ref()).chain(tallied)
     });
     ids.filter(|id| !listed.contains(id.as_str())).cloned().collect()
 }
 
-/// Central's status with those of the others. `looked_up` is what central knows of what only they list.
-pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit: usize) -> Status {
-    let words = words(others.iter().map(|other| other.transfers.as_slice()));
-    let mut merged = own;
-    let known = merged.transfers.drain(..).chain(looked_up);
-    let mut transfers: Vec<_> = known.map(|transfer| with_words(transfer, &words)).collect();
+/// Central's status with those of the others. `looked_up` is what central knows of what only they list or tally. What is
+/// delivered is listed only with `all`.
+pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit: usize, all: bool) -> Status {
+    let told = Told::new(others.iter().map(|other| (other, other.transfers.as_slice())));
+    let known = || own.transfers.iter().chain(&looked_up);
+    let states = states(&own, known(), others.iter(), &told);
+    let mut transfers: Vec<_> = known().map(|transfer| told_by_all(transfer.clone(), &told)).collect();
     let mut ids: BTreeSet<_> = transfers.iter().filter_map(|transfer| transfer.id.clone()).collect();
+    let mut merged = Status { transfers: Vec::new(), ..own };
     for other in others {
         let is_central = other.node.mode == "central";
         for Count { stage, count } in &other.counts {
@@ -41,7 +40,7 @@ pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit:
         for transfer in &other.transfers {
             match &transfer.id {
                 Some(id) if is_central && ids.insert(id.clone()) => {
-                    transfers.push(with_words(transfer.clone(), &words));
+                    transfers.push(told_by_all(transfer.clone(), &told))
                 }
                 None if other.node.mode == "upload" => transfers.push(transfer.clone()),
                 _ => {}
@@ -62,22 +61,59 @@ pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit:
             known.doing.clone_from(&heard.doing);
         }
     }
-    let mut stages = late(others.iter(), &ids);
-    for transfer in elsewhere(&words, &ids, others.iter().any(|other| other.node.mode == "central")) {
-        if let Some(id) = &transfer.id {
-            stages.insert(id.clone(), transfer.stage.clone());
+    let more_centrals = has_central(others.iter());
+    for (id, standings) in told.unknown(&ids) {
+        let stage = decisive(standings).map(|standing| standing.stage);
+        if let Some(stage) = stage.filter(|_| !more_centrals) {
+            add(&mut merged.counts, stage, 1);
         }
-        transfers.push(transfer);
+        transfers.extend(told.elsewhere(id, more_centrals));
     }
-    stages.values().for_each(|stage| add(&mut merged.counts, stage, 1));
     merged.attention = attention(&merged, others.iter());
     merged.urgent.clear();
-    merged.late.clear();
-    merged.total = merged.counts.iter().map(|count| count.count).sum();
+    merged.unsent.clear();
+    merged.tallied.clear();
+    merged.total = states.iter().filter(|(state, _)| **state != State::Delivered).map(|(_, count)| count).sum();
+    merged.states = StateCount::of(&states);
+    transfers.retain(|transfer| all || transfer.state != State::Delivered.as_str());
     sort(&mut transfers);
     transfers.truncate(limit);
     merged.transfers = transfers;
     merged
+}
+
+/// How many transfers and items are in each state: as central alone sees them, but for those of which another node told.
+fn states<'a>(
+    own: &Status,
+    known: impl Iterator<Item = &'a Transfer>,
+    others: impl Iterator<Item = &'a Status> + Clone,
+    told: &Told<'_>,
+) -> BTreeMap<State, u64> {
+    let mut states = BTreeMap::<State, u64>::new();
+    let centrals = others.clone().filter(|other| other.node.mode == "central").map(|other| &other.states);
+    let unsent = others.clone().filter(|other| other.node.mode == "upload").map(|other| &other.unsent);
+    for StateCount { state, count } in std::iter::once(&own.states).chain(centrals).chain(unsent).flatten() {
+        *states.entry(state.parse().unwrap_or(State::Waiting)).or_default() += count;
+    }
+    let mut ids = BTreeSet::new();
+    for transfer in known {
+        let (alone, together) = (Told::state(transfer), told.together(transfer));
+        ids.extend(transfer.id.clone());
+        if alone != together {
+            states.entry(alone).and_modify(|count| *count = count.saturating_sub(1));
+            *states.entry(together).or_default() += 1;
+        }
+    }
+    // Another central may hold what this one does not know.
+    if !has_central(others) {
+        let unknown = told.unknown(&ids).filter_map(|(_, standings)| decisive(standings));
+        unknown.for_each(|standing| *states.entry(standing.state).or_default() += 1);
+    }
+    states
+}
+
+fn has_central<'a>(mut others: impl Iterator<Item = &'a Status>) -> bool {
+    others.any(|other| other.node.mode == "central")
 }
 
 /// How many transfers and items need a person on some node, each counted once.
@@ -89,108 +125,80 @@ fn attention<'a>(own: &'a Status, others: impl Iterator<Item = &'a Status> + Clo
     more.saturating_add(urgent.len() as u64)
 }
 
-/// The stages of what nodes are late with and central is through with, by the id.
-fn late<'a>(others: impl Iterator<Item = &'a Status> + Clone, known: &BTreeSet<String>) -> BTreeMap<String, String> {
-    let mut stages = BTreeMap::new();
-    // Another central may hold what this one does not know.
-    if others.clone().any(|other| other.node.mode == "central") {
-        return stages;
-    }
-    for late in others.flat_map(|other| &other.late) {
-        for id in late.ids.iter().filter(|id| !known.contains(*id)) {
-            stages.entry(id.clone()).or_insert_with(|| late.stage.clone());
-        }
-    }
-    stages
-}
-
-/// What no central knows and others have, each once: as it is where a person is needed most.
-fn elsewhere(words: &Words<'_>, known: &BTreeSet<String>, more_centrals: bool) -> Vec<Transfer> {
-    let unknown = words.iter().filter(|(id, _)| !known.contains(**id));
-    let mine = unknown.filter(|(_, words)| !more_centrals || words.iter().any(|word| is_unknown(word)));
-    mine.filter_map(|(_, words)| most_urgent(words).cloned()).collect()
-}
-
-/// Of what several nodes say of a transfer, the word of the one where a person is needed most.
-pub(super) fn most_urgent<'a>(words: &[&'a Transfer]) -> Option<&'a Transfer> {
-    words.iter().copied().min_by_key(|word| (rank(word), word.node.clone()))
-}
-
-/// What counts among the reasons for one transfer.
-fn rank(transfer: &Transfer) -> (bool, u8) {
-    (urgency(transfer) != 0, cause(transfer).map_or(u8::MAX, Cause::precedence))
-}
-
-/// What `List` is asked for, as far as it matters here.
+/// What `List` is asked for.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
-    pub(super) stage: Option<&'a str>,
-    pub(super) upload: bool,
+    pub(super) state: Option<State>,
+    pub(super) upload: Option<&'a str>,
     pub(super) failed: bool,
+    pub(super) after: Option<&'a str>,
+    pub(super) all: bool,
     pub(super) limit: usize,
 }
 
 /// Central's page of a list with those of the others, each made by the same filter; beside each page stands the
-/// node's status, of which only the counts and the tally matter. Pages are by age, so together they reach as far as the
-/// shortest one that is not the last.
+/// node's status, of which only the counts and the tally matter. Each state of the group is the state of some node
+/// alone, so that nothing is missing from all pages. Pages are by age, so together they reach as far as the shortest
+/// one that is not the last.
 pub(super) fn lists(
     (own_status, own): (&Status, List),
     looked_up: Vec<Transfer>,
     others: &[(Status, List)],
     wanted: Wanted<'_>,
 ) -> List {
-    let words = words(others.iter().map(|(_, page)| page.transfers.as_slice()));
+    let told = Told::new(others.iter().map(|(status, page)| (status, page.transfers.as_slice())));
     let statuses = || others.iter().map(|(status, _)| status);
-    let mut total = own.total;
+    let more_centrals = has_central(statuses());
+    let known = || own.transfers.iter().chain(&looked_up);
+    let states = states(own_status, known(), statuses(), &told);
+    let mut ids: BTreeSet<_> = known().filter_map(|transfer| transfer.id.clone()).collect();
+    let is_wanted = |transfer: &Transfer| {
+        let state = Told::state(transfer);
+        wanted.state.map_or(wanted.all || state != State::Delivered, |it| it == state)
+            && wanted.upload.is_none_or(|it| it == transfer.upload)
+            && wanted.after.is_none_or(|after| transfer.id.as_deref().is_none_or(|id| id > after))
+    };
+    // What fails elsewhere is as it should be in central's eyes.
+    let is_urgent = |transfer: &&Transfer| !wanted.failed || told.is_listed(transfer);
+    let mut transfers: Vec<_> = own
+        .transfers
+        .iter()
+        .chain(looked_up.iter().filter(is_urgent))
+        .map(|it| told_by_all(it.clone(), &told))
+        .collect();
     let mut more = own.more;
     let mut reach = end(&own);
-    let mut known: BTreeSet<_> =
-        own.transfers.iter().chain(&looked_up).filter_map(|transfer| transfer.id.clone()).collect();
-    let mut transfers = own.transfers;
-    // What fails elsewhere is as it should be in central's eyes.
-    let failing = looked_up
-        .into_iter()
-        .filter(|transfer| wanted.failed && wanted.stage.is_none_or(|stage| stage == transfer.stage));
-    for transfer in failing {
-        total += 1;
-        transfers.push(transfer);
-    }
     for (status, page) in others {
         let is_central = status.node.mode == "central";
         more |= page.more;
         reach = [reach, end(page)].into_iter().flatten().min();
         for transfer in &page.transfers {
             match &transfer.id {
-                Some(id) if is_central && known.insert(id.clone()) => transfers.push(transfer.clone()),
+                Some(id) if is_central && ids.insert(id.clone()) => {
+                    transfers.push(told_by_all(transfer.clone(), &told))
+                }
                 None if status.node.mode == "upload" => transfers.push(transfer.clone()),
                 _ => {}
             }
         }
-        if is_central {
-            total += page.total;
-        } else if wanted.failed {
-            total += page.transfers.iter().filter(|transfer| transfer.id.is_none()).count() as u64;
-        } else {
-            let is_wanted =
-                |stage: &str| is_before_transfer(status, stage) && wanted.stage.is_none_or(|it| it == stage);
-            total += status.counts.iter().filter(|count| is_wanted(&count.stage)).map(|count| count.count).sum::<u64>();
+    }
+    for (id, _) in told.unknown(&ids) {
+        transfers.extend(told.elsewhere(id, more_centrals));
+    }
+    transfers.retain(is_wanted);
+    let total = match wanted {
+        Wanted { upload: Some(_), .. } => {
+            // What the others have beyond their pages is not known to be another's.
+            let own_rest = own.total.saturating_sub(own.transfers.len() as u64);
+            own_rest.saturating_add(transfers.len() as u64)
         }
-    }
-    let mut stages = BTreeMap::new();
-    if !wanted.failed && !wanted.upload {
-        stages = late(statuses(), &known);
-        stages.retain(|_, stage| wanted.stage.is_none_or(|it| it == stage));
-    }
-    for transfer in elsewhere(&words, &known, statuses().any(|status| status.node.mode == "central")) {
-        if let Some(id) = &transfer.id {
-            stages.insert(id.clone(), transfer.stage.clone());
+        Wanted { failed: true, state: None, .. } => attention(own_status, statuses()),
+        Wanted { failed: true, .. } => transfers.len() as u64,
+        Wanted { state: Some(state), .. } => states.get(&state).copied().unwrap_or_default(),
+        Wanted { all, .. } => {
+            states.iter().filter(|(state, _)| all || **state != State::Delivered).map(|(_, count)| count).sum()
         }
-        transfers.push(transfer);
-    }
-    total += stages.len() as u64;
-    if wanted.failed && !wanted.upload && wanted.stage.is_none() {
-        total = attention(own_status, statuses());
-    }
+    };
     if let Some(reach) = &reach {
         transfers.retain(|transfer| transfer.id.as_ref().is_some_and(|id| id <= reach));
     }
@@ -200,23 +208,12 @@ pub(super) fn lists(
     });
     more |= transfers.len() > wanted.limit;
     transfers.truncate(wanted.limit);
-    let transfers = transfers.into_iter().map(|transfer| with_words(transfer, &words)).collect();
     List { view: own.view, transfers, total, more }
 }
 
 /// How far a page reaches that is not the last one.
 fn end(page: &List) -> Option<String> {
     page.more.then(|| page.transfers.iter().filter_map(|transfer| transfer.id.clone()).max()).flatten()
-}
-
-fn words<'a>(lists: impl Iterator<Item = &'a [Transfer]>) -> Words<'a> {
-    let mut words = Words::new();
-    for transfer in lists.flatten() {
-        if let Some(id) = &transfer.id {
-            words.entry(id).or_default().push(transfer);
-        }
-    }
-    words
 }
 
 fn add(counts: &mut Vec<Count>, stage: &str, count: u64) {
@@ -231,70 +228,30 @@ fn is_before_transfer(status: &Status, stage: &str) -> bool {
     status.node.mode == "upload" && !upload::Stage::ALL.iter().any(|known| known.as_str() == stage)
 }
 
-/// Whether central can have heard nothing of it, or lost what it has heard.
-fn is_unknown(transfer: &Transfer) -> bool {
-    transfer.id.is_none() || transfer.stage == upload::Stage::Announced.as_str()
-}
-
-fn with_words(transfer: Transfer, words: &Words<'_>) -> Transfer {
-    match transfer.id.as_deref().and_then(|id| words.get(id)) {
-        Some(words) => told_by_all(transfer, words),
-        None => transfer,
-    }
-}
-
-/// Central's word on a transfer with those of the nodes that have it in hand.
-pub(super) fn told_by_all(mut transfer: Transfer, words: &[&Transfer]) -> Transfer {
-    let upload = format!("upload {}", transfer.upload);
-    let has_receipt = |word: &Transfer| {
-        let name = word.node.strip_prefix("download ");
-        transfer.receivers.iter().any(|receiver| Some(receiver.name.as_str()) == name && receiver.received.is_some())
-    };
-    let central = |stage: central::Stage| transfer.stage == stage.as_str();
-    let in_hand = |word: &&&Transfer| match cause(&transfer) {
-        Some(Cause::Paused | Cause::Hashing | Cause::Storage) => false,
-        Some(Cause::Queued) if central(central::Stage::Waiting) => {
-            word.node == upload && cause(word) == Some(Cause::Paused)
-        }
-        // What it told central last may be long ago.
-        Some(Cause::Running | Cause::Queued | Cause::Transport) if central(central::Stage::Granted) => {
-            word.node == upload
-        }
-        _ => central(central::Stage::Held) && word.node.starts_with("download ") && !has_receipt(word),
-    };
-    let says_more = |word: &&&Transfer| {
-        !matches!(cause(word), None | Some(Cause::Receipts | Cause::Acknowledgement | Cause::Central | Cause::Broker))
-    };
-    let telling = words.iter().filter(in_hand).filter(says_more).min_by_key(|word| (urgency(word), word.node.clone()));
-    let running = telling.iter().copied().chain(words).find_map(|word| word.progress.clone());
-    if let Some(word) = telling {
-        take_reason(&mut transfer, word);
-    }
-    // What nobody but a person can end is told wherever it is, and however much else goes on.
-    let needing = words.iter().copied().filter(|word| cause(word).is_some_and(Cause::needs_person));
-    let needing: Vec<_> = needing.collect();
-    if let Some(word) = most_urgent(&needing).filter(|word| rank(word) < rank(&transfer)) {
-        take_reason(&mut transfer, word);
+/// A transfer as one node, mostly central, tells of it, with what the others tell.
+pub(super) fn told_by_all(mut transfer: Transfer, told: &Told<'_>) -> Transfer {
+    let standings = told.with(&transfer);
+    let Some(standing) = decisive(&standings) else { return transfer };
+    let (state, cause, word) = (standing.state, standing.cause, told.word(&transfer, standing));
+    // That another node only waits for an answer says less than what central does.
+    let says_more = |cause| !matches!(cause, Cause::Receipts | Cause::Acknowledgement | Cause::Central | Cause::Broker);
+    transfer.state = state.as_str().to_owned();
+    let running = word.and_then(|word| word.progress.clone()).or_else(|| told.run(&transfer));
+    if let Some(word) = word.filter(|_| says_more(cause)) {
+        transfer.reason =
+            Reason { code: word.reason.code.clone(), text: format!("{}: {}", word.node, word.reason.text) };
+        transfer.next = word.next.or(transfer.next);
+        transfer.attempts = transfer.attempts.max(word.attempts);
+        transfer.paused = transfer.paused.take().or_else(|| word.paused.clone());
     }
     transfer.progress = transfer.progress.or(running);
     transfer
 }
 
-fn take_reason(transfer: &mut Transfer, word: &Transfer) {
-    transfer.reason = Reason { code: word.reason.code.clone(), text: format!("{}: {}", word.node, word.reason.text) };
-    transfer.next = word.next.or(transfer.next);
-    transfer.attempts = transfer.attempts.max(word.attempts);
-    transfer.paused = transfer.paused.take().or_else(|| word.paused.clone());
-}
-
-fn cause(transfer: &Transfer) -> Option<Cause> {
-    transfer.reason.code.parse().ok()
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::samples::{progress, seen, status, transfer};
-    use super::super::types::{Late, Receiver, View};
+    use super::super::types::{Receiver, Tallied, View};
     use super::*;
 
     const HUB: &str = "central hub";
@@ -359,15 +316,15 @@ mod tests {
             ),
         ];
         for (central, words, text) in cases {
-            let told = told_by_all(central.clone(), &words.iter().collect::<Vec<_>>());
+            let told = told_by_all(central.clone(), &Told::of(&words.iter().collect::<Vec<_>>()));
             assert_eq!(told.reason.text, text);
             assert_eq!((&told.stage, &told.node), (&central.stage, &central.node));
         }
         let failing = Transfer { attempts: 3, next: Some(9), ..seen(ALPHA, "transport", transfer(1, "granted")) };
         let running = Transfer { progress: progress(DELTA), ..seen(DELTA, "running", transfer(1, "pulling")) };
-        let told = told_by_all(granted(), &[&failing]);
+        let told = told_by_all(granted(), &Told::of(&[&failing]));
         assert_eq!((told.attempts, told.next, told.reason.code.as_str()), (3, Some(9), "transport"));
-        let told = told_by_all(held(1), &[&failing, &running]);
+        let told = told_by_all(held(1), &Told::of(&[&failing, &running]));
         assert_eq!((told.progress, told.reason.code.as_str()), (progress(DELTA), "running"));
     }
 
@@ -392,7 +349,12 @@ mod tests {
         let mut download = status(DELTA, vec![seen(DELTA, "queued", transfer(2, "wanted")), failing]);
         // More than are listed.
         let ids = [7, 8].map(|number| transfer(number, "delivered").id.unwrap()).to_vec();
-        download.late = vec![Late { stage: "delivered".to_owned(), ids }];
+        download.tallied = vec![Tallied {
+            stage: "delivered".to_owned(),
+            state: "failed".to_owned(),
+            code: "cleanup".to_owned(),
+            ids,
+        }];
         download.members[0].doing = "fetching 1".to_owned();
         let mut own = own;
         own.members.extend(download.members.iter().cloned().map(|member| super::super::types::Member {
@@ -402,11 +364,12 @@ mod tests {
         }));
         own.counts =
             vec![Count { stage: "granted".to_owned(), count: 2 }, Count { stage: "held".to_owned(), count: 1 }];
+        own.states = states_of(&[("uploading", 2), ("waiting", 1), ("delivered", 3)]);
         let others = [upload, download];
         let missing = unlisted(&own.transfers, others.iter().map(|other| (other, other.transfers.as_slice())));
         assert_eq!(missing.len(), 5);
         let looked_up = vec![seen(HUB, "running", transfer(5, "granted"))];
-        let merged = statuses(own, looked_up, &others, 100);
+        let merged = statuses(own, looked_up, &others, 100, false);
 
         let listed: Vec<_> = merged
             .transfers
@@ -430,9 +393,23 @@ mod tests {
         let counts: Vec<_> = merged.counts.iter().map(|count| (count.stage.as_str(), count.count)).collect();
         let expected = [("granted", 2), ("held", 1), ("settling", 1), ("announced", 1), ("freed", 1), ("delivered", 2)];
         assert_eq!(counts.iter().copied().collect::<BTreeMap<_, _>>(), BTreeMap::from(expected));
+        let states = [
+            ("settling", 1),
+            ("queued", 1),
+            ("uploading", 1),
+            ("waiting", 1),
+            ("cleaning-up", 1),
+            ("delivered", 3),
+            ("failed", 3),
+        ];
+        assert_eq!(merged.states, states_of(&states));
         assert_eq!((merged.total, merged.attention), (8, 2));
         let member = merged.members.iter().find(|member| member.name == "delta").unwrap();
         assert_eq!((member.doing.as_str(), member.heard), ("fetching 1", 77));
+    }
+
+    fn states_of(states: &[(&str, u64)]) -> Vec<StateCount> {
+        states.iter().map(|(state, count)| StateCount { state: (*state).to_owned(), count: *count }).collect()
     }
 
     fn page(transfers: Vec<Transfer>, total: u64, more: bool) -> List {
@@ -446,14 +423,16 @@ mod tests {
 
     #[test]
     fn pages_reach_as_far_as_all_of_them_do() {
-        let wanted = Wanted { stage: None, upload: false, failed: false, limit: 3 };
-        let central = |numbers: &[u8]| numbers.iter().map(|n| seen(HUB, "queued", transfer(*n, "waiting"))).collect();
+        let wanted = Wanted { state: None, upload: None, failed: false, after: None, all: false, limit: 3 };
+        let central = |numbers: &[u8]| -> Vec<_> {
+            numbers.iter().map(|n| seen(HUB, "queued", transfer(*n, "waiting"))).collect()
+        };
         let settling = Transfer { id: None, ..seen(ALPHA, "settling", transfer(9, "settling")) };
         let announced = |n| seen(ALPHA, "central", transfer(n, "announced"));
         let alpha = status(ALPHA, vec![settling.clone()]);
 
         // Central has more, so nothing beyond its page may be shown; 5 is not known to it.
-        let hub = status(HUB, vec![]);
+        let hub = status(HUB, central(&[1, 2, 3, 4]));
         let first = lists(
             (&hub, page(central(&[1, 2, 3]), 4, true)),
             vec![],
@@ -480,7 +459,7 @@ mod tests {
 
     #[test]
     fn what_fails_elsewhere_fails_in_the_group() {
-        let wanted = Wanted { stage: None, upload: false, failed: true, limit: 10 };
+        let wanted = Wanted { state: None, upload: None, failed: true, after: None, all: false, limit: 10 };
         let failing =
             |node, number, stage| Transfer { attempts: 1, ..seen(node, "transport", transfer(number, stage)) };
         let looked_up = || vec![seen(HUB, "running", transfer(1, "granted")), held(2)];
@@ -499,8 +478,8 @@ mod tests {
             (&status(HUB, vec![]), page(vec![], 0, false)),
             looked_up(),
             &others(),
-            Wanted { stage: Some("held"), ..wanted },
+            Wanted { state: Some(State::Queued), ..wanted },
         );
-        assert_eq!(items(&list), ["item 2"]);
+        assert!(items(&list).is_empty());
     }
 }

@@ -25,6 +25,7 @@ mod samples;
 mod server;
 mod service;
 mod socket;
+mod told;
 pub mod types;
 #[cfg(test)]
 mod types_tests;
@@ -46,3 +47,5 @@ pub use query::{PastFound, Query, Span};
 pub use server::Control;
 pub use service::{LOG_LEVELS, Service};
 pub use socket::ControlError;
+
+pub use crate::machine::State;

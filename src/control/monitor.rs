@@ -9,8 +9,9 @@ use super::connection::{Connection, Dropped};
 use super::parameters::Parameters;
 use super::protocol::{Refusal, STATUS_DEFAULT, STATUS_LIMIT, encode_refusal, encode_reply};
 use super::service::Service;
-use super::types::Status;
+use super::types::{Shown, Status};
 use super::watched::Seen;
+use crate::machine::State;
 
 /// How often a stream looks for changes.
 const EVERY: Duration = Duration::from_secs(1);
@@ -25,10 +26,11 @@ impl Service {
         let asked = (|| {
             let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
             let here = parameters.flag("here")?;
+            let all = parameters.flag("all")?;
             parameters.end()?;
-            Ok((limit, here))
+            Ok(Shown { limit: Some(limit), here, all })
         })();
-        let (limit, here) = match asked {
+        let wanted = match asked {
             Ok(asked) => asked,
             Err(refusal) => return connection.send(&encode_refusal(&refusal)?).await,
         };
@@ -37,7 +39,7 @@ impl Service {
         loop {
             let next = Instant::now() + EVERY;
             let status = tokio::select! {
-                status = self.recent(limit, here) => status,
+                status = self.recent(wanted) => status,
                 left = connection.left() => return left,
             };
             let update = match (status, &shown) {
@@ -63,19 +65,22 @@ impl Service {
         }
     }
 
-    async fn recent(&self, limit: u64, here: bool) -> Result<Status, Refusal> {
-        let mut seen = if here { &self.watched.here } else { &self.watched.group }.lock().await;
+    async fn recent(&self, wanted: Shown) -> Result<Status, Refusal> {
+        let limit = wanted.limit.unwrap_or(STATUS_DEFAULT);
+        let mut seen = if wanted.here { &self.watched.here } else { &self.watched.group }.lock().await;
         let usable = |seen: &&Seen| seen.at.elapsed() < FRESH && seen.limit >= limit;
         let mut status = match seen.as_ref().filter(usable) {
             Some(seen) => seen.status.clone(),
             None => {
                 let at = Instant::now();
-                let mut status = self.status(limit, here, false).await?;
+                let mut status = self.status(Shown { all: true, ..wanted }, false).await?;
                 sort(&mut status.transfers);
                 *seen = Some(Seen { at, limit, status: status.clone() });
                 status
             }
         };
+        // It comes last, so that nothing else gives way to it.
+        status.transfers.retain(|transfer| wanted.all || transfer.state != State::Delivered.as_str());
         status.transfers.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(status)
     }

@@ -3,7 +3,10 @@
 #![allow(clippy::unwrap_used)]
 
 use super::changes::urgency;
-use super::types::{Broker, Count, Member, Node, Progress, Reason, Status, Transfer, View};
+use std::collections::BTreeMap;
+
+use super::types::{Broker, Count, Member, Node, Progress, Reason, StateCount, Status, Transfer, View};
+use crate::machine::{Cause, State};
 
 pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
     Transfer {
@@ -16,6 +19,7 @@ pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
         size: 1000,
         md5: Some("9e107d9d372bb6826bd81d3542a419d6".to_owned()),
         node: "central hub".to_owned(),
+        state: "queued".to_owned(),
         stage: stage.to_owned(),
         reason: Reason { code: "queued".to_owned(), text: "queued for rsync".to_owned() },
         since: 1000 + u64::from(number),
@@ -28,10 +32,13 @@ pub(super) fn transfer(number: u8, stage: &str) -> Transfer {
     }
 }
 
-/// As that node sees it, for this reason.
+/// As that node alone sees it, for this reason.
 pub(super) fn seen(node: &str, code: &str, transfer: Transfer) -> Transfer {
-    let text = code.parse::<crate::machine::Cause>().unwrap().text().to_owned();
-    Transfer { node: node.to_owned(), reason: Reason { code: code.to_owned(), text }, ..transfer }
+    let cause = code.parse::<Cause>().unwrap();
+    let mode = node.split(' ').next().unwrap().parse().unwrap();
+    let state = State::of(mode, &transfer.stage, cause, transfer.attempts).as_str().to_owned();
+    let reason = Reason { code: code.to_owned(), text: cause.text().to_owned() };
+    Transfer { node: node.to_owned(), state, reason, ..transfer }
 }
 
 /// A run that carries nothing else.
@@ -69,6 +76,12 @@ pub(super) fn status(node: &str, transfers: Vec<Transfer>) -> Status {
             None => counts.push(Count { stage: transfer.stage.clone(), count: 1 }),
         }
     }
+    let mut states = BTreeMap::<State, u64>::new();
+    let mut unsent = BTreeMap::<State, u64>::new();
+    for transfer in &transfers {
+        let counts = if transfer.id.is_some() { &mut states } else { &mut unsent };
+        *counts.entry(transfer.state.parse().unwrap()).or_default() += 1;
+    }
     Status {
         now: 5000,
         node: Node {
@@ -88,7 +101,9 @@ pub(super) fn status(node: &str, transfers: Vec<Transfer>) -> Status {
         counts,
         attention: transfers.iter().filter(|transfer| urgency(transfer) == 0).count() as u64,
         urgent: transfers.iter().filter(|it| urgency(it) == 0).filter_map(|it| it.id.clone()).collect(),
-        late: Vec::new(),
+        states: StateCount::of(&states),
+        unsent: StateCount::of(&unsent),
+        tallied: Vec::new(),
         transfers,
     }
 }

@@ -102,10 +102,22 @@ shapes! {
         count: u64,
     }
 
-    /// Transfers in one stage.
-    Late {
+    /// How many transfers are in one state.
+    StateCount {
+        /// The state's stable word.
+        state: String,
+        /// How many.
+        count: u64,
+    }
+
+    /// Transfers that stand on one node alike.
+    Tallied {
         /// The stage's stable word.
         stage: String,
+        /// The state's stable word, as that node alone sees it.
+        state: String,
+        /// The reason's stable word.
+        code: String,
         /// Their ids.
         ids: Vec<String>,
     }
@@ -152,6 +164,8 @@ shapes! {
         md5: Option<String>,
         /// Whose word on it this is.
         node: String,
+        /// What happens to the item, a stable word.
+        state: String,
         /// The stage's stable word.
         stage: String,
         /// Why it waits, or what it does.
@@ -258,16 +272,20 @@ shapes! {
         group_paused: Option<Paused>,
         /// The nodes of the group, the answering one among them: uploads, centrals, downloads.
         members: Vec<Member>,
-        /// How many transfers are unfinished.
+        /// How many transfers are unfinished; what is delivered does not count.
         total: u64,
-        /// The same by stage.
+        /// How many are in each stage, what is delivered among them.
         counts: Vec<Count>,
+        /// How many are in each state.
+        states: Vec<StateCount>,
         /// How many of them fail or need a person.
         attention: u64,
         /// Which transfers those are, for the node that asks another.
         urgent: Vec<String>,
-        /// Transfers that central may be through with, for the node that asks another.
-        late: Vec<Late>,
+        /// How many items that are no transfers yet are in each state, for the node that asks another.
+        unsent: Vec<StateCount>,
+        /// Where transfers stand on this node, for the node that asks another.
+        tallied: Vec<Tallied>,
         /// The first of them, most in need of attention first.
         transfers: Vec<Transfer>,
     }
@@ -427,15 +445,28 @@ shapes! {
     }
 }
 
+/// What `GetStatus` and `Monitor` are to show.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub struct Shown {
+    /// At most so many transfers; the daemon decides how many when there is no limit.
+    pub limit: Option<u64>,
+    /// Only what the node knows that answers, without asking the others.
+    pub here: bool,
+    /// Also what is delivered.
+    pub all: bool,
+}
+
 /// Which transfers `List` is to tell of; what is not set does not narrow it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Filter {
-    /// In this stage.
-    pub stage: Option<String>,
+    /// In this state.
+    pub state: Option<String>,
     /// From this upload.
     pub upload: Option<String>,
-    /// Only those that fail or are held.
+    /// Only those that fail or need a person.
     pub failed: Option<bool>,
+    /// Also those that are delivered.
+    pub all: Option<bool>,
     /// At most so many.
     pub limit: Option<u64>,
     /// Those behind the transfer with this id.

@@ -1,15 +1,16 @@
 //! From what the machine shows to what goes over the control socket.
 
+use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
 use super::types::{
-    Broker, Count, Deed, Journey, Late, Member, Node, Past, Paused, Progress, Reason, Receiver, Status, Step, Transfer,
-    View,
+    Broker, Count, Deed, Journey, Member, Node, Past, Paused, Progress, Reason, Receiver, StateCount, Status, Step,
+    Tallied, Transfer, View,
 };
 use crate::machine::{
-    self, BrokerState, GroupId, NodeName, PeerView, Protocols, Row, Snapshot, Time, TransferId, TransferView,
+    self, BrokerState, GroupId, NodeName, PeerView, Protocols, Row, Snapshot, State, Time, TransferId, TransferView,
     decode_bytes, encode_bytes,
 };
 
@@ -80,7 +81,7 @@ impl Status {
             view: View::alone(&snapshot.node),
             group_paused: snapshot.group_paused.as_ref().map(Paused::from),
             members,
-            total: snapshot.counts.iter().fold(0, |sum, (_, count)| int(sum + int(*count))),
+            total: unfinished(snapshot),
             counts: snapshot
                 .counts
                 .iter()
@@ -88,7 +89,9 @@ impl Status {
                 .collect(),
             attention: int(snapshot.tally.attention),
             urgent: snapshot.tally.urgent.iter().map(ToString::to_string).collect(),
-            late: snapshot.tally.late.iter().map(Late::from).collect(),
+            states: state_counts(snapshot.tally.states.iter().chain(&snapshot.tally.unsent)),
+            unsent: state_counts(snapshot.tally.unsent.iter()),
+            tallied: snapshot.tally.standings.iter().map(Tallied::from).collect(),
             transfers: snapshot.transfers.iter().map(|view| Transfer::new(&snapshot.node, view)).collect(),
         }
     }
@@ -147,9 +150,37 @@ impl Progress {
     }
 }
 
-impl From<(&&'static str, &Vec<TransferId>)> for Late {
-    fn from((stage, ids): (&&'static str, &Vec<TransferId>)) -> Self {
-        Self { stage: (*stage).to_owned(), ids: ids.iter().map(ToString::to_string).collect() }
+/// All but what is delivered.
+fn unfinished(snapshot: &Snapshot) -> u64 {
+    let all: u64 = snapshot.counts.iter().map(|(_, count)| count).sum();
+    int(all.saturating_sub(snapshot.tally.states.get(&State::Delivered).copied().unwrap_or_default()))
+}
+
+/// One count for each state, in the order of an item's life.
+fn state_counts<'a>(counts: impl Iterator<Item = (&'a State, &'a u64)>) -> Vec<StateCount> {
+    let mut sums = BTreeMap::<State, u64>::new();
+    for (state, count) in counts {
+        *sums.entry(*state).or_default() += count;
+    }
+    StateCount::of(&sums)
+}
+
+impl StateCount {
+    /// Those there are, in the order of an item's life.
+    pub(super) fn of(counts: &BTreeMap<State, u64>) -> Vec<Self> {
+        let there = counts.iter().filter(|(_, count)| **count > 0);
+        there.map(|(state, count)| Self { state: state.as_str().to_owned(), count: int(*count) }).collect()
+    }
+}
+
+impl From<(&machine::Tallied, &Vec<TransferId>)> for Tallied {
+    fn from((tallied, ids): (&machine::Tallied, &Vec<TransferId>)) -> Self {
+        Self {
+            stage: tallied.stage.to_owned(),
+            state: tallied.state.as_str().to_owned(),
+            code: tallied.cause.code().to_owned(),
+            ids: ids.iter().map(ToString::to_string).collect(),
+        }
     }
 }
 
@@ -174,6 +205,7 @@ impl Transfer {
             size: int(view.size),
             md5: view.fingerprint.map(|fingerprint| fingerprint.digest.to_string()),
             node: node.to_string(),
+            state: view.state.as_str().to_owned(),
             stage: view.stage.to_owned(),
             reason: Reason::from(&view.reason),
             since: moment(view.since),
@@ -215,7 +247,9 @@ impl Journey {
     pub(super) fn of_row(node: &machine::Node, row: &Row) -> Self {
         let past = Past::from(row);
         let is_proven = node.mode == machine::Mode::Upload || row.arrived.is_some();
-        let text = if row.stage == machine::central::Stage::Withdrawn.as_str() { "given up" } else { "handed over" };
+        let is_cancelled = row.stage == machine::central::Stage::Withdrawn.as_str();
+        let (state, text) =
+            if is_cancelled { (State::Cancelled, "cancelled") } else { (State::Delivered, "handed over") };
         let transfer = Transfer {
             id: Some(past.id),
             item: past.item,
@@ -226,6 +260,7 @@ impl Journey {
             size: past.size,
             md5: Some(past.md5),
             node: node.to_string(),
+            state: state.as_str().to_owned(),
             stage: past.stage.clone(),
             reason: Reason { code: past.stage, text: text.to_owned() },
             since: moment(row.since),

@@ -28,6 +28,7 @@ mod room;
 mod shared;
 mod snapshot;
 mod stage;
+mod state;
 mod time;
 pub mod upload;
 
@@ -53,8 +54,9 @@ pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order,
 pub use protocols::{Fit, Protocols};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Left, RECENT, RECENT_LIMIT, Record, Restored, Row};
-pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tally, TransferView};
+pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tallied, Tally, TransferView};
 pub use stage::{BadRow, Move};
+pub use state::{Standing, State, UnknownState, decisive};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
 

@@ -2,17 +2,21 @@
 
 use std::collections::BTreeMap;
 
-use super::{Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Protocols, Reason, Time, TransferId};
+use super::{
+    Cause, Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Protocols, Reason, State, Time, TransferId,
+};
 
 /// What is asked of a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only what is in the stage of this word.
-    pub stage: Option<String>,
+    /// Only what is in this state, as this node alone sees it.
+    pub state: Option<State>,
     /// Only what comes from this upload.
     pub upload: Option<NodeName>,
-    /// Only what fails or is held.
+    /// Only what fails or needs a person.
     pub failed: bool,
+    /// Also what is delivered.
+    pub all: bool,
     /// Oldest first, by transfer id, and items that are no transfers yet at the end; otherwise the most urgent
     /// first.
     pub by_age: bool,
@@ -32,7 +36,7 @@ impl Selection {
 
     /// Nothing is to be shown but the counts of everything.
     pub(super) fn is_counts_only(&self) -> bool {
-        self.limit == 0 && !self.tally && self.stage.is_none() && self.upload.is_none() && !self.failed
+        self.limit == 0 && !self.tally && self.state.is_none() && self.upload.is_none() && !self.failed
     }
 }
 
@@ -84,8 +88,23 @@ pub struct Tally {
     pub attention: u64,
     /// Which transfers those are; at most [`TALLY_LIMIT`].
     pub urgent: Vec<TransferId>,
-    /// Transfers that central may be through with, by the word of their stage here; at most [`TALLY_LIMIT`].
-    pub late: BTreeMap<&'static str, Vec<TransferId>>,
+    /// How many transfers are in each state, as this node alone sees them.
+    pub states: BTreeMap<State, u64>,
+    /// How many items that are no transfers yet are in each state.
+    pub unsent: BTreeMap<State, u64>,
+    /// Where the transfers stand here; at most [`TALLY_LIMIT`].
+    pub standings: BTreeMap<Tallied, Vec<TransferId>>,
+}
+
+/// What transfers have in common that stand here alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Tallied {
+    /// The stage's stable word.
+    pub stage: &'static str,
+    /// What this node alone says.
+    pub state: State,
+    /// Why they wait, or what they do.
+    pub cause: Cause,
 }
 
 /// How the broker is reached.
@@ -116,6 +135,8 @@ pub struct TransferView {
     pub fingerprint: Option<Fingerprint>,
     /// The stage's stable word.
     pub stage: &'static str,
+    /// What this node alone says.
+    pub state: State,
     /// Why it waits or what it does; never empty for what is unfinished.
     pub reason: Reason,
     /// When this node first knew of it.

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::shared::{Peer, Shared};
 use super::snapshot::{TALLY_LIMIT, Tally};
 use super::{
-    Cause, ItemName, Mode, Node, NodeName, Offer, Pause, PeerView, Reason, Row, Selection, Snapshot, Time, TransferId,
-    TransferView,
+    Cause, ItemName, Mode, Node, NodeName, Offer, Pause, PeerView, Reason, Row, Selection, Snapshot, State, Tallied,
+    Time, TransferId, TransferView,
 };
 
 /// From, to, and what makes it happen.
@@ -136,9 +136,18 @@ pub(super) struct Candidate<'a> {
     pub(super) name: &'a ItemName,
     pub(super) upload: &'a NodeName,
     pub(super) stage: &'static str,
+    pub(super) state: State,
     pub(super) since: Time,
     pub(super) attempts: u32,
     pub(super) cause: Cause,
+}
+
+impl<'a> Candidate<'a> {
+    /// A transfer.
+    pub(super) fn of(row: &'a Row, stage: &'static str, state: State, cause: Cause) -> Self {
+        let Row { transfer, name, upload, since, attempts, .. } = row;
+        Self { transfer: Some(*transfer), name, upload, stage, state, since: *since, attempts: *attempts, cause }
+    }
 }
 
 impl Candidate<'_> {
@@ -148,40 +157,46 @@ impl Candidate<'_> {
     }
 
     fn is_selected(&self, selection: &Selection) -> bool {
-        selection.stage.as_deref().is_none_or(|stage| stage == self.stage)
+        selection.state.is_none_or(|state| state == self.state)
+            && (selection.all || selection.state.is_some() || self.state != State::Delivered)
             && selection.upload.as_ref().is_none_or(|upload| upload == self.upload)
             && (!selection.failed || self.urgency() == 0)
     }
 }
 
-/// What is shown, of how many.
-pub(super) struct Choice<'a> {
-    pub(super) shown: Vec<(Option<TransferId>, &'a ItemName)>,
-    pub(super) matching: u64,
-    pub(super) more: bool,
-    pub(super) tally: Tally,
-}
-
-/// Stages in which a node has a transfer that central may be through with.
-const LATE: [&str; 6] = ["releasing", "cleaning", "freed", "withdrawing", "delivered", "cleaned"];
-
 impl Tally {
     fn take(&mut self, candidate: &Candidate<'_>, selection: &Selection) {
         let urgent = candidate.urgency() == 0;
         self.attention += u64::from(urgent);
-        let Some(id) = candidate.transfer.filter(|_| selection.tally) else { return };
+        if !selection.tally {
+            return;
+        }
+        let &Candidate { transfer, stage, state, cause, .. } = candidate;
+        let Some(id) = transfer else {
+            *self.unsent.entry(state).or_default() += 1;
+            return;
+        };
+        *self.states.entry(state).or_default() += 1;
         if urgent && self.urgent.len() < TALLY_LIMIT {
             self.urgent.push(id);
         }
-        let full = self.late.values().map(Vec::len).sum::<usize>() >= TALLY_LIMIT;
-        if LATE.contains(&candidate.stage) && !full {
-            self.late.entry(candidate.stage).or_default().push(id);
+        let tallied = self.standings.values().map(Vec::len).sum::<usize>();
+        if tallied < TALLY_LIMIT {
+            self.standings.entry(Tallied { stage, state, cause }).or_default().push(id);
         }
     }
 }
 
-/// Chooses what is shown, and in which order.
-pub(super) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>, selection: &Selection) -> Choice<'a> {
+/// The snapshot with what is selected of the candidates, in order.
+pub(super) fn selected<'a>(
+    snapshot: Snapshot,
+    candidates: impl Iterator<Item = Candidate<'a>>,
+    selection: &Selection,
+    view: impl Fn(Option<TransferId>, &ItemName) -> Option<TransferView>,
+) -> Snapshot {
+    if selection.is_counts_only() {
+        return snapshot;
+    }
     let mut chosen = Vec::new();
     let mut matching = 0;
     let mut tally = Tally::default();
@@ -204,12 +219,8 @@ pub(super) fn choose<'a>(candidates: impl Iterator<Item = Candidate<'a>>, select
         chosen.truncate(selection.limit);
     }
     chosen.sort_unstable();
-    Choice {
-        shown: chosen.into_iter().map(|(_, _, _, name, transfer)| (transfer, name)).collect(),
-        matching,
-        more,
-        tally,
-    }
+    let transfers = chosen.into_iter().filter_map(|(_, _, _, name, transfer)| view(transfer, name)).collect();
+    Snapshot { matching, more, tally, transfers, ..snapshot }
 }
 
 impl Offer {
@@ -229,7 +240,7 @@ impl Offer {
 
 impl TransferView {
     /// What is the same for every role.
-    pub(super) fn of(row: &Row, stage: &'static str, reason: Reason) -> Self {
+    pub(super) fn of(row: &Row, stage: &'static str, state: State, reason: Reason) -> Self {
         Self {
             transfer: Some(row.transfer),
             name: row.name.clone(),
@@ -239,6 +250,7 @@ impl TransferView {
             size: row.fingerprint.size,
             fingerprint: Some(row.fingerprint),
             stage,
+            state,
             reason,
             created: row.created,
             began: row.began,

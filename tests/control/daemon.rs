@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use serde_json::json;
-use synkler::control::types::{Filter, Orders, PastFilter, Status, Transfer};
+use synkler::control::types::{Filter, Orders, PastFilter, Shown, Status, Transfer};
 use synkler::control::{Client, ClientError, Refusal};
 use tempfile::TempDir;
 
@@ -85,8 +85,8 @@ fn what_there_is_is_told() {
     }
     assert!(listed.is_sorted_by_key(|transfer| transfer.id.clone()));
     for (filter, count) in [
-        (Filter { stage: Some("announced".to_owned()), ..Filter::default() }, 4),
-        (Filter { stage: Some("sending".to_owned()), ..Filter::default() }, 0),
+        (Filter { state: Some("waiting".to_owned()), ..Filter::default() }, 4),
+        (Filter { state: Some("uploading".to_owned()), ..Filter::default() }, 0),
         (Filter { upload: Some("alone".to_owned()), ..Filter::default() }, 4),
         (Filter { upload: Some("other".to_owned()), ..Filter::default() }, 0),
         (Filter { failed: Some(true), ..Filter::default() }, 0),
@@ -263,7 +263,7 @@ fn the_node_is_examined_by_itself() {
 fn a_stream_is_full_first_and_then_tells_what_changes() {
     let (_dir, mut node) = upload("");
     node.start();
-    let mut stream = client(&node).monitor(None, true).unwrap();
+    let mut stream = client(&node).monitor(Shown { here: true, ..Shown::default() }).unwrap();
     let first = stream.next().unwrap().unwrap();
     assert!(first.full && first.status.transfers.is_empty());
     let mut shown = first.status.clone();
@@ -282,7 +282,7 @@ fn a_stream_is_full_first_and_then_tells_what_changes() {
         ["withdrawing"]
     );
     // Another stream begins with everything.
-    let other = client(&node).monitor(Some(0), false).unwrap().next().unwrap().unwrap();
+    let other = client(&node).monitor(Shown { limit: Some(0), ..Shown::default() }).unwrap().next().unwrap().unwrap();
     assert!(other.full && other.status.total == 1 && other.status.transfers.is_empty());
     node.kill();
     assert!(stream.next().unwrap().is_err());

@@ -11,7 +11,7 @@ use synkler::control::Limits;
 use synkler::control::types::Monitor;
 use synkler::machine::{Cause, Snapshot, TransferView};
 
-use crate::node::{self, Daemon, crowded, documented, idle, transfer};
+use crate::node::{self, Daemon, crowded, documented, idle, tally, transfer};
 use crate::screen::Screen;
 use crate::synklerctl;
 
@@ -34,7 +34,7 @@ fn watch(daemon: &Daemon, rows: u16, columns: u16) -> Screen {
 fn with(items: &[&str]) -> Snapshot {
     let view = |(number, item): (u64, &&str)| transfer(number, item.as_bytes(), "announced", Cause::Central.into());
     let transfers: Vec<TransferView> = (1..).zip(items).map(view).collect();
-    Snapshot { counts: vec![("announced", items.len() as u64)], transfers, ..idle() }
+    Snapshot { counts: vec![("announced", items.len() as u64)], tally: tally(&transfers), transfers, ..idle() }
 }
 
 #[test]
@@ -52,7 +52,7 @@ fn it_follows_what_changes_and_gives_the_terminal_back() {
     let name = "new\x1b[2J\x1b[H\u{202e}here";
     *shared.lock().unwrap() = with(&[name]);
     let text = screen.until("what is new", |text| text.contains("new\\u{1b}[2J\\u{1b}[H"));
-    assert!(!text.contains("caf") && text.contains("Transfers: 1 (1 announced)"), "what is gone is gone: {text}");
+    assert!(!text.contains("caf") && text.contains("Transfers: 1 (1 waiting)"), "what is gone is gone: {text}");
 
     // A narrower and lower terminal: everything is laid out anew.
     screen.resize(12, 50);
@@ -196,10 +196,10 @@ fn a_pipe_gets_a_line_for_each_change() {
     let line = piped.next();
     assert!(line.ends_with("UTC  upload alpha: broker connected, 1 on the way"), "{line}");
     let line = piped.next();
-    assert!(line.ends_with("UTC  one: announced: waiting for an answer from central"), "{line}");
+    assert!(line.ends_with("UTC  one: waiting: waiting for an answer from central"), "{line}");
     *shared.lock().unwrap() = with(&["one", "evil\x1b[2J\nname"]);
     assert!(piped.next().ends_with("2 on the way"));
-    assert!(piped.next().ends_with("evil\\u{1b}[2J\\nname: announced: waiting for an answer from central"));
+    assert!(piped.next().ends_with("evil\\u{1b}[2J\\nname: waiting: waiting for an answer from central"));
     *shared.lock().unwrap() = idle();
     assert!(piped.next().ends_with("0 on the way"));
     let mut gone = [piped.next(), piped.next()];

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::thread::{self, JoinHandle};
 
@@ -11,7 +12,7 @@ use synkler::control::{AskFailure, Control, Limits, PastFound, Query, Service};
 use synkler::drivers::sys::peer_groups;
 use synkler::machine::{
     BrokerState, Cause, Deed, Digest, Fingerprint, Found, Handle, ItemName, Kind, Mode, Node, NodeName, Offer, Order,
-    Pause, PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, Tally, Time, TransferId, TransferView,
+    Pause, PeerView, Progress, Reason, Row, Scope, Selection, Snapshot, State, Tally, Time, TransferId, TransferView,
 };
 use tempfile::TempDir;
 use tokio::runtime;
@@ -84,9 +85,9 @@ pub(crate) fn service(queries: mpsc::Sender<Query>) -> Service {
 /// What a loop would answer that has nothing but this snapshot. A client may have gone by now.
 pub(crate) fn answer(snapshot: &Snapshot, query: Query) {
     match query {
-        Query::Snapshot { selection: Selection { stage, limit, .. }, reply } => {
-            let in_stage = |view: &&TransferView| stage.as_deref().is_none_or(|stage| view.stage == stage);
-            let transfers: Vec<_> = snapshot.transfers.iter().filter(in_stage).cloned().collect();
+        Query::Snapshot { selection: Selection { state, limit, .. }, reply } => {
+            let is_in = |view: &&TransferView| state.is_none_or(|state| view.state == state);
+            let transfers: Vec<_> = snapshot.transfers.iter().filter(is_in).cloned().collect();
             let (matching, more) = (transfers.len() as u64, transfers.len() > limit);
             let transfers = transfers.into_iter().take(limit).collect();
             let told = Snapshot { matching, more, transfers, ..head(snapshot) };
@@ -201,6 +202,19 @@ fn peer(mode: Mode, text: &str, seconds: u64) -> PeerView {
     }
 }
 
+/// The role that has such a stage.
+fn mode_of(stage: &str) -> Mode {
+    let is_centrals = synkler::machine::central::Stage::ALL.iter().any(|known| known.as_str() == stage);
+    if is_centrals { Mode::Central } else { Mode::Upload }
+}
+
+/// The tally of transfers none of which needs a person.
+pub(crate) fn tally(transfers: &[TransferView]) -> Tally {
+    let mut states = BTreeMap::new();
+    transfers.iter().for_each(|view| *states.entry(view.state).or_default() += 1);
+    Tally { states, ..Tally::default() }
+}
+
 /// A waiting transfer; `number` makes its id.
 pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Reason) -> TransferView {
     let [.., a, b] = number.to_be_bytes();
@@ -215,6 +229,7 @@ pub(crate) fn transfer(number: u64, item: &[u8], stage: &'static str, reason: Re
             size: 12_345,
             digest: Digest([a, b, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 9]),
         }),
+        state: State::of(mode_of(stage), stage, reason.cause(), 0),
         stage,
         reason,
         created: ago(61),
@@ -255,13 +270,9 @@ pub(crate) fn idle() -> Snapshot {
 /// An upload with so many transfers in line.
 pub(crate) fn crowded(count: u64) -> Snapshot {
     let item = |number| format!("file {number:05}.dat").into_bytes();
-    Snapshot {
-        counts: vec![("announced", count)],
-        transfers: (0..count)
-            .map(|number| transfer(number, &item(number), "announced", Cause::Central.into()))
-            .collect(),
-        ..idle()
-    }
+    let transfers: Vec<_> =
+        (0..count).map(|number| transfer(number, &item(number), "announced", Cause::Central.into())).collect();
+    Snapshot { counts: vec![("announced", count)], tally: tally(&transfers), transfers, ..idle() }
 }
 
 /// An upload at work, as docs/protocol.md shows it.
@@ -271,11 +282,8 @@ pub(crate) fn documented() -> Snapshot {
         progress: Some(Progress { bytes: 1_462_000_000, total: 4_700_000_000, rate: 11_900_000, transfers: 1 }),
         ..transfer(3, b"caf\xe9.iso", "sending", Cause::Running.into())
     };
-    Snapshot {
-        counts: vec![("announced", 1), ("sending", 1)],
-        transfers: vec![sending, transfer(4, b"next", "announced", Cause::Central.into())],
-        ..idle()
-    }
+    let transfers = vec![sending, transfer(4, b"next", "announced", Cause::Central.into())];
+    Snapshot { counts: vec![("announced", 1), ("sending", 1)], tally: tally(&transfers), transfers, ..idle() }
 }
 
 /// A central with trouble of every kind, and item names that mean harm.
@@ -358,7 +366,17 @@ pub(crate) fn troubled() -> Snapshot {
         ),
         counts: vec![("waiting", 4101), ("granted", 4), ("held", 1), ("released", 1), ("finished", 0)],
         transfers,
-        tally: Tally { attention: 5, ..Tally::default() },
+        tally: Tally {
+            attention: 5,
+            states: BTreeMap::from([
+                (State::Queued, 4096),
+                (State::Uploading, 2),
+                (State::Waiting, 5),
+                (State::Delivered, 1),
+                (State::Failed, 3),
+            ]),
+            ..Tally::default()
+        },
         peers: vec![
             peer(Mode::Upload, "alpha", 3),
             peer(Mode::Upload, "an-upload-with-a-very-long-name-that-is-still-allowed", 59),

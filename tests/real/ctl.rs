@@ -84,9 +84,9 @@ fn an_operator_sees_and_steers_from_any_host() {
         tree::hand_in(&upload.file_dir, name.as_bytes(), name.as_bytes());
     }
     for node in [upload, central, download] {
-        let text = until(node, &["status"], |text| text.contains("3 held") && text.contains("paused by an operator"));
+        let text = until(node, &["status"], |text| text.contains("3 paused") && text.contains("paused by an operator"));
         assert!(text.contains("download delta") && !text.contains("incomplete"), "{text}");
-        let list = done(node, &["list", "--state", "held", "--from", "alpha"]);
+        let list = done(node, &["list", "--state", "paused", "--from", "alpha"]);
         assert_eq!(list.lines().count(), 4, "{list}");
         let journey = done(node, &["status", "results"]);
         for line in ["● upload alpha: received", "● central hub: held", "● download delta: wanted", ", as announced"]

@@ -569,7 +569,7 @@ impl Sim {
         if !self.checker.looked.is_multiple_of(16) {
             return;
         }
-        let snapshot = machine.snapshot(&Selection::urgent(1000));
+        let snapshot = machine.snapshot(&Selection { all: true, ..Selection::urgent(1000) });
         let shown: BTreeSet<TransferId> = snapshot.transfers.iter().filter_map(|view| view.transfer).collect();
         let missing = daemon.journal.unfinished().find(|row| !shown.contains(&row.transfer)).map(|row| row.transfer);
         if let Some(id) = missing {

@@ -1,9 +1,9 @@
 //! What an operator is shown of the group: the real merge, on what the nodes that are up tell at one moment.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
-use synkler::control::types::{Status, Transfer};
+use synkler::control::types::{StateCount, Status, Transfer};
 use synkler::control::{merged_status, unlisted};
 use synkler::machine::{Cause, Handle, Machine, Mode, Selection, Time, TransferId};
 
@@ -19,7 +19,7 @@ impl Sim {
     pub(crate) fn check_view(&mut self) {
         let now = Time::from_millis(self.now);
         let tell = |machine: &Machine| {
-            let snapshot = machine.snapshot(&Selection { tally: true, ..Selection::urgent(ALL) });
+            let snapshot = machine.snapshot(&Selection { tally: true, all: true, ..Selection::urgent(ALL) });
             Status::new(&snapshot, &"g".parse().unwrap(), Path::new("/"), now)
         };
         let up = |node: usize| self.nodes[node].machine.as_ref();
@@ -36,14 +36,28 @@ impl Sim {
         if self.sabotage == Some(Sabotage::ThroughIsHidden) {
             let known = |id: &String| hub.view(&Handle::Transfer(id.parse().unwrap())).is_some();
             for status in &mut asked {
-                status.late.clear();
+                status.tallied.clear();
                 status.transfers.retain(|transfer| transfer.id.as_ref().is_none_or(known));
             }
         }
-        let missing = unlisted(&own.transfers, asked.iter().map(|status| (status, &*status.transfers)));
-        let views = missing.iter().filter_map(|id| hub.view(&Handle::Transfer(id.parse::<TransferId>().ok()?)));
-        let looked_up = views.map(|view| Transfer::new(&self.nodes[central].node, &view)).collect();
-        let merged = merged_status(own.clone(), looked_up, &asked, ALL);
+        let hub_is = &self.nodes[central].node;
+        let merge = |own: Status, asked: &[Status]| {
+            let missing = unlisted(&own.transfers, asked.iter().map(|status| (status, &*status.transfers)));
+            let views = missing.iter().filter_map(|id| hub.view(&Handle::Transfer(id.parse::<TransferId>().ok()?)));
+            let looked_up = views.map(|view| Transfer::new(hub_is, &view)).collect();
+            merged_status(own, looked_up, asked, ALL, true)
+        };
+        let merged = merge(own.clone(), &asked);
+        // The same where nothing is to be listed; now and then, because it costs as much.
+        let counted = self.now.is_multiple_of(8).then(|| {
+            for status in &mut asked {
+                status.transfers.clear();
+                if self.sabotage == Some(Sabotage::TallyIsLost) {
+                    status.tallied.clear();
+                }
+            }
+            merge(Status { transfers: Vec::new(), ..own.clone() }, &asked).states
+        });
 
         let needs = |transfer: &Transfer| transfer.reason.code.parse().is_ok_and(Cause::needs_person);
         let of =
@@ -66,9 +80,20 @@ impl Sim {
                 }
             }
         }
-        if merged.total != expected.len() as u64 {
-            let (total, counts) = (merged.total, merged.counts);
-            self.violate(Promise::Silent, central, || format!("{total} are counted of {}: {counts:?}", expected.len()));
+        let of_stages: u64 = merged.counts.iter().map(|count| count.count).sum();
+        if of_stages != expected.len() as u64 {
+            let counts = merged.counts;
+            return self.violate(Promise::Silent, central, || format!("of {} are counted {counts:?}", expected.len()));
+        }
+        let mut listed = BTreeMap::<String, u64>::new();
+        merged.transfers.iter().for_each(|transfer| *listed.entry(transfer.state.clone()).or_default() += 1);
+        let by_word = |counts: &Vec<StateCount>| -> BTreeMap<_, _> {
+            counts.iter().map(|count| (count.state.clone(), count.count)).collect()
+        };
+        let counted: Vec<_> = std::iter::once(&merged.states).chain(&counted).map(by_word).collect();
+        if counted.iter().any(|counted| *counted != listed) {
+            let text = format!("states are listed as {listed:?} and counted as {counted:?}");
+            self.violate(Promise::Silent, central, || text);
         }
     }
 }

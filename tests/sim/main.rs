@@ -269,6 +269,7 @@ fn a_word_that_is_never_said_is_found_out() {
 fn talking_for_ever_is_found_out() {
     found_out(Sabotage::Babble, &[Promise::Restless]);
     found_out(Sabotage::ThroughIsHidden, &[Promise::Silent]);
+    found_out(Sabotage::TallyIsLost, &[Promise::Silent]);
 }
 
 #[test]

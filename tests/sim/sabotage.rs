@@ -77,6 +77,8 @@ pub(crate) enum Sabotage {
     PutBackStays,
     /// What central is through with is left out of the group's view.
     ThroughIsHidden,
+    /// A node that is asked for counts alone tells nothing of where its transfers stand.
+    TallyIsLost,
 }
 
 impl Sim {

@@ -4,8 +4,9 @@
 
 use synkler::control::types::{
     Broker, Count, Deed, Finding, GetHistory, GetTransfer, Journey, List, Member, Node, Orders, Past, Paused, Progress,
-    Reason, Receiver, Reload, Status, Step, Transfer, View,
+    Reason, Receiver, Reload, StateCount, Status, Step, Transfer, View,
 };
+use synkler::machine::{Cause, Mode, State};
 
 /// The moment at which all answers are given: 2026-11-23 18:11:00 UTC.
 pub(crate) const NOW: u64 = 1_795_457_460_000;
@@ -98,6 +99,7 @@ fn members() -> Vec<Member> {
 
 /// A waiting transfer; `number` makes its id.
 pub(crate) fn transfer(number: u64, item: &str, stage: &str, why: Reason) -> Transfer {
+    let cause = why.code.parse().unwrap_or(Cause::Other);
     Transfer {
         id: Some(format!("01936f2a-5c00-7a31-9d42-6b1f0c8e{number:04x}")),
         item: text(item),
@@ -108,6 +110,7 @@ pub(crate) fn transfer(number: u64, item: &str, stage: &str, why: Reason) -> Tra
         size: 12_345,
         md5: Some(text("9e107d9d372bb6826bd81d3542a419d6")),
         node: text("central hub"),
+        state: text(State::of(Mode::Central, stage, cause, 0).as_str()),
         stage: text(stage),
         reason: why,
         since: ago(60),
@@ -230,6 +233,10 @@ fn counts(counts: &[(&str, u64)]) -> Vec<Count> {
     counts.iter().map(|(stage, count)| Count { stage: text(stage), count: *count }).collect()
 }
 
+fn states(states: &[(&str, u64)]) -> Vec<StateCount> {
+    states.iter().map(|(state, count)| StateCount { state: text(state), count: *count }).collect()
+}
+
 /// A central with trouble of every kind.
 pub(crate) fn troubled() -> Status {
     Status {
@@ -248,9 +255,11 @@ pub(crate) fn troubled() -> Status {
         members: members(),
         total: 4108,
         counts: counts(&[("waiting", 4102), ("granted", 4), ("held", 1), ("released", 1), ("finished", 0)]),
+        states: states(&[("queued", 4098), ("uploading", 2), ("waiting", 5), ("delivered", 1), ("failed", 3)]),
         attention: 4,
         urgent: Vec::new(),
-        late: Vec::new(),
+        unsent: Vec::new(),
+        tallied: Vec::new(),
         transfers: transfers(),
     }
 }
@@ -260,6 +269,7 @@ pub(crate) fn well() -> Status {
     let waiting = |number, item: &str| transfer(number, item, "waiting", reason("queued", "in line for rsync"));
     let fetching = Transfer {
         size: 820_000_000,
+        state: text("downloading"),
         progress: Some(progress("download zeta", 697_000_000, 820_000_000, 98_000_000, 1)),
         receivers: vec![Receiver { name: text("zeta"), received: None }],
         ..transfer(2, "results-2026-11-22", "held", reason("receipts", "waiting for receipts"))
@@ -277,9 +287,11 @@ pub(crate) fn well() -> Status {
         ],
         total: 4,
         counts: counts(&[("waiting", 2), ("granted", 1), ("held", 1), ("released", 0)]),
+        states: states(&[("queued", 2), ("uploading", 1), ("downloading", 1), ("delivered", 3)]),
         attention: 0,
         urgent: Vec::new(),
-        late: Vec::new(),
+        unsent: Vec::new(),
+        tallied: Vec::new(),
         transfers: vec![sending(), fetching, waiting(10, "results-2026-11-23"), waiting(11, "notes.txt")],
     }
 }
@@ -287,7 +299,14 @@ pub(crate) fn well() -> Status {
 /// An upload with nothing on the way, alone.
 pub(crate) fn idle() -> Status {
     let alone = member("upload", "alpha", 0, "");
-    Status { members: vec![alone], total: 0, counts: counts(&[("waiting", 0)]), transfers: Vec::new(), ..well() }
+    Status {
+        members: vec![alone],
+        total: 0,
+        counts: counts(&[("waiting", 0)]),
+        states: Vec::new(),
+        transfers: Vec::new(),
+        ..well()
+    }
 }
 
 /// An upload whose central is away.
@@ -308,6 +327,7 @@ pub(crate) fn crowded(count: u64, told: u64) -> Status {
     Status {
         total: count,
         counts: counts(&[("announced", count)]),
+        states: states(&[("waiting", count)]),
         transfers: (0..told).map(waiting).collect(),
         ..well()
     }

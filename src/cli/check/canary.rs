@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use super::Report;
 use crate::cli::session::Failure;
 use crate::cli::terminal::now;
+use crate::cli::transfers;
 use crate::cli::units::{moment, span};
-use crate::cli::watch::{Feed, What};
-use crate::control::types::{Finding, Transfer};
+use crate::cli::watch::Feed;
+use crate::control::types::{Finding, Shown, Transfer};
 use crate::control::{Client, ClientError, Refusal};
 
 /// When it has been on its way for too long.
@@ -93,7 +94,7 @@ enum Outcome {
 }
 
 fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) -> Result<Outcome, Failure> {
-    let feed = Feed::start(Client::connect(client.path())?, What { limit: Some(0), here: false });
+    let feed = Feed::start(Client::connect(client.path())?, Shown { limit: Some(0), ..Shown::default() });
     let mut told = String::new();
     let mut receivers = Vec::new();
     loop {
@@ -113,7 +114,7 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) ->
                     "closed" => return Ok(Outcome::Arrived(receivers)),
                     "withdrawn" => return Ok(Outcome::Lost("the transfer was cancelled".to_owned())),
                     // On central only the retention is left, and that its source is freed.
-                    _ if transfer.reason.code == "keeping" => return Ok(Outcome::Arrived(receivers)),
+                    "released" => return Ok(Outcome::Arrived(receivers)),
                     _ => {}
                 }
             }
@@ -127,12 +128,12 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report) ->
     }
 }
 
-/// `central hub: held: waiting for receipts`
+/// `downloading 18 %: download delta: rsync is running; 0 of 1 receipts`
 fn standing(transfer: &Transfer) -> String {
     let missing = transfer.receivers.iter().filter(|receiver| receiver.received.is_none()).count();
     let receipts = match (transfer.receivers.len(), missing) {
         (0, _) => String::new(),
         (all, missing) => format!("; {} of {all} receipts", all - missing),
     };
-    format!("{}: {}: {}{receipts}", transfer.node, transfer.stage, transfer.reason.text)
+    format!("{}: {}{receipts}", transfers::state(transfer), transfer.reason.text)
 }

@@ -5,9 +5,8 @@ use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
 use std::thread;
 use std::time::Duration;
 
-use super::What;
 use crate::cli::terminal::reader_leaves;
-use crate::control::types::Monitor;
+use crate::control::types::{Monitor, Shown};
 use crate::control::{Client, ClientError};
 
 /// Between two attempts to reach a daemon that has gone.
@@ -38,12 +37,12 @@ pub(in crate::cli) struct Feed {
 
 impl Feed {
     /// Starts to listen, first on this connection.
-    pub(in crate::cli) fn start(client: Client, what: What) -> Self {
+    pub(in crate::cli) fn start(client: Client, what: Shown) -> Self {
         Self::with(client, what, |_| {})
     }
 
     /// The same for what is written to stdout: nothing may change for long, and whoever reads may have seen enough.
-    pub(super) fn until_unread(client: Client, what: What) -> Self {
+    pub(super) fn until_unread(client: Client, what: Shown) -> Self {
         Self::with(client, what, |sender| {
             thread::spawn(move || {
                 if reader_leaves() {
@@ -54,7 +53,7 @@ impl Feed {
         })
     }
 
-    fn with(client: Client, what: What, other: impl FnOnce(SyncSender<News>)) -> Self {
+    fn with(client: Client, what: Shown, other: impl FnOnce(SyncSender<News>)) -> Self {
         let (sender, news) = mpsc::sync_channel(QUEUE);
         let (stop, stopped) = mpsc::channel();
         other(sender.clone());
@@ -79,12 +78,12 @@ impl Feed {
 }
 
 /// Ends when nobody listens any more.
-fn listen(client: Client, what: What, sender: &SyncSender<News>, stopped: &Receiver<()>) {
+fn listen(client: Client, what: Shown, sender: &SyncSender<News>, stopped: &Receiver<()>) {
     let path: PathBuf = client.path().to_owned();
     let mut answered = false;
     let mut next = Ok(client);
     loop {
-        let error = match next.and_then(|client| client.monitor(what.limit, what.here)) {
+        let error = match next.and_then(|client| client.monitor(what)) {
             Err(error) => error,
             Ok(stream) => {
                 let mut broken = None;

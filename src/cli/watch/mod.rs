@@ -12,22 +12,13 @@ use super::session::{Failure, Target};
 use super::terminal::{is_dumb, now};
 use super::units::{moment, printable};
 use crate::control::Client;
-use crate::control::types::{Monitor, Status, Transfer};
+use crate::control::types::{Monitor, Shown, Status, Transfer};
 pub(super) use feed::Feed;
 use feed::News;
 use model::Model;
 
-/// What is to be watched.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct What {
-    /// At most so many transfers.
-    pub(super) limit: Option<u64>,
-    /// As this node alone knows them.
-    pub(super) here: bool,
-}
-
 /// Watches until the user, or whoever reads, has seen enough.
-pub(super) fn watch(target: &Target, what: What, out: Out) -> Result<Exit, Failure> {
+pub(super) fn watch(target: &Target, what: Shown, out: Out) -> Result<Exit, Failure> {
     let client = target.connect()?;
     if out.json || is_dumb() || !io::stdout().is_terminal() {
         lines(client, what, out)?;
@@ -37,7 +28,7 @@ pub(super) fn watch(target: &Target, what: What, out: Out) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
-fn lines(client: Client, what: What, out: Out) -> Result<(), Failure> {
+fn lines(client: Client, what: Shown, out: Out) -> Result<(), Failure> {
     let feed = Feed::until_unread(client, what);
     let mut model = Model::default();
     let mut lost = false;
@@ -112,5 +103,5 @@ fn line(transfer: &Transfer, now: u64, node: &str) -> String {
     let outlook = super::transfers::outlook(transfer, now);
     let gap = if outlook.is_empty() { "" } else { "; " };
     let why = super::transfers::why(transfer, now, node, false);
-    format!("{}: {}: {why}{gap}{outlook}", transfer.item, transfer.stage)
+    format!("{}: {}: {why}{gap}{outlook}", transfer.item, super::transfers::state(transfer))
 }

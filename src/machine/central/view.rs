@@ -3,7 +3,9 @@
 use super::{Central, Stage, Transfer};
 use crate::machine::shared::{Peer, Timer};
 use crate::machine::stage::{self, Candidate, Why};
-use crate::machine::{Cause, Handle, Mode, Node, NodeName, Reason, Selection, Snapshot, TransferId, TransferView};
+use crate::machine::{
+    Cause, Handle, Mode, Node, NodeName, Reason, Selection, Snapshot, State, TransferId, TransferView,
+};
 
 impl Central {
     pub(super) fn doing(&self) -> String {
@@ -16,26 +18,12 @@ impl Central {
     }
 
     pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
-        let candidates = self.transfers.iter().map(|(id, transfer)| Candidate {
-            transfer: Some(*id),
-            name: &transfer.row.name,
-            upload: &transfer.row.upload,
-            stage: transfer.stage.as_str(),
-            since: transfer.row.since,
-            attempts: transfer.row.attempts,
-            cause: self.why(*id, transfer).0.cause(),
+        let candidates = self.transfers.iter().map(|(id, transfer)| {
+            let cause = self.why(*id, transfer).0.cause();
+            Candidate::of(&transfer.row, transfer.stage.as_str(), self.state(transfer, cause), cause)
         });
-        let mut snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
-        if selection.is_counts_only() {
-            return snapshot;
-        }
-        let choice = stage::choose(candidates, selection);
-        snapshot.matching = choice.matching;
-        snapshot.more = choice.more;
-        snapshot.tally = choice.tally;
-        let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
-        snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
-        snapshot
+        let snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
+        stage::selected(snapshot, candidates, selection, |id, _| self.view(&Handle::Transfer(id?)))
     }
 
     pub(in crate::machine) fn view(&self, handle: &Handle) -> Option<TransferView> {
@@ -62,9 +50,24 @@ impl Central {
                 let pending: Vec<_> = transfer.pending().map(NodeName::as_str).collect();
                 Reason::with(Cause::Receipts, &pending.join(", "))
             }
+            (Why::Plain(Cause::Acknowledgement), _) => {
+                let node = Node::new(Mode::Upload, row.upload.clone());
+                let silence = if self.shared.alive(&node) { "" } else { " is silent" };
+                Reason::with(Cause::Acknowledgement, &format!("{node}{silence}"))
+            }
             (why, _) => why.reason(),
         };
-        Some(TransferView { next, ..TransferView::of(row, transfer.stage.as_str(), reason) })
+        let state = self.state(transfer, reason.cause());
+        Some(TransferView { next, ..TransferView::of(row, transfer.stage.as_str(), state, reason) })
+    }
+
+    fn state(&self, transfer: &Transfer, cause: Cause) -> State {
+        let alive = |name: &NodeName| self.shared.alive(&Node::new(Mode::Download, name.clone()));
+        match (transfer.stage, cause) {
+            // Offered, and nothing said against it.
+            (Stage::Held, Cause::Receipts) if transfer.pending().any(alive) => State::Queued,
+            (stage, cause) => State::of(Mode::Central, stage.as_str(), cause, transfer.row.attempts),
+        }
     }
 
     /// Why it waits, and the receiver that says so.
@@ -99,10 +102,13 @@ impl Central {
         let cause = match transfer.stage {
             Stage::Waiting => Cause::Queued,
             Stage::Granted if self.taking.is_inside(&id) => Cause::Hashing,
+            Stage::Granted if !self.shared.alive(&Node::new(Mode::Upload, row.upload.clone())) => {
+                Cause::Acknowledgement
+            }
             Stage::Granted => Cause::Running,
             Stage::Held if row.receivers.is_empty() => Cause::Receivers,
             Stage::Held => Cause::Receipts,
-            Stage::Released if row.cleaned => Cause::Acknowledgement,
+            Stage::Released if row.cleaned || !row.acknowledged => Cause::Acknowledgement,
             _ => Cause::Keeping,
         };
         (self.shared.why(row, cause), None)

@@ -3,7 +3,7 @@
 use super::{Download, Stage, Transfer};
 use crate::machine::shared::Timer;
 use crate::machine::stage::{self, Candidate, Why};
-use crate::machine::{Handle, Selection, Snapshot, Time, TransferId, TransferView};
+use crate::machine::{Cause, Handle, Mode, Selection, Snapshot, State, Time, TransferId, TransferView};
 
 impl Download {
     pub(super) fn doing(&self) -> String {
@@ -18,26 +18,12 @@ impl Download {
     }
 
     pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
-        let candidates = self.transfers.iter().map(|(id, transfer)| Candidate {
-            transfer: Some(*id),
-            name: &transfer.row.name,
-            upload: &transfer.row.upload,
-            stage: transfer.stage.as_str(),
-            since: transfer.row.since,
-            attempts: transfer.row.attempts,
-            cause: self.why(*id, transfer).0.cause(),
+        let candidates = self.transfers.iter().map(|(id, transfer)| {
+            let cause = self.why(*id, transfer).0.cause();
+            Candidate::of(&transfer.row, transfer.stage.as_str(), Self::state(transfer, cause), cause)
         });
-        let mut snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
-        if selection.is_counts_only() {
-            return snapshot;
-        }
-        let choice = stage::choose(candidates, selection);
-        snapshot.matching = choice.matching;
-        snapshot.more = choice.more;
-        snapshot.tally = choice.tally;
-        let shown = choice.shown.into_iter().filter_map(|(id, _)| id);
-        snapshot.transfers = shown.filter_map(|id| self.view(&Handle::Transfer(id))).collect();
-        snapshot
+        let snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
+        stage::selected(snapshot, candidates, selection, |id, _| self.view(&Handle::Transfer(id?)))
     }
 
     pub(in crate::machine) fn view(&self, handle: &Handle) -> Option<TransferView> {
@@ -56,8 +42,12 @@ impl Download {
         Some(TransferView {
             next: backoff.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
             progress: self.dispatch.progress(id),
-            ..TransferView::of(&transfer.row, transfer.stage.as_str(), why.reason())
+            ..TransferView::of(&transfer.row, transfer.stage.as_str(), Self::state(transfer, why.cause()), why.reason())
         })
+    }
+
+    fn state(transfer: &Transfer, cause: Cause) -> State {
+        State::of(Mode::Download, transfer.stage.as_str(), cause, transfer.row.attempts)
     }
 
     /// Why it waits, and until when where that is a host's fault.

@@ -7,8 +7,8 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Modes, Mounts, Offer, Origin, Reason, Record,
-    Row, Sighting, Signature, Time, TransferId, TransferView,
+    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin, Reason,
+    Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
@@ -373,6 +373,7 @@ impl Upload {
     /// What a status shows of an item that is no transfer yet.
     pub(super) fn item_view(&self, name: &ItemName, item: &Item) -> Option<TransferView> {
         let (stage, why) = item.shown()?;
+        let state = State::of(Mode::Upload, stage, why.cause(), item.attempts);
         Some(TransferView {
             transfer: None,
             name: name.clone(),
@@ -382,6 +383,7 @@ impl Upload {
             size: item.size.unwrap_or_default(),
             fingerprint: None,
             stage,
+            state,
             reason: why.reason(),
             created: item.since,
             began: None,

@@ -3,7 +3,7 @@
 use super::{Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::stage::{self, Candidate, Why};
-use crate::machine::{Cause, Handle, ItemName, Selection, Snapshot, Time, TransferId, TransferView};
+use crate::machine::{Cause, Handle, ItemName, Mode, Selection, Snapshot, State, Time, TransferId, TransferView};
 
 impl Upload {
     pub(super) fn doing(&self) -> String {
@@ -29,31 +29,19 @@ impl Upload {
                     name,
                     upload: &self.settings.me,
                     stage,
+                    state: State::of(Mode::Upload, stage, cause, attempts),
                     since,
                     attempts,
                     cause,
                 });
             }
         }
-        let transfers = self.transfers.iter().map(|(id, transfer)| Candidate {
-            transfer: Some(*id),
-            name: &transfer.row.name,
-            upload: &transfer.row.upload,
-            stage: transfer.stage.as_str(),
-            since: transfer.row.since,
-            attempts: transfer.row.attempts,
-            cause: self.why(*id, transfer).0.cause(),
+        let transfers = self.transfers.iter().map(|(id, transfer)| {
+            let cause = self.why(*id, transfer).0.cause();
+            Candidate::of(&transfer.row, transfer.stage.as_str(), Self::state(transfer, cause), cause)
         });
-        let mut snapshot = self.shared.snapshot(counts, self.doing());
-        if selection.is_counts_only() {
-            return snapshot;
-        }
-        let choice = stage::choose(items.into_iter().chain(transfers), selection);
-        snapshot.matching = choice.matching;
-        snapshot.more = choice.more;
-        snapshot.tally = choice.tally;
-        snapshot.transfers = choice.shown.into_iter().filter_map(|(id, name)| self.view_of(id, name)).collect();
-        snapshot
+        let snapshot = self.shared.snapshot(counts, self.doing());
+        stage::selected(snapshot, items.into_iter().chain(transfers), selection, |id, name| self.view_of(id, name))
     }
 
     pub(in crate::machine) fn view(&self, handle: &Handle) -> Option<TransferView> {
@@ -73,6 +61,10 @@ impl Upload {
             Some(id) => self.transfers.get(&id).map(|transfer| self.transfer_view(id, transfer)),
             None => self.items.get(name).and_then(|item| self.item_view(name, item)),
         }
+    }
+
+    fn state(transfer: &Transfer, cause: Cause) -> State {
+        State::of(Mode::Upload, transfer.stage.as_str(), cause, transfer.row.attempts)
     }
 
     /// Why it waits, and until when where that is a host's fault.
@@ -110,7 +102,7 @@ impl Upload {
         TransferView {
             next,
             progress: self.dispatch.progress(id),
-            ..TransferView::of(row, transfer.stage.as_str(), why.reason())
+            ..TransferView::of(row, transfer.stage.as_str(), Self::state(transfer, why.cause()), why.reason())
         }
     }
 }

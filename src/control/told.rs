@@ -1,0 +1,135 @@
+//! What the nodes other than the one that answers tell of transfers: listed in full, or tallied by where they stand. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::types::{Status, Transfer};
+use crate::machine::{Cause, Mode, Standing, State, decisive, upload};
+
+/// What other nodes tell, by the transfers' ids.
+#[derive(Debug, Default)]
+pub(super) struct Told<'a> {
+    words: BTreeMap<&'a str, Vec<&'a Transfer>>,
+    standings: BTreeMap<&'a str, Vec<Standing<'a>>>,
+}
+
+impl<'a> Told<'a> {
+    /// Out of each node's status, and what it lists.
+    pub(super) fn new(others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> Self {
+        let mut told = Self::default();
+        for (status, listed) in others {
+            told.take_words(listed);
+            let Some(mode) = mode(&status.node.mode) else { continue };
+            let listed: BTreeSet<_> = listed.iter().filter_map(|transfer| transfer.id.as_deref()).collect();
+            for tallied in &status.tallied {
+                let standing = Standing {
+                    mode,
+                    name: &status.node.name,
+                    stage: &tallied.stage,
+                    state: tallied.state.parse().unwrap_or(State::Waiting),
+                    cause: tallied.code.parse().unwrap_or(Cause::Other),
+                    receipt: false,
+                };
+                for id in tallied.ids.iter().filter(|id| !listed.contains(id.as_str())) {
+                    told.standings.entry(id).or_default().push(standing);
+                }
+            }
+        }
+        told
+    }
+
+    /// Out of what nodes list alone.
+    pub(super) fn of(words: &[&'a Transfer]) -> Self {
+        let mut told = Self::default();
+        words.iter().for_each(|word| told.take_words(std::slice::from_ref(*word)));
+        told
+    }
+
+    fn take_words(&mut self, words: &'a [Transfer]) {
+        for word in words {
+            if let Some(id) = &word.id {
+                self.words.entry(id).or_default().push(word);
+                self.standings.entry(id).or_default().extend(standing(word));
+            }
+        }
+    }
+
+    /// What the node says of it whose word it is.
+    pub(super) fn state(transfer: &Transfer) -> State {
+        transfer.state.parse().unwrap_or(State::Waiting)
+    }
+
+    /// Where a transfer stands on all nodes, the one whose word it is first.
+    pub(super) fn with<'b>(&'b self, transfer: &'b Transfer) -> Vec<Standing<'b>> {
+        let others = transfer.id.as_deref().and_then(|id| self.standings.get(id)).into_iter().flatten();
+        let receipt = |name: &str| transfer.receivers.iter().any(|it| it.name == name && it.received.is_some());
+        let others =
+            others.map(|other| Standing { receipt: other.mode == Mode::Download && receipt(other.name), ..*other });
+        standing(transfer).into_iter().chain(others).collect()
+    }
+
+    /// What happens to it, by the word of all.
+    pub(super) fn together(&self, transfer: &Transfer) -> State {
+        decisive(&self.with(transfer)).map_or_else(|| Self::state(transfer), |standing| standing.state)
+    }
+
+    /// What the node with that standing lists of it.
+    pub(super) fn word(&self, transfer: &Transfer, standing: &Standing<'_>) -> Option<&'a Transfer> {
+        let node = format!("{} {}", standing.mode, standing.name);
+        self.words_on(transfer).iter().find(|word| word.node == node && word.node != transfer.node).copied()
+    }
+
+    /// The rsync run that moves it, on whichever node.
+    pub(super) fn run(&self, transfer: &Transfer) -> Option<super::types::Progress> {
+        self.words_on(transfer).iter().find_map(|word| word.progress.clone())
+    }
+
+    /// Whether another node lists it.
+    pub(super) fn is_listed(&self, transfer: &Transfer) -> bool {
+        !self.words_on(transfer).is_empty()
+    }
+
+    fn words_on(&self, transfer: &Transfer) -> &[&'a Transfer] {
+        transfer.id.as_deref().and_then(|id| self.words.get(id)).map_or(&[], Vec::as_slice)
+    }
+
+    /// What others know and is not among these, with where it stands there.
+    pub(super) fn unknown(&self, known: &BTreeSet<String>) -> impl Iterator<Item = (&'a str, &[Standing<'a>])> {
+        let unknown = self.standings.iter().filter(move |(id, _)| !known.contains(**id));
+        unknown.map(|(id, standings)| (*id, standings.as_slice()))
+    }
+
+    /// A transfer that this central does not know, as the decisive node tells of it, where one lists it. With more
+    /// centrals than one, only what no central can know yet.
+    pub(super) fn elsewhere(&self, id: &str, more_centrals: bool) -> Option<Transfer> {
+        let words = self.words.get(id)?;
+        if more_centrals && !words.iter().any(|word| word.stage == upload::Stage::Announced.as_str()) {
+            return None;
+        }
+        joint(words)
+    }
+}
+
+/// Of what several nodes say of a transfer that no central says anything of, the decisive word.
+pub(super) fn joint(words: &[&Transfer]) -> Option<Transfer> {
+    let standings: Vec<_> = words.iter().filter_map(|word| standing(word)).collect();
+    let decisive = decisive(&standings)?;
+    let node = format!("{} {}", decisive.mode, decisive.name);
+    words.iter().find(|word| word.node == node).map(|word| (*word).clone())
+}
+
+/// Where it stands on the node whose word it is.
+fn standing(transfer: &Transfer) -> Option<Standing<'_>> {
+    let (mode_word, name) = transfer.node.split_once(' ')?;
+    Some(Standing {
+        mode: mode(mode_word)?,
+        name,
+        stage: &transfer.stage,
+        state: Told::state(transfer),
+        cause: transfer.reason.code.parse().unwrap_or(Cause::Other),
+        receipt: false,
+    })
+}
+
+fn mode(word: &str) -> Option<Mode> {
+    word.parse().ok()
+}
