@@ -137,8 +137,17 @@ impl Standing<'_> {
         matches!(self.stage, "closed" | "withdrawn")
     }
 
-    fn key(&self) -> (u8, u8, Mode, &str) {
-        (self.state.rank(), self.cause.precedence(), self.mode, self.name)
+    fn key(&self) -> (u8, u8, u8, &str) {
+        (self.state.rank(), self.cause.precedence(), self.turn(), self.name)
+    }
+
+    /// Of equals, central comes first, then the end of the way.
+    fn turn(&self) -> u8 {
+        match self.mode {
+            Mode::Central => 0,
+            Mode::Download => 1,
+            Mode::Upload => 2,
+        }
     }
 }
 
@@ -160,7 +169,7 @@ pub fn decisive<'s, 'a>(told: &'s [Standing<'a>]) -> Option<&'s Standing<'a>> {
     let is_hearsay = |it: &Standing<'_>| it.mode == Mode::Central && held && it.cause != Cause::Storage;
     let needing = told.iter().filter(|it| !it.is_over() && it.cause.needs_person());
     let needing = needing.filter(|it| receiver.is_none() || !is_hearsay(it));
-    if let Some(standing) = needing.min_by_key(|it| (it.cause.precedence(), it.mode != Mode::Central, it.name)) {
+    if let Some(standing) = needing.min_by_key(|it| (it.cause.precedence(), it.turn(), it.name)) {
         return Some(standing);
     }
     let Some(central) = central else { return first(&|_| true).or(told.first()) };
@@ -343,6 +352,7 @@ mod tests {
             // What the receiver said before it runs again.
             (vec![hub("held", Cause::NameTaken), down("delta", "placing", Cause::Queued)], State::Verifying),
             (vec![hub("held", Cause::Receipts), got(down("delta", "delivered", Cause::Cleanup))], State::Failed),
+            (vec![hub("released", Cause::Keeping), down("delta", "delivered", Cause::Cleanup)], State::Failed),
             (vec![hub("released", Cause::Acknowledgement), up("received", Cause::Receipts)], State::CleaningUp),
             (vec![hub("released", Cause::Acknowledgement), up("cleaning", Cause::Cleaning)], State::CleaningUp),
             (vec![hub("released", Cause::Keeping), down("delta", "cleaning", Cause::Cleaning)], State::CleaningUp),
@@ -353,6 +363,8 @@ mod tests {
         for (told, state) in cases {
             assert_eq!(decisive(&told).unwrap().state, state, "{told:?}");
         }
+        let both = [up("releasing", Cause::Cleanup), down("delta", "delivered", Cause::Cleanup)];
+        assert_eq!(decisive(&both).unwrap().mode, Mode::Download);
     }
 
     #[test]
