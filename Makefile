@@ -7,6 +7,7 @@
 # make bench   speed beside plain rsync, and answers with fifty thousand transfers known
 # make pictures  the README's pictures anew, from a real run
 # make deb rpm the packages; make reproducible builds them twice and compares
+# make deb rpm ARCH=arm64  the packages for arm64; make test-arm64 has them hand over under qemu (as root)
 # make test-hosts  the packages, and the deb on three booted hosts (as root)
 
 CARGO ?= cargo
@@ -18,7 +19,8 @@ SIM_FIRST ?= $(shell printf '%d' 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-1
 RUNS ?= 1000000
 FIRST ?= $(shell date +%s%3N)
 
-.PHONY: all demo pictures test scale check advisories simulate bench deb rpm reproducible test-hosts test-hosts-quick setup clean
+.PHONY: all demo pictures test scale check advisories simulate bench deb rpm reproducible test-arm64 test-hosts test-hosts-quick \
+	setup clean
 
 all:
 	$(CARGO) build --release --locked
@@ -85,18 +87,42 @@ test-hosts-quick: setup
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/quick cargo-deb --no-build --fast --output target/packages/
 	HOSTS_OUTAGE=$${HOSTS_OUTAGE:-30} $(CARGO) test --locked --test hosts three_hosts
 
+# The packages for arm64, the deb on boards that qemu emulates: as root.
+test-arm64: setup
+	@sh .ci/setup arm64
+	$(MAKE) deb rpm ARCH=arm64
+	$(CARGO) test --locked --test arm64 --no-run
+	sh packaging/emulated target/arm64-root env ARM64_ROOT=$(CURDIR)/target/arm64-root $(CARGO) test --locked --test arm64
+
 # The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
 # For these two only: a build script that reads it would run again, and all that hangs on it, after every commit.
 deb rpm: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1795392000)
 
+# For this machine's architecture; or, on amd64, for arm64 by Debian's cross compiler and Debian's Rust. An ARCH of the environment
+# is another program's.
+NATIVE := $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
+ARCH := $(NATIVE)
+ifeq ($(ARCH),$(NATIVE))
+BIN := target/package/release
+else ifeq ($(NATIVE)-$(ARCH),amd64-arm64)
+TARGET := aarch64-unknown-linux-gnu
+BIN := target/package/$(TARGET)/release
+TRIPLE := aarch64-linux-gnu-
+CROSS := RUSTC=$(TOOLS)/rust-arm64/rustc CARGO_TARGET_AARCH64_UNKNOWN_LINUX_GNU_LINKER=$(TRIPLE)gcc
+else
+$(error no packages for $(ARCH) are made on $(NATIVE))
+endif
+
 deb: setup
 	@sh packaging/tools cargo-deb $(TOOLS)
-	RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(HOME)=." $(CARGO) build --release --locked --bins --target-dir target/package
-	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/package cargo-deb --no-build --output target/packages/
+	$(if $(TARGET),@sh .ci/setup cross && sh packaging/tools rust-arm64 $(TOOLS))
+	$(CROSS) RUSTFLAGS="--remap-path-prefix=$(CURDIR)=. --remap-path-prefix=$(HOME)=." \
+		$(CARGO) build --release --locked --bins $(TARGET:%=--target %) --target-dir target/package
+	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/package cargo-deb --no-build $(TARGET:%=--target % --variant $(ARCH)) --output target/packages/
 
 rpm: deb
 	@sh packaging/tools nfpm $(TOOLS)
-	sh packaging/rpm/build $(TOOLS)
+	sh packaging/rpm/build $(TOOLS) $(ARCH) $(BIN) $(TRIPLE)strip
 
 # That the same commit gives the same bytes: once more, from nothing.
 reproducible: deb rpm

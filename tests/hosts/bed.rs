@@ -1,10 +1,11 @@
 //! The three hosts and the two networks between them.
 
-use std::path::PathBuf;
+use std::env::consts::ARCH;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use super::host::{Host, sh};
+use super::host::Host;
 use super::{image, package};
+use crate::packages::{self, sh};
 
 /// Slow enough to be disturbed, fast enough to be waited for.
 const RATE: &str = "root tbf rate 100mbit burst 256k latency 100ms";
@@ -33,7 +34,7 @@ impl Bed {
                 let (dir, base, namespace) = (dir.path(), &base, namespace.to_owned());
                 scope.spawn(move || {
                     let host = Host::boot(name, dir, base, &namespace);
-                    package::copy(&host, &package::deb());
+                    package::copy(&host, &packages::deb(ARCH));
                     host
                 })
             };
@@ -120,9 +121,4 @@ impl Drop for Networks {
             drop(std::process::Command::new("ip").args(["netns", "del", name]).status());
         }
     }
-}
-
-/// The repository.
-pub fn source() -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR"))
 }

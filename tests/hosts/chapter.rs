@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
-use super::bed::{Bed, source};
+use super::bed::Bed;
 use super::terminal::type_in;
+use crate::packages::source;
 
 const HEADING: &str = "\n## Installation: three hosts in ten minutes\n";
 

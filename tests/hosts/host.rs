@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::packages::sh;
+
 /// How long a host may take to boot, or to do what is waited for.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Between two looks at something that gives no sign of its own.
@@ -209,12 +211,4 @@ impl From<Output> for Said {
 #[expect(clippy::disallowed_methods, reason = "another host's state gives no event to this one")]
 fn pause() {
     std::thread::sleep(LOOK_EVERY);
-}
-
-/// Runs a shell's text on this machine; it has to succeed.
-pub fn sh(text: &str) -> String {
-    let output = Command::new("/bin/sh").args(["-c", text]).stdin(Stdio::null()).output().unwrap();
-    let said = Said::from(output);
-    assert!(said.code == 0, "{text}\nexit {}\n{}{}", said.code, said.out, said.err);
-    said.out
 }

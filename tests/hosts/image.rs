@@ -4,7 +4,7 @@ use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use super::host::sh;
+use crate::packages::sh;
 
 /// Raised when an image is to be made anew although it has the same packages in it.
 const EDITION: u32 = 2;

@@ -2,16 +2,19 @@
 //! in each network, and runs RabbitMQ and sshd. Our package is installed by apt and set up as the README says, word
 //! for word. Needs root; `make test-hosts` builds the package first.
 
+#[path = "../support/packages.rs"]
+mod packages;
+
 mod bed;
 mod chain;
 mod chapter;
 mod confined;
 mod disturbances;
+mod files;
 mod host;
 mod image;
 mod original;
 mod package;
-mod packages;
 mod seen;
 mod story;
 mod terminal;

@@ -1,24 +1,13 @@
 //! Our package, as people get it: from the copy in root's home to the purge.
 
+use std::env::consts::ARCH;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
-use super::bed::{Bed, source};
-use super::host::{Host, sh};
+use super::bed::Bed;
+use super::host::Host;
 use super::traffic::Batch;
-
-/// The package that `make deb` has built last.
-pub fn deb() -> PathBuf {
-    let dir = source().join("target/packages");
-    let entries = fs::read_dir(&dir).unwrap_or_else(|error| panic!("{}: {error}: run make deb first", dir.display()));
-    let mut debs: Vec<_> = entries
-        .flatten()
-        .filter(|entry| entry.path().extension().is_some_and(|end| end == "deb"))
-        .map(|entry| (entry.metadata().and_then(|meta| meta.modified()).unwrap(), entry.path()))
-        .collect();
-    debs.sort();
-    debs.pop().unwrap_or_else(|| panic!("{}: no package: run make deb first", dir.display())).1
-}
+use crate::packages::{self, sh};
 
 /// Puts the package into root's home, where the README has it.
 pub fn copy(host: &Host, deb: &Path) {
@@ -30,7 +19,7 @@ pub fn upgrade(bed: &Bed) {
     let next = bed.upload.root().join("root/next.deb");
     // The same with a higher version: what is done by an upgrade is in the package's scripts.
     let parts = tempfile::tempdir().unwrap();
-    let (from, to) = (deb(), parts.path().display());
+    let (from, to) = (packages::deb(ARCH), parts.path().display());
     sh(&format!(
         "dpkg-deb -R {} {to}/d && sed -i 's/^Version: .*/&+next/' {to}/d/DEBIAN/control && \
          dpkg-deb --root-owner-group -Znone -b {to}/d {}",
