@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use synkler::machine::{
     Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
-    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, JournalId, KeepModes, Kind, KnownNode, Level, Location,
-    Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record, Release, Restored,
-    RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, State, Time,
-    TransferId, TransferView, UploadSettings, Wait,
+    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode, Level,
+    Location, Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record, Release,
+    Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, State,
+    Time, TransferId, TransferView, UploadSettings, Wait,
 };
 
 #[path = "orders/apart.rs"]
@@ -282,7 +282,7 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
     let view = bench.view(1);
     assert_eq!((view.stage, view.attempts, view.reason.cause()), ("granted", 0, Cause::Paused));
     assert_eq!(view.reason.detail(), "by root on upload alpha");
-    assert!(bench.deed(Order::Retry(one(1))).1.contains("resume first"));
+    assert!(bench.deed(Order::Items(ItemOrder::Retry, one(1))).1.contains("resume first"));
     assert!(runs(&bench.later(3600)).is_empty());
 
     let (_, effects) = bench.order(resume());
@@ -391,13 +391,13 @@ fn an_items_story_tells_who_ordered_what() {
     );
     let effects = bench.input(Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, Cause::Transport.into()) });
     assert_eq!(told(&effects), ["rsync stopped: the transfer continues later"]);
-    let (_, effects) = bench.order(Order::Retry(one(1)));
+    let (_, effects) = bench.order(Order::Items(ItemOrder::Retry, one(1)));
     assert_eq!(told(&effects), ["retry ordered by root: paused by root on upload alpha: resume first"]);
     let (_, effects) = bench.order(Order::Resume { scope: Scope::Items(one(1)) });
     assert_eq!(told(&effects), ["resume ordered by root: resumed", "rsync starts to send the item"]);
-    let (_, effects) = bench.order(Order::Bump(one(1)));
+    let (_, effects) = bench.order(Order::Items(ItemOrder::Bump, one(1)));
     assert_eq!(told(&effects), ["bump ordered by root: nothing to do: rsync is sending the item"]);
-    let (_, effects) = bench.order(Order::Withdraw(one(1)));
+    let (_, effects) = bench.order(Order::Items(ItemOrder::Withdraw, one(1)));
     let given_up = "withdraw ordered by root: cancelled: the source is kept and not sent again until it changes";
     assert_eq!(told(&effects), [given_up]);
 }
@@ -409,10 +409,10 @@ fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
     let items = vec![Handle::Item(name("new"))];
     let (done, text) = bench.deed(Order::Pause { scope: Scope::Items(items.clone()), now: false });
     assert_eq!((done, text.as_str()), (false, "no transfer yet: the item must stay unchanged first"));
-    assert!(!bench.deed(Order::Withdraw(items.clone())).0);
+    assert!(!bench.deed(Order::Items(ItemOrder::Withdraw, items.clone())).0);
     let busy = HashOutcome::Held(Cause::Busy.into());
     bench.input(Input::Hashed { item: name("new"), outcome: busy });
-    let (deeds, effects) = bench.order(Order::Retry(items));
+    let (deeds, effects) = bench.order(Order::Items(ItemOrder::Retry, items));
     assert_eq!(deeds[0].text, "the upload examines the item again now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Hash { .. })), "{effects:?}");
 }
@@ -421,11 +421,14 @@ fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
 fn what_waits_is_tried_again_at_once() {
     let mut bench = Bench::upload(restored(vec![row(1, "granted")]));
     let run = RunId(0);
-    assert_eq!(bench.deed(Order::Retry(one(1))), (false, "nothing to do: rsync is sending the item".to_owned()));
+    assert_eq!(
+        bench.deed(Order::Items(ItemOrder::Retry, one(1))),
+        (false, "nothing to do: rsync is sending the item".to_owned())
+    );
     let failed = RunOutcome::Failed(Fault::Lasting, Reason::with(Cause::Transport, "host key unknown"));
     bench.input(Input::Ran { run, outcome: failed });
     assert!(bench.view(1).next.is_some(), "its host has to wait");
-    let (deeds, effects) = bench.order(Order::Retry(one(1)));
+    let (deeds, effects) = bench.order(Order::Items(ItemOrder::Retry, one(1)));
     assert_eq!((deeds[0].done, deeds[0].text.as_str()), (true, "the connection to central is retried now"));
     assert_eq!(runs(&effects).len(), 1);
 
@@ -433,14 +436,14 @@ fn what_waits_is_tried_again_at_once() {
     let mut bench = Bench::download(restored(vec![row(1, "delivered")]));
     bench.input(Input::Looked { transfer: id(1), sight: Sight::Present(Signature([5; 16])) });
     bench.input(Input::Cleaned { transfer: id(1), outcome: Err(Reason::with(Cause::Cleanup, "exit code 1")) });
-    let (deeds, effects) = bench.order(Order::Retry(vec![Handle::Item(name("item 1"))]));
+    let (deeds, effects) = bench.order(Order::Items(ItemOrder::Retry, vec![Handle::Item(name("item 1"))]));
     assert_eq!(deeds[0].text, "the cleanup script is retried now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Look { .. })), "{effects:?}");
 
     let mut bench = Bench::central(restored(vec![Row { stage: "released".to_owned(), ..held(1, &[("d1", true)]) }]));
     bench.later(120);
     bench.input(Input::Dropped { transfer: id(1), outcome: Err(Cause::Storage.into()) });
-    let (deeds, effects) = bench.order(Order::Retry(one(1)));
+    let (deeds, effects) = bench.order(Order::Items(ItemOrder::Retry, one(1)));
     assert_eq!(deeds[0].text, "central deletes the copy now");
     assert!(effects.contains(&Effect::Drop(id(1))), "{effects:?}");
 }
@@ -449,17 +452,17 @@ fn what_waits_is_tried_again_at_once() {
 fn what_stands_in_line_is_sent_next() {
     let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     assert!(bench.view(1).progress.is_some());
-    assert_eq!(bench.deed(Order::Bump(one(3))), (true, "the upload sends the item next".to_owned()));
+    assert_eq!(bench.deed(Order::Items(ItemOrder::Bump, one(3))), (true, "the upload sends the item next".to_owned()));
     let effects = bench.input(Input::Ran { run: RunId(0), outcome: RunOutcome::Complete });
     assert_eq!(batch(&runs(&effects)[0]), [id(3)]);
 
     let rows = (1..=3).map(|number| big(row(number, "waiting"))).collect();
     let mut bench = Bench::central(restored(rows));
-    assert_eq!(bench.deed(Order::Bump(one(2))), (true, "central requests the item next".to_owned()));
+    assert_eq!(bench.deed(Order::Items(ItemOrder::Bump, one(2))), (true, "central requests the item next".to_owned()));
     bench.input(Input::Space(Space::of_bytes(3 << 29, 1 << 40)));
     let stages: Vec<_> = (1..=3).map(|number| bench.view(number).stage).collect();
     assert_eq!(stages, ["waiting", "granted", "waiting"]);
-    assert_eq!(bench.deed(Order::Bump(one(2))).1, "nothing to do: already requested from the upload");
+    assert_eq!(bench.deed(Order::Items(ItemOrder::Bump, one(2))).1, "nothing to do: already requested from the upload");
 }
 
 #[test]
@@ -469,7 +472,7 @@ fn what_is_withdrawn_leaves_its_source_alone() {
         Input::Seen(Sighting { name: name("item 1"), signature: Signature([byte; 16]), size: 1, complete: true })
     };
     bench.input(seen(5));
-    let (deeds, effects) = bench.order(Order::Withdraw(one(1)));
+    let (deeds, effects) = bench.order(Order::Items(ItemOrder::Withdraw, one(1)));
     assert!(deeds[0].done && deeds[0].text.contains("not sent again until it changes"), "{deeds:?}");
     assert!(
         effects.iter().any(
@@ -477,7 +480,7 @@ fn what_is_withdrawn_leaves_its_source_alone() {
         )
     );
     assert_eq!(sent(&effects), [(Address::Node(hub()), Message::Cancel(vec![id(1)]))]);
-    assert!(!bench.deed(Order::Withdraw(one(1))).0);
+    assert!(!bench.deed(Order::Items(ItemOrder::Withdraw, one(1))).0);
 
     // An old `received` does not mislead it, and a release that came too late frees nothing.
     bench.receive(hub(), Message::Received(vec![id(1)]));
@@ -495,7 +498,7 @@ fn what_is_withdrawn_leaves_its_source_alone() {
 #[test]
 fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     let mut bench = Bench::central(restored(vec![held(1, &[("d1", true), ("d2", false)])]));
-    assert!(bench.order(Order::Withdraw(one(1))).0.is_empty(), "it is its upload's to do");
+    assert!(bench.order(Order::Items(ItemOrder::Withdraw, one(1))).0.is_empty(), "it is its upload's to do");
     let effects = bench.receive(alpha(), Message::Cancel(vec![id(1)]));
     let told = sent(&effects);
     assert!(told.contains(&(Address::Node(peer(Mode::Download, "d2")), Message::Withdraw(vec![id(1)]))), "{told:?}");
@@ -521,7 +524,10 @@ fn withdrawing_leaves_alone_what_a_receiver_has_got() {
     // When all have it, it is too late.
     let released = Row { stage: "released".to_owned(), ..held(2, &[("d1", true)]) };
     let mut bench = Bench::central(restored(vec![released]));
-    assert_eq!(bench.deed(Order::Withdraw(one(2))), (false, "refused: every receiver already has the item".to_owned()));
+    assert_eq!(
+        bench.deed(Order::Items(ItemOrder::Withdraw, one(2))),
+        (false, "refused: every receiver already has the item".to_owned())
+    );
     let told = sent(&bench.receive(alpha(), Message::Cancel(vec![id(2)])));
     assert!(matches!(told.as_slice(), [(_, Message::Release(_))]), "{told:?}");
 }

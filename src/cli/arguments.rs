@@ -139,18 +139,9 @@ pub enum Verb {
         #[arg(long, conflicts_with = "items")]
         group: bool,
     },
-    /// Retry transfers now, without waiting for the next scheduled attempt
-    #[command(after_long_help = DEEDS)]
-    Retry(Items),
-    /// Move transfers to the front of the queue
-    #[command(after_long_help = DEEDS)]
-    Bump(Items),
-    /// Cancel transfers; their source files are kept
-    ///
-    /// A cancelled source is not sent again until it changes. Copies that a receiver already has stay there. A transfer
-    /// that every receiver already has cannot be cancelled.
-    #[command(after_long_help = DEEDS)]
-    Withdraw(Items),
+    /// An order about items.
+    #[command(flatten)]
+    Items(ItemVerb),
     /// Show finished transfers with time, size, speed and MD5
     ///
     /// Reads the journal of this node, latest transfers first. The journal keeps them for history_days (see
@@ -219,6 +210,34 @@ pub enum Verb {
         after_long_help = "JSON: one document, { program: string, daemon: ?string }; daemon is null if it does not run."
     )]
     Version,
+}
+
+/// An order about unfinished items.
+#[derive(Debug, Subcommand)]
+pub enum ItemVerb {
+    /// Retry transfers now, without waiting for the next scheduled attempt
+    #[command(after_long_help = DEEDS)]
+    Retry(Items),
+    /// Move transfers to the front of the queue
+    #[command(after_long_help = DEEDS)]
+    Bump(Items),
+    /// Cancel transfers; their source files are kept
+    ///
+    /// A cancelled source is not sent again until it changes. Copies that a receiver already has stay there. A transfer
+    /// that every receiver already has cannot be cancelled.
+    #[command(after_long_help = DEEDS)]
+    Withdraw(Items),
+}
+
+impl ItemVerb {
+    /// The method of the control interface, and the items.
+    pub fn order(&self) -> (&'static str, &[String]) {
+        match self {
+            Self::Retry(items) => ("Retry", &items.items),
+            Self::Bump(items) => ("Bump", &items.items),
+            Self::Withdraw(items) => ("Withdraw", &items.items),
+        }
+    }
 }
 
 /// The words of `--state`; those with a hyphen are also taken as they are shown, with a space.

@@ -73,9 +73,10 @@ fn carry_out(verb: Verb, target: &Target, out: Out<'_>) -> Result<Exit, Failure>
         Verb::Watch { limit, here, all } => watch::watch(target, Shown { limit, here, all }, out),
         Verb::Pause { items, now, group } => orders(&client()?.pause(some(&items), group, now)?, out),
         Verb::Resume { items, group } => orders(&client()?.resume(some(&items), group)?, out),
-        Verb::Retry(items) => orders(&client()?.retry(&items.items)?, out),
-        Verb::Bump(items) => orders(&client()?.bump(&items.items)?, out),
-        Verb::Withdraw(items) => orders(&client()?.withdraw(&items.items)?, out),
+        Verb::Items(verb) => {
+            let (method, items) = verb.order();
+            orders(&client()?.order(method, items)?, out)
+        }
         Verb::History { since, item, limit } => {
             let since = since.map(|since| since.resolve(now(), out.look.zone));
             let history = history(&mut client()?, since, item, limit)?;

@@ -144,19 +144,9 @@ impl Client {
         self.call("Resume", json!({ "items": items, "group": group }))
     }
 
-    /// What waits until its next attempt is tried now.
-    pub fn retry(&mut self, items: &[String]) -> Result<Orders, ClientError> {
-        self.call("Retry", json!({ "items": items }))
-    }
-
-    /// What stands in line is sent next.
-    pub fn bump(&mut self, items: &[String]) -> Result<Orders, ClientError> {
-        self.call("Bump", json!({ "items": items }))
-    }
-
-    /// These transfers are given up.
-    pub fn withdraw(&mut self, items: &[String]) -> Result<Orders, ClientError> {
-        self.call("Withdraw", json!({ "items": items }))
+    /// An order about unfinished items, by the name of its method.
+    pub fn order(&mut self, method: &str, items: &[String]) -> Result<Orders, ClientError> {
+        self.call(method, json!({ "items": items }))
     }
 
     /// What is over, the latest first.

@@ -10,31 +10,52 @@ use super::AskFailure;
 use super::group::{Silent, alive};
 use super::journey::is_exact;
 use super::parameters::Parameters;
-use super::protocol::Refusal;
+use super::protocol::{INTERFACE, Refusal};
 use super::query::Query;
 use super::service::{Caller, Service, told};
 use super::types::{Deed, Orders, Transfer};
-use crate::machine::{Handle, Mode, Node, NodeName, Order, Scope, Snapshot, one_line};
+use crate::machine::{Handle, ItemOrder, Mode, Node, NodeName, Order, Scope, Snapshot, one_line};
 
 /// How long the other nodes are waited for: each of them writes its journal.
 const DEED_WAIT: Duration = Duration::from_secs(2);
 
 /// An order about items, before it is known which.
-#[derive(Debug, Clone, Copy)]
-struct Wish<'a> {
-    method: &'a str,
-    now: bool,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wish {
+    Pause { now: bool },
+    Resume,
+    Other(ItemOrder),
 }
 
-impl Wish<'_> {
-    fn of(self, handles: Vec<Handle>) -> Order {
-        match self.method {
-            "Pause" => Order::Pause { scope: Scope::Items(handles), now: self.now },
-            "Resume" => Order::Resume { scope: Scope::Items(handles) },
-            "Retry" => Order::Retry(handles),
-            "Bump" => Order::Bump(handles),
-            _ => Order::Withdraw(handles),
+impl Wish {
+    fn parse(method: &str, parameters: &mut Parameters) -> Result<Self, Refusal> {
+        match method {
+            "Pause" => Ok(Self::Pause { now: parameters.flag("now")? }),
+            "Resume" => Ok(Self::Resume),
+            other => ItemOrder::of_method(other)
+                .map(Self::Other)
+                .ok_or_else(|| Refusal::MethodNotFound(format!("{INTERFACE}.{other}"))),
         }
+    }
+
+    fn method(self) -> &'static str {
+        match self {
+            Self::Pause { .. } => "Pause",
+            Self::Resume => "Resume",
+            Self::Other(order) => order.method(),
+        }
+    }
+
+    fn of(self, handles: Vec<Handle>) -> Order {
+        match self {
+            Self::Pause { now } => Order::Pause { scope: Scope::Items(handles), now },
+            Self::Resume => Order::Resume { scope: Scope::Items(handles) },
+            Self::Other(order) => Order::Items(order, handles),
+        }
+    }
+
+    fn is_for_upload(self) -> bool {
+        matches!(self, Self::Other(order) if order.is_for_upload())
     }
 }
 
@@ -69,14 +90,12 @@ impl Service {
             parameters.end()?;
             return told(&self.forget(node, &by, is_peer).await?);
         }
-        let items = match method {
-            "Pause" | "Resume" => parameters.items_if_any()?,
-            _ => Some(parameters.items()?),
+        let wish = Wish::parse(method, &mut parameters)?;
+        let (items, group) = match wish {
+            Wish::Pause { .. } | Wish::Resume => (parameters.items_if_any()?, parameters.flag("group")?),
+            Wish::Other(_) => (Some(parameters.items()?), false),
         };
-        let group = matches!(method, "Pause" | "Resume") && parameters.flag("group")?;
-        let now = method == "Pause" && parameters.flag("now")?;
         parameters.end()?;
-        let wish = Wish { method, now };
         match items {
             Some(_) if group => Err(Refusal::InvalidParameter("group".to_owned())),
             Some(items) if is_peer => {
@@ -89,7 +108,10 @@ impl Service {
             None if is_peer => Err(Refusal::InvalidParameter("items".to_owned())),
             None => {
                 let scope = if group { Scope::Group } else { Scope::Node };
-                let order = if method == "Pause" { Order::Pause { scope, now } } else { Order::Resume { scope } };
+                let order = match wish {
+                    Wish::Pause { now } => Order::Pause { scope, now },
+                    _ => Order::Resume { scope },
+                };
                 let snapshot = self.surroundings().await?;
                 let deeds = self.carry_out(&snapshot.node, order, &by).await?;
                 told(&Orders { deeds, silent: Vec::new() })
@@ -97,7 +119,7 @@ impl Service {
         }
     }
 
-    async fn order_items(&self, wish: Wish<'_>, items: Vec<String>, by: &str) -> Result<Orders, Refusal> {
+    async fn order_items(&self, wish: Wish, items: Vec<String>, by: &str) -> Result<Orders, Refusal> {
         let mut snapshot = self.surroundings().await?;
         let peers = alive(&snapshot);
         let mut meant: Vec<Meant> = Vec::new();
@@ -110,25 +132,24 @@ impl Service {
         let texts: Vec<_> = meant.iter().map(|meant| meant.text.clone()).collect();
         let mut deeds = self.carry_out_here(&snapshot.node, wish, &texts, by).await?;
         // Only some orders know the word.
-        let parameters = if wish.now {
+        let parameters = if wish == (Wish::Pause { now: true }) {
             json!({ "items": texts, "by": by, "here": true, "now": true })
         } else {
             json!({ "items": texts, "by": by, "here": true })
         };
-        let (answers, silent) = self.gather_within::<Orders>(DEED_WAIT, &peers, wish.method, &parameters).await;
+        let (answers, silent) = self.gather_within::<Orders>(DEED_WAIT, &peers, wish.method(), &parameters).await;
         deeds.extend(answers.into_iter().flat_map(|(_, answer)| answer.deeds));
         let silent = refusals(silent, &mut deeds);
         for item in &meant {
             let upload = format!("upload {}", item.upload);
             let done = deeds.iter().any(|deed| deed.item.as_ref() == Some(&item.item));
-            if done && (wish.method != "Withdraw" || deeds.iter().any(|deed| deed.node == upload)) {
+            if done && (!wish.is_for_upload() || deeds.iter().any(|deed| deed.node == upload)) {
                 continue;
             }
-            let text = match wish.method {
-                "Withdraw" if !answering(&snapshot, &upload, &silent) => {
-                    format!("refused: only {upload} can cancel it, and it does not answer")
-                }
-                _ => "nothing to do: finished on every node that answers".to_owned(),
+            let text = if wish.is_for_upload() && !answering(&snapshot, &upload, &silent) {
+                format!("refused: only {upload} can cancel it, and it does not answer")
+            } else {
+                "nothing to do: finished on every node that answers".to_owned()
             };
             let node = snapshot.node.to_string();
             deeds.push(Deed { node, item: Some(item.item.clone()), done: false, text });
@@ -158,13 +179,7 @@ impl Service {
     }
 
     /// What this node does about items that are named exactly; it does nothing about what only begins so.
-    async fn carry_out_here(
-        &self,
-        node: &Node,
-        wish: Wish<'_>,
-        items: &[String],
-        by: &str,
-    ) -> Result<Vec<Deed>, Refusal> {
+    async fn carry_out_here(&self, node: &Node, wish: Wish, items: &[String], by: &str) -> Result<Vec<Deed>, Refusal> {
         let mut handles = Vec::new();
         for text in items {
             let asked = text.clone();

@@ -18,7 +18,9 @@ use super::query::{PastFound, Query, Span};
 use super::receipt;
 use super::types::{Check, GetHistory, GetReceipt, Info, Past, SetLogLevel, Status};
 use super::watched::Watched;
-use crate::machine::{Fingerprint, Found, GroupId, ItemName, Kind, Node, Selection, Snapshot, Time, TransferId};
+use crate::machine::{
+    Fingerprint, Found, GroupId, ItemName, ItemOrder, Kind, Node, Selection, Snapshot, Time, TransferId,
+};
 
 /// From which level on something can be logged.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
@@ -108,9 +110,8 @@ impl Service {
             ("GetStatus", _) => self.tell_status(parameters, caller).await,
             ("List", _) => self.tell_list(parameters, caller).await,
             ("GetTransfer", _) => self.tell_transfer(parameters, caller).await,
-            ("Pause" | "Resume" | "Retry" | "Bump" | "Withdraw" | "ForgetNode", _) => {
-                self.order(method, parameters, caller).await
-            }
+            ("Pause" | "Resume" | "ForgetNode", _) => self.order(method, parameters, caller).await,
+            _ if ItemOrder::of_method(method).is_some() => self.order(method, parameters, caller).await,
             ("GetManifest", _) => self.tell_manifest(parameters).await,
             ("GetHistory", Caller::Client(..)) => self.tell_history(parameters).await,
             ("GetReceipt", Caller::Client(..)) => self.tell_receipt(parameters).await,

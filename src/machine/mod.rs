@@ -52,7 +52,7 @@ pub use names::{
     GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName, PlaceId, TransferId,
     decode_bytes, encode_bytes, escaped,
 };
-pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, MATCHES_LIMIT, Order, Pause, Scope};
+pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, ItemOrder, MATCHES_LIMIT, Order, Pause, Scope};
 pub use protocols::{Fit, Protocols};
 pub use random::{Random, spread};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};

@@ -91,14 +91,57 @@ pub enum Order {
         /// Where.
         scope: Scope,
     },
-    /// What waits for its next attempt is tried now.
-    Retry(Vec<Handle>),
-    /// What stands in line is next.
-    Bump(Vec<Handle>),
-    /// These are given up; their sources stay.
-    Withdraw(Vec<Handle>),
+    /// Something about these items.
+    Items(ItemOrder, Vec<Handle>),
     /// A node will not come back.
     Forget(Node),
+}
+
+macro_rules! item_orders {
+    ($($(#[$doc:meta])* $variant:ident = $word:literal;)*) => {
+        /// What may be ordered about unfinished items, besides a pause and its end: a verb of `synklerctl` and a method
+        /// of the control interface each.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum ItemOrder {
+            $($(#[$doc])* $variant,)*
+        }
+
+        impl ItemOrder {
+            /// Every one.
+            pub const ALL: &[Self] = &[$(Self::$variant,)*];
+
+            /// The method's name.
+            pub fn method(self) -> &'static str {
+                match self { $(Self::$variant => stringify!($variant),)* }
+            }
+
+            /// The verb.
+            pub fn as_str(self) -> &'static str {
+                match self { $(Self::$variant => $word,)* }
+            }
+        }
+    };
+}
+
+item_orders! {
+    /// What waits for its next attempt is tried now.
+    Retry = "retry";
+    /// What is queued is next.
+    Bump = "bump";
+    /// The transfer is cancelled; its source stays.
+    Withdraw = "withdraw";
+}
+
+impl ItemOrder {
+    /// The order that a method of the control interface gives, if it is one of these.
+    pub fn of_method(method: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|order| order.method() == method)
+    }
+
+    /// Whether only the item's upload can carry it out.
+    pub fn is_for_upload(self) -> bool {
+        self == Self::Withdraw
+    }
 }
 
 /// What is paused or resumed.

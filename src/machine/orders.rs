@@ -5,11 +5,15 @@ use std::collections::BTreeSet;
 use super::order::{Outcome, who};
 use super::shared::Shared;
 use super::{
-    Deed, Found, Handle, ItemName, Level, MATCHES_LIMIT, Node, Order, Pause, Row, Scope, TransferId, decode_bytes,
+    Deed, Found, Handle, ItemName, ItemOrder, Level, MATCHES_LIMIT, Node, Order, Pause, Row, Scope, TransferId,
+    decode_bytes,
 };
 
+/// What an item is told that no order but a retry is for.
+pub(super) const NO_TRANSFER: &str = "no transfer yet: the item must stay unchanged first";
+
 /// What differs from role to role when an order is carried out.
-pub(super) trait Steered {
+pub(super) trait Operable {
     fn shared(&mut self) -> &mut Shared;
     /// Everything that is unfinished: transfers, and items that are no transfers yet.
     fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)>;
@@ -22,20 +26,18 @@ pub(super) trait Steered {
     fn let_go_on(&mut self, id: TransferId);
     /// The node or the group is no longer paused.
     fn go_on(&mut self);
-    /// Tries now what waits for its next attempt.
-    fn retry(&mut self, id: TransferId) -> Outcome;
-    /// The same for an item that is no transfer yet.
-    fn retry_item(&mut self, name: &ItemName) -> Outcome;
-    /// What stands in line is next.
-    fn bump(&mut self, id: TransferId) -> Outcome;
-    /// Gives it up; `None` where that is another node's to say.
-    fn withdraw(&mut self, id: TransferId, by: &str) -> Option<Outcome>;
+    /// Carries out an order about a transfer; `None` where that is another node's to say.
+    fn carry_out(&mut self, order: ItemOrder, id: TransferId, by: &str) -> Option<Outcome>;
+    /// The same of an item that is no transfer yet.
+    fn carry_out_for_item(&mut self, _order: ItemOrder, _name: &ItemName) -> Outcome {
+        Err(NO_TRANSFER.to_owned())
+    }
     /// A node has been forgotten. What came of it, to be told.
     fn forget(&mut self, node: &Node) -> Vec<Deed>;
 }
 
 /// Carries out an order. What this node knows nothing of gives no deed.
-pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<Deed> {
+pub(super) fn carry_out<R: Operable>(role: &mut R, by: &str, order: Order) -> Vec<Deed> {
     let by = &*who(by);
     match order {
         Order::Pause { scope: Scope::Node, now } => {
@@ -64,11 +66,13 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
             vec![Deed::about(None, Ok(text))]
         }
         Order::Resume { scope: Scope::Items(handles) } => each(role, by, "resume", &handles, resume_item, no_transfer),
-        Order::Retry(handles) => {
-            each(role, by, "retry", &handles, |role, id| Some(retry(role, id)), Steered::retry_item)
+        Order::Items(order, handles) => {
+            let transfer = |role: &mut R, id| match order {
+                ItemOrder::Retry => Some(retry(role, id, by)),
+                order => role.carry_out(order, id, by),
+            };
+            each(role, by, order.as_str(), &handles, transfer, |role, name| role.carry_out_for_item(order, name))
         }
-        Order::Bump(handles) => each(role, by, "bump", &handles, |role, id| Some(role.bump(id)), no_transfer),
-        Order::Withdraw(handles) => each(role, by, "withdraw", &handles, |role, id| role.withdraw(id, by), no_transfer),
         Order::Forget(node) => match role.shared().forget(&node, by) {
             Err(text) => vec![Deed::about(None, Err(text))],
             Ok(known) => {
@@ -80,7 +84,7 @@ pub(super) fn carry_out(role: &mut impl Steered, by: &str, order: Order) -> Vec<
 }
 
 /// Stops every run, and tells how many there were.
-fn stop_all(role: &mut impl Steered, by: &str) -> String {
+fn stop_all(role: &mut impl Operable, by: &str) -> String {
     let runs = role.halt(&|_| true);
     if runs > 0 {
         role.shared().log(Level::Info, None, None, None, format!("running rsync stopped by {by}"));
@@ -93,12 +97,12 @@ fn stop_all(role: &mut impl Steered, by: &str) -> String {
 }
 
 fn no_transfer<R>(_: &mut R, _: &ItemName) -> Outcome {
-    Err("no transfer yet: the item must stay unchanged first".to_owned())
+    Err(NO_TRANSFER.to_owned())
 }
 
 /// Does something with every transfer that is meant, and something else with items that are no transfers yet. Each one's
 /// story tells of it, and who wanted it.
-fn each<R: Steered>(
+fn each<R: Operable>(
     role: &mut R,
     by: &str,
     what: &str,
@@ -123,7 +127,7 @@ fn each<R: Steered>(
 }
 
 /// What is unfinished here of what the handles stand for. An item counts only where no transfer carries its name.
-fn meant(role: &impl Steered, handles: &[Handle]) -> Vec<(Option<TransferId>, ItemName)> {
+fn meant(role: &impl Operable, handles: &[Handle]) -> Vec<(Option<TransferId>, ItemName)> {
     let ids: BTreeSet<_> =
         handles.iter().filter_map(|handle| if let Handle::Transfer(id) = handle { Some(*id) } else { None }).collect();
     let names: BTreeSet<_> =
@@ -137,7 +141,7 @@ fn meant(role: &impl Steered, handles: &[Handle]) -> Vec<(Option<TransferId>, It
     found
 }
 
-fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool) -> Vec<Deed> {
+fn pause_items<R: Operable>(role: &mut R, by: &str, handles: &[Handle], now: bool) -> Vec<Deed> {
     let shared = role.shared();
     let pause = Pause::new(shared.now, by, shared.me.clone());
     let set = |role: &mut R, id| {
@@ -159,7 +163,7 @@ fn pause_items<R: Steered>(role: &mut R, by: &str, handles: &[Handle], now: bool
     each(role, by, "pause", handles, set, no_transfer)
 }
 
-fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
+fn resume_item<R: Operable>(role: &mut R, id: TransferId) -> Option<Outcome> {
     let row = role.row(id)?;
     if row.paused.take().is_none() {
         return Some(Ok("nothing to do: this item is not paused".to_owned()));
@@ -174,16 +178,17 @@ fn resume_item<R: Steered>(role: &mut R, id: TransferId) -> Option<Outcome> {
     Some(Ok(text))
 }
 
-fn retry<R: Steered>(role: &mut R, id: TransferId) -> Outcome {
+/// Nothing paused is tried.
+fn retry<R: Operable>(role: &mut R, id: TransferId, by: &str) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
     match paused.map(|pause| *pause).or(role.shared().held_by().cloned()) {
         Some(pause) => Err(format!("paused {pause}: resume first")),
-        None => role.retry(id),
+        None => role.carry_out(ItemOrder::Retry, id, by).unwrap_or_else(|| Err("nothing to do".to_owned())),
     }
 }
 
 /// What a text stands for: a name, in one of its spellings; an id; or the beginning of one that nothing else has.
-pub(super) fn find(role: &impl Steered, text: &str) -> Found {
+pub(super) fn find(role: &impl Operable, text: &str) -> Found {
     if text.is_empty() {
         return Found::Nothing;
     }

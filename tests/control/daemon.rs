@@ -191,17 +191,17 @@ fn orders_are_kept_and_say_what_they_did() {
     assert_eq!(done(client(&node).resume(Some(&items(&["one"])), false)), [(Some("one".to_owned()), true)]);
     assert_eq!((own(&status(&node)), status(&node).group_paused, of("one").paused), (None, None, None));
 
-    assert_eq!(done(client(&node).bump(&items(&["two"]))), [(Some("two".to_owned()), true)]);
-    let both = done(client(&node).retry(&items(&["one", "tw", &of("two").id.unwrap()])));
+    assert_eq!(done(client(&node).order("Bump", &items(&["two"]))), [(Some("two".to_owned()), true)]);
+    let both = done(client(&node).order("Retry", &items(&["one", "tw", &of("two").id.unwrap()])));
     assert_eq!(
         both.iter().filter_map(|(item, _)| item.as_deref()).collect::<std::collections::BTreeSet<_>>(),
         ["one", "two"].into()
     );
-    assert_eq!(done(client(&node).withdraw(&items(&["o"]))), [(Some("one".to_owned()), true)]);
+    assert_eq!(done(client(&node).order("Withdraw", &items(&["o"]))), [(Some("one".to_owned()), true)]);
     assert_eq!(of("one").stage, "withdrawing");
     assert_eq!(fs::read(node.file_dir.join("one")).unwrap(), b"1", "its source stays");
 
-    assert_eq!(refused(client(&node).withdraw(&items(&["three"]))), Refusal::NotFound("three".to_owned()));
+    assert_eq!(refused(client(&node).order("Withdraw", &items(&["three"]))), Refusal::NotFound("three".to_owned()));
     assert!(
         matches!(refused(client(&node).forget_node("upload", "alone")), Refusal::Refused(why) if why.contains("itself"))
     );
@@ -275,7 +275,7 @@ fn a_stream_is_full_first_and_then_tells_what_changes() {
         last = Instant::now();
         update.apply(&mut shown);
     }
-    client(&node).withdraw(&items(&["one"])).unwrap();
+    client(&node).order("Withdraw", &items(&["one"])).unwrap();
     let update = stream.next().unwrap().unwrap();
     assert_eq!(
         update.status.transfers.iter().map(|transfer| transfer.stage.as_str()).collect::<Vec<_>>(),

@@ -190,19 +190,19 @@ fn orders_reach_every_node_from_each() {
             status.group_paused.is_none() && status.transfers.iter().all(|transfer| transfer.paused.is_some())
         });
         assert_eq!(status.transfers.len(), 1);
-        let orders = client(node).bump(&item(name)).unwrap();
+        let orders = client(node).order("Bump", &item(name)).unwrap();
         assert!(orders.deeds.iter().any(|deed| deed.done && deed.item.as_deref() == Some(name)), "{orders:#?}");
         // Its upload alone gives it up, wherever that is ordered.
-        let orders = client(node).withdraw(&item(&name[..3])).unwrap();
+        let orders = client(node).order("Withdraw", &item(&name[..3])).unwrap();
         let done: Vec<_> = orders.deeds.iter().filter(|deed| deed.done).map(|deed| deed.node.as_str()).collect();
         assert_eq!(done, ["upload alpha"], "{orders:#?}");
         trio.agree("given up", |status| status.total == 0);
         assert!(trio.upload.file_dir.join(name).exists(), "its source stays");
         assert_eq!(
-            refused(client(node).retry(&item(name))),
+            refused(client(node).order("Retry", &item(name))),
             Refusal::Refused(format!("{name} is finished: see its history"))
         );
-        assert_eq!(refused(client(node).retry(&item("nonsense"))), Refusal::NotFound("nonsense".to_owned()));
+        assert_eq!(refused(client(node).order("Retry", &item("nonsense"))), Refusal::NotFound("nonsense".to_owned()));
     }
     let refusal = refused(client(&trio.upload).forget_node("download", "delta"));
     assert!(refusal.to_string().contains("is alive"), "{refusal}");
@@ -251,7 +251,7 @@ impl Trio {
     fn mend(&self, node: &Node, item: &str) {
         node.set(MENDED);
         client(node).reload().unwrap();
-        let retried = client(&self.central).retry(&[item.to_owned()]).unwrap();
+        let retried = client(&self.central).order("Retry", &[item.to_owned()]).unwrap();
         assert!(retried.deeds.iter().any(|deed| deed.done), "{retried:#?}");
     }
 

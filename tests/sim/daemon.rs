@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use synkler::machine::{
-    BadRow, CentralSettings, DownloadSettings, Effect, Input, JournalId, Location, Machine, Mode, Node, NodeName,
-    Order, Pause, Record, Scope, UploadSettings,
+    BadRow, CentralSettings, DownloadSettings, Effect, Input, ItemOrder, JournalId, Location, Machine, Mode, Node,
+    NodeName, Order, Pause, Record, Scope, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -257,7 +257,7 @@ impl Sim {
             self.nodes[node].hellos.remove(gone);
             self.checker_forgets(gone);
         }
-        if matches!(order, Order::Retry(_)) {
+        if matches!(order, Order::Items(ItemOrder::Retry, _)) {
             self.forget_wrong(node);
         }
         self.sabotage_order(node, &order, done);

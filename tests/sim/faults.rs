@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use synkler::machine::{Cause, Handle, Input, JournalId, Order, Scope, Selection};
+use synkler::machine::{Cause, Handle, Input, ItemOrder, JournalId, Order, Scope, Selection};
 
 use crate::daemon::Role;
 use crate::drivers::Op;
@@ -336,7 +336,7 @@ impl Sim {
             Act::Retry { name } => {
                 for node in self.reached(None) {
                     self.insists(node, name);
-                    let order = Order::Retry(vec![self.handle(name)]);
+                    let order = Order::Items(ItemOrder::Retry, vec![self.handle(name)]);
                     if self.order(node, order) {
                         self.tally.count(Deed::Retried);
                     }
@@ -344,14 +344,14 @@ impl Sim {
             }
             Act::Bump { name } => {
                 for node in self.reached(None) {
-                    let order = Order::Bump(vec![self.handle(name)]);
+                    let order = Order::Items(ItemOrder::Bump, vec![self.handle(name)]);
                     if self.order(node, order) {
                         self.tally.count(Deed::Bumped);
                     }
                 }
             }
             Act::Withdraw { upload, name } => {
-                let order = Order::Withdraw(vec![self.handle(name)]);
+                let order = Order::Items(ItemOrder::Withdraw, vec![self.handle(name)]);
                 self.order(1 + upload, order.clone());
                 // It is the upload's to do; the others have to leave it alone.
                 for node in self.reached(None) {
@@ -603,7 +603,7 @@ impl Sim {
                     }
                 } else {
                     self.tally.count(Deed::Insisted);
-                    self.order(node, Order::Retry(vec![Handle::Item(view.name.clone())]));
+                    self.order(node, Order::Items(ItemOrder::Retry, vec![Handle::Item(view.name.clone())]));
                 }
             }
         }

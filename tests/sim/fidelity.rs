@@ -1,6 +1,6 @@
 //! What the checker knows of modes, and of copies that come out wrong in the same way each time.
 
-use synkler::machine::{Digest, Handle, KeepModes, Order, TransferId};
+use synkler::machine::{Digest, Handle, ItemOrder, KeepModes, Order, TransferId};
 
 use crate::checker::Promise;
 use crate::daemon::Role;
@@ -94,7 +94,7 @@ impl Sim {
             let waits = rows.filter(|row| row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting()));
             let waiting: Vec<_> = waits.map(|row| Handle::Transfer(row.transfer)).collect();
             if !waiting.is_empty() {
-                self.order(node, Order::Retry(waiting));
+                self.order(node, Order::Items(ItemOrder::Retry, waiting));
             }
         }
     }

@@ -386,7 +386,7 @@ shapes! {
         gone: Vec<String>,
     }
 
-    /// Answer to `Pause`, `Resume`, `Retry`, `Bump`, `Withdraw` and `ForgetNode`.
+    /// Answer to every order.
     Orders {
         /// What each node did.
         deeds: Vec<Deed>,

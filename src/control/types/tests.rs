@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::SHAPES;
 use crate::control::protocol::{DESCRIPTION, SERVICE_DESCRIPTION};
+use crate::machine::ItemOrder;
 
 /// A field list `(name: type, ...)` as pairs, and what follows it.
 fn fields(text: &str) -> (Vec<(String, String)>, &str) {
@@ -79,7 +80,10 @@ fn meant(shape: &str) -> Vec<String> {
     let answers = |methods: &[&str]| methods.iter().map(|method| format!("{method}()")).collect();
     match shape {
         "Info" => answers(&["GetInfo"]),
-        "Orders" => answers(&["Pause", "Resume", "Retry", "Bump", "Withdraw", "ForgetNode"]),
+        "Orders" => {
+            let orders = ItemOrder::ALL.iter().map(|order| order.method());
+            answers(&orders.chain(["Pause", "Resume", "ForgetNode"]).collect::<Vec<_>>())
+        }
         "GetStatus" | "List" | "GetTransfer" | "Monitor" | "GetHistory" | "GetReceipt" | "GetManifest"
         | "SetLogLevel" | "Reload" | "Check" => answers(&[shape]),
         _ => vec![shape.to_owned()],

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 
 use super::{Central, CentralSettings, Stage};
 use crate::machine::order::Outcome;
-use crate::machine::orders::{Steered, carry_out};
+use crate::machine::orders::{Operable, carry_out};
 use crate::machine::shared::{Shared, Timer};
-use crate::machine::{Deed, ItemName, Level, Mode, Node, NodeName, Order, Row, TransferId};
+use crate::machine::{Deed, ItemName, ItemOrder, Level, Mode, Node, NodeName, Order, Row, TransferId};
 
 impl Central {
     pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
@@ -59,7 +59,7 @@ impl Central {
     }
 }
 
-impl Steered for Central {
+impl Operable for Central {
     fn shared(&mut self) -> &mut Shared {
         &mut self.shared
     }
@@ -106,6 +106,41 @@ impl Steered for Central {
         self.wake(None);
     }
 
+    fn carry_out(&mut self, order: ItemOrder, id: TransferId, _: &str) -> Option<Outcome> {
+        match order {
+            ItemOrder::Retry => Some(self.retry(id)),
+            ItemOrder::Bump => Some(self.bump(id)),
+            ItemOrder::Withdraw => self.withdraw(id),
+        }
+    }
+
+    fn forget(&mut self, node: &Node) -> Vec<Deed> {
+        if node.mode != Mode::Download {
+            return Vec::new();
+        }
+        let lacking: BTreeSet<_> = self
+            .transfers
+            .iter()
+            .filter(|(_, transfer)| transfer.pending().any(|name| *name == node.name))
+            .map(|(id, _)| *id)
+            .collect();
+        let released = lacking.iter().filter(|id| self.stop_requiring(**id, &node.name)).count();
+        let mut deeds = Vec::new();
+        if !lacking.is_empty() {
+            let count = lacking.len();
+            let text =
+                format!("{count} transfers no longer wait for its receipt; {released} of them now have all receipts");
+            deeds.push(Deed::about(None, Ok(text)));
+        }
+        if self.settings.receivers.as_ref().is_some_and(|names| names.contains(&node.name)) {
+            let text = "new transfers still wait for this node: remove it from config key receivers on central";
+            deeds.push(Deed::about(None, Ok(text.to_owned())));
+        }
+        deeds
+    }
+}
+
+impl Central {
     fn retry(&mut self, id: TransferId) -> Outcome {
         let no_receivers = self.required().is_none();
         let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
@@ -164,10 +199,6 @@ impl Steered for Central {
         }
     }
 
-    fn retry_item(&mut self, _: &ItemName) -> Outcome {
-        Err("nothing to do".to_owned())
-    }
-
     fn bump(&mut self, id: TransferId) -> Outcome {
         match self.transfers.get(&id).map(|transfer| transfer.stage) {
             Some(Stage::Waiting) => {}
@@ -186,33 +217,8 @@ impl Steered for Central {
         Ok("central requests the item next".to_owned())
     }
 
-    fn withdraw(&mut self, id: TransferId, _: &str) -> Option<Outcome> {
+    fn withdraw(&mut self, id: TransferId) -> Option<Outcome> {
         let over = self.transfers.get(&id).is_some_and(|transfer| transfer.stage == Stage::Released);
         over.then(|| Err("refused: every receiver already has the item".to_owned()))
-    }
-
-    fn forget(&mut self, node: &Node) -> Vec<Deed> {
-        if node.mode != Mode::Download {
-            return Vec::new();
-        }
-        let lacking: BTreeSet<_> = self
-            .transfers
-            .iter()
-            .filter(|(_, transfer)| transfer.pending().any(|name| *name == node.name))
-            .map(|(id, _)| *id)
-            .collect();
-        let released = lacking.iter().filter(|id| self.stop_requiring(**id, &node.name)).count();
-        let mut deeds = Vec::new();
-        if !lacking.is_empty() {
-            let count = lacking.len();
-            let text =
-                format!("{count} transfers no longer wait for its receipt; {released} of them now have all receipts");
-            deeds.push(Deed::about(None, Ok(text)));
-        }
-        if self.settings.receivers.as_ref().is_some_and(|names| names.contains(&node.name)) {
-            let text = "new transfers still wait for this node: remove it from config key receivers on central";
-            deeds.push(Deed::about(None, Ok(text.to_owned())));
-        }
-        deeds
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{Download, DownloadSettings, Stage};
 use crate::machine::order::Outcome;
-use crate::machine::orders::{Steered, carry_out};
+use crate::machine::orders::{Operable, carry_out};
 use crate::machine::shared::{Shared, Timer};
-use crate::machine::{Address, Deed, ItemName, Node, Order, Row, TransferId};
+use crate::machine::{Address, Deed, ItemName, ItemOrder, Node, Order, Row, TransferId};
 
 impl Download {
     pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
@@ -35,7 +35,7 @@ impl Download {
     }
 }
 
-impl Steered for Download {
+impl Operable for Download {
     fn shared(&mut self) -> &mut Shared {
         &mut self.shared
     }
@@ -69,6 +69,21 @@ impl Steered for Download {
 
     fn go_on(&mut self) {}
 
+    fn carry_out(&mut self, order: ItemOrder, id: TransferId, _: &str) -> Option<Outcome> {
+        match order {
+            ItemOrder::Retry => Some(self.retry(id)),
+            ItemOrder::Bump => Some(self.bump(id)),
+            // Its upload cancels it.
+            ItemOrder::Withdraw => None,
+        }
+    }
+
+    fn forget(&mut self, _: &Node) -> Vec<Deed> {
+        Vec::new()
+    }
+}
+
+impl Download {
     fn retry(&mut self, id: TransferId) -> Outcome {
         let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
         let waited = self.shared.timers.due(&Timer::Retry(id)).is_some();
@@ -105,10 +120,6 @@ impl Steered for Download {
         }
     }
 
-    fn retry_item(&mut self, _: &ItemName) -> Outcome {
-        Err("nothing to do".to_owned())
-    }
-
     fn bump(&mut self, id: TransferId) -> Outcome {
         let Some(transfer) = self.transfers.get_mut(&id) else { return Err("the transfer is finished".to_owned()) };
         match transfer.stage {
@@ -122,14 +133,5 @@ impl Steered for Download {
         } else {
             Ok("the download fetches the item first at the next retry".to_owned())
         }
-    }
-
-    /// Giving up is for its upload to say.
-    fn withdraw(&mut self, _: TransferId, _: &str) -> Option<Outcome> {
-        None
-    }
-
-    fn forget(&mut self, _: &Node) -> Vec<Deed> {
-        Vec::new()
     }
 }

@@ -2,9 +2,9 @@
 
 use super::{ItemState, Stage, Upload, UploadSettings};
 use crate::machine::order::Outcome;
-use crate::machine::orders::{Steered, carry_out};
+use crate::machine::orders::{NO_TRANSFER, Operable, carry_out};
 use crate::machine::shared::{Shared, Timer};
-use crate::machine::{Address, Cause, Deed, ItemName, Message, Node, Order, Reason, Row, TransferId, Wait};
+use crate::machine::{Address, Cause, Deed, ItemName, ItemOrder, Message, Node, Order, Reason, Row, TransferId, Wait};
 
 impl Upload {
     pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
@@ -42,7 +42,7 @@ impl Upload {
     }
 }
 
-impl Steered for Upload {
+impl Operable for Upload {
     fn shared(&mut self) -> &mut Shared {
         &mut self.shared
     }
@@ -74,6 +74,27 @@ impl Steered for Upload {
 
     fn go_on(&mut self) {}
 
+    fn carry_out(&mut self, order: ItemOrder, id: TransferId, by: &str) -> Option<Outcome> {
+        match order {
+            ItemOrder::Retry => Some(self.retry(id)),
+            ItemOrder::Bump => Some(self.bump(id)),
+            ItemOrder::Withdraw => self.withdraw(id, by),
+        }
+    }
+
+    fn carry_out_for_item(&mut self, order: ItemOrder, name: &ItemName) -> Outcome {
+        match order {
+            ItemOrder::Retry => self.retry_item(name),
+            ItemOrder::Bump | ItemOrder::Withdraw => Err(NO_TRANSFER.to_owned()),
+        }
+    }
+
+    fn forget(&mut self, _: &Node) -> Vec<Deed> {
+        Vec::new()
+    }
+}
+
+impl Upload {
     fn retry(&mut self, id: TransferId) -> Outcome {
         let Some((stage, name)) = self.transfers.get(&id).map(|transfer| (transfer.stage, transfer.row.name.clone()))
         else {
@@ -176,9 +197,5 @@ impl Steered for Upload {
         self.move_to(id, Stage::Withdrawing, Some(Reason::with(Cause::Withdrawn, &format!("by {by}"))));
         let text = "cancelled: the source is kept and not sent again until it changes";
         Some(Ok(if was_received { format!("{text}; receivers keep the copies they have") } else { text.to_owned() }))
-    }
-
-    fn forget(&mut self, _: &Node) -> Vec<Deed> {
-        Vec::new()
     }
 }
