@@ -97,12 +97,16 @@ fn ink(transfer: &Transfer) -> Option<Ink> {
 pub(super) fn state(transfer: &Transfer) -> String {
     let state = words(&transfer.state);
     match &transfer.progress {
-        Some(progress) if ["uploading", "downloading"].contains(&transfer.state.as_str()) => {
+        Some(progress) if is_moving(transfer) => {
             let by = progress.node.strip_prefix("download ").map(|name| format!(" ({name})")).unwrap_or_default();
             format!("{state} {:.0} %{by}", (share(progress) * 100.0).floor())
         }
         _ => state,
     }
+}
+
+fn is_moving(transfer: &Transfer) -> bool {
+    ["uploading", "downloading"].contains(&transfer.state.as_str())
 }
 
 /// A state's stable word as people read it.
@@ -120,7 +124,8 @@ fn share(progress: &Progress) -> f64 {
 /// What it waits for, or how far it is, with a bar where bars are wanted; on central with the receipts that are missing.
 pub(super) fn why(transfer: &Transfer, now: u64, node: &str, bars: bool) -> String {
     if let Some(progress) = &transfer.progress {
-        return run(progress, node, bars);
+        // How far it is, and at which download, stands in its state.
+        return if is_moving(transfer) { pace(progress, bars) } else { run(progress, node, bars) };
     }
     if let Some(next) = transfer.next.filter(|_| transfer.state == DELIVERED) {
         return format!("central's copy goes in {}", span(next.saturating_sub(now), 1));
@@ -171,15 +176,19 @@ pub(super) fn outlook_of(attempts: u32, next: Option<u64>, now: u64) -> String {
 
 /// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left  by upload alpha`; the node is named where it is not the one that shows.
 pub(super) fn run(progress: &Progress, node: &str, bars: bool) -> String {
-    let share = share(progress);
-    let mut text = String::new();
-    if bars {
-        let full = (share * BAR as f64) as usize;
-        text = format!("{}{} ", "█".repeat(full), "░".repeat(BAR.saturating_sub(full)));
+    let percent = (share(progress) * 100.0).floor();
+    let percent = if bars { format!("{} {percent:>3.0} %", bar(progress)) } else { format!("{percent:.0} %") };
+    let mut text = format!("{percent}  {}", pace(progress, false));
+    if progress.node != node {
+        text.push_str(&format!("  by {}", progress.node));
     }
-    let percent = (share * 100.0).floor();
-    let percent = if bars { format!("{percent:>3.0} %") } else { format!("{percent:.0} %") };
-    text.push_str(&format!("{percent}  {}/s", size(progress.rate)));
+    text
+}
+
+/// `██████░░░░░░░░░░░░░░  12 MB/s  17s left  with 2 others`
+fn pace(progress: &Progress, bars: bool) -> String {
+    let mut text = if bars { format!("{}  ", bar(progress)) } else { String::new() };
+    text.push_str(&format!("{}/s", size(progress.rate)));
     let left = progress.total.saturating_sub(progress.bytes);
     if let Some(seconds) = left.checked_div(progress.rate).filter(|_| left > 0) {
         text.push_str(&format!("  {} left", span(seconds.saturating_add(1).saturating_mul(1000), 1)));
@@ -189,8 +198,10 @@ pub(super) fn run(progress: &Progress, node: &str, bars: bool) -> String {
         2 => text.push_str("  with 1 other"),
         transfers => text.push_str(&format!("  with {} others", transfers - 1)),
     }
-    if progress.node != node {
-        text.push_str(&format!("  by {}", progress.node));
-    }
     text
+}
+
+fn bar(progress: &Progress) -> String {
+    let full = (share(progress) * BAR as f64) as usize;
+    format!("{}{}", "█".repeat(full), "░".repeat(BAR.saturating_sub(full)))
 }
