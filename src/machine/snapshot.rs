@@ -78,7 +78,12 @@ pub struct Snapshot {
     pub peers: Vec<PeerView>,
 }
 
-/// The most ids of each kind in a [`Tally`].
+/// Of what only waits for its turn, as central presumes, no more than this many are in a [`Tally`]: else none, because the
+/// answers would be long, and little in them news.
+pub(super) const PRESUMED_LIMIT: usize = 200;
+/// The most ids in [`Tally::standings`]: central looks each of them up.
+pub(super) const STANDINGS_LIMIT: usize = 500;
+/// The most ids in [`Tally::urgent`].
 pub const TALLY_LIMIT: usize = 4000;
 
 /// What of all that is unfinished needs attention, whatever is shown.
@@ -92,7 +97,7 @@ pub struct Tally {
     pub states: BTreeMap<State, u64>,
     /// How many items that are no transfers yet are in each state.
     pub unsent: BTreeMap<State, u64>,
-    /// Where the transfers stand here; at most [`TALLY_LIMIT`].
+    /// Where transfers stand here; at most 500 of them, and of what only waits for its turn at most 200 or none.
     pub standings: BTreeMap<Tallied, Vec<TransferId>>,
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::shared::{Peer, Shared};
-use super::snapshot::{TALLY_LIMIT, Tally};
+use super::snapshot::{PRESUMED_LIMIT, STANDINGS_LIMIT, TALLY_LIMIT, Tally};
 use super::{
     Cause, ItemName, Mode, Node, NodeName, Offer, Pause, PeerView, Reason, Row, Selection, Snapshot, State, Tallied,
     Time, TransferId, TransferView,
@@ -180,11 +180,25 @@ impl Tally {
         if urgent && self.urgent.len() < TALLY_LIMIT {
             self.urgent.push(id);
         }
+        // Nobody asks a central for what it holds.
+        if matches!(stage, "waiting" | "held" | "released") {
+            return;
+        }
         let tallied = self.standings.values().map(Vec::len).sum::<usize>();
-        if tallied < TALLY_LIMIT {
-            self.standings.entry(Tallied { stage, state, cause }).or_default().push(id);
+        let alike = self.standings.entry(Tallied { stage, state, cause }).or_default();
+        let presumed = is_presumed(stage, cause) && alike.len() > PRESUMED_LIMIT;
+        if tallied < STANDINGS_LIMIT && !presumed {
+            alike.push(id);
         }
     }
+}
+
+/// Whether central takes it for granted of a transfer that it has in the stage before or after this one.
+fn is_presumed(stage: &str, cause: Cause) -> bool {
+    matches!(
+        (stage, cause),
+        ("announced", Cause::Central) | ("granted" | "wanted", Cause::Queued) | ("received", Cause::Receipts)
+    )
 }
 
 /// The snapshot with what is selected of the candidates, in order.
@@ -213,6 +227,7 @@ pub(super) fn selected<'a>(
             chosen.push((u8::from(transfer.is_none()), Time::default(), transfer, name, transfer));
         }
     }
+    tally.standings.retain(|tallied, ids| !is_presumed(tallied.stage, tallied.cause) || ids.len() <= PRESUMED_LIMIT);
     let more = chosen.len() > selection.limit;
     if more {
         chosen.select_nth_unstable(selection.limit);

@@ -1,7 +1,10 @@
 //! What a status shows.
 
+use std::collections::BTreeSet;
+
 use super::{Central, Stage, Transfer};
 use crate::machine::shared::{Peer, Timer};
+use crate::machine::snapshot::PRESUMED_LIMIT;
 use crate::machine::stage::{self, Candidate, Why};
 use crate::machine::{
     Cause, Handle, Mode, Node, NodeName, Reason, Selection, Snapshot, State, TransferId, TransferView,
@@ -18,9 +21,10 @@ impl Central {
     }
 
     pub(in crate::machine) fn snapshot(&self, selection: &Selection) -> Snapshot {
+        let alive = self.alive_downloads();
         let candidates = self.transfers.iter().map(|(id, transfer)| {
             let cause = self.why(*id, transfer).0.cause();
-            Candidate::of(&transfer.row, transfer.stage.as_str(), self.state(transfer, cause), cause)
+            Candidate::of(&transfer.row, transfer.stage.as_str(), self.state(transfer, cause, &alive), cause)
         });
         let snapshot = self.shared.snapshot(self.counts.message(Stage::as_str), self.doing());
         stage::selected(snapshot, candidates, selection, |id, _| self.view(&Handle::Transfer(id?)))
@@ -57,15 +61,23 @@ impl Central {
             }
             (why, _) => why.reason(),
         };
-        let state = self.state(transfer, reason.cause());
+        let state = self.state(transfer, reason.cause(), &self.alive_downloads());
         Some(TransferView { next, ..TransferView::of(row, transfer.stage.as_str(), state, reason) })
     }
 
-    fn state(&self, transfer: &Transfer, cause: Cause) -> State {
-        let alive = |name: &NodeName| self.shared.alive(&Node::new(Mode::Download, name.clone()));
+    fn alive_downloads(&self) -> BTreeSet<&NodeName> {
+        let downloads = self.shared.peers.keys().filter(|node| node.mode == Mode::Download && self.shared.alive(node));
+        downloads.map(|node| &node.name).collect()
+    }
+
+    fn state(&self, transfer: &Transfer, cause: Cause, alive: &BTreeSet<&NodeName>) -> State {
         match (transfer.stage, cause) {
             // Offered, and nothing said against it.
-            (Stage::Held, Cause::Receipts) if transfer.pending().any(alive) => State::Queued,
+            (Stage::Held, Cause::Receipts) if transfer.pending().any(|name| alive.contains(name)) => State::Queued,
+            // Of so many most wait for their turn, and the upload says nothing of these.
+            (Stage::Granted, Cause::Running) if self.counts.of(&[Stage::Granted]) > PRESUMED_LIMIT as u64 => {
+                State::Queued
+            }
             (stage, cause) => State::of(Mode::Central, stage.as_str(), cause, transfer.row.attempts),
         }
     }
