@@ -682,6 +682,26 @@ fn things_are_found_by_name_id_or_beginning() {
 }
 
 #[test]
+fn central_says_which_upload_it_waits_for_and_keeps_nothing_before_the_source_is_released() {
+    let of = |bench: &Bench, number| {
+        let view = bench.view(number);
+        (view.state, view.reason.to_string())
+    };
+    let receipt = vec![("d1".parse().unwrap(), Some(Time::from_millis(START)))];
+    let released = |number| Row { receivers: receipt.clone(), ..row(number, "released") };
+    let rows = vec![row(1, "granted"), released(2), Row { acknowledged: true, ..released(3) }];
+    let mut bench = Bench::central(restored(rows));
+    let waits = "waiting for another node to acknowledge";
+    assert_eq!(of(&bench, 1), (State::Uploading, "rsync is running".to_owned()));
+    assert_eq!(of(&bench, 2), (State::CleaningUp, format!("{waits}: upload alpha")));
+    assert_eq!(of(&bench, 3).0, State::Delivered);
+    // Nobody has been heard for half an hour.
+    bench.later(1800);
+    assert_eq!(of(&bench, 1), (State::Waiting, format!("{waits}: upload alpha is silent")));
+    assert_eq!(of(&bench, 2), (State::CleaningUp, format!("{waits}: upload alpha is silent")));
+}
+
+#[test]
 fn a_list_goes_on_where_it_ended() {
     let mut rows: Vec<_> =
         (0..10).map(|number| row(number, if number % 2 == 0 { "waiting" } else { "held" })).collect();

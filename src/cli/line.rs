@@ -18,7 +18,7 @@ pub struct Look<'a> {
     pub width: usize,
     /// Whether colours and bars are understood and wanted.
     pub colour: bool,
-    /// The time zone of whoever reads.
+    /// The user's time zone.
     pub zone: &'a Zone,
 }
 

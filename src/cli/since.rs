@@ -1,4 +1,4 @@
-//! A moment as people write it: how long ago, or a date in the time zone of whoever writes it.
+//! A moment as people write it: how long ago, or a date in the user's time zone.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;

@@ -1,7 +1,7 @@
 //! The group as people read it: the node and its surroundings first, then a table of what is on the way.
 
 use super::line::{Ink, LABEL, Line, Look, Text};
-use super::transfers::{self, DELIVERED};
+use super::transfers::{self, is_delivered};
 use super::units::{ago, cut, few_inodes, printable, size, span};
 use super::zone::Zone;
 use crate::control::types::{Broker, Member, Paused, Status, View};
@@ -26,7 +26,7 @@ pub fn status_text(status: &Status, look: Look<'_>) -> Text {
         let node = format!("{} {}", status.node.mode, status.node.name);
         transfers::lay(&mut page.text, look, &status.transfers, status.now, &node);
     }
-    let all = status.transfers.iter().any(|transfer| transfer.state == DELIVERED);
+    let all = status.transfers.iter().any(|transfer| is_delivered(&transfer.state));
     let known = status.total + if all { delivered(status) } else { 0 };
     let hidden = known.saturating_sub(status.transfers.len() as u64);
     if hidden > 0 {
@@ -37,7 +37,7 @@ pub fn status_text(status: &Status, look: Look<'_>) -> Text {
 
 /// How many are delivered.
 fn delivered(status: &Status) -> u64 {
-    status.states.iter().filter(|count| count.state == DELIVERED).map(|count| count.count).sum()
+    status.states.iter().filter(|count| is_delivered(&count.state)).map(|count| count.count).sum()
 }
 
 /// `incomplete: central hub does not answer; this is what upload alpha knows`; nothing when it is complete.
@@ -165,7 +165,7 @@ impl Page<'_> {
     }
 
     fn counts(&mut self, status: &Status) {
-        let states = status.states.iter().filter(|count| count.count > 0 && count.state != DELIVERED);
+        let states = status.states.iter().filter(|count| count.count > 0 && !is_delivered(&count.state));
         let states: Vec<_> =
             states.map(|count| format!("{} {}", count.count, transfers::words(&count.state))).collect();
         let delivered = match delivered(status) {

@@ -3,14 +3,13 @@
 use super::line::{Ink, Line, Look, Text};
 use super::table::{Column, Row, Table, Tail};
 use super::units::{ago, size, span};
+use crate::control::State;
 use crate::control::types::{List, Paused, Progress, Transfer};
 
 /// With less room than this beside the other columns, what a transfer waits for gets lines of its own.
 const WHY_ROOM: usize = 48;
 /// The most lines one reason takes, without what follows from it.
 const WHY_LINES: usize = 3;
-/// The state of what is not unfinished any more.
-pub(super) const DELIVERED: &str = "delivered";
 /// Cells of a progress bar.
 const BAR: usize = 20;
 
@@ -106,12 +105,18 @@ pub(super) fn state(transfer: &Transfer) -> String {
 }
 
 fn is_moving(transfer: &Transfer) -> bool {
-    ["uploading", "downloading"].contains(&transfer.state.as_str())
+    matches!(transfer.state.parse(), Ok(State::Uploading | State::Downloading))
 }
 
 /// A state's stable word as people read it.
 pub(super) fn words(state: &str) -> String {
-    state.replace('-', " ")
+    // A newer daemon may have more of them.
+    state.parse::<State>().map_or_else(|_| state.to_owned(), |state| state.words().to_owned())
+}
+
+/// Whether a state's word is that of what is not unfinished any more.
+pub(super) fn is_delivered(state: &str) -> bool {
+    state == State::Delivered.as_str()
 }
 
 fn share(progress: &Progress) -> f64 {
@@ -127,7 +132,7 @@ pub(super) fn why(transfer: &Transfer, now: u64, node: &str, bars: bool) -> Stri
         // How far it is, and at which download, stands in its state.
         return if is_moving(transfer) { pace(progress, bars) } else { run(progress, node, bars) };
     }
-    if let Some(next) = transfer.next.filter(|_| transfer.state == DELIVERED) {
+    if let Some(next) = transfer.next.filter(|_| is_delivered(&transfer.state)) {
         return format!("central's copy goes in {}", span(next.saturating_sub(now), 1));
     }
     let mut why = match &transfer.paused {
@@ -156,7 +161,7 @@ pub(super) fn paused(pause: &Paused, now: u64) -> String {
 /// What has failed and when it goes on; empty when neither is to be told.
 pub(super) fn outlook(transfer: &Transfer, now: u64) -> String {
     // While it runs, that words are said again in a while is of no interest; of what is delivered, why() says it all.
-    let is_told = transfer.progress.is_some() || transfer.state == DELIVERED;
+    let is_told = transfer.progress.is_some() || is_delivered(&transfer.state);
     outlook_of(transfer.attempts, transfer.next.filter(|_| !is_told), now)
 }
 

@@ -1,4 +1,4 @@
-//! Moments in the time zone of whoever reads, or in UTC on request.
+//! Moments in the user's time zone, or in UTC on request.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;

@@ -2,7 +2,7 @@
 //!
 //! [`decisive`] says which node tells what happens to a transfer that central knows: its state and its reason are taken,
 //! with the node's name before the text, and its rsync run. What central does not know, yet or any more, comes from
-//! whoever has it: a transfer is under way until the last node is through with it.
+//! the nodes that have it: a transfer is under way until the last node is through with it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
