@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use synkler::config::{Environment, KEYS, Loaded, Percent, Preset, Role, load, sets_anything};
+use synkler::config::{Cleanup, Environment, KEYS, Loaded, Percent, Preset, Role, load, sets_anything};
 use synkler::machine::{KeepModes, Mode};
 use tempfile::TempDir;
 
@@ -77,15 +77,20 @@ fn the_sample_loads_as_it_is() {
 #[test]
 fn the_sample_loads_with_every_option_switched_on() {
     const FILES: [&str; 4] = ["password_file", "ca_file", "client_cert", "client_key"];
-    let (all, _) = sample(|key| !FILES.contains(&key));
-    for mode in ["central", "upload", "download"] {
-        let loaded = load_as("c", &all, &nowhere().with("SYNKLER_MODE", mode)).unwrap();
-        assert_eq!(loaded.settings.mode().as_str(), mode);
-        assert_eq!(loaded.settings.node.name.as_str(), "node-1");
+    // Of these, one at a time.
+    const CLEANUPS: [&str; 3] = ["cleanup_script", "cleanup_move", "cleanup_delete"];
+    for cleanup in CLEANUPS {
+        let (all, _) = sample(|key| !FILES.contains(&key) && (key == cleanup || !CLEANUPS.contains(&key)));
+        for mode in ["central", "upload", "download"] {
+            let loaded = load_as("c", &all, &nowhere().with("SYNKLER_MODE", mode)).unwrap();
+            assert_eq!(loaded.settings.mode().as_str(), mode);
+            assert_eq!(loaded.settings.node.name.as_str(), "node-1");
+        }
     }
     let directory = TempDir::new().unwrap();
     let secret = write(&directory, "password", "x\n");
-    let (all, _) = sample(|key| key == "password_file" || !FILES.contains(&key) && key != "password");
+    let (all, _) =
+        sample(|key| key == "password_file" || !FILES.contains(&key) && key != "password" && !CLEANUPS.contains(&key));
     let all = all.replace("/etc/synkler.password", secret.to_str().unwrap());
     assert_eq!(good(&all).settings.broker.password.as_ref().unwrap().expose(), "x");
 }
@@ -134,12 +139,41 @@ fn the_seeds_sample_loads_once_it_is_filled_in() {
             }
             Role::Upload { cleanup, slots: 2, .. } | Role::Download { cleanup, slots: 2, .. } => {
                 let name = synkler::machine::ItemName::new(b"a b").unwrap();
-                let argv = cleanup.as_ref().unwrap().argv(&name, Path::new("/home/user/temp_downloads/a b"));
+                let Some(Cleanup::Script(script)) = cleanup else { panic!("{cleanup:?}") };
+                let argv = script.argv(&name, Path::new("/home/user/temp_downloads/a b"));
                 assert_eq!(argv, ["mv", "/home/user/temp_downloads/a b", "/home/user/downloads"]);
             }
             other => panic!("{other:?}"),
         }
     }
+}
+
+#[test]
+fn one_cleanup_at_a_time_and_none_into_the_directory_itself() {
+    let refused = |lines: &str| load_as("c.toml", &format!("{SMALL}mode = 'upload'\n{lines}"), &nowhere()).unwrap_err();
+    for (lines, key, first) in [
+        ("cleanup_move = '/sent'\ncleanup_script = 'rm %F'\n", "cleanup_move", "cleanup_script"),
+        ("cleanup_delete = true\ncleanup_script = 'rm %F'\n", "cleanup_delete", "cleanup_script"),
+        ("cleanup_move = '/sent'\ncleanup_delete = true\n", "cleanup_delete", "cleanup_move"),
+    ] {
+        let error = refused(lines).join("\n");
+        assert!(error.contains(&format!("{key}: is set together with {first}; set one of them")), "{error}");
+    }
+    let file_dir = good(SMALL).settings.file_dir;
+    for below in [file_dir.clone(), file_dir.join("sent")] {
+        let error = refused(&format!("cleanup_move = {below:?}\n")).join("\n");
+        assert!(error.contains("allowed is a directory outside file_dir"), "{error}");
+    }
+    for value in ["'sent'", "'/a/../b'", "7", "['/a']", "true"] {
+        let error = refused(&format!("cleanup_move = {value}\n")).join("\n");
+        assert!(error.contains("cleanup_move: found "), "{error}");
+    }
+    // One file may serve all modes, and an empty value sets nothing.
+    let loaded = good(&format!("{SMALL}mode = 'central'\ncleanup_move = '/sent'\n"));
+    assert!(loaded.notices[0].ends_with("cleanup_move is ignored: central has no cleanup"), "{:?}", loaded.notices);
+    let loaded = good(&format!("{SMALL}mode = 'upload'\ncleanup_script = ''\ncleanup_move = '/sent'\n"));
+    let Role::Upload { cleanup, .. } = loaded.settings.role else { panic!() };
+    assert_eq!(cleanup, Some(Cleanup::Move("/sent".into())));
 }
 
 #[test]
@@ -233,8 +267,10 @@ fn a_file_that_sets_nothing_is_passed_over_and_the_original_programs_config_serv
     let loaded = load(None, &environment).unwrap();
     assert_eq!(loaded.file, Some(seed.clone()));
     assert_eq!(loaded.settings.rsync.options, ["--rsh=/usr/bin/ssh"]);
-    let Role::Upload { cleanup: Some(cleanup), .. } = &loaded.settings.role else { panic!("{:?}", loaded.settings) };
-    assert_eq!(cleanup.argv(&synkler::machine::ItemName::new(b"x").unwrap(), Path::new("/in/x"))[0], "mv");
+    let Role::Upload { cleanup: Some(Cleanup::Script(script)), .. } = &loaded.settings.role else {
+        panic!("{:?}", loaded.settings)
+    };
+    assert_eq!(script.argv(&synkler::machine::ItemName::new(b"x").unwrap(), Path::new("/in/x"))[0], "mv");
     assert_eq!(loaded.notices[0], format!("{}: sets no key and is skipped", installed.display()));
 
     // Once the package's file sets anything, it alone counts, be it complete or not.

@@ -6,11 +6,11 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use synkler::machine::{
-    Address, Cause, CentralSettings, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint, Found,
-    GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode, Level,
-    Location, Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record, Release,
-    Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space, State,
-    Time, TransferId, TransferView, UploadSettings, Wait,
+    Address, Cause, CentralSettings, Cleanup, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint,
+    Found, GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode,
+    Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record,
+    Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space,
+    State, Time, TransferId, TransferView, UploadSettings, Wait,
 };
 
 #[path = "orders/apart.rs"]
@@ -125,7 +125,7 @@ impl Bench {
             version: "1".to_owned(),
             settle: Duration::ZERO,
             slots: 1,
-            cleanup: true,
+            cleanup: Cleanup::Script,
             host: "a.example.org".to_owned(),
         };
         Self::begin(|now| Machine::upload(settings, restored, 1, now).unwrap())
@@ -151,7 +151,7 @@ impl Bench {
             me: "d1".parse().unwrap(),
             version: "1".to_owned(),
             slots: 1,
-            cleanup: true,
+            cleanup: Cleanup::Script,
             directory: "/srv".to_owned(),
             host: String::new(),
         };
@@ -437,7 +437,7 @@ fn what_waits_is_tried_again_at_once() {
     bench.input(Input::Looked { transfer: id(1), sight: Sight::Present(Signature([5; 16])) });
     bench.input(Input::Cleaned { transfer: id(1), outcome: Err(Reason::with(Cause::Cleanup, "exit code 1")) });
     let (deeds, effects) = bench.order(Order::Items(ItemOrder::Retry, vec![Handle::Item(name("item 1"))]));
-    assert_eq!(deeds[0].text, "the cleanup script is retried now");
+    assert_eq!(deeds[0].text, "the cleanup is retried now");
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Look { .. })), "{effects:?}");
 
     let mut bench = Bench::central(restored(vec![Row { stage: "released".to_owned(), ..held(1, &[("d1", true)]) }]));
@@ -763,7 +763,7 @@ fn settings_are_taken_up_while_it_runs() {
         version: "1".to_owned(),
         settle: Duration::from_secs(5),
         slots: 3,
-        cleanup: false,
+        cleanup: Cleanup::None,
         host: String::new(),
     };
     bench.machine.reconfigure(bench.now, RoleSettings::Upload(settings));

@@ -49,9 +49,11 @@ complete -c synkler -n "__fish_synkler_using_subcommand init" -l vhost -d 'Virtu
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l username -d 'Account on the broker [default: the one that broker-setup creates for this node]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l password-file -d 'File with the password of the account, on one line; - reads standard input' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l ca-file -d 'CA certificates for the broker\'s certificate, in PEM; implies --tls' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-move -d 'Directory to which each delivered item moves, on upload and download' -r -f -a "(__fish_complete_directories)"
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-script -d 'Command to run for each delivered item, on upload and download' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -s c -l config -d 'Read only this config file' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l tls -d 'Connect to the broker with TLS'
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-delete -d 'Delete each delivered item, on upload and download'
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l make-dir -d 'Create the directory for the user of the service, if it does not exist'
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l force -d 'Overwrite a config file that already sets keys'
 complete -c synkler -n "__fish_synkler_using_subcommand init" -s h -l help -d 'Print help (see more with \'--help\')'

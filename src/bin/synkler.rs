@@ -16,7 +16,7 @@ use clap::Parser;
 use synkler::cli::{self, DaemonArguments, DaemonVerb, GateSide};
 use synkler::control::types::{Check, Finding};
 use synkler::machine::{Level, Mode};
-use synkler::setup::{BrokerOrder, InitOrder};
+use synkler::setup::{BrokerOrder, InitOrder, PlannedCleanup};
 use synkler::{check, config, daemon, drivers, setup, ssh};
 
 /// A config or a journal that a person has to put right: EX_CONFIG of sysexits.h, on which systemd does not restart the
@@ -106,6 +106,11 @@ fn run(loaded: config::Loaded, origin: daemon::Origin, logging: &drivers::loggin
 }
 
 fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
+    let cleanup = match (told.cleanup_script, told.cleanup_move) {
+        (Some(script), _) => Some(PlannedCleanup::Script(script)),
+        (None, Some(directory)) => Some(PlannedCleanup::Move(directory)),
+        (None, None) => told.cleanup_delete.then_some(PlannedCleanup::Delete),
+    };
     InitOrder {
         mode: match told.mode {
             cli::Mode::Upload => Mode::Upload,
@@ -123,7 +128,7 @@ fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
         password_file: told.password_file,
         tls: told.tls,
         ca_file: told.ca_file,
-        cleanup_script: told.cleanup_script,
+        cleanup,
         make_dir: told.make_dir,
         force: told.force,
     }

@@ -8,7 +8,7 @@ use rustix::fs::{Access, AtFlags, CWD, accessat};
 use rustix::io::Errno;
 
 use super::{LOCAL_LIMIT, account, account_of, blocking, failed, ok, quoted, stuck, warning};
-use crate::config::{Role, Settings};
+use crate::config::{Cleanup, Role, Settings};
 use crate::control::types::Finding;
 use crate::drivers::disk::{Refusal, probe};
 use crate::drivers::files::Staging;
@@ -61,6 +61,11 @@ fn directories(settings: &Settings) -> Vec<(&'static str, PathBuf, Need)> {
             ]
         }
     };
+    if let Role::Upload { cleanup: Some(Cleanup::Move(directory)), .. }
+    | Role::Download { cleanup: Some(Cleanup::Move(directory)), .. } = &settings.role
+    {
+        list.push(("cleanup-move", directory.clone(), Need::Write));
+    }
     list.push(("state-dir", settings.state_dir.clone(), Need::Make));
     list
 }
@@ -96,7 +101,7 @@ fn word(check: &str, path: &Path, need: Need, tried: Result<bool, Refusal>) -> F
     // What else the script needs is known only to itself.
     let readable = matches!(try_out(path, Need::Read), Ok(true));
     if need == Need::Empty && readable {
-        let text = format!("{refusal}: the cleanup script cannot remove items, if it runs as this user");
+        let text = format!("{refusal}: the cleanup cannot remove items, if it runs as this user");
         return warning(check, text, cure);
     }
     failed(check, refusal.to_string(), cure)

@@ -16,6 +16,7 @@ use crate::control::types::Finding;
 use crate::machine::{Location, Node, Time};
 
 mod broker;
+mod cleanup;
 mod clock;
 mod config;
 mod directories;
@@ -73,7 +74,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
             }
         }
     };
-    let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, kept, spaces, open_files) = tokio::join!(
+    let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, kept, cleanup, spaces, open_files) = tokio::join!(
         directories::examine(settings),
         journal_and_ssh,
         broker::examine(settings),
@@ -82,6 +83,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         inotify::examine(settings),
         filesystem::examine(settings),
         keeps::examine(settings),
+        cleanup::examine(settings),
         space::examine(settings),
         open_files::examine(),
     );
@@ -91,6 +93,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
     findings.extend([rsync, ssh, clock, inotify]);
     findings.extend(filesystems);
     findings.extend(kept);
+    findings.extend(cleanup);
     findings.extend(spaces);
     findings.push(open_files);
     findings

@@ -163,8 +163,14 @@ pub struct InitArguments {
     /// CA certificates for the broker's certificate, in PEM; implies --tls
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
+    /// Directory to which each delivered item moves, on upload and download
+    #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, group = "cleanup")]
+    pub cleanup_move: Option<PathBuf>,
+    /// Delete each delivered item, on upload and download
+    #[arg(long, group = "cleanup")]
+    pub cleanup_delete: bool,
     /// Command to run for each delivered item, on upload and download
-    #[arg(long, value_name = "COMMAND")]
+    #[arg(long, value_name = "COMMAND", group = "cleanup")]
     pub cleanup_script: Option<String>,
     /// Create the directory for the user of the service, if it does not exist
     #[arg(long)]

@@ -5,8 +5,10 @@ use super::keys::KEYS;
 use super::settings::{Role, Settings};
 
 /// The keys that take effect when the config is read again; the others do at the next start.
-pub const LIVE: [&str; 9] = [
+pub const LIVE: [&str; 11] = [
     "cleanup_script",
+    "cleanup_move",
+    "cleanup_delete",
     "cleanup_timeout_minutes",
     "receivers",
     "keep_minutes",
@@ -54,7 +56,7 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ) => {
             different.push(("settle_seconds", old_settle != settle));
             different.push(("transfers", old_slots != slots));
-            different.extend(scripts(old_cleanup.as_ref(), cleanup.as_ref()));
+            different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
         (
             Role::Central {
@@ -78,7 +80,7 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
         ) => {
             different.push(("keep_modes", old_modes != keep_modes));
             different.push(("transfers", old_slots != slots));
-            different.extend(scripts(old_cleanup.as_ref(), cleanup.as_ref()));
+            different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
         _ => {}
     }
@@ -86,12 +88,26 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
     KEYS.iter().map(|key| key.name).filter(|key| is_different(key)).collect()
 }
 
-fn scripts(old: Option<&Cleanup>, new: Option<&Cleanup>) -> [(&'static str, bool); 2] {
-    let (command, timeout) = match (old, new) {
-        (Some(old), Some(new)) => (!old.is_same_command(new), old.timeout != new.timeout),
+fn cleanups(old: Option<&Cleanup>, new: Option<&Cleanup>) -> [(&'static str, bool); 4] {
+    let script = |cleanup: Option<&Cleanup>| match cleanup {
+        Some(Cleanup::Script(script)) => Some(script.clone()),
+        _ => None,
+    };
+    let moves = |cleanup: Option<&Cleanup>| match cleanup {
+        Some(Cleanup::Move(directory)) => Some(directory.clone()),
+        _ => None,
+    };
+    let deletes = |cleanup: Option<&Cleanup>| cleanup == Some(&Cleanup::Delete);
+    let (command, timeout) = match (script(old), script(new)) {
+        (Some(old), Some(new)) => (!old.is_same_command(&new), old.timeout != new.timeout),
         (old, new) => (old.is_some() != new.is_some(), false),
     };
-    [("cleanup_script", command), ("cleanup_timeout_minutes", timeout)]
+    [
+        ("cleanup_script", command),
+        ("cleanup_move", moves(old) != moves(new)),
+        ("cleanup_delete", deletes(old) != deletes(new)),
+        ("cleanup_timeout_minutes", timeout),
+    ]
 }
 
 #[cfg(test)]
@@ -115,6 +131,9 @@ mod tests {
             ("cleanup_script", "rm %F"),
         ];
         if let Some((key, value)) = changed {
+            if key.starts_with("cleanup_move") || key.starts_with("cleanup_delete") {
+                values.retain(|(known, _)| *known != "cleanup_script");
+            }
             values.retain(|(known, _)| *known != key);
             values.push((key, value));
         }
@@ -141,6 +160,8 @@ mod tests {
                     "file_dir" | "state_dir" | "control_socket" | "rsync" => "/other",
                     "password_file" => password.path().to_str().unwrap(),
                     "cleanup_script" => "rm -r %F",
+                    "cleanup_move" => "/sent",
+                    "cleanup_delete" => "true",
                     "rsync_opts" => "--bwlimit=7",
                     "keep_modes" => "no",
                     "central_host" => "syn@hub",
@@ -157,6 +178,8 @@ mod tests {
                 let wanted: &[&str] = match key.name {
                     "password_file" => &["password"],
                     "tls" => &["port", "tls"],
+                    "cleanup_move" => &["cleanup_script", "cleanup_move"],
+                    "cleanup_delete" => &["cleanup_script", "cleanup_delete"],
                     // Central is reached where the broker is, unless it is told otherwise.
                     "synkler_server" if mode == Mode::Central => &["synkler_server", "central_host"],
                     name => &[name],

@@ -108,6 +108,19 @@ pub const KEYS: &[Key] = &[
         "command to run for each delivered item: split like in a shell, run without one; %f is the name, %F the full path, %% a %",
     ),
     key(
+        "cleanup_move",
+        Preset::Computed("none"),
+        ENDS,
+        "instead of cleanup_script: absolute path of the directory to which each delivered item moves; if its name is taken there, \
+         it becomes NAME.~1~, NAME.~2~ and so on",
+    ),
+    key(
+        "cleanup_delete",
+        Preset::Value("false"),
+        ENDS,
+        "instead of cleanup_script: delete each delivered item: true or false",
+    ),
+    key(
         "cleanup_timeout_minutes",
         Preset::Value("60"),
         ENDS,
@@ -191,7 +204,8 @@ mod tests {
             ("user", "username"),
             ("passwd", "password"),
             ("server", "synkler_server"),
-            ("cleanup", "cleanup_script"),
+            ("cleanup_scrip", "cleanup_script"),
+            ("cleanup_mv", "cleanup_move"),
             ("receiver", "receivers"),
             ("MODE", "mode"),
         ] {

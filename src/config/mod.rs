@@ -25,7 +25,7 @@ mod validated;
 use std::path::{Path, PathBuf};
 
 pub use changes::{LIVE, differences};
-pub use cleanup::Cleanup;
+pub use cleanup::{Cleanup, Script};
 pub use environment::Environment;
 pub use keys::{KEYS, Key, Preset};
 pub use settings::{Broker, Identity, Percent, Role, Rsync, Secret, Settings, Tls};

@@ -223,6 +223,11 @@ pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     Ok(path)
 }
 
+/// A list of words, as they are shown.
+pub(super) fn shown_words(words: &[String]) -> String {
+    words.iter().map(|word| shown_value(word)).collect::<Vec<_>>().join(", ")
+}
+
 const MILLION: u64 = 1_000_000;
 
 fn decimal(text: &str) -> Option<u64> {

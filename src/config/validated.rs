@@ -7,19 +7,17 @@ use std::time::Duration;
 
 use crate::machine::{GroupId, KeepModes, Location, Mode, Node, NodeName};
 
-use super::cleanup::Cleanup;
+use super::cleanup::CLEANUP_KEYS;
 use super::environment::Environment;
 use super::keys::{KEYS, Preset};
 use super::merged::{Found, Merged, Origin};
-use super::reading::{Reading, Row, absolute, one_line};
+use super::reading::{Reading, Row, absolute, shown_words};
 use super::rsync_options::{judge, split_csv};
 use super::settings::{Percent, Role, Rsync, Settings};
-use super::{shown_path, shown_value};
+use super::shown_path;
 
 /// The longest `keep_minutes`: ten years.
 const KEEP_MINUTES_LIMIT: u32 = 10 * 366 * 24 * 60;
-/// The longest `cleanup_timeout_minutes`: a week.
-const CLEANUP_MINUTES_LIMIT: u32 = 7 * 24 * 60;
 /// The longest `settle_seconds`: a day.
 const SETTLE_SECONDS_LIMIT: u32 = 24 * 60 * 60;
 /// The longest `history_days`: a century.
@@ -54,7 +52,7 @@ impl Reading<'_> {
         let broker = self.broker(mode.zip(group.as_ref()).map(|(mode, group)| format!("{group}-{mode}")).as_deref());
         let central_host = self.central_host(broker.as_ref().map(|broker| broker.host.as_str()));
         let rsync = self.rsync();
-        let cleanup = self.cleanup();
+        let cleanup = self.cleanup(file_dir.as_deref());
         let receivers = self.receivers();
         let keep = self.duration("keep_minutes", 60, KEEP_MINUTES_LIMIT, true);
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
@@ -186,39 +184,6 @@ impl Reading<'_> {
         receivers.map(|receivers| Some(receivers).filter(|receivers| !receivers.is_empty()))
     }
 
-    fn cleanup(&mut self) -> Option<Option<Cleanup>> {
-        let timeout = self.duration("cleanup_timeout_minutes", 60, CLEANUP_MINUTES_LIMIT, false);
-        let Some((found, origin)) = self.find("cleanup_script") else {
-            self.show("cleanup_script", "none", &Origin::Default);
-            return timeout.map(|_| None);
-        };
-        let limit = timeout.unwrap_or(Duration::from_secs(1));
-        let (cleanup, shown) = match found {
-            Found::Text(text) if text.trim().is_empty() => {
-                self.show("cleanup_script", "none", &origin);
-                return timeout.map(|_| None);
-            }
-            Found::Text(text) if text.contains('\0') => (Err(nul()), String::new()),
-            Found::Text(text) => (Cleanup::split(&text, limit), one_line(&text)),
-            Found::List(words) if words.iter().any(|word| word.contains('\0')) => (Err(nul()), String::new()),
-            Found::List(words) => (Cleanup::from_words(&words, limit), shown_words(&words)),
-            Found::Number(number) => (Err(format!("found {number}, allowed is a command")), String::new()),
-            Found::Other(what) => {
-                (Err(format!("found {what}, allowed is a command or a list of words")), String::new())
-            }
-        };
-        match cleanup {
-            Ok(cleanup) => {
-                self.show("cleanup_script", shown, &origin);
-                timeout.map(|_| Some(cleanup))
-            }
-            Err(problem) => {
-                self.refuse("cleanup_script", &problem);
-                None
-            }
-        }
-    }
-
     fn state_dir(&mut self, mode: Mode, group: &GroupId) -> Option<PathBuf> {
         if self.find("state_dir").is_some() {
             return self.path("state_dir");
@@ -268,9 +233,10 @@ impl Reading<'_> {
             }
         }
         if mode == Mode::Central
-            && let Some(origin) = self.origin("cleanup_script")
+            && let Some((key, origin)) = CLEANUP_KEYS.iter().find_map(|key| Some((key, self.origin(key)?)))
+            && origin != Origin::Default
         {
-            self.notices.push(format!("{origin}: cleanup_script is ignored: central runs no cleanup script"));
+            self.notices.push(format!("{origin}: {key} is ignored: central has no cleanup"));
         }
     }
 
@@ -298,14 +264,6 @@ impl Reading<'_> {
         let origin = self.origin(key).unwrap_or(Origin::Default);
         self.show(key, shown, &origin);
     }
-}
-
-fn shown_words(words: &[String]) -> String {
-    words.iter().map(|word| shown_value(word)).collect::<Vec<_>>().join(", ")
-}
-
-fn nul() -> String {
-    "found a NUL character, allowed is any other".to_owned()
 }
 
 fn socket_path(path: &Path) -> Result<(), String> {

@@ -283,7 +283,7 @@ mod tests {
                 "download delta: paused by an operator",
             ),
             // Its receipt is here, and what is wrong there needs a person.
-            (held(1), vec![seen(ECHO, "cleanup", transfer(1, "delivered"))], "download echo: cleanup script failed"),
+            (held(1), vec![seen(ECHO, "cleanup", transfer(1, "delivered"))], "download echo: cleanup failed"),
             (held(1), vec![seen(ECHO, "cleaning", transfer(1, "cleaning"))], "waiting for receipts"),
             (
                 seen(HUB, "keeping", transfer(1, "released")),

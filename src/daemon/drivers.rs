@@ -7,14 +7,15 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use crate::config::Cleanup;
+use super::settings::cleanup_of;
+use crate::config::{self, Script, Settings};
 use crate::drivers::broker::{Broker, DeliveryTag};
 use crate::drivers::cleanup;
-use crate::drivers::files::Files;
+use crate::drivers::files::{Disposal, Files};
 use crate::drivers::journal::Journal;
 use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
-use crate::machine::{Effect, Input, ItemName, Mode, Question, TransferId};
+use crate::machine::{Cause, Effect, Fingerprint, Input, ItemName, Mode, Question, Reason, Signature, TransferId};
 
 /// The outside world of one node.
 pub(super) struct Drivers {
@@ -23,10 +24,30 @@ pub(super) struct Drivers {
     pub(super) broker: Broker,
     pub(super) files: Files,
     pub(super) rsync: Option<Rsync>,
-    pub(super) cleanup: Option<(Cleanup, cleanup::Cleanup)>,
+    pub(super) cleanup: Option<Cleanup>,
     /// Held for its task, which ends with it.
     pub(super) _watch: Option<Watch>,
     pub(super) inputs: mpsc::Sender<Input>,
+}
+
+/// What is done with delivered items, and by which driver.
+pub(super) enum Cleanup {
+    Script(Script, cleanup::Cleanup),
+    Own(Disposal),
+}
+
+impl Cleanup {
+    /// As the settings want it.
+    pub(super) fn of(settings: &Settings, inputs: &mpsc::Sender<Input>) -> Option<Self> {
+        let file_dir = settings.file_dir.clone();
+        match cleanup_of(settings)? {
+            config::Cleanup::Script(script) => {
+                Some(Self::Script(script, cleanup::Cleanup::new(settings.mode(), file_dir, inputs.clone())))
+            }
+            config::Cleanup::Move(into) => Some(Self::Own(Disposal::new(file_dir, Some(into)))),
+            config::Cleanup::Delete => Some(Self::Own(Disposal::new(file_dir, None))),
+        }
+    }
 }
 
 impl Drivers {
@@ -73,7 +94,9 @@ impl Drivers {
                 self.with_rsync(|rsync| rsync.start(run));
             }
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
-            Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
+            Effect::Cleanup { transfer, item, signature, fingerprint } => {
+                self.clean_up(transfer, item, signature, fingerprint);
+            }
             // The loop keeps these to itself.
             Effect::Persist(_) | Effect::Lookup(_) | Effect::Log(_) | Effect::Explain { .. } => {}
         }
@@ -86,12 +109,26 @@ impl Drivers {
         }
     }
 
-    fn run_cleanup(&self, transfer: TransferId, item: &ItemName) {
-        let Some((script, driver)) = &self.cleanup else {
-            tracing::error!("bug: {} has no cleanup script", self.mode);
-            return;
-        };
-        let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
-        driver.run(transfer, item, &script.argv(item, &path), script.timeout);
+    fn clean_up(&self, transfer: TransferId, item: ItemName, signature: Option<Signature>, fingerprint: Fingerprint) {
+        match &self.cleanup {
+            Some(Cleanup::Script(script, driver)) => {
+                let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
+                driver.run(transfer, &item, &script.argv(&item, &path), script.timeout);
+            }
+            Some(Cleanup::Own(disposal)) => {
+                let (disposal, inputs) = (disposal.clone(), self.inputs.clone());
+                // Not on a thread of the files' own: a copy to another file system may take hours.
+                tokio::spawn(async move {
+                    let run = move || disposal.run(transfer, &item, signature, &fingerprint);
+                    let outcome = tokio::task::spawn_blocking(run).await.unwrap_or_else(|failed| {
+                        tracing::error!("bug: a cleanup failed: {failed}");
+                        Err(Reason::with(Cause::Cleanup, "internal error; see the log"))
+                    });
+                    // Nobody listens any more only when the daemon is on its way out.
+                    let _ = inputs.send(Input::Cleaned { transfer, outcome }).await;
+                });
+            }
+            None => tracing::error!("bug: {} has no cleanup", self.mode),
+        }
     }
 }

@@ -3,10 +3,10 @@
 use tokio::sync::oneshot;
 
 use super::Daemon;
-use super::settings::{carries_modes, cleanup_of, role_settings};
+use super::drivers::Cleanup;
+use super::settings::{carries_modes, role_settings};
 use crate::config::{self, ConfigError, LIVE, Loaded, Role, Settings};
 use crate::control::types::Reload;
-use crate::drivers::cleanup;
 use crate::machine::InvalidLocation;
 
 /// Who waits to hear what came of it.
@@ -64,11 +64,7 @@ impl Daemon {
             };
             let settings = Settings { role, history: new.history, ..self.settings.clone() };
             self.machine.reconfigure(self.clock.now(), role_settings(&settings)?);
-            self.drivers.cleanup = cleanup_of(&settings).map(|script| {
-                let driver =
-                    cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), self.drivers.inputs.clone());
-                (script, driver)
-            });
+            self.drivers.cleanup = Cleanup::of(&settings, &self.drivers.inputs);
             if let Some(rsync) = &mut self.drivers.rsync {
                 rsync.carry_modes(carries_modes(&settings));
             }

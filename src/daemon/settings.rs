@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use crate::config::{self, Cleanup, ConfigError, Environment, Loaded, Role, Settings};
 use crate::machine::{
-    CentralSettings, DownloadSettings, InvalidLocation, KeepModes, Location, RoleSettings, UploadSettings,
+    self, CentralSettings, DownloadSettings, InvalidLocation, KeepModes, Location, RoleSettings, UploadSettings,
 };
 
 /// Where a config comes from.
@@ -37,7 +37,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
             host,
             settle: *settle,
             slots: *slots,
-            cleanup: cleanup.is_some(),
+            cleanup: who_cleans_up(cleanup.as_ref()),
         }),
         Role::Central { host: reached_at, receivers, keep, free, keep_modes } => {
             let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
@@ -59,7 +59,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
             host,
             directory: settings.file_dir.display().to_string(),
             slots: *slots,
-            cleanup: cleanup.is_some(),
+            cleanup: who_cleans_up(cleanup.as_ref()),
             keep_modes: *keep_modes,
         }),
     })
@@ -70,7 +70,15 @@ pub(super) fn carries_modes(settings: &Settings) -> bool {
     !matches!(settings.role, Role::Download { keep_modes: KeepModes::No, .. })
 }
 
-/// What to run for an item that is through.
+fn who_cleans_up(cleanup: Option<&Cleanup>) -> machine::Cleanup {
+    match cleanup {
+        None => machine::Cleanup::None,
+        Some(Cleanup::Script(_)) => machine::Cleanup::Script,
+        Some(Cleanup::Move(_) | Cleanup::Delete) => machine::Cleanup::Own,
+    }
+}
+
+/// What is done after a hand-over; nothing on central.
 pub(super) fn cleanup_of(settings: &Settings) -> Option<Cleanup> {
     match &settings.role {
         Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => cleanup.clone(),

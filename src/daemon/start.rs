@@ -10,8 +10,8 @@ use tokio::sync::{Semaphore, mpsc};
 use tokio::time::Instant;
 
 use super::asks::Asks;
-use super::drivers::Drivers;
-use super::settings::{Origin, carries_modes, cleanup_of, role_settings};
+use super::drivers::{Cleanup, Drivers};
+use super::settings::{Origin, carries_modes, role_settings};
 use super::{Daemon, DaemonError, Signals, status};
 use crate::check::broker_settings;
 use crate::config::{Loaded, Settings};
@@ -24,7 +24,7 @@ use crate::drivers::logging::Logging;
 use crate::drivers::manifest::{Site, SurveyError};
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
-use crate::drivers::{cleanup, sys, systemd};
+use crate::drivers::{sys, systemd};
 use crate::machine::{BadRow, Input, InvalidLocation, ItemName, Machine, Mode, Restored, RoleSettings};
 use crate::ssh;
 
@@ -127,8 +127,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
     let watch = (settings.mode() == Mode::Upload).then(|| watch(&settings.file_dir, inputs.clone()));
     let broker = Broker::start(broker_settings(&settings), broker_sender);
-    let cleanup = cleanup_of(&settings)
-        .map(|script| (script, cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), inputs.clone())));
+    let cleanup = Cleanup::of(&settings, &inputs);
     let asks = Asks::new(broker.line(), clock.now());
     let drivers = Drivers {
         mode: settings.mode(),

@@ -19,7 +19,7 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::process::{self, DRAIN_LIMIT, Group, Tail};
-use crate::machine::{Cause, Input, ItemName, Mode, Reason, TransferId};
+use crate::machine::{Cause, Cleared, Input, ItemName, Mode, Reason, TransferId};
 
 /// How long a script that has run out of time may take to end when asked; then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -52,7 +52,7 @@ impl Cleanup {
                 Ok((group, output)) => follow(group, output, timeout).await,
                 Err(error) => Err(not_started(&argv.into_iter().next().unwrap_or_default(), &file_dir, &error)),
             };
-            let outcome = outcome.map_err(|text| Reason::with(Cause::Cleanup, &text));
+            let outcome = outcome.map(|()| Cleared::Script).map_err(|text| Reason::with(Cause::Cleanup, &text));
             // Nobody listens any more only when the daemon is on its way out.
             let _ = events.send(Input::Cleaned { transfer, outcome }).await;
         });
@@ -168,7 +168,7 @@ mod tests {
             let input = tokio::time::timeout(Duration::from_secs(20), self.events.recv()).await.unwrap().unwrap();
             let Input::Cleaned { transfer, outcome } = input else { panic!("{input:?}") };
             assert_eq!(transfer, self.transfer);
-            outcome.map_err(|reason| {
+            outcome.map(|cleared| assert_eq!(cleared, Cleared::Script)).map_err(|reason| {
                 assert_eq!(reason.cause(), Cause::Cleanup);
                 reason.detail().to_owned()
             })

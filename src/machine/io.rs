@@ -24,8 +24,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Mounts, Node, PlaceId, Reason,
-    Record, Row, Signature, Time, TransferId,
+    Address, Cleared, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Mounts, Node,
+    PlaceId, Reason, Record, Row, Signature, Time, TransferId,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -121,8 +121,8 @@ pub enum Input {
     Cleaned {
         /// Which.
         transfer: TransferId,
-        /// The script's exit, or why there was none.
-        outcome: Result<(), Reason>,
+        /// How it ended, or why it failed.
+        outcome: Result<Cleared, Reason>,
     },
     /// Answer to [`Effect::Measure`]: the file system that holds `file_dir`.
     Space(Space),
@@ -231,12 +231,16 @@ pub enum Effect {
         /// Places that are still in use.
         places: BTreeSet<PlaceId>,
     },
-    /// Run the cleanup script for an item in `file_dir`.
+    /// Clean up an item in `file_dir`: run the script, or move or delete the item.
     Cleanup {
         /// On whose behalf.
         transfer: TransferId,
         /// The item.
         item: ItemName,
+        /// What the item looks like, if it is the one that was delivered.
+        signature: Option<Signature>,
+        /// What proves that it is.
+        fingerprint: Fingerprint,
     },
     /// How much space is there, in bytes and inodes?
     Measure,

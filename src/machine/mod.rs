@@ -8,6 +8,7 @@
 
 mod apart;
 pub mod central;
+mod cleanup;
 mod differences;
 mod dispatch;
 pub mod download;
@@ -35,6 +36,7 @@ mod time;
 pub mod upload;
 
 pub use central::{Central, CentralSettings};
+pub use cleanup::{Cleanup, Cleared};
 pub use differences::{Differences, differences};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};

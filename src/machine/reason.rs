@@ -80,9 +80,9 @@ reason_codes! {
     /// A peer has to acknowledge.
     Acknowledgement = "acknowledgement", "waiting for another node to acknowledge";
     /// The cleanup script is at work.
-    Cleaning = "cleaning", "cleanup script is running";
+    Cleaning = "cleaning", "cleanup is running";
     /// The cleanup script failed.
-    Cleanup = "cleanup", "cleanup script failed";
+    Cleanup = "cleanup", "cleanup failed";
     /// It changed between its receipts and the end of its cleanup script.
     Disputed = "disputed", "the item changed between its receipts and the end of its cleanup: not sent automatically, \
      retry sends it";

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::system::Service;
-use crate::config::{Cleanup, Role, Settings};
+use crate::config::{Cleanup, Role, Script, Settings};
 
 /// What `ProtectHome=yes` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
@@ -42,7 +42,11 @@ pub fn drop_in(
     }
     if let Role::Upload { cleanup: Some(cleanup), .. } | Role::Download { cleanup: Some(cleanup), .. } = &settings.role
     {
-        opening.script(cleanup, is_dir)?;
+        match cleanup {
+            Cleanup::Script(script) => opening.script(script, is_dir)?,
+            Cleanup::Move(directory) => opening.writable(directory, "cleanup_move")?,
+            Cleanup::Delete => {}
+        }
     }
     for path in also {
         opening.writable(path, "--also")?;
@@ -91,8 +95,8 @@ impl Opening {
         Ok(())
     }
 
-    fn script(&mut self, cleanup: &Cleanup, is_dir: impl Fn(&Path) -> bool) -> Result<(), DropInError> {
-        for (index, beginning) in cleanup.beginnings().enumerate() {
+    fn script(&mut self, script: &Script, is_dir: impl Fn(&Path) -> bool) -> Result<(), DropInError> {
+        for (index, beginning) in script.beginnings().enumerate() {
             // Of "--to=/sent" what stands behind the sign counts; of "/sent/%f" the directory is what is left.
             let start = if beginning.starts_with('/') { Some(0) } else { beginning.find("=/").map(|at| at + 1) };
             let Some(text) = start.and_then(|start| beginning.get(start..)) else { continue };

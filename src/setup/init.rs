@@ -26,8 +26,19 @@ pub struct Plan {
     pub tls: bool,
     /// `[user@]host` under which central is reached by ssh.
     pub central_host: String,
-    /// What runs for an item that is through; upload and download.
-    pub cleanup_script: Option<String>,
+    /// What is done with delivered items; upload and download.
+    pub cleanup: Option<PlannedCleanup>,
+}
+
+/// What is to be done with delivered items.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PlannedCleanup {
+    /// They move to this directory.
+    Move(PathBuf),
+    /// They are deleted.
+    Delete,
+    /// This command runs for each.
+    Script(String),
 }
 
 impl Plan {
@@ -61,11 +72,12 @@ pub fn config_text(plan: &Plan) -> String {
     set("username", &plan.username);
     match mode {
         Mode::Central => set("central_host", &plan.central_host),
-        Mode::Upload | Mode::Download => {
-            if let Some(script) = &plan.cleanup_script {
-                set("cleanup_script", script);
-            }
-        }
+        Mode::Upload | Mode::Download => match &plan.cleanup {
+            Some(PlannedCleanup::Script(script)) => set("cleanup_script", script),
+            Some(PlannedCleanup::Move(directory)) => set("cleanup_move", &directory.to_string_lossy()),
+            Some(PlannedCleanup::Delete) => lines.push("cleanup_delete = true".to_owned()),
+            None => {}
+        },
     }
     if plan.tls {
         lines.push("tls = true".to_owned());
@@ -154,7 +166,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Environment, Role, load};
+    use crate::config::{Cleanup, Environment, Role, load};
     use std::path::Path;
 
     fn plan(mode: Mode) -> Plan {
@@ -168,7 +180,7 @@ mod tests {
             username: "synkler.default.upload.alpha".to_owned(),
             tls: false,
             central_host: "synkler@hub.example.com".to_owned(),
-            cleanup_script: Some(r#"mv -- %F "/srv/se nt\\x"/%f"#.to_owned()),
+            cleanup: Some(PlannedCleanup::Script(r#"mv -- %F "/srv/se nt\\x"/%f"#.to_owned())),
         }
     }
 
@@ -187,9 +199,19 @@ mod tests {
                 Role::Central { host, .. } => assert_eq!(host, "synkler@hub.example.com"),
                 Role::Upload { cleanup, .. } | Role::Download { cleanup, .. } => {
                     let name = crate::machine::ItemName::new(b"n").unwrap();
-                    assert_eq!(cleanup.unwrap().argv(&name, Path::new("/i/n"))[3], "/srv/se nt\\x/n");
+                    let Some(Cleanup::Script(script)) = cleanup else { panic!("{cleanup:?}") };
+                    assert_eq!(script.argv(&name, Path::new("/i/n"))[3], "/srv/se nt\\x/n");
                 }
             }
+        }
+        let ways = [
+            (PlannedCleanup::Move("/srv/sent %F".into()), Cleanup::Move("/srv/sent %F".into())),
+            (PlannedCleanup::Delete, Cleanup::Delete),
+        ];
+        for (planned, meant) in ways {
+            std::fs::write(&path, config_text(&Plan { cleanup: Some(planned), ..plan(Mode::Upload) })).unwrap();
+            let Role::Upload { cleanup, .. } = load(Some(&path), &around).unwrap().settings.role else { panic!() };
+            assert_eq!(cleanup, Some(meant));
         }
         let all = Plan {
             is_renamed: true,

@@ -16,6 +16,6 @@ mod verbs;
 
 pub use broker::{Account, BadNode, Step, generated_password, notes, parse_node, script, steps};
 pub use drop_in::{DropInError, drop_in};
-pub use init::{Plan, config_text, next_steps};
+pub use init::{Plan, PlannedCleanup, config_text, next_steps};
 pub use system::Service;
 pub use verbs::{BrokerOrder, InitOrder, broker_setup, init, print_drop_in};

@@ -9,7 +9,7 @@ use std::process::{Command, ExitCode, Stdio};
 use rustix::fs::{Gid, Uid, chown};
 
 use super::broker::{self, Account, Step};
-use super::init::{Plan, config_text, next_steps};
+use super::init::{Plan, PlannedCleanup, config_text, next_steps};
 use super::system::{Service, numbers};
 use super::{drop_in, terminal};
 use crate::config::{self, Secret};
@@ -65,8 +65,8 @@ pub struct InitOrder {
     pub tls: bool,
     /// The authorities that its certificate may be of.
     pub ca_file: Option<PathBuf>,
-    /// What runs for an item that is through.
-    pub cleanup_script: Option<String>,
+    /// What is done with delivered items; asked for where it is not given.
+    pub cleanup: Option<PlannedCleanup>,
     /// Whether to make `file_dir`.
     pub make_dir: bool,
     /// Whether a config that is there may be replaced.
@@ -285,19 +285,20 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
     let vhost = answered(&order.vhost, "--vhost", "Virtual host on the broker", Some("/"))?;
     let own = Rights::of(&group, &node).account;
     let username = answered(&order.username, "--username", "Account on the broker", Some(&own))?;
-    let cleanup_script = match (mode, &order.cleanup_script) {
+    let cleanup = match (mode, &order.cleanup) {
         (Mode::Central, _) => None,
-        (_, Some(script)) => Some(script.clone()),
+        (_, Some(cleanup)) => Some(cleanup.clone()),
         (_, None) => Some(answered(
             &None,
-            "--cleanup-script",
-            "Command for each delivered item, such as mv %F /srv/sent/",
+            "--cleanup-move",
+            "Directory to which each delivered item moves, such as /srv/sent; none leaves it where it is",
             Some("none"),
         )?)
-        .filter(|script| script != "none"),
+        .filter(|directory| directory != "none")
+        .map(|directory| PlannedCleanup::Move(directory.into())),
     };
     let tls = order.tls || order.ca_file.is_some();
-    Ok(Plan { node, is_renamed, group, file_dir, server, vhost, username, tls, central_host, cleanup_script })
+    Ok(Plan { node, is_renamed, group, file_dir, server, vhost, username, tls, central_host, cleanup })
 }
 
 fn password(order: &InitOrder) -> Result<Option<Secret>, Failure> {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -13,7 +14,7 @@ const LONG: Duration = Duration::from_secs(180);
 /// How many are handed in at once.
 const ITEMS: usize = 3;
 
-/// Ten points of a transfer: who says what when it is there.
+/// Points of a transfer: who says what when it is there.
 const POINTS: &[(&str, &str)] = &[
     ("upload", "settled"),
     ("central", "offered"),
@@ -24,8 +25,20 @@ const POINTS: &[(&str, &str)] = &[
     ("download", "fetched and verified"),
     ("download", "delivered"),
     ("central", "all receipts are in"),
-    ("upload", "cleanup script succeeded"),
+    ("download", "cleanup"),
+    ("upload", "cleanup"),
+    ("upload", "succeeded"),
 ];
+
+/// How items are cleaned up at both ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+enum Way {
+    Script,
+    /// Moved within one file system.
+    Move,
+    /// Moved to another file system.
+    Copy,
+}
 
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Victim {
@@ -41,16 +54,30 @@ struct Scene {
     nodes: BTreeMap<&'static str, Node>,
     sent: PathBuf,
     arrived: PathBuf,
+    /// The other file system.
+    _elsewhere: Option<tempfile::TempDir>,
     /// Everything handed in so far.
     expected: BTreeMap<PathBuf, tree::Seen>,
 }
 
 impl Scene {
-    fn new(victim: Victim) -> Self {
+    fn new(victim: Victim, way: Way) -> Self {
         let bed = if victim == Victim::Broker { Bed::alone() } else { Bed::new() };
-        let (sent, arrived) = (bed.side("sent"), bed.side("arrived"));
+        let elsewhere = (way == Way::Copy).then(|| tempfile::tempdir_in("/dev/shm").unwrap());
+        let (sent, arrived) = match &elsewhere {
+            Some(dir) => (dir.path().join("sent"), dir.path().join("arrived")),
+            None => (bed.side("sent"), bed.side("arrived")),
+        };
+        for dir in [&sent, &arrived] {
+            fs::create_dir_all(dir).unwrap();
+            let device = |path: &Path| path.metadata().unwrap().dev();
+            assert_eq!(device(dir) != device(bed.dir.path()), way == Way::Copy, "/dev/shm and /tmp");
+        }
         // A second delivery of the same item would find its place taken and fail for ever.
         let script = |to: &PathBuf| {
+            if way != Way::Script {
+                return format!("cleanup_move = {to:?}\n");
+            }
             format!("cleanup_script = [\"mv\", \"-n\", \"-T\", \"--\", \"%F\", \"{}/%f\"]\n", to.display())
         };
         let upload = bed.upload("up", &format!("settle_seconds = 0\n{}", script(&sent)));
@@ -58,7 +85,7 @@ impl Scene {
         let download = bed.download("down", &script(&arrived));
         let mut nodes = BTreeMap::from([("central", central), ("download", download), ("upload", upload)]);
         nodes.values_mut().for_each(Node::start);
-        let mut scene = Self { bed, nodes, sent, arrived, expected: BTreeMap::new() };
+        let mut scene = Self { bed, nodes, sent, arrived, _elsewhere: elsewhere, expected: BTreeMap::new() };
         // A group at work: RabbitMQ can lose a queue for good when it is killed in its first second.
         scene.hand_in("warm");
         assert!(scene.nodes["upload"].log.wait(0, ITEMS, LONG, |line| line.contains("handed over")));
@@ -139,8 +166,8 @@ impl Scene {
     }
 }
 
-fn kill_at_every_point(victim: Victim) {
-    let mut scene = Scene::new(victim);
+fn kill_at_every_point(victim: Victim, way: Way) {
+    let mut scene = Scene::new(victim, way);
     for (round, (mode, point)) in POINTS.iter().enumerate() {
         let mark = scene.nodes[mode].log.mark();
         scene.hand_in(&round.to_string());
@@ -152,25 +179,37 @@ fn kill_at_every_point(victim: Victim) {
 
 #[test]
 fn upload_is_killed_at_any_point() {
-    kill_at_every_point(Victim::Upload);
+    kill_at_every_point(Victim::Upload, Way::Script);
 }
 
 #[test]
 fn central_is_killed_at_any_point() {
-    kill_at_every_point(Victim::Central);
+    kill_at_every_point(Victim::Central, Way::Script);
 }
 
 #[test]
 fn download_is_killed_at_any_point() {
-    kill_at_every_point(Victim::Download);
+    kill_at_every_point(Victim::Download, Way::Script);
 }
 
 #[test]
 fn the_broker_is_killed_at_any_point() {
-    kill_at_every_point(Victim::Broker);
+    kill_at_every_point(Victim::Broker, Way::Script);
 }
 
 #[test]
 fn sshd_is_killed_at_any_point() {
-    kill_at_every_point(Victim::Sshd);
+    kill_at_every_point(Victim::Sshd, Way::Script);
+}
+
+#[test]
+fn upload_and_download_are_killed_while_they_move_items_away() {
+    kill_at_every_point(Victim::Upload, Way::Move);
+    kill_at_every_point(Victim::Download, Way::Move);
+}
+
+#[test]
+fn upload_and_download_are_killed_while_they_copy_items_to_another_file_system() {
+    kill_at_every_point(Victim::Upload, Way::Copy);
+    kill_at_every_point(Victim::Download, Way::Copy);
 }

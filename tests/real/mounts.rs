@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(120);
 const HOUR_AND_MORE: u64 = 30 * 60 * 1000;
 
 /// A mount that ends with the test.
-struct Mount {
+pub struct Mount {
     at: PathBuf,
     /// The loop device below it.
     device: Option<String>,
@@ -30,7 +30,7 @@ impl Drop for Mount {
 }
 
 /// Whether this machine lets us mount; where it does, a mount that fails is a failure.
-fn can_mount() -> bool {
+pub fn can_mount() -> bool {
     let devices = ["/dev/fuse", "/dev/loop-control"].iter().all(|path| Path::new(path).exists());
     let may_mount = || {
         let mut trial = Command::new("unshare");
@@ -44,10 +44,16 @@ fn can_mount() -> bool {
     can
 }
 
-fn succeed(command: &mut Command) -> String {
+pub fn succeed(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
+}
+
+/// A file system in memory.
+pub fn tmpfs(at: &Path, options: &str) -> Mount {
+    succeed(Command::new("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(at));
+    Mount { at: at.to_owned(), device: None }
 }
 
 /// As SMB, NTFS and many NAS mounts are: every mode is 0777, and nobody is told.

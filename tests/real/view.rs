@@ -213,7 +213,7 @@ const FAILS: &str = "cleanup_script = [\"/bin/false\", \"%F\"]";
 const MENDED: &str = "cleanup_script = [\"rm\", \"-rf\", \"--\", \"%F\"]";
 
 impl Trio {
-    /// Everything that shows a transfer shows on every node that its cleanup script failed there.
+    /// Everything that shows a transfer shows on every node that its cleanup failed there.
     fn all_show_that_it_fails(&self, item: &str, on: &str) {
         let status = self.agree("failing", |status| {
             status.transfers.len() == 1 && status.total == 1 && status.attention == 1 && {
@@ -236,11 +236,11 @@ impl Trio {
                 };
                 assert!(wait_for(LONG, all), "{} {arguments:?}: no {words:?} in {:?}", node.name, said(arguments));
             };
-            shows(&["status"], &["1 needs attention", "cleanup script failed", item]);
+            shows(&["status"], &["1 needs attention", "cleanup failed", item]);
             shows(&["list", "--failed"], &[" cleanup", item]);
-            shows(&["status", item], &["cleanup script failed"]);
+            shows(&["status", item], &["cleanup failed"]);
             for arguments in [&["status", "--json"][..], &["list", "--failed", "--json"], &["status", item, "--json"]] {
-                shows(arguments, &["\"cleanup\"", "cleanup script failed"]);
+                shows(arguments, &["\"cleanup\"", "cleanup failed"]);
             }
             let failed = Filter { failed: Some(true), ..Filter::default() };
             let list = client(node).list(&failed).unwrap();
@@ -268,7 +268,7 @@ impl Trio {
 fn a_script_that_fails_on_the_download_is_seen_everywhere_until_it_is_mended() {
     let mut trio = Trio::start_with("", "keep_minutes = 600\n", FAILS);
     trio.hand_in(&["stuck"]);
-    trio.download.expect(0, LONG, &["WARN", "cleanup script"]);
+    trio.download.expect(0, LONG, &["WARN", "cleanup failed"]);
     trio.all_show_that_it_fails("stuck", "download delta");
     // Central is through with it.
     trio.central.stop();
@@ -284,8 +284,8 @@ fn a_script_that_fails_on_the_download_is_seen_everywhere_until_it_is_mended() {
 fn scripts_that_fail_on_both_ends_are_seen_one_after_the_other() {
     let trio = Trio::start_with(FAILS, "keep_minutes = 0\n", FAILS);
     trio.hand_in(&["stuck"]);
-    trio.download.expect(0, LONG, &["WARN", "cleanup script"]);
-    trio.upload.expect(0, LONG, &["WARN", "cleanup script"]);
+    trio.download.expect(0, LONG, &["WARN", "cleanup failed"]);
+    trio.upload.expect(0, LONG, &["WARN", "cleanup failed"]);
     trio.all_show_that_it_fails("stuck", "download delta");
     trio.mend(&trio.download, "stuck");
     trio.download.until_idle(LONG);

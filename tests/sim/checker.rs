@@ -621,7 +621,8 @@ impl Sim {
                 }
                 Role::Upload(_) => None,
             };
-            if let Some(id) = copy {
+            let hidden = self.world.hidden.iter().find(|(place, _)| *place == node).map(|(_, id)| id);
+            if let Some(id) = copy.or(hidden) {
                 return Some((node, Left::Copy(*id)));
             }
             if node == 0

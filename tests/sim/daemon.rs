@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use synkler::machine::{
-    BadRow, CentralSettings, DownloadSettings, Effect, Input, ItemOrder, JournalId, Location, Machine, Mode, Node,
-    NodeName, Order, Pause, Record, Scope, UploadSettings,
+    BadRow, CentralSettings, Cleanup, DownloadSettings, Effect, Input, ItemOrder, JournalId, Location, Machine, Mode,
+    Node, NodeName, Order, Pause, Record, Scope, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -162,7 +162,11 @@ impl Sim {
         let restored = daemon.journal.restored();
         let me: NodeName = daemon.node.name.clone();
         let version = "1.0".to_owned();
-        let cleanup = plan.scripts[node] != Script::None;
+        let cleanup = match plan.scripts[node] {
+            Script::None => Cleanup::None,
+            Script::Moves => Cleanup::Own,
+            _ => Cleanup::Script,
+        };
         match daemon.role {
             Role::Central => {
                 let all = || (0..plan.downloads).map(|number| Role::Download(number).node().name).collect();

@@ -26,7 +26,7 @@ pub(crate) enum Op {
     Verify { transfer: TransferId, name: ItemName, kind: Kind, modes: Option<Modes> },
     Place { transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature> },
     Drop(TransferId),
-    Cleanup { transfer: TransferId, item: ItemName },
+    Cleanup { transfer: TransferId, item: ItemName, signature: Option<Signature> },
     Measure,
     Missing(BTreeSet<TransferId>),
     Lookup(Question),
@@ -102,13 +102,16 @@ impl Sim {
                 (Op::Place { transfer, name, inode, replace }, 20, 5_000)
             }
             Effect::Drop(transfer) => (Op::Drop(transfer), 20, 5_000),
-            Effect::Cleanup { transfer, item } => {
+            Effect::Cleanup { transfer, item, signature, fingerprint: _ } => {
                 if self.plan.scripts[node] == Script::None {
                     self.violate(Promise::Protocol, node, || "a cleanup without a script".to_owned());
                 }
                 self.check_held(node, transfer, "a cleanup script starts");
-                self.check_cleanup(node, transfer, &item);
-                (Op::Cleanup { transfer, item }, 200, 60_000)
+                // What synkler does itself is looked at when it touches the item: it may only finish what it began.
+                if self.plan.scripts[node] != Script::Moves {
+                    self.check_cleanup(node, transfer, &item);
+                }
+                (Op::Cleanup { transfer, item, signature }, 200, 60_000)
             }
             Effect::Measure => (Op::Measure, 5, 50),
             Effect::Lookup(question) => (Op::Lookup(question), 5, 500),
@@ -144,6 +147,9 @@ impl Sim {
             trace!(self, Some(node), "   (still happened: {op:?})");
             match op {
                 Op::Run(running) => self.break_off(node, &running),
+                Op::Cleanup { transfer, item, signature } if self.plan.scripts[node] == Script::Moves => {
+                    self.hide(node, transfer, &item, signature);
+                }
                 other => drop(self.finish(node, other)),
             }
         }
@@ -168,7 +174,14 @@ impl Sim {
                 Input::Placed { transfer, outcome: self.place(node, transfer, &name, inode, replace, fails) }
             }
             Op::Drop(transfer) => Input::Dropped { transfer, outcome: self.drop_copy(node, transfer, fails) },
-            Op::Cleanup { transfer, item } => Input::Cleaned { transfer, outcome: self.clean(node, transfer, &item) },
+            Op::Cleanup { transfer, item, signature } => {
+                let outcome = if self.plan.scripts[node] == Script::Moves {
+                    self.move_away(node, transfer, &item, signature)
+                } else {
+                    self.clean(node, transfer, &item)
+                };
+                Input::Cleaned { transfer, outcome }
+            }
             Op::Missing(transfers) => Input::Swept { missing: self.missing(node, transfers) },
             Op::Measure => Input::Space(match self.nodes[node].role {
                 Role::Central => self.world.spool_space(),

@@ -513,6 +513,8 @@ impl Sim {
         self.tally.count(Deed::Forgotten);
         self.crash(node);
         self.nodes[node].journal = journal;
+        // Nobody knows any more what this was about: an operator puts it away.
+        self.world.hidden.retain(|(place, _)| *place != node);
         self.checker.forgot(node);
         if node == 0 {
             self.checker_restores();

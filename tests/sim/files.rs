@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, CopyOutcome, Direction, ItemName, KeepModes, Kind, Modes, PlaceId, PlaceOutcome, Reason, Row, Signature,
-    TransferId,
+    Cause, Cleared, CopyOutcome, Direction, ItemName, KeepModes, Kind, Modes, PlaceId, PlaceOutcome, Reason, Row,
+    Signature, TransferId,
 };
 
 use crate::checker::Promise;
@@ -352,7 +352,7 @@ impl Sim {
             return;
         }
         match script {
-            Script::None | Script::Leaves => {}
+            Script::None | Script::Moves | Script::Leaves => {}
             Script::Removes => self.world.take_away(upload, name),
             Script::Touches => {
                 self.world.touch(upload, name);
@@ -386,12 +386,71 @@ impl Sim {
         match script {
             Script::Touches | Script::Empties | Script::Returns => self.tally.count(Deed::LeftBehind),
             Script::Renames | Script::Copies | Script::Converts => self.tally.count(Deed::MadeBeside),
-            Script::None | Script::Removes | Script::Leaves => {}
+            Script::None | Script::Moves | Script::Removes | Script::Leaves => {}
         }
     }
 
+    /// synkler itself takes the item away, or finishes what an earlier run began.
+    pub(crate) fn move_away(
+        &mut self,
+        node: usize,
+        transfer: TransferId,
+        item: &ItemName,
+        signature: Option<Signature>,
+    ) -> Result<Cleared, Reason> {
+        if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(700) {
+            self.tally.count(Deed::ScriptFailed);
+            return Err(Reason::with(Cause::Cleanup, "the disk is full"));
+        }
+        let done = || Ok(Cleared::Done("moved".to_owned()));
+        if self.world.hidden.remove(&(node, transfer)) {
+            self.tally.count(Deed::Resumed);
+            return done();
+        }
+        match self.hide(node, transfer, item, signature) {
+            Some(false) => return Ok(Cleared::Changed),
+            Some(true) | None => self.world.hidden.remove(&(node, transfer)),
+        };
+        done()
+    }
+
+    /// One rename takes the item out of sight, where it still is what was delivered; nothing where it is not there.
+    pub(crate) fn hide(
+        &mut self,
+        node: usize,
+        transfer: TransferId,
+        item: &ItemName,
+        wanted: Option<Signature>,
+    ) -> Option<bool> {
+        let name = self.world.name_index(item);
+        let stamp = match self.nodes[node].role {
+            Role::Upload(upload) => self.world.sources[upload].get(&name).map(|source| source.stamp),
+            Role::Download(download) => self.world.receivers[download].finals.get(&name).map(|entry| entry.stamp),
+            Role::Central => None,
+        };
+        if self.world.hidden.contains(&(node, transfer)) {
+            return None;
+        }
+        let found = signature(stamp?);
+        if wanted.is_some_and(|wanted| wanted != found) {
+            return Some(false);
+        }
+        self.check_cleanup(node, transfer, item);
+        trace!(self, Some(node), "** {transfer} is moved out of sight");
+        match self.nodes[node].role {
+            Role::Upload(upload) => {
+                self.world.take_away(upload, name);
+                self.changed(node, name);
+            }
+            Role::Download(download) => drop(self.world.receivers[download].finals.remove(&name)),
+            Role::Central => {}
+        }
+        self.world.hidden.insert((node, transfer));
+        Some(true)
+    }
+
     /// The cleanup script comes to its end.
-    pub(crate) fn clean(&mut self, node: usize, transfer: TransferId, item: &ItemName) -> Result<(), Reason> {
+    pub(crate) fn clean(&mut self, node: usize, transfer: TransferId, item: &ItemName) -> Result<Cleared, Reason> {
         let name = self.world.name_index(item);
         let failed = |text: &str| Err(Reason::with(Cause::Cleanup, text));
         if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(700) {
@@ -404,7 +463,7 @@ impl Sim {
             Role::Central => false,
         };
         if !stands {
-            return if self.plan.strict { failed("no such file") } else { Ok(()) };
+            return if self.plan.strict { failed("no such file") } else { Ok(Cleared::Script) };
         }
         let script = self.plan.scripts[node];
         match self.nodes[node].role {
@@ -426,6 +485,6 @@ impl Sim {
         if self.rng.chance(self.plan.scripts_fail) && self.rng.chance(200) {
             return failed("exit code 2, after it had done its work");
         }
-        Ok(())
+        Ok(Cleared::Script)
     }
 }

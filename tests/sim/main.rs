@@ -226,6 +226,11 @@ fn a_cleanup_without_a_last_look_is_found_out() {
 }
 
 #[test]
+fn an_interrupted_cleanup_that_is_not_finished_is_found_out() {
+    found_out(Sabotage::CleanupUnfinished, &[Promise::Liveness]);
+}
+
+#[test]
 fn forgetting_to_persist_is_found_out() {
     found_out(Sabotage::UploadForgets, &[Promise::Truth, Promise::Twice]);
     found_out(Sabotage::CentralForgets, &[Promise::Truth, Promise::Copy, Promise::Twice]);

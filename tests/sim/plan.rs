@@ -13,6 +13,8 @@ pub(crate) enum Script {
     None,
     /// It moves the item away.
     Removes,
+    /// There is none, and synkler itself moves the item away.
+    Moves,
     /// It leaves the item where it is.
     Leaves,
     /// It touches the item: `chmod`, `ln`, `setfattr`.
@@ -167,7 +169,7 @@ impl Plan {
             steps: 0,
             writes: rng.between(1, 9),
         };
-        let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Removes, Script::Leaves, Script::None]);
+        let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Moves, Script::Leaves, Script::None]);
         Self {
             uploads,
             downloads,
@@ -214,7 +216,7 @@ impl Plan {
     /// What was thought of later, from a stream of its own: what a seed did before, it still does.
     pub(crate) fn more(&mut self, rng: &mut Rng) {
         if rng.chance(500) {
-            for script in self.scripts.iter_mut().filter(|script| **script != Script::None) {
+            for script in self.scripts.iter_mut().filter(|script| !matches!(script, Script::None | Script::Moves)) {
                 if rng.chance(700) {
                     *script = rng.pick(&Script::MESSY);
                 }

@@ -1,7 +1,7 @@
 //! Machines made worse on purpose, from outside: each way of breaking the Promise has to be found out.
 
 use synkler::machine::{
-    Address, Cause, CopyOutcome, Digest, Effect, Forward, Input, Location, Message, Mode, Node, Offer, Order,
+    Address, Cause, Cleared, CopyOutcome, Digest, Effect, Forward, Input, Location, Message, Mode, Node, Offer, Order,
     PlaceOutcome, Protocols, Receipt, Record, Release, Row, RunOutcome, Scope, Sight,
 };
 
@@ -77,6 +77,8 @@ pub(crate) enum Sabotage {
     PutBackStays,
     /// What central is through with is left out of the group's view.
     ThroughIsHidden,
+    /// An interrupted cleanup of synkler's own is not finished.
+    CleanupUnfinished,
     /// A node that is asked for counts alone tells nothing of where its transfers stand.
     TallyIsLost,
 }
@@ -203,6 +205,17 @@ impl Sim {
             (Sabotage::StopIgnored, Effect::Halt(_)) | (Sabotage::SweepMissing, Effect::Sweep { .. }) => false,
             _ => true,
         });
+        if sabotage == Sabotage::CleanupUnfinished {
+            let hidden = self.world.hidden.clone();
+            let resumes = |effect: &Effect| match effect {
+                Effect::Cleanup { transfer, .. } if hidden.contains(&(node, *transfer)) => Some(*transfer),
+                _ => None,
+            };
+            for transfer in effects.extract_if(.., |effect| resumes(effect).is_some()).filter_map(|it| resumes(&it)) {
+                let outcome = Ok(Cleared::Done("it is already gone".to_owned()));
+                self.push(node, Input::Cleaned { transfer, outcome }, None);
+            }
+        }
         if sabotage == Sabotage::ModesBelieved {
             for effect in effects.iter_mut() {
                 if let Effect::Verify { modes, .. } = effect {
@@ -216,7 +229,7 @@ impl Sim {
                 (Sabotage::CleanupBeforeRelease, Effect::Send { message: Message::Sent { transfers, .. }, .. }) => {
                     more.extend(transfers.iter().filter_map(|transfer| {
                         let row = self.nodes[node].journal.rows.get(transfer)?;
-                        Some(Effect::Cleanup { transfer: *transfer, item: row.name.clone() })
+                        Some(cleanup_of(row))
                     }));
                 }
                 (Sabotage::DropEarly, Effect::Send { message: Message::Received(ids), .. }) => {
@@ -235,7 +248,7 @@ impl Sim {
                     let ordered = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn);
                     let held = self.nodes[node].journal.orders().iter().any(Option::is_some) || row.paused.is_some();
                     if ordered && !held && self.plan.scripts[node] != Script::None && matches!(role, Role::Upload(_)) {
-                        more.push(Effect::Cleanup { transfer: row.transfer, item: row.name.clone() });
+                        more.push(cleanup_of(row));
                     }
                 }
                 (Sabotage::Babble, Effect::Send { message: Message::Hello(_), to })
@@ -252,6 +265,11 @@ impl Sim {
         }
         effects.extend(more);
     }
+}
+
+fn cleanup_of(row: &Row) -> Effect {
+    let Row { transfer, signature, fingerprint, .. } = *row;
+    Effect::Cleanup { transfer, item: row.name.clone(), signature, fingerprint }
 }
 
 fn wait(transfer: synkler::machine::TransferId) -> synkler::machine::Wait {

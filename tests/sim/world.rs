@@ -107,6 +107,8 @@ pub(crate) struct World {
     pub(crate) instances: BTreeMap<Stamp, Instance>,
     pub(crate) spool: Spool,
     pub(crate) receivers: Vec<Receiver>,
+    /// What synkler has moved out of sight on a node, and has not finished.
+    pub(crate) hidden: BTreeSet<(usize, TransferId)>,
     pub(crate) ssh_down: bool,
     /// Milliseconds since the schedule began, as each upload's clock shows them.
     pub(crate) clocks: Vec<u64>,
@@ -136,6 +138,7 @@ impl World {
             sources: vec![BTreeMap::new(); uploads],
             instances: BTreeMap::new(),
             spool: Spool::default(),
+            hidden: BTreeSet::new(),
             receivers: (0..downloads).map(|_| Receiver::default()).collect(),
             ssh_down: false,
             clocks: vec![0; uploads],

@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fmt;
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
@@ -19,6 +19,8 @@ use crate::machine::ItemName;
 
 /// How many names are read at once from a directory that is being emptied.
 const NAMES_AT_ONCE: usize = 10_000;
+/// How many directories a path may have above it.
+const PATH_DEPTH: usize = 2048;
 /// What synkler puts beside an item begins with this, and no item may.
 pub(super) const RESERVED: &[u8] = b".synkler";
 
@@ -181,6 +183,57 @@ impl Folder {
         }
     }
 
+    /// Renames an entry into another directory, where nothing may have the new name. A directory that its owner, we, may not
+    /// write is made writable for the moment, because its `..` changes.
+    pub(super) fn rename_to(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<(), Refusal> {
+        let rename = || match self.rename(name, to, new_name, Onto::Nothing) {
+            Err(Errno::INVAL) => self.rename_by_hand(name, to, new_name),
+            other => other,
+        };
+        let refused = |errno| self.refusal("rename", name, errno);
+        match rename() {
+            Err(Errno::ACCESS) => {}
+            other => return other.map_err(refused),
+        }
+        let read_only = |stat: &Statx| file_type(stat) == FileType::Directory && stat.stx_mode & 0o200 == 0;
+        let Some(stat) = self.stat(name)?.filter(read_only) else { return Err(refused(Errno::ACCESS)) };
+        let mode = stat.stx_mode & 0o7777;
+        self.set_mode(name, mode | 0o200)?;
+        let renamed = rename();
+        let (place, name) = if renamed.is_ok() { (to, new_name) } else { (self, name) };
+        place.set_mode(name, mode)?;
+        renamed.map_err(refused)
+    }
+
+    /// Whether it is another directory or below it.
+    pub(super) fn is_within(&self, other: &Self) -> Result<bool, Refusal> {
+        let identity = |fd: &OwnedFd| {
+            let stat = look(fd, b".").map_err(|errno| self.refusal("look at", b"", errno))?;
+            Ok((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_ino))
+        };
+        let wanted = identity(&other.fd)?;
+        let mut above = None;
+        for _ in 0..PATH_DEPTH {
+            let fd = above.as_ref().unwrap_or(&self.fd);
+            let here = identity(fd)?;
+            if here == wanted {
+                return Ok(true);
+            }
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let parent = openat(fd, c"..", flags, Mode::empty()).map_err(|errno| self.refusal("open", b"..", errno))?;
+            if identity(&parent)? == here {
+                break;
+            }
+            above = Some(parent);
+        }
+        Ok(false)
+    }
+
+    /// Its descriptor, for what is done in it by others.
+    pub(super) fn fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+
     /// Sets the permissions of a directory in it.
     pub(super) fn set_mode(&self, name: &[u8], mode: u16) -> Result<(), Refusal> {
         let refused = |errno| self.refusal("change the mode of", name, errno);
@@ -294,7 +347,7 @@ impl Folder {
         }
     }
 
-    fn path_of(&self, name: &[u8]) -> PathBuf {
+    pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
         self.path.join(OsStr::from_bytes(name))
     }
 }

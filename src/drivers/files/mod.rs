@@ -5,11 +5,14 @@
 
 mod ahead;
 mod copies;
+mod disposal;
+mod duplicate;
 mod folder;
 mod pool;
 mod source;
 mod spool;
 mod staging;
+mod steps;
 
 use std::collections::BTreeSet;
 use std::io;
@@ -20,6 +23,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+pub use disposal::Disposal;
 pub use source::Source;
 pub use spool::Spool;
 pub use staging::{Staging, TAKEN};

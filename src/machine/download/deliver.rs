@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::{Download, Stage};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Cause, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature, TransferId,
+    Cause, Cleanup, Cleared, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature,
+    TransferId,
 };
 
 const TAKEN_FIRST: Duration = Duration::from_secs(5);
@@ -160,15 +161,9 @@ impl Download {
                 self.cleaning.leave(&id);
                 continue;
             };
-            if !self.settings.cleanup {
+            if !self.settings.cleanup.is_set() {
                 let name = transfer.row.name.clone();
-                self.shared.log(
-                    Level::Info,
-                    Some(id),
-                    Some(&name),
-                    None,
-                    "kept at the destination: no cleanup script is set",
-                );
+                self.shared.log(Level::Info, Some(id), Some(&name), None, "kept at the destination: no cleanup is set");
                 self.cleaned(id);
             } else if self.same_name(id).any(|other| self.placing.is_inside(&other) || self.cleaning.is_inside(&other))
             {
@@ -193,7 +188,10 @@ impl Download {
             self.join_cleanups(id);
             return;
         }
+        let cleanup = self.settings.cleanup;
         match sight {
+            // An earlier run may have taken the item out of sight and stopped before its end.
+            _ if row.cleaned && cleanup == Cleanup::Own => self.clean(id),
             Sight::Gone => self.cleaned_already(id),
             // Another transfer has been given the name since, so this one's item is gone.
             Sight::Present(signature) if row.signature != Some(signature) && self.is_of_another(id, signature) => {
@@ -201,34 +199,28 @@ impl Download {
             }
             // A script that has begun may have changed it itself; before that, it is no longer what it was for.
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
-                let text = "cleanup script skipped: the item changed at the destination since its delivery";
-                let name = row.name.clone();
-                self.shared.log(Level::Warn, Some(id), Some(&name), None, text);
-                self.cleaned(id);
+                self.cleaned_by(id, &Cleared::Changed);
             }
-            Sight::Present(_) => {
-                let item = row.name.clone();
-                if let Some(transfer) = self.transfers.get_mut(&id) {
-                    transfer.row.cleaned = true;
-                }
-                self.shared.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
-                self.move_to(id, Stage::Cleaning, None);
-                self.shared.effect(Effect::Cleanup { transfer: id, item });
-            }
-            Sight::Unreadable(reason) => self.script_failed(id, reason),
+            Sight::Present(_) => self.clean(id),
+            Sight::Unreadable(reason) => self.cleanup_failed(id, reason),
         }
+    }
+
+    fn clean(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let row = &mut transfer.row;
+        row.cleaned = true;
+        let (item, signature, fingerprint) = (row.name.clone(), row.signature, row.fingerprint);
+        let text = format!("{} starts", self.settings.cleanup.what());
+        self.shared.log(Level::Info, Some(id), Some(&item), None, text);
+        self.move_to(id, Stage::Cleaning, None);
+        self.shared.effect(Effect::Cleanup { transfer: id, item, signature, fingerprint });
     }
 
     fn cleaned_already(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get(&id) {
             let name = transfer.row.name.clone();
-            self.shared.log(
-                Level::Info,
-                Some(id),
-                Some(&name),
-                None,
-                "cleanup script skipped: the item is already gone",
-            );
+            self.shared.log(Level::Info, Some(id), Some(&name), None, "cleanup skipped: the item is already gone");
         }
         self.cleaned(id);
     }
@@ -238,23 +230,28 @@ impl Download {
         self.same_name(id).any(|other| placed(other) == Some(signature))
     }
 
-    pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<(), Reason>) {
-        let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.stage == Stage::Cleaning) else {
+    pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<Cleared, Reason>) {
+        if self.transfers.get(&id).is_none_or(|transfer| transfer.stage != Stage::Cleaning) {
             self.cleaning.leave(&id);
-            self.shared.unexpected(None, Some(id), "the end of a cleanup script that was not started");
+            self.shared.unexpected(None, Some(id), "the end of a cleanup that was not started");
             return;
         };
-        let name = transfer.row.name.clone();
         match outcome {
-            Ok(()) => {
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
-                self.cleaned(id);
-            }
-            Err(reason) => self.script_failed(id, reason),
+            Ok(cleared) => self.cleaned_by(id, &cleared),
+            Err(reason) => self.cleanup_failed(id, reason),
         }
     }
 
-    fn script_failed(&mut self, id: TransferId, reason: Reason) {
+    fn cleaned_by(&mut self, id: TransferId, cleared: &Cleared) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        cleared.add_to(&mut transfer.row.remark);
+        let name = transfer.row.name.clone();
+        let level = if *cleared == Cleared::Changed { Level::Warn } else { Level::Info };
+        self.shared.log(level, Some(id), Some(&name), None, cleared.text());
+        self.cleaned(id);
+    }
+
+    fn cleanup_failed(&mut self, id: TransferId, reason: Reason) {
         self.cleaning.leave(&id);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let attempts = transfer.row.attempts;

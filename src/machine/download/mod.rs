@@ -1,4 +1,4 @@
-//! Download: fetches what central offers, proves it, gives it its final name, says so, and runs its cleanup script.
+//! Download: fetches what central offers, proves it, gives it its final name, says so, and cleans up.
 //!
 //! Why nothing is delivered twice or half. The final name is given by one rename of a proven and durable copy.
 //! Before it, the journal holds the intent together with the inode of what will be renamed; after it, the
@@ -20,8 +20,8 @@ use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Direction, Effect, Forward, Input, ItemName, KeepModes, Location, Message, Mode, Node,
-    NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
+    Address, BadRow, Cause, Cleanup, Direction, Effect, Forward, Input, ItemName, KeepModes, Location, Message, Mode,
+    Node, NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 const VERIFIES: usize = 16;
@@ -83,8 +83,8 @@ pub struct DownloadSettings {
     pub version: String,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
-    /// Whether there is a cleanup script.
-    pub cleanup: bool,
+    /// Who cleans up what it has delivered.
+    pub cleanup: Cleanup,
     /// What is done about modes (`keep_modes`).
     pub keep_modes: KeepModes,
     /// Where items arrive (`file_dir`), for people to read.

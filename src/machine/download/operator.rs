@@ -99,7 +99,7 @@ impl Download {
                 Ok(match stage {
                     Stage::Wanted => "the download fetches the item again now".to_owned(),
                     Stage::Placing => "the download retries the delivery now".to_owned(),
-                    _ => "the cleanup script is retried now".to_owned(),
+                    _ => "the cleanup is retried now".to_owned(),
                 })
             }
             Stage::Wanted if self.dispatch.end_backoff(&mut self.shared, id) => {

@@ -4,12 +4,16 @@ use std::time::Duration;
 
 use super::{ItemState, Stage, Upload};
 use crate::machine::shared::Timer;
-use crate::machine::{Address, Cause, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId};
+use crate::machine::{
+    Address, Cause, Cleanup, Cleared, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId,
+};
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_LAST: Duration = Duration::from_secs(600);
 /// How often a source that was touched before its cleanup is looked at again, should its digest not come.
 const TOUCHED_EVERY: Duration = Duration::from_secs(60);
+/// How long a source that was touched at the last moment is left alone.
+const CHANGED_EVERY: Duration = Duration::from_secs(1);
 /// That a source is free is said on ticks of this length: nothing waits for it, and scripts end one by one.
 const FREED_TICK: Duration = Duration::from_millis(100);
 
@@ -79,7 +83,7 @@ impl Upload {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         match transfer.stage {
             Stage::Checking => self.on_checked(id, sight),
-            Stage::Cleaning if transfer.script_done => self.free(id, sight),
+            Stage::Cleaning if transfer.cleared.is_some() => self.free(id, sight),
             Stage::Releasing if self.cleaning.is_inside(&id) => self.before_script(id, sight),
             _ => {}
         }
@@ -95,18 +99,13 @@ impl Upload {
         }
         let row = &mut transfer.row;
         let is_latest = self.latest.get(&row.name) == Some(&id) && !self.kept.contains_key(&row.name);
+        let cleanup = self.settings.cleanup;
         match sight {
-            Sight::Present(signature) if row.signature == Some(signature) && self.settings.cleanup => {
-                row.cleaned = true;
-                self.scripts.start(row, self.shared.now);
-                let item = row.name.clone();
-                self.shared.dirty.insert(id);
-                self.shared.log(Level::Info, Some(id), Some(&item), None, "cleanup script starts");
-                self.move_to(id, Stage::Cleaning, None);
-                self.shared.effect(Effect::Cleanup { transfer: id, item });
-            }
+            // An earlier run may have taken the item out of sight and stopped before its end.
+            _ if row.cleaned && cleanup == Cleanup::Own => self.clean(id),
+            Sight::Present(signature) if row.signature == Some(signature) && cleanup.is_set() => self.clean(id),
             // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the transfer.
-            Sight::Present(signature) if row.signature != Some(signature) && self.settings.cleanup && is_latest => {
+            Sight::Present(signature) if row.signature != Some(signature) && cleanup.is_set() && is_latest => {
                 let name = row.name.clone();
                 let reason = Reason::with(Cause::Hashing, "the source was touched after it was sent");
                 self.put_off(id, reason, TOUCHED_EVERY);
@@ -125,7 +124,7 @@ impl Upload {
                 self.shared.log(Level::Info, Some(id), Some(&name), None, "source released: it is already gone");
                 self.end(id);
             }
-            Sight::Present(_) => self.end_without_cleanup(id, "no cleanup script is set"),
+            Sight::Present(_) => self.end_without_cleanup(id, "no cleanup is set"),
             Sight::Unreadable(reason) => {
                 let name = row.name.clone();
                 self.shared.log(Level::Warn, Some(id), Some(&name), None, format!("cleanup waits: {reason}"));
@@ -136,20 +135,43 @@ impl Upload {
         }
     }
 
-    pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+    fn clean(&mut self, id: TransferId) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let row = &mut transfer.row;
+        row.cleaned = true;
+        let cleanup = self.settings.cleanup;
+        if cleanup == Cleanup::Script {
+            self.scripts.start(row, self.shared.now);
+        }
+        let (item, signature, fingerprint) = (row.name.clone(), row.signature, row.fingerprint);
+        self.shared.dirty.insert(id);
+        self.shared.log(Level::Info, Some(id), Some(&item), None, format!("{} starts", cleanup.what()));
+        self.move_to(id, Stage::Cleaning, None);
+        self.shared.effect(Effect::Cleanup { transfer: id, item, signature, fingerprint });
+    }
+
+    pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<Cleared, Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Cleaning) else {
             self.cleaning.leave(&id);
-            self.shared.unexpected(None, Some(id), "the end of a cleanup script that was not started");
+            self.shared.unexpected(None, Some(id), "the end of a cleanup that was not started");
             return;
         };
         let name = transfer.row.name.clone();
         self.scripts.end(id, self.shared.now);
         match outcome {
-            Ok(()) => {
-                transfer.script_done = true;
-                // The look that follows needs no turn: another script can start meanwhile.
+            Ok(Cleared::Changed) => {
+                let reason = Reason::with(Cause::Hashing, "the source was touched after it was sent");
+                transfer.row.cleaned = false;
+                self.shared.dirty.insert(id);
+                self.put_off(id, reason, CHANGED_EVERY);
+            }
+            Ok(cleared) => {
+                let by = if cleared == Cleared::Script { Cleanup::Script } else { Cleanup::Own };
+                transfer.cleared = Some(by);
+                cleared.add_to(&mut transfer.row.remark);
+                // The look that follows needs no turn: another cleanup can start meanwhile.
                 self.cleaning.leave(&id);
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
+                self.shared.log(Level::Info, Some(id), Some(&name), None, cleared.text());
                 self.shared.effect(Effect::Look { transfer: id, item: name });
             }
             Err(reason) => {
@@ -177,14 +199,22 @@ impl Upload {
         }
     }
 
-    /// The script has succeeded: what stands there now is what it has left, and no item.
+    /// The cleanup has succeeded. What is there now was left by the script, and is no item; after a cleanup of synkler's own
+    /// it is a new one.
     fn free(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
+        let by = transfer.cleared;
         let (name, mounts, fingerprint, delivered) =
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         self.end(id);
         let Some(delivered) = delivered else { return };
+        if by == Some(Cleanup::Own) {
+            if let Sight::Present(signature) = sight {
+                self.see(name, signature, None, false);
+            }
+            return;
+        }
         let (signature, left) = match sight {
             Sight::Gone => return,
             Sight::Present(signature) if signature == delivered => (signature, None),

@@ -7,8 +7,8 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin, Reason,
-    Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
+    Cause, Cleanup, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin,
+    Reason, Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
@@ -295,7 +295,7 @@ impl Upload {
             Stage::Releasing => {
                 // What was written before the receipts were in is a new version like any other.
                 let written_before = seen < transfer.row.since && !transfer.row.cleaned;
-                let aside = self.settings.cleanup && !written_before && !insist;
+                let aside = self.settings.cleanup == Cleanup::Script && !written_before && !insist;
                 self.end_without_cleanup(id, "it changed after it was sent");
                 if aside {
                     self.set_aside(name, signature, proof, Cause::Disputed);

@@ -23,8 +23,8 @@ use super::lives::Stages;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Direction, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node, NodeName, Reason, Restored,
-    Row, Signature, Time, TransferId,
+    Address, Cause, Cleanup, Direction, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node, NodeName, Reason,
+    Restored, Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
 
@@ -117,8 +117,8 @@ pub struct UploadSettings {
     pub settle: Duration,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
-    /// Whether there is a cleanup script.
-    pub cleanup: bool,
+    /// Who cleans up its sources.
+    pub cleanup: Cleanup,
     /// The host it runs on, for people to read; may be empty.
     pub host: String,
 }
@@ -183,8 +183,8 @@ struct Transfer {
     stage: Stage,
     /// How often the word it owes has been said since it is owed.
     sends: u32,
-    /// The script has succeeded; the last look is under way.
-    script_done: bool,
+    /// Who has cleaned up its source; the last look is under way.
+    cleared: Option<Cleanup>,
     /// The source has been touched: whether it still is what was announced is being looked at.
     doubted: bool,
     /// It goes first wherever it stands in line; a restart forgets that.
@@ -205,6 +205,8 @@ impl Upload {
             seed,
         };
         let shared = Shared::new(shared_settings, &restored, now);
+        // Only a script makes other items.
+        let recent = if settings.cleanup == Cleanup::Script { restored.recent.as_slice() } else { &[] };
         let mut upload = Self {
             shared,
             items: BTreeMap::new(),
@@ -217,7 +219,7 @@ impl Upload {
             asked: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Push, settings.slots),
             cleaning: Limiter::new(CLEANUPS),
-            scripts: Scripts::restored(&restored.recent),
+            scripts: Scripts::restored(recent),
             scanned: false,
             settings,
         };
@@ -246,7 +248,7 @@ impl Upload {
         if stage != Stage::Withdrawing {
             self.latest.insert(row.name.clone(), id);
         }
-        if row.cleaned {
+        if row.cleaned && self.settings.cleanup == Cleanup::Script {
             self.scripts.resume(&row, stage == Stage::Freed);
         }
         self.insert(row, stage);
@@ -263,7 +265,7 @@ impl Upload {
         self.counts.enter(stage);
         // Of what was begun before the last start nobody knows how far it came.
         let sent = stage == Stage::Sent || row.began.is_some();
-        let transfer = Transfer { row, stage, sends: 0, script_done: false, doubted: false, first: false, sent };
+        let transfer = Transfer { row, stage, sends: 0, cleared: None, doubted: false, first: false, sent };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 

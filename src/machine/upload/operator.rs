@@ -121,7 +121,7 @@ impl Upload {
             Stage::Releasing if waited => {
                 self.shared.timers.stop(&Timer::Retry(id));
                 self.on_retry(id);
-                Ok("the cleanup script is retried now".to_owned())
+                Ok("the cleanup is retried now".to_owned())
             }
             Stage::Releasing | Stage::Cleaning => Err("nothing to do: the cleanup is running".to_owned()),
             Stage::Announced | Stage::Sent | Stage::Freed | Stage::Withdrawing => {

@@ -4,6 +4,7 @@ mod broker;
 mod cleanup;
 mod disk;
 mod inodes;
+mod moved;
 mod source;
 mod ssh;
 mod start;

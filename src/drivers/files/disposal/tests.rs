@@ -1,0 +1,296 @@
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
+use std::path::Path;
+
+use super::super::steps::interrupted_at;
+use super::*;
+use crate::drivers::manifest::Site;
+
+const NAME: &str = "item 1";
+
+/// What an item is made of: path, mode, and content or target.
+type Tree = BTreeMap<String, (u32, String)>;
+
+struct Bench {
+    file_dir: tempfile::TempDir,
+    into: tempfile::TempDir,
+    transfer: TransferId,
+    fingerprint: Fingerprint,
+    moves: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    Rename,
+    Copy,
+    Delete,
+}
+
+const WAYS: [Way; 3] = [Way::Rename, Way::Copy, Way::Delete];
+
+impl Bench {
+    fn new(way: Way, directory: bool) -> Self {
+        let file_dir = tempfile::tempdir().unwrap();
+        let into = match way {
+            Way::Rename | Way::Delete => tempfile::tempdir_in(file_dir.path().parent().unwrap()).unwrap(),
+            Way::Copy => tempfile::tempdir_in("/dev/shm").unwrap(),
+        };
+        let device = |dir: &tempfile::TempDir| dir.path().metadata().unwrap().dev();
+        assert_eq!(
+            device(&file_dir) == device(&into),
+            way != Way::Copy,
+            "two file systems are needed: /tmp and /dev/shm"
+        );
+        let item = file_dir.path().join(NAME);
+        if directory {
+            fs::create_dir(&item).unwrap();
+            fs::create_dir(item.join("deep")).unwrap();
+            fs::write(item.join("deep/a"), "aaa").unwrap();
+            fs::write(item.join("b"), "").unwrap();
+            symlink("../nowhere", item.join("link")).unwrap();
+            fs::set_permissions(item.join("deep"), fs::Permissions::from_mode(0o750)).unwrap();
+        } else {
+            fs::write(&item, "content").unwrap();
+            fs::set_permissions(&item, fs::Permissions::from_mode(0o640)).unwrap();
+        }
+        let site = Site::open(file_dir.path(), &name()).unwrap();
+        let survey = site.survey().unwrap();
+        let fingerprint = survey.fingerprint(site.prove(&survey, &mut |_| {}).unwrap());
+        Self { file_dir, into, transfer: TransferId::mint(1, [1; 10]), fingerprint, moves: way != Way::Delete }
+    }
+
+    fn disposal(&self) -> Disposal {
+        let into = self.moves.then(|| self.into.path().to_owned());
+        Disposal::new(self.file_dir.path().to_owned(), into)
+    }
+
+    /// What the machine knows of the item: what its last look has seen, if its content is still what was delivered.
+    fn run(&self) -> Result<Cleared, Reason> {
+        let site = Site::open(self.file_dir.path(), &name()).unwrap();
+        let signature = site.survey().ok().map(|survey| survey.signature());
+        self.disposal().run(self.transfer, &name(), signature, &self.fingerprint)
+    }
+
+    fn names(dir: &tempfile::TempDir) -> Vec<String> {
+        let mut names: Vec<_> =
+            fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+        names.sort();
+        names
+    }
+
+    /// Every whole copy of the item there, by where it is.
+    fn whole(&self, tree: &Tree) -> Vec<String> {
+        let own = format!(".synkler-{}", self.transfer);
+        let dirs = [self.file_dir.path(), self.into.path()];
+        let places =
+            dirs.iter().flat_map(|dir| [dir.join(NAME), dir.join(format!("{NAME}.~1~")), dir.join(&own).join(NAME)]);
+        let content =
+            |tree: &Tree| tree.iter().map(|(path, (_, text))| (path.clone(), text.clone())).collect::<Vec<_>>();
+        let is_whole = |place: &PathBuf| place.symlink_metadata().is_ok() && content(&tree_of(place)) == content(tree);
+        places.filter(is_whole).map(|place| place.display().to_string()).collect()
+    }
+}
+
+fn name() -> ItemName {
+    ItemName::new(NAME.as_bytes()).unwrap()
+}
+
+fn tree_of(path: &Path) -> Tree {
+    let mut tree = Tree::new();
+    let mut pending = vec![path.to_owned()];
+    while let Some(at) = pending.pop() {
+        let stat = at.symlink_metadata().unwrap();
+        let text = if stat.is_dir() {
+            pending.extend(fs::read_dir(&at).unwrap().map(|it| it.unwrap().path()));
+            String::new()
+        } else if stat.is_symlink() {
+            fs::read_link(&at).unwrap().display().to_string()
+        } else {
+            fs::read_to_string(&at).unwrap()
+        };
+        let mode = if stat.is_symlink() { 0 } else { stat.mode() };
+        let relative = at.strip_prefix(path).unwrap().display().to_string();
+        tree.insert(relative, (mode, text));
+    }
+    tree
+}
+
+/// Whatever the step at which the daemon dies, once or twice: the next run finishes the work, nothing is lost, nothing is
+/// overwritten, and nothing is left over.
+#[test]
+fn a_run_that_is_killed_at_any_step_loses_and_overwrites_nothing() {
+    let mut stops = 0;
+    for way in WAYS {
+        for directory in [false, true] {
+            for taken in [false, true] {
+                for first in 0.. {
+                    let mut finished = true;
+                    for second in 0.. {
+                        let bench = Bench::new(way, directory);
+                        let tree = tree_of(&bench.file_dir.path().join(NAME));
+                        if taken {
+                            fs::write(bench.into.path().join(NAME), "older").unwrap();
+                        }
+                        let label = format!("{way:?} directory {directory} taken {taken} {first} {second}");
+                        finished = interrupted_at(first, || bench.run()).is_some();
+                        assert!(finished || way == Way::Delete || !bench.whole(&tree).is_empty(), "{label}: lost");
+                        let again = interrupted_at(second, || bench.run());
+                        assert!(
+                            again.is_some() || way == Way::Delete || !bench.whole(&tree).is_empty(),
+                            "{label}: lost"
+                        );
+                        stops += usize::from(!finished) + usize::from(again.is_none());
+                        bench.run().unwrap();
+                        assert_eq!(Bench::names(&bench.file_dir), [""; 0], "{label}");
+                        let beside = format!("{NAME}.~1~");
+                        let wanted = match (way, taken) {
+                            (Way::Delete, true) | (Way::Rename | Way::Copy, false) => vec![NAME],
+                            (Way::Delete, false) => vec![],
+                            (Way::Rename | Way::Copy, true) => vec![NAME, &beside],
+                        };
+                        assert_eq!(Bench::names(&bench.into), wanted, "{label}");
+                        if taken {
+                            assert_eq!(fs::read_to_string(bench.into.path().join(NAME)).unwrap(), "older", "{label}");
+                        }
+                        if way != Way::Delete {
+                            let arrived = bench.into.path().join(if taken { &beside } else { NAME });
+                            assert_eq!(tree_of(&arrived), tree, "{label}");
+                        }
+                        if again.is_some() {
+                            break;
+                        }
+                    }
+                    if finished {
+                        break;
+                    }
+                }
+            }
+        }
+    }
+    assert!(stops > 500, "{stops}");
+}
+
+#[test]
+fn what_was_done_is_told() {
+    let bench = Bench::new(Way::Rename, false);
+    let path = bench.into.path().join(NAME).display().to_string();
+    assert_eq!(bench.run(), Ok(Cleared::Done(format!("moved to {path}"))));
+    assert_eq!(bench.run(), Ok(Cleared::Done("it is already gone".to_owned())));
+    for number in 1..4 {
+        fs::write(bench.file_dir.path().join(NAME), "content").unwrap();
+        let told = format!("moved to {path}.~{number}~: the name {NAME} was taken there");
+        assert_eq!(bench.run(), Ok(Cleared::Remarkable(told)));
+    }
+    assert_eq!(Bench::new(Way::Delete, true).run(), Ok(Cleared::Done("deleted".to_owned())));
+}
+
+#[test]
+fn a_copy_has_what_mv_would_give_it() {
+    let bench = Bench::new(Way::Copy, true);
+    let old = std::time::UNIX_EPOCH + std::time::Duration::from_secs(1_000_000_000);
+    let deep = bench.file_dir.path().join(NAME).join("deep");
+    let link = bench.file_dir.path().join(NAME).join("link");
+    let touched = std::process::Command::new("touch").args(["-h", "-d", "2001-02-03"]).arg(link).status().unwrap();
+    assert!(touched.success());
+    fs::File::open(deep.join("a")).unwrap().set_modified(old).unwrap();
+    fs::File::open(&deep).unwrap().set_modified(old).unwrap();
+    bench.run().unwrap();
+    let moved = bench.into.path().join(NAME).join("deep");
+    assert_eq!(moved.metadata().unwrap().modified().unwrap(), old);
+    assert!(moved.join("../link").symlink_metadata().unwrap().modified().unwrap() < old);
+    assert_eq!(moved.join("a").metadata().unwrap().modified().unwrap(), old);
+}
+
+#[test]
+fn what_is_not_the_delivered_item_is_left_alone() {
+    for way in WAYS {
+        let bench = Bench::new(way, false);
+        let other = Some(Signature([7; 16]));
+        let run = || bench.disposal().run(bench.transfer, &name(), other, &bench.fingerprint);
+        assert_eq!(run(), Ok(Cleared::Changed));
+        assert_eq!(fs::read_to_string(bench.file_dir.path().join(NAME)).unwrap(), "content");
+        assert_eq!(Bench::names(&bench.file_dir), [NAME]);
+        assert_eq!(Bench::names(&bench.into), [""; 0]);
+    }
+}
+
+/// An open file can be written to wherever it is.
+#[test]
+fn what_was_changed_out_of_sight_gets_its_name_back() {
+    for way in [Way::Copy, Way::Delete] {
+        for steps in 0.. {
+            let bench = Bench::new(way, false);
+            if interrupted_at(steps, || bench.run()).is_some() {
+                break;
+            }
+            let hidden = bench.file_dir.path().join(format!(".synkler-{}", bench.transfer));
+            let is_done = hidden.join(std::str::from_utf8(DONE_MARK).unwrap()).exists();
+            if !hidden.join(NAME).exists() || is_done {
+                continue;
+            }
+            fs::write(hidden.join(NAME), "more content").unwrap();
+            assert_eq!(bench.run(), Ok(Cleared::Changed), "{way:?} {steps}");
+            assert_eq!(Bench::names(&bench.file_dir), [NAME]);
+            assert_eq!(fs::read_to_string(bench.file_dir.path().join(NAME)).unwrap(), "more content");
+        }
+    }
+}
+
+/// Where a writer has made a new item meanwhile, neither of the two may go.
+#[test]
+fn a_new_item_of_the_name_is_not_touched_by_what_was_begun() {
+    for way in [Way::Copy, Way::Delete] {
+        let mut seen = 0;
+        for steps in 0.. {
+            let bench = Bench::new(way, false);
+            if interrupted_at(steps, || bench.run()).is_some() {
+                break;
+            }
+            let hidden = bench.file_dir.path().join(format!(".synkler-{}", bench.transfer));
+            if !hidden.join(NAME).exists() {
+                continue;
+            }
+            fs::write(bench.file_dir.path().join(NAME), "new").unwrap();
+            bench.run().unwrap();
+            assert_eq!(Bench::names(&bench.file_dir), [NAME], "{way:?} {steps}");
+            assert_eq!(fs::read_to_string(bench.file_dir.path().join(NAME)).unwrap(), "new");
+            seen += 1;
+        }
+        assert!(seen > 1, "{way:?} {seen}");
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_named_and_nothing_happens() {
+    let bench = Bench::new(Way::Rename, true);
+    let refused = |into: &Path| {
+        let disposal = Disposal::new(bench.file_dir.path().to_owned(), Some(into.to_owned()));
+        let reason = disposal.run(bench.transfer, &name(), None, &bench.fingerprint).unwrap_err();
+        assert_eq!(reason.cause(), Cause::Cleanup);
+        assert_eq!(Bench::names(&bench.file_dir), [NAME]);
+        reason.detail().to_owned()
+    };
+    let missing = bench.into.path().join("missing");
+    assert_eq!(refused(&missing), format!("cannot open {}: no such file or directory", missing.display()));
+    // By its path it is somewhere else.
+    let link = bench.into.path().join("link");
+    symlink(bench.file_dir.path().join(NAME), &link).unwrap();
+    assert!(refused(&link).ends_with("it is file_dir or below it; change cleanup_move"));
+    fs::remove_file(&link).unwrap();
+    symlink(bench.file_dir.path(), &link).unwrap();
+    assert!(refused(&link).ends_with("it is file_dir or below it; change cleanup_move"));
+}
+
+#[test]
+fn a_name_that_has_no_room_for_a_number_waits() {
+    let long = ItemName::new(&[b'x'; 254]).unwrap();
+    let bench = Bench::new(Way::Rename, false);
+    let text = std::str::from_utf8(long.as_bytes()).unwrap();
+    fs::write(bench.file_dir.path().join(text), "content").unwrap();
+    fs::write(bench.into.path().join(text), "older").unwrap();
+    let reason = bench.disposal().run(bench.transfer, &long, None, &bench.fingerprint).unwrap_err();
+    assert!(reason.detail().contains("longer than 255 bytes"), "{reason}");
+    assert_eq!(fs::read_to_string(bench.file_dir.path().join(text)).unwrap(), "content");
+    assert_eq!(fs::read_to_string(bench.into.path().join(text)).unwrap(), "older");
+}

@@ -1,0 +1,59 @@
+//! What a node does with an item after the hand-over.
+
+use super::one_line;
+
+/// Who cleans up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Cleanup {
+    /// Nobody: the item stays where it is.
+    #[default]
+    None,
+    /// A script of the operator. It may leave or make anything, and nobody can tell how far an interrupted one came.
+    Script,
+    /// synkler itself: it moves or deletes the item. It can finish what an earlier run began, and leaves nothing behind.
+    Own,
+}
+
+impl Cleanup {
+    /// Whether anything is done.
+    pub fn is_set(self) -> bool {
+        self != Self::None
+    }
+
+    /// Its name in log lines.
+    pub(super) fn what(self) -> &'static str {
+        if self == Self::Script { "cleanup script" } else { "cleanup" }
+    }
+}
+
+/// How a cleanup ended that did not fail.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleared {
+    /// The script succeeded.
+    Script,
+    /// synkler moved or deleted the item, or found that it is gone.
+    Done(String),
+    /// The same; and what there is to tell belongs into the history.
+    Remarkable(String),
+    /// The item is not the one that was delivered. Nothing was done to it.
+    Changed,
+}
+
+impl Cleared {
+    /// The line for the log.
+    pub(super) fn text(&self) -> String {
+        match self {
+            Self::Script => "cleanup script succeeded".to_owned(),
+            Self::Done(text) | Self::Remarkable(text) => format!("cleanup succeeded: {text}"),
+            Self::Changed => "cleanup skipped: the item changed since its delivery".to_owned(),
+        }
+    }
+
+    /// Adds to a transfer's remark what belongs into the history.
+    pub(super) fn add_to(&self, remark: &mut Option<Box<str>>) {
+        if let Self::Remarkable(text) = self {
+            let before = remark.as_deref().map(|before| format!("{before}; ")).unwrap_or_default();
+            *remark = Some(one_line(&format!("{before}{text}")).into());
+        }
+    }
+}
