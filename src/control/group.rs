@@ -18,7 +18,7 @@ use super::protocol::{INTERFACE, LIST_DEFAULT, LIST_LIMIT, Refusal, STATUS_DEFAU
 use super::query::{PastFound, Query};
 use super::service::{Caller, Service, told};
 use super::types::{Filter, GetStatus, GetTransfer, Journey, List, Shown, Status, Transfer, View};
-use crate::machine::{Found, Mode, Node, NodeName, Selection, Snapshot, State, TransferId};
+use crate::machine::{Found, Mode, Node, NodeName, Selection, Snapshot, State, Tallying, TransferId};
 
 /// How long central is waited for, in all.
 const CENTRAL_WAIT: Duration = Duration::from_secs(2);
@@ -47,11 +47,14 @@ impl Service {
     /// The group's status, or this node's alone (`here`). Only central gathers for others.
     pub(super) async fn status(&self, shown: Shown, is_peer: bool) -> Result<Status, Refusal> {
         let most = usize::try_from(shown.limit.unwrap_or(STATUS_DEFAULT)).unwrap_or(usize::MAX);
-        let selection = Selection { tally: true, all: shown.all, ..Selection::urgent(most) };
+        let here = shown.here;
+        // Ids are for the central that merges.
+        let tally = if here && !is_peer { Tallying::States } else { Tallying::Ids };
+        let selection = Selection { tally, all: shown.all, ..Selection::urgent(most) };
         let (snapshot, now) = self.snapshot(selection).await?;
         let own = self.own_status(&snapshot, now);
         let untallied = |own| Status { urgent: Vec::new(), unsent: Vec::new(), tallied: Vec::new(), ..own };
-        match reach(&snapshot, shown.here, is_peer) {
+        match reach(&snapshot, here, is_peer) {
             Reach::Here if is_peer => Ok(own),
             Reach::Here => Ok(untallied(own)),
             Reach::All => self.gathered_status(&snapshot, own, shown, most).await,
@@ -98,7 +101,8 @@ impl Service {
             here: None,
         };
         let most = usize::try_from(limit).unwrap_or(usize::MAX);
-        let selection = Selection { state, upload, failed, all, by_age: true, after, limit: most, tally: true };
+        let selection =
+            Selection { state, upload, failed, all, by_age: true, after, limit: most, tally: Tallying::Ids };
         let (snapshot, now) = self.snapshot(selection).await?;
         let own = List {
             view: View::alone(&snapshot.node),

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::changes::sort;
 use super::told::Told;
 use super::types::{Count, List, Reason, StateCount, Status, Transfer};
-use crate::machine::{Cause, State, decisive, upload};
+use crate::machine::{Cause, State, TALLY_LIMIT, decisive, upload};
 
 /// The ids of what the others list or tally and `own` does not list: central has to look these up before it merges.
 pub fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> BTreeSet<String> {
@@ -116,13 +116,17 @@ fn has_central<'a>(mut others: impl Iterator<Item = &'a Status>) -> bool {
     others.any(|other| other.node.mode == "central")
 }
 
-/// How many transfers and items need a person on some node, each counted once.
+/// How many transfers and items need a person on some node, each counted once; at least so many, where a node has more than
+/// it lists.
 fn attention<'a>(own: &'a Status, others: impl Iterator<Item = &'a Status> + Clone) -> u64 {
     let all = || std::iter::once(own).chain(others.clone());
+    let is_cut = |status: &&Status| status.urgent.len() >= TALLY_LIMIT;
     let urgent: BTreeSet<_> = all().flat_map(|status| &status.urgent).collect();
     // What has no id is known to its upload only.
-    let more: u64 = all().map(|status| status.attention.saturating_sub(status.urgent.len() as u64)).sum();
-    more.saturating_add(urgent.len() as u64)
+    let without_id = |status: &Status| status.attention.saturating_sub(status.urgent.len() as u64);
+    let more: u64 = all().filter(|status| !is_cut(status)).map(without_id).sum();
+    let most = all().filter(is_cut).map(|status| status.attention).max().unwrap_or_default();
+    most.max(more.saturating_add(urgent.len() as u64))
 }
 
 /// What `List` is asked for.
@@ -266,6 +270,23 @@ mod tests {
     fn held(number: u8) -> Transfer {
         let receivers = receivers(&[("delta", None), ("echo", Some(7))]);
         Transfer { receivers, ..seen(HUB, "receipts", transfer(number, "held")) }
+    }
+
+    #[test]
+    fn what_needs_a_person_is_counted_once_and_more_than_is_listed_at_least() {
+        let ids = |from: usize, count: usize| (from..from + count).map(|number| format!("id {number}")).collect();
+        let with = |mode: &str, attention: u64, urgent: Vec<String>| Status {
+            attention,
+            urgent,
+            ..status(&format!("{mode} node"), Vec::new())
+        };
+        let count = |own: &Status, others: &[Status]| attention(own, others.iter());
+        let (own, download) = (with("central", 3, ids(0, 3)), with("download", 2, ids(2, 2)));
+        let upload = with("upload", 5, ids(0, 1));
+        assert_eq!(count(&own, &[download.clone(), upload.clone()]), 4 + 4, "four of which have no id");
+        let many = with("download", 20_000, ids(0, TALLY_LIMIT));
+        assert_eq!(count(&many, &[download.clone(), upload.clone()]), 20_000);
+        assert_eq!(count(&own, &[many.clone(), many]), 20_000);
     }
 
     #[test]

@@ -59,7 +59,9 @@ pub use protocols::{Fit, Protocols};
 pub use random::{Random, spread};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Left, RECENT, RECENT_LIMIT, Record, Restored, Row};
-pub use snapshot::{BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tallied, Tally, TransferView};
+pub use snapshot::{
+    BrokerState, PeerView, Progress, Selection, Snapshot, TALLY_LIMIT, Tallied, Tally, Tallying, TransferView,
+};
 pub use stage::{BadRow, Move};
 pub use state::{Standing, State, UnknownState, decisive};
 pub use time::{Time, Timers};

@@ -24,8 +24,20 @@ pub struct Selection {
     pub after: Option<TransferId>,
     /// The most transfers to show.
     pub limit: usize,
-    /// Whether the ids in [`Tally`] are wanted, and with them the tally where nothing is shown.
-    pub tally: bool,
+    /// How much of [`Tally`] is wanted.
+    pub tally: Tallying,
+}
+
+/// How much of [`Tally`] is wanted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Tallying {
+    /// Only how many need attention, and that only if something is shown.
+    #[default]
+    Attention,
+    /// Also how many are in each state.
+    States,
+    /// Everything.
+    Ids,
 }
 
 impl Selection {
@@ -36,7 +48,11 @@ impl Selection {
 
     /// Nothing is to be shown but the counts of everything.
     pub(super) fn is_counts_only(&self) -> bool {
-        self.limit == 0 && !self.tally && self.state.is_none() && self.upload.is_none() && !self.failed
+        self.limit == 0
+            && self.tally == Tallying::Attention
+            && self.state.is_none()
+            && self.upload.is_none()
+            && !self.failed
     }
 }
 
@@ -83,8 +99,8 @@ pub struct Snapshot {
 pub(super) const PRESUMED_LIMIT: usize = 200;
 /// The most ids in [`Tally::standings`]: central looks each of them up.
 pub(super) const STANDINGS_LIMIT: usize = 500;
-/// The most ids in [`Tally::urgent`].
-pub const TALLY_LIMIT: usize = 4000;
+/// The most ids in [`Tally::urgent`]: each answer to central carries them.
+pub const TALLY_LIMIT: usize = 500;
 
 /// What of all that is unfinished needs attention, whatever is shown.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::shared::{Peer, Shared};
-use super::snapshot::{PRESUMED_LIMIT, STANDINGS_LIMIT, TALLY_LIMIT, Tally};
+use super::snapshot::{PRESUMED_LIMIT, STANDINGS_LIMIT, TALLY_LIMIT, Tally, Tallying};
 use super::{
     Cause, ItemName, Mode, Node, NodeName, Offer, Pause, PeerView, Reason, Row, Selection, Snapshot, State, Tallied,
     Time, TransferId, TransferView,
@@ -168,7 +168,7 @@ impl Tally {
     fn take(&mut self, candidate: &Candidate<'_>, selection: &Selection) {
         let urgent = candidate.urgency() == 0;
         self.attention += u64::from(urgent);
-        if !selection.tally {
+        if selection.tally == Tallying::Attention {
             return;
         }
         let &Candidate { transfer, stage, state, cause, .. } = candidate;
@@ -177,6 +177,9 @@ impl Tally {
             return;
         };
         *self.states.entry(state).or_default() += 1;
+        if selection.tally == Tallying::States {
+            return;
+        }
         if urgent && self.urgent.len() < TALLY_LIMIT {
             self.urgent.push(id);
         }

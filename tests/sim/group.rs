@@ -5,7 +5,7 @@ use std::path::Path;
 
 use synkler::control::types::{StateCount, Status, Transfer};
 use synkler::control::{merged_status, unlisted};
-use synkler::machine::{Cause, Handle, Machine, Mode, Selection, Time, TransferId};
+use synkler::machine::{Cause, Handle, Machine, Mode, Selection, Tallying, Time, TransferId};
 
 use crate::checker::Promise;
 use crate::sabotage::Sabotage;
@@ -19,7 +19,7 @@ impl Sim {
     pub(crate) fn check_view(&mut self) {
         let now = Time::from_millis(self.now);
         let tell = |machine: &Machine| {
-            let snapshot = machine.snapshot(&Selection { tally: true, all: true, ..Selection::urgent(ALL) });
+            let snapshot = machine.snapshot(&Selection { tally: Tallying::Ids, all: true, ..Selection::urgent(ALL) });
             Status::new(&snapshot, &"g".parse().unwrap(), Path::new("/"), now)
         };
         let up = |node: usize| self.nodes[node].machine.as_ref();
