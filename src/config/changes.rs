@@ -51,10 +51,12 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
     ];
     match (&old.role, &new.role) {
         (
-            Role::Upload { settle: old_settle, slots: old_slots, cleanup: old_cleanup },
-            Role::Upload { settle, slots, cleanup },
+            Role::Upload { settle: old_settle, slots: old_slots, cleanup: old_cleanup, items: old_items },
+            Role::Upload { settle, slots, cleanup, items },
         ) => {
             different.push(("settle_seconds", old_settle != settle));
+            different.push(("ignore", old_items.ignore != items.ignore));
+            different.push(("only", old_items.only != items.only));
             different.push(("transfers", old_slots != slots));
             different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
@@ -162,6 +164,7 @@ mod tests {
                     "cleanup_script" => "rm -r %F",
                     "cleanup_move" => "/sent",
                     "cleanup_delete" => "true",
+                    "ignore" | "only" => "*.x",
                     "rsync_opts" => "--bwlimit=7",
                     "keep_modes" => "no",
                     "central_host" => "syn@hub",

@@ -44,6 +44,9 @@ const RECEIVERS: &[Mode] = &[Mode::Central, Mode::Download];
 const CENTRAL: &[Mode] = &[Mode::Central];
 const UPLOAD: &[Mode] = &[Mode::Upload];
 
+/// How browsers, download programs, office programs and WinSCP name what they have not finished.
+pub(super) const UNFINISHED: &str = "*.part, *.partial, *.filepart, *.tmp, *.crdownload, *.aria2, *.!qB, .~lock.*";
+
 const fn key(name: &'static str, preset: Preset, modes: &'static [Mode], meaning: &'static str) -> Key {
     Key { name, preset, meaning, modes, secret: false }
 }
@@ -156,6 +159,19 @@ pub const KEYS: &[Key] = &[
         Preset::Value("5"),
         UPLOAD,
         "seconds that an item must stay unchanged before it is sent; decimal, 0 allowed",
+    ),
+    key(
+        "ignore",
+        Preset::Value(UNFINISHED),
+        UPLOAD,
+        "shell patterns of names that are not items: a list, or text separated by commas; a directory that contains such a name \
+         waits; a pattern with / is compared with the path below file_dir",
+    ),
+    key(
+        "only",
+        Preset::Computed("everything"),
+        UPLOAD,
+        "shell patterns of the only names that are items: a list, or text separated by commas",
     ),
     key("transfers", Preset::Value("2"), ENDS, "maximum number of concurrent rsync runs, 1 to 64"),
     key("history_days", Preset::Value("90"), ALL, "days that finished transfers stay in the journal, 1 to 36500"),

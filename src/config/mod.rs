@@ -15,6 +15,7 @@ mod file;
 mod ini;
 mod keys;
 mod merged;
+mod patterns;
 mod pem;
 mod reading;
 mod rsync_options;
@@ -28,6 +29,7 @@ pub use changes::{LIVE, differences};
 pub use cleanup::{Cleanup, Script};
 pub use environment::Environment;
 pub use keys::{KEYS, Key, Preset};
+pub use patterns::{ItemPatterns, Patterns};
 pub use settings::{Broker, Identity, Percent, Role, Rsync, Secret, Settings, Tls};
 
 use merged::Merged;

@@ -160,6 +160,22 @@ impl<'a> Reading<'a> {
         self.parse(key, absolute, |path| shown_path(path))
     }
 
+    /// A list, or text that `split` takes apart; empty where it is not set or blank.
+    pub(super) fn list(
+        &mut self,
+        key: &'static str,
+        split: impl FnOnce(&str) -> Result<Vec<String>, String>,
+    ) -> Option<Vec<String>> {
+        let words = match self.find(key).map(|(found, _)| found) {
+            None => Ok(Vec::new()),
+            Some(Found::Text(text)) => split(&text),
+            Some(Found::List(words)) => Ok(words),
+            Some(Found::Number(number)) => Err(format!("found {number}, allowed is a list or text")),
+            Some(Found::Other(what)) => Err(format!("found {what}, allowed is a list of texts or text")),
+        };
+        words.map_err(|problem| self.refuse(key, &problem)).ok()
+    }
+
     /// A key's value as a whole number.
     pub(super) fn whole(&mut self, key: &'static str, low: u32, high: u32) -> Option<u32> {
         let parse = |text: &str| {

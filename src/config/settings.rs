@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use super::cleanup::Cleanup;
+use super::patterns::ItemPatterns;
 use crate::machine::{GroupId, KeepModes, Mode, Node, NodeName};
 
 /// Everything a daemon needs to know. Directories are absolute paths; that they exist is for the daemon to see.
@@ -126,8 +127,10 @@ pub enum Role {
         settle: Duration,
         /// How many rsync runs at once, 1 to 64.
         slots: u32,
-        /// What to run for an item that is through.
+        /// What is done with delivered items.
         cleanup: Option<Cleanup>,
+        /// Which entries of the directory are items.
+        items: ItemPatterns,
     },
     /// Takes items in, proves them, and passes them on.
     Central {
@@ -147,7 +150,7 @@ pub enum Role {
     Download {
         /// How many rsync runs at once, 1 to 64.
         slots: u32,
-        /// What to run for an item that is through.
+        /// What is done with delivered items.
         cleanup: Option<Cleanup>,
         /// What is done about modes.
         keep_modes: KeepModes,

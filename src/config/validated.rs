@@ -58,6 +58,7 @@ impl Reading<'_> {
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
         let keep_modes = self.parse("keep_modes", str::parse::<KeepModes>, |word| word.as_str().to_owned());
         let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
+        let items = self.item_patterns();
         let slots = self.whole("transfers", 1, TRANSFERS_LIMIT);
         let history = self.whole("history_days", 1, HISTORY_DAYS_LIMIT);
         let (mode, group) = (mode?, group?);
@@ -74,7 +75,7 @@ impl Reading<'_> {
             self.reachable(&central_host, &file_dir, &group);
         }
         let role = match mode {
-            Mode::Upload => Role::Upload { settle: settle?, slots: slots?, cleanup: cleanup? },
+            Mode::Upload => Role::Upload { settle: settle?, slots: slots?, cleanup: cleanup?, items: items? },
             Mode::Central => Role::Central {
                 host: central_host,
                 receivers: receivers?,
@@ -238,22 +239,6 @@ impl Reading<'_> {
         {
             self.notices.push(format!("{origin}: {key} is ignored: central has no cleanup"));
         }
-    }
-
-    /// A list, or text that `split` takes apart; empty where it is not set or blank.
-    fn list(
-        &mut self,
-        key: &'static str,
-        split: impl FnOnce(&str) -> Result<Vec<String>, String>,
-    ) -> Option<Vec<String>> {
-        let words = match self.find(key).map(|(found, _)| found) {
-            None => Ok(Vec::new()),
-            Some(Found::Text(text)) => split(&text),
-            Some(Found::List(words)) => Ok(words),
-            Some(Found::Number(number)) => Err(format!("found {number}, allowed is a list or text")),
-            Some(Found::Other(what)) => Err(format!("found {what}, allowed is a list of texts or text")),
-        };
-        words.map_err(|problem| self.refuse(key, &problem)).ok()
     }
 
     fn show_list(&mut self, key: &'static str, words: &[String]) {

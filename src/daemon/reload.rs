@@ -60,6 +60,10 @@ impl Daemon {
                 (Role::Central { host, .. }, Role::Central { receivers, keep, free, keep_modes, .. }) => {
                     Role::Central { host: host.clone(), receivers, keep, free, keep_modes }
                 }
+                // The watch keeps its patterns.
+                (Role::Upload { items, .. }, Role::Upload { settle, slots, cleanup, .. }) => {
+                    Role::Upload { settle, slots, cleanup, items: items.clone() }
+                }
                 (_, role) => role,
             };
             let settings = Settings { role, history: new.history, ..self.settings.clone() };

@@ -14,7 +14,7 @@ use super::drivers::{Cleanup, Drivers};
 use super::settings::{Origin, carries_modes, role_settings};
 use super::{Daemon, DaemonError, Signals, status};
 use crate::check::broker_settings;
-use crate::config::{Loaded, Settings};
+use crate::config::{ItemPatterns, Loaded, Role, Settings};
 use crate::control::{Control, ControlError, Service};
 use crate::drivers::broker::Broker;
 use crate::drivers::clock::Clock;
@@ -25,7 +25,7 @@ use crate::drivers::manifest::{Site, SurveyError};
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
 use crate::drivers::{sys, systemd};
-use crate::machine::{BadRow, Input, InvalidLocation, ItemName, Machine, Mode, Restored, RoleSettings};
+use crate::machine::{BadRow, Input, InvalidLocation, ItemName, Machine, Restored, RoleSettings};
 use crate::ssh;
 
 /// How many answers of the drivers may stand before the loop; a driver with more waits.
@@ -125,7 +125,10 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let machine = machine(&settings, restored, &clock)?;
     let rsync = rsync(&settings, &layout, &inputs).await?;
     let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
-    let watch = (settings.mode() == Mode::Upload).then(|| watch(&settings.file_dir, inputs.clone()));
+    let watch = match &settings.role {
+        Role::Upload { items, .. } => Some(watch(&settings.file_dir, items.clone(), inputs.clone())),
+        Role::Central { .. } | Role::Download { .. } => None,
+    };
     let broker = Broker::start(broker_settings(&settings), broker_sender);
     let cleanup = Cleanup::of(&settings, &inputs);
     let asks = Asks::new(broker.line(), clock.now());
@@ -201,10 +204,13 @@ async fn stop(daemon: Daemon) {
 fn layout(settings: &Settings, clock: Clock) -> Layout {
     let file_dir = settings.file_dir.clone();
     let group = settings.group.clone();
-    match settings.mode() {
-        Mode::Upload => Layout::Upload(Source::new(file_dir, clock)),
-        Mode::Central => Layout::Central(Spool::new(file_dir, group)),
-        Mode::Download => Layout::Download(Staging::new(file_dir, group)),
+    match &settings.role {
+        Role::Upload { items, .. } => {
+            let ignore = items.ignore.clone();
+            Layout::Upload(Source::new(file_dir, clock, move |path| ignore.matches(path)))
+        }
+        Role::Central { .. } => Layout::Central(Spool::new(file_dir, group)),
+        Role::Download { .. } => Layout::Download(Staging::new(file_dir, group)),
     }
 }
 
@@ -235,7 +241,7 @@ async fn rsync(
     Ok(Some(rsync))
 }
 
-fn watch(file_dir: &Path, inputs: mpsc::Sender<Input>) -> Watch {
+fn watch(file_dir: &Path, items: ItemPatterns, inputs: mpsc::Sender<Input>) -> Watch {
     let path = file_dir.to_owned();
     let survey = move |dir: BorrowedFd<'_>, item: &ItemName| {
         let Ok(dir) = dir.try_clone_to_owned() else { return Surveyed::Unreadable };
@@ -245,7 +251,7 @@ fn watch(file_dir: &Path, inputs: mpsc::Sender<Input>) -> Watch {
             Err(_) => Surveyed::Unreadable,
         }
     };
-    Watch::start(file_dir, survey, inputs)
+    Watch::start(file_dir, move |name| items.is_item(name), survey, inputs)
 }
 
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {

@@ -36,6 +36,8 @@ reason_codes! {
     Settling = "settling", "waiting for the file to stay unchanged (settle_seconds)";
     /// A process has it open for writing.
     Busy = "busy", "a process has the file open for writing";
+    /// The directory holds something that `ignore` matches.
+    Incomplete = "incomplete", "the directory is not complete";
     /// It holds a fifo, socket or device.
     Special = "special", "the item contains a fifo, socket or device";
     /// It cannot be read.
@@ -127,10 +129,11 @@ impl Cause {
             Self::Receivers => 41,
             Self::Paused => 42,
             Self::Withdrawn => 43,
-            Self::Leftover => 47,
             Self::Central => 44,
             Self::Busy => 45,
-            Self::Predecessor => 46,
+            Self::Incomplete => 46,
+            Self::Predecessor => 47,
+            Self::Leftover => 48,
             Self::Running => 60,
             Self::Cleaning => 61,
             Self::Hashing => 62,

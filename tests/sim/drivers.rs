@@ -212,7 +212,7 @@ impl Sim {
         let cause = match source {
             _ if source.special => Some(Cause::Special),
             _ if source.unreadable => Some(Cause::Unreadable),
-            _ if source.writer => Some(Cause::Busy),
+            _ if source.writer => Some(if name.is_multiple_of(2) { Cause::Busy } else { Cause::Incomplete }),
             _ => None,
         };
         if let Some(cause) = cause {

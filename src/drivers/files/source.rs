@@ -1,14 +1,15 @@
 //! Upload: items in `file_dir`, which belong to somebody else and are only ever read.
 
+use std::fmt;
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
-use std::sync::Once;
+use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
 use super::folder::Folder;
 use super::{LayoutError, look_at};
 use crate::drivers::clock::Clock;
-use crate::drivers::manifest::{Site, Survey, SurveyError};
+use crate::drivers::manifest::{Entry, Site, Survey, SurveyError};
 use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
 use crate::machine::{Cause, HashOutcome, ItemName, Origin, Reason, Sight, Sighting, Signature, escaped};
@@ -22,12 +23,26 @@ const TICK: Duration = Duration::from_millis(25);
 pub struct Source {
     file_dir: PathBuf,
     clock: Clock,
+    is_unfinished: Unfinished,
+}
+
+/// Tells of a path below `file_dir` whether a writer has not finished what is there.
+#[derive(Clone)]
+struct Unfinished(Arc<IsUnfinished>);
+
+type IsUnfinished = dyn Fn(&[u8]) -> bool + Send + Sync;
+
+impl fmt::Debug for Unfinished {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Unfinished")
+    }
 }
 
 impl Source {
-    /// The items in `file_dir`.
-    pub fn new(file_dir: PathBuf, clock: Clock) -> Self {
-        Self { file_dir, clock }
+    /// The items in `file_dir`. `is_unfinished` is asked for the path below it of everything that a directory holds: one
+    /// that holds such a thing waits.
+    pub fn new(file_dir: PathBuf, clock: Clock, is_unfinished: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
+        Self { file_dir, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)) }
     }
 
     /// The watched directory.
@@ -76,6 +91,9 @@ impl Source {
             let path = survey.special().map(|entry| escaped(&entry.path)).unwrap_or_default();
             return Ok(HashOutcome::Held(Reason::with(Cause::Special, &path)));
         };
+        if let Some(path) = self.unfinished(item, &survey) {
+            return Ok(HashOutcome::Held(Reason::with(Cause::Incomplete, &format!("it contains {path}"))));
+        }
         let proof = match written(&site, &survey) {
             Ok(Some(path)) => Ok(Err(Reason::with(Cause::Busy, &path))),
             Ok(None) => site.prove_with_manifest(&survey).map(Ok),
@@ -100,6 +118,22 @@ impl Source {
             },
             Err(busy) => HashOutcome::Held(busy),
         })
+    }
+}
+
+impl Source {
+    /// The first thing in a directory that is not finished.
+    fn unfinished(&self, item: &ItemName, survey: &Survey) -> Option<String> {
+        let below = survey.entries().iter().filter(|entry| &*entry.path != b".");
+        let mut path = item.as_bytes().to_vec();
+        path.push(b'/');
+        let start = path.len();
+        let mut is_unfinished = |entry: &&Entry| {
+            path.truncate(start);
+            path.extend_from_slice(&entry.path);
+            (self.is_unfinished.0)(&path)
+        };
+        below.into_iter().find(|entry| is_unfinished(entry)).map(|entry| escaped(&entry.path))
     }
 }
 
@@ -139,7 +173,7 @@ mod tests {
 
     fn source() -> (tempfile::TempDir, Source) {
         let dir = tempfile::tempdir().unwrap();
-        let source = Source::new(dir.path().to_owned(), Clock::start());
+        let source = Source::new(dir.path().to_owned(), Clock::start(), |path| path.ends_with(b".part"));
         source.prepare().unwrap();
         (dir, source)
     }
@@ -172,6 +206,23 @@ mod tests {
     fn is_open(path: &Path) -> bool {
         let open = fs::read_dir("/proc/self/fd").unwrap();
         open.flatten().any(|fd| fs::read_link(fd.path()).is_ok_and(|target| target == path))
+    }
+
+    #[test]
+    fn a_directory_that_holds_something_unfinished_waits_for_it() {
+        let (dir, source) = source();
+        fs::create_dir_all(dir.path().join("item/sub.part/x")).unwrap();
+        let hash = || hash(&source, &name("item"));
+        let held = |text: &str| HashOutcome::Held(Reason::with(Cause::Incomplete, text));
+        assert_eq!(hash(), held("it contains sub.part"));
+        fs::rename(dir.path().join("item/sub.part"), dir.path().join("item/sub")).unwrap();
+        assert!(matches!(hash(), HashOutcome::Proven { .. }));
+        fs::write(dir.path().join("item/sub/x/y.part"), "").unwrap();
+        assert_eq!(hash(), held("it contains sub/x/y.part"));
+        // Its own name is for the watch.
+        fs::create_dir(dir.path().join("z.part")).unwrap();
+        let item = name("z.part");
+        assert!(matches!(source.hash(&item, signature(&source, &item)), HashOutcome::Proven { .. }));
     }
 
     #[test]

@@ -97,14 +97,16 @@ impl Watch {
     /// name; it runs on blocking threads.
     ///
     /// What is new or changed goes to `events` as [`Input::Seen`], what is gone as [`Input::Vanished`], the end of
-    /// the first look at everything as [`Input::Scanned`]. Names that start with `.` are never reported. There are no
-    /// errors: while the directory cannot be read nothing is reported, and the log says so.
+    /// the first look at everything as [`Input::Scanned`]. Names that start with `.` are never reported, nor those of
+    /// which `is_item` says that they are no items. There are no errors: while the directory cannot be read nothing is
+    /// reported, and the log says so.
     pub fn start(
         file_dir: &Path,
+        is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        Self::start_at(Pace::default(), Place::new(file_dir, survey), events)
+        Self::start_at(Pace::default(), Place::new(file_dir, is_item, survey), events)
     }
 
     /// How it watches at present.
@@ -247,8 +249,9 @@ impl Watcher {
                 due = Instant::now();
                 scan = None;
             }
-            if !hints.names.is_empty() {
-                let took = self.look(home, hints.names.into_iter().collect()).await?;
+            let names: Vec<_> = hints.names.into_iter().filter(|(name, _)| self.place.is_item(name)).collect();
+            if !names.is_empty() {
+                let took = self.look(home, names).await?;
                 self.calm = Instant::now() + (2 * took).clamp(CALM, CALM_LIMIT);
             }
             let Some(going) = &mut scan else {
@@ -290,6 +293,9 @@ impl Watcher {
         self.change_mode(mode);
         if !self.scanned && listing.hidden > 0 {
             info!("ignored {} names in file_dir {} that start with a dot", listing.hidden, self.shown());
+        }
+        if !self.scanned && listing.unwanted > 0 {
+            info!("ignored {} names in file_dir {} because of ignore and only", listing.unwanted, self.shown());
         }
         if !self.scanned && listing.unusable > 0 {
             warn!("ignored {} names in file_dir {} that are too long", listing.unusable, self.shown());

@@ -77,6 +77,8 @@ pub(super) struct Listing {
     pub(super) names: Vec<ItemName>,
     /// How many names start with a dot.
     pub(super) hidden: usize,
+    /// How many names are no items otherwise.
+    pub(super) unwanted: usize,
     /// How many names are longer than Linux allows.
     pub(super) unusable: usize,
     /// Whether there is more than asked for.
@@ -86,17 +88,26 @@ pub(super) struct Listing {
 /// A directory by its path, and how to survey what is in it.
 pub(super) struct Place {
     path: PathBuf,
+    is_item: Box<IsItem>,
     survey: Box<Survey>,
 }
+
+type IsItem = dyn Fn(&ItemName) -> bool + Send + Sync;
 
 type Survey = dyn Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync;
 
 impl Place {
     pub(super) fn new(
         path: &Path,
+        is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
     ) -> Self {
-        Self { path: path.to_owned(), survey: Box::new(survey) }
+        Self { path: path.to_owned(), is_item: Box::new(is_item), survey: Box::new(survey) }
+    }
+
+    /// Whether an entry of that name is an item.
+    pub(super) fn is_item(&self, name: &ItemName) -> bool {
+        (self.is_item)(name)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -147,7 +158,8 @@ impl Place {
                     break;
                 }
                 name => match ItemName::new(name) {
-                    Ok(name) => listing.names.push(name),
+                    Ok(name) if self.is_item(&name) => listing.names.push(name),
+                    Ok(_) => listing.unwanted += 1,
                     Err(_) => listing.unusable += 1,
                 },
             }
@@ -227,7 +239,7 @@ mod tests {
     fn what_cannot_be_surveyed_still_has_a_stable_signature() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("a"), "12345").unwrap();
-        let place = Place::new(dir.path(), |_, _| Surveyed::Unreadable);
+        let place = Place::new(dir.path(), |_| true, |_, _| Surveyed::Unreadable);
         let (home, _) = place.identify().unwrap();
         let look = || place.look(home, [ItemName::new(b"a").unwrap()].into_iter()).unwrap().remove(0).1;
         let first = look();
@@ -242,15 +254,16 @@ mod tests {
     #[test]
     fn a_listing_tells_items_from_the_rest_and_stops_at_its_limit() {
         let dir = tempfile::tempdir().unwrap();
-        for name in ["a", ".b", "c d", "..e", "f"] {
+        for name in ["a", ".b", "c d", "..e", "f", "g"] {
             std::fs::write(dir.path().join(name), "").unwrap();
         }
-        let place = Place::new(dir.path(), |_, _| Surveyed::Gone);
+        let place = Place::new(dir.path(), |name| name.as_bytes() != b"g", |_, _| Surveyed::Gone);
         let (home, _) = place.identify().unwrap();
         let mut listing = place.list(home, 10).unwrap();
         listing.names.sort();
         let names: Vec<_> = listing.names.iter().map(ItemName::as_bytes).collect();
         assert_eq!((names, listing.hidden, listing.cut), (vec![&b"a"[..], b"c d", b"f"], 2, false));
+        assert_eq!(listing.unwanted, 1);
         let listing = place.list(home, 2).unwrap();
         assert_eq!((listing.names.len(), listing.cut), (2, true));
     }

@@ -61,7 +61,8 @@ impl Watched {
         fs::create_dir(&dir).unwrap();
         files.iter().for_each(|name| fs::write(dir.join(name), "1").unwrap());
         let (sender, events) = mpsc::channel(100);
-        let watch = Watch::start_at(pace, Place::new(&dir, survey), sender);
+        let watch =
+            Watch::start_at(pace, Place::new(&dir, |name| !name.as_bytes().ends_with(b".part"), survey), sender);
         Self { root, dir, events, watch }
     }
 
@@ -117,7 +118,7 @@ fn waits(mode: &Mode) -> bool {
 
 #[tokio::test]
 async fn what_is_there_is_reported_once_and_then_that_this_was_all() {
-    let mut watched = Watched::start(hints_only(), &["b", "a", ".hidden", "c d"]);
+    let mut watched = Watched::start(hints_only(), &["b", "a", ".hidden", "c d", "e.part"]);
     for name in ["a", "b", "c d"] {
         assert_eq!(watched.seen().await, file(name));
     }
@@ -126,6 +127,22 @@ async fn what_is_there_is_reported_once_and_then_that_this_was_all() {
     let Watched { mut events, watch, .. } = watched;
     drop(watch);
     assert_eq!(timeout(PATIENCE, events.recv()).await.unwrap(), None, "dropping it ends the watch");
+}
+
+#[tokio::test]
+async fn what_is_no_item_is_not_reported_before_it_has_another_name() {
+    for pace in [hints_only(), Pace { inotify: false, polling: (Duration::ZERO, 0), ..hints_only() }] {
+        let mut watched = Watched::start(pace, &[]);
+        watched.scanned().await;
+        let (unfinished, whole) = (watched.dir.join("big.iso.part"), watched.dir.join("big.iso"));
+        fs::write(&unfinished, "1").unwrap();
+        fs::write(watched.dir.join("other"), "1").unwrap();
+        assert_eq!(watched.seen().await.0, "other");
+        fs::rename(&unfinished, &whole).unwrap();
+        assert_eq!(watched.seen().await.0, "big.iso");
+        fs::rename(&whole, &unfinished).unwrap();
+        assert_eq!(watched.vanished().await, "big.iso");
+    }
 }
 
 #[tokio::test]
@@ -267,7 +284,8 @@ async fn a_directory_may_come_later() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("in");
     let (sender, events) = mpsc::channel(100);
-    let watch = Watch::start_at(hints_only(), Place::new(&dir, survey), sender);
+    let watch =
+        Watch::start_at(hints_only(), Place::new(&dir, |name| !name.as_bytes().ends_with(b".part"), survey), sender);
     let mut watched = Watched { root, dir, events, watch };
     watched.mode(waits).await;
     fs::create_dir(watched.aside()).unwrap();
@@ -294,10 +312,14 @@ async fn a_survey_that_panics_does_not_end_the_watch() {
     let root = tempfile::tempdir().unwrap();
     fs::write(root.path().join("a"), "1").unwrap();
     let first = AtomicBool::new(true);
-    let place = Place::new(root.path(), move |dir, name| {
-        assert!(!first.swap(false, Ordering::Relaxed), "intended");
-        survey(dir, name)
-    });
+    let place = Place::new(
+        root.path(),
+        |_| true,
+        move |dir, name| {
+            assert!(!first.swap(false, Ordering::Relaxed), "intended");
+            survey(dir, name)
+        },
+    );
     let (sender, events) = mpsc::channel(100);
     let watch = Watch::start_at(hints_only(), place, sender);
     let dir = root.path().to_owned();

@@ -202,7 +202,7 @@ impl Upload {
             }
             HashOutcome::Gone => self.on_vanished(name),
             // A script may leave what nobody can read: then it is not read until it changes.
-            HashOutcome::Held(reason) if reason.cause() != Cause::Busy && self.is_unread_leftover(name, asked) => {
+            HashOutcome::Held(reason) if !is_at_work(&reason) && self.is_unread_leftover(name, asked) => {
                 self.set_state(name, ItemState::Kept);
             }
             HashOutcome::Held(reason) => {
@@ -230,8 +230,8 @@ impl Upload {
         let held = ItemState::Held(reason);
         if item.state != held {
             let ItemState::Held(reason) = &held else { return };
-            // A writer at work is what uploads wait for all day; the rest needs somebody's attention.
-            let level = if reason.cause() == Cause::Busy { Level::Info } else { Level::Warn };
+            // The rest needs somebody's attention.
+            let level = if is_at_work(reason) { Level::Info } else { Level::Warn };
             if item.attempts == 1 {
                 self.shared.log(level, None, Some(name), None, format!("waits: {reason}"));
             }
@@ -411,4 +411,9 @@ impl Item {
             ItemState::Bound | ItemState::Kept => None,
         }
     }
+}
+
+/// Whether a writer has not finished, which uploads wait for all day.
+fn is_at_work(reason: &Reason) -> bool {
+    matches!(reason.cause(), Cause::Busy | Cause::Incomplete)
 }

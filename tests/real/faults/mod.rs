@@ -8,6 +8,7 @@ mod moved;
 mod source;
 mod ssh;
 mod start;
+mod unfinished;
 
 use std::time::Duration;
 

@@ -1,0 +1,173 @@
+//! Which names in `file_dir` are items: shell patterns.
+
+use std::ffi::OsStr;
+use std::fmt;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+
+use globset::{GlobBuilder, GlobSet, GlobSetBuilder};
+
+#[cfg(test)]
+use super::keys::UNFINISHED;
+use super::merged::Origin;
+use super::reading::{Reading, shown_words};
+use super::rsync_options::split_csv;
+use super::shown_value;
+use crate::machine::ItemName;
+
+/// How many patterns a key may have.
+const PATTERNS_LIMIT: usize = 100;
+/// The longest pattern, in bytes.
+const PATTERN_LIMIT: usize = 1000;
+
+/// Patterns of one key. One without a slash is compared with a name, one with a slash with the path below `file_dir`.
+#[derive(Clone, Default)]
+pub struct Patterns(Arc<Sets>);
+
+#[derive(Default)]
+struct Sets {
+    texts: Vec<String>,
+    names: GlobSet,
+    paths: GlobSet,
+}
+
+impl PartialEq for Patterns {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.texts == other.0.texts
+    }
+}
+
+impl Eq for Patterns {}
+
+impl fmt::Debug for Patterns {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.texts.fmt(f)
+    }
+}
+
+impl Patterns {
+    fn new(texts: Vec<String>) -> Result<Self, String> {
+        if texts.len() > PATTERNS_LIMIT {
+            return Err(format!("found {} patterns, allowed are up to {PATTERNS_LIMIT}", texts.len()));
+        }
+        let (mut names, mut paths) = (GlobSetBuilder::new(), GlobSetBuilder::new());
+        for text in &texts {
+            let shown = shown_value(text);
+            let allowed = "allowed is a shell pattern such as *.part, or a/*.part below file_dir";
+            if text.is_empty() || text.len() > PATTERN_LIMIT || text.starts_with('/') || text.ends_with('/') {
+                return Err(format!("found {shown}, {allowed}"));
+            }
+            let glob = GlobBuilder::new(text).literal_separator(true).backslash_escape(true).build();
+            let glob = glob.map_err(|error| format!("found {shown}, {allowed}: {}", error.kind()))?;
+            if text.contains('/') {
+                paths.add(glob)
+            } else {
+                names.add(glob)
+            };
+        }
+        let built = |set: GlobSetBuilder| set.build().map_err(|error| error.kind().to_string());
+        Ok(Self(Arc::new(Sets { names: built(names)?, paths: built(paths)?, texts })))
+    }
+
+    /// Whether one of them matches what is at this path below `file_dir`.
+    pub fn matches(&self, path: &[u8]) -> bool {
+        let name = path.rsplit(|byte| *byte == b'/').next().unwrap_or_default();
+        let is_match = |set: &GlobSet, bytes| !set.is_empty() && set.is_match(Path::new(OsStr::from_bytes(bytes)));
+        is_match(&self.0.names, name) || is_match(&self.0.paths, path)
+    }
+}
+
+/// What of a directory is an item.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ItemPatterns {
+    /// What is not, and keeps a directory that holds it from being one.
+    pub ignore: Patterns,
+    /// What may be; everything, where it is empty.
+    pub only: Patterns,
+}
+
+impl ItemPatterns {
+    /// Whether an entry of `file_dir` can be an item.
+    pub fn is_item(&self, name: &ItemName) -> bool {
+        let is_wanted = self.only.0.texts.is_empty() || self.only.matches(name.as_bytes());
+        is_wanted && !self.ignore.matches(name.as_bytes())
+    }
+}
+
+impl Reading<'_> {
+    /// Which entries of `file_dir` are items.
+    pub(super) fn item_patterns(&mut self) -> Option<ItemPatterns> {
+        let (ignore, only) = (self.patterns("ignore"), self.patterns("only"));
+        let (ignore, only) = (ignore?, only?);
+        if let Some(path) = only.0.texts.iter().find(|text| text.contains('/')) {
+            let found = shown_value(path);
+            self.refuse(
+                "only",
+                &format!("found {found}, allowed is a pattern without /: items are entries of file_dir"),
+            );
+            return None;
+        }
+        Some(ItemPatterns { ignore, only })
+    }
+
+    fn patterns(&mut self, key: &'static str) -> Option<Patterns> {
+        let split = |text: &str| if text.trim().is_empty() { Ok(Vec::new()) } else { split_csv(text) };
+        let texts: Vec<_> = self.list(key, split)?.iter().map(|text| text.trim().to_owned()).collect();
+        let shown = if texts.is_empty() { "none".to_owned() } else { shown_words(&texts) };
+        match Patterns::new(texts) {
+            Ok(patterns) => {
+                self.show(key, shown, &self.origin(key).unwrap_or(Origin::Default));
+                Some(patterns)
+            }
+            Err(problem) => {
+                self.refuse(key, &problem);
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patterns(texts: &[&str]) -> Result<Patterns, String> {
+        Patterns::new(texts.iter().map(|text| (*text).to_owned()).collect())
+    }
+
+    #[test]
+    fn names_and_paths_are_matched_byte_for_byte() {
+        let unfinished = Patterns::new(split_csv(UNFINISHED).unwrap().iter().map(|it| it.trim().to_owned()).collect());
+        let unfinished = unfinished.unwrap();
+        for name in [&b"big.iso.part"[..], b"\xff\n.tmp", b"a/b/c.crdownload", b"d/.~lock.x.odt#", b"film.!qB"] {
+            assert!(unfinished.matches(name), "{name:?}");
+        }
+        for name in [&b"part"[..], b"a.part.gz", b"x.part/whole", b"lock.x", b"PART.PART"] {
+            assert!(!unfinished.matches(name), "{name:?}");
+        }
+        let paths = patterns(&["a/*.log", "b/**/*.bak", "[0-9]?.{csv,txt}", "\\*"]).unwrap();
+        for (path, is_match) in [
+            ("a/x.log", true),
+            ("a/b/x.log", false),
+            ("x.log", false),
+            ("b/c/d/x.bak", true),
+            ("1x.csv", true),
+            ("c/1x.txt", true),
+            ("x1.csv", false),
+            ("*", true),
+        ] {
+            assert_eq!(paths.matches(path.as_bytes()), is_match, "{path}");
+        }
+        assert!(!Patterns::default().matches(b"a"));
+    }
+
+    #[test]
+    fn what_is_no_pattern_is_refused() {
+        for text in ["[a", "a{b", "", "/a", "a/", "[z-a]", &"x".repeat(PATTERN_LIMIT + 1)] {
+            let problem = patterns(&[text]).unwrap_err();
+            assert!(problem.contains("allowed is a shell pattern"), "{problem}");
+        }
+        assert!(patterns(&["x"; PATTERNS_LIMIT + 1]).is_err());
+    }
+}
