@@ -23,14 +23,22 @@ impl Shared {
         }
     }
 
+    /// To be called whenever a peer comes, goes, or says what it speaks.
+    pub(super) fn count_apart(&mut self) {
+        self.any_apart = self.peers.values().any(|peer| peer.apart(&self.me).is_some());
+    }
+
     /// Whether a node shares no protocol with us, as it said itself.
     pub(super) fn is_apart(&self, node: &Node) -> bool {
-        self.peers.get(node).is_some_and(|peer| peer.apart(&self.me).is_some())
+        self.any_apart && self.peers.get(node).is_some_and(|peer| peer.apart(&self.me).is_some())
     }
 
     /// The peer that a transfer needs and that shares no protocol with us: its upload, on central; elsewhere the central
     /// that has it, or any, where no central is left to take it.
     pub(super) fn estranged(&self, row: &Row) -> Option<&Peer> {
+        if !self.any_apart {
+            return None;
+        }
         let node = match (self.me.mode, &row.central) {
             (Mode::Central, _) => Node::new(Mode::Upload, row.upload.clone()),
             (_, Some(central)) => Node::new(Mode::Central, central.clone()),

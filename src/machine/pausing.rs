@@ -90,6 +90,7 @@ impl Shared {
             ));
         }
         let known = self.peers.remove(node).is_some();
+        self.count_apart();
         if known {
             self.persist(Record::Forgotten(node.clone()));
             self.log(Level::Warn, None, None, Some(node), format!("removed from the group by {by}"));

@@ -118,6 +118,8 @@ pub(super) struct Shared {
     /// What there is where this node's directory is.
     pub(super) space: Option<Space>,
     pub(super) peers: BTreeMap<Node, Peer>,
+    /// Whether one of them shares no protocol with us: asked for each of many transfers, and nearly always not so.
+    pub(super) any_apart: bool,
     pub(super) timers: Timers<Timer>,
     /// Transfers whose row has to be written.
     pub(super) dirty: BTreeSet<TransferId>,
@@ -163,6 +165,7 @@ impl Shared {
             group: restored.group.clone(),
             space: None,
             peers: restored.nodes.iter().map(|known| (known.node.clone(), silent(known))).collect(),
+            any_apart: false,
             timers: Timers::default(),
             dirty: BTreeSet::new(),
             modes: Modes::default(),
@@ -307,6 +310,7 @@ impl Shared {
             clock_ahead: i64::try_from(ahead).ok(),
         };
         let told = self.peers.insert(from.clone(), peer).and_then(|before| before.protocols);
+        self.count_apart();
         if told != Some(hello.protocols) {
             self.log_fit(from, was_apart);
         }

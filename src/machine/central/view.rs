@@ -82,6 +82,16 @@ impl Central {
         }
     }
 
+    /// A receiver that shares no protocol with us.
+    fn estranged_receiver(&self, transfer: &Transfer) -> Option<&Peer> {
+        if !self.shared.any_apart {
+            return None;
+        }
+        let nodes = transfer.pending().map(|name| Node::new(Mode::Download, name.clone()));
+        let peers = nodes.filter_map(|node| self.shared.peers.get(&node));
+        peers.into_iter().find(|peer| self.shared.is_apart(&peer.known.node))
+    }
+
     /// Why it waits, and the receiver that says so.
     fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<&'a NodeName>) {
         let row = &transfer.row;
@@ -100,9 +110,7 @@ impl Central {
         match (&row.reason, transfer.stage) {
             (Some(reason), _) => return (Why::Given(reason), None),
             (None, Stage::Held) => {
-                let peer = |name: &NodeName| self.shared.peers.get(&Node::new(Mode::Download, name.clone()));
-                let apart = |peer: &&Peer| self.shared.is_apart(&peer.known.node);
-                if let Some(peer) = transfer.pending().filter_map(peer).find(apart) {
+                if let Some(peer) = self.estranged_receiver(transfer) {
                     return (Why::Apart(peer, &self.shared.me), None);
                 }
                 if let Some((name, reason)) = told() {
