@@ -81,7 +81,7 @@ impl Page<'_> {
     }
 
     fn order(&self, pause: &Paused) -> String {
-        format!("{}, by {} on {}: nothing new starts", self.since(pause.since), pause.by, pause.node)
+        format!("{}, by {} on {}: no new transfers start", self.since(pause.since), pause.by, pause.node)
     }
 
     fn field(&mut self, label: &str, text: &str, ink: impl Into<Option<Ink>>) {

@@ -246,7 +246,7 @@ fn node_to_forget(client: &mut Client, name: &str, mode: Option<Mode>, yes: bool
     }
     let receipts = if member.mode == "download" { "; its receipts are then no longer required" } else { "" };
     let heard = ago(member.heard, status.now);
-    let question = format!("forget {} {}, last heard {heard}{receipts}? [y/N] ", member.mode, member.name);
+    let question = format!("forget {} {}, last seen {heard}{receipts}? [y/N] ", member.mode, member.name);
     let mut answer = String::new();
     // A terminal that breaks off has not said yes.
     let _ = write!(io::stderr(), "{}", super::units::printable(&question));

@@ -84,7 +84,7 @@ impl RawFile {
             let place = self.place(Some(entry.line));
             if entry.section != TABLE && entry.section != "DEFAULT" {
                 let section = entry.section.escape_debug();
-                problems.push(format!("{place}: unknown section [{section}]; keys stand below [{TABLE}]"));
+                problems.push(format!("{place}: unknown section [{section}]; put the keys below [{TABLE}]"));
             } else if self.accept(&entry.key, &place, problems) {
                 let mut value = entry.value.as_str();
                 if let Some(inner) = unquoted(&entry.key, value) {
@@ -110,7 +110,7 @@ impl RawFile {
                     message.push_str("unreadable");
                 }
                 problems.push(format!(
-                    "{}: not TOML: {message} (text stands in quotes; a file in the INI spelling may be named *.ini)",
+                    "{}: not TOML: {message} (put text in quotes; the name of an INI file may end in .ini)",
                     self.place(line)
                 ));
                 return false;
@@ -134,7 +134,7 @@ impl RawFile {
                 } else if known(&key).is_none() && matches!(value, Value::Dict(..)) {
                     let table = key.escape_debug();
                     problems
-                        .push(format!("{place}: unknown table [{table}]; keys stand at the top or below [{TABLE}]"));
+                        .push(format!("{place}: unknown table [{table}]; put the keys at the top or below [{TABLE}]"));
                 } else if self.accept(&key, &place, problems) {
                     self.lines.extend(line.map(|line| (key.clone(), line)));
                     self.values.insert(key, value);

@@ -70,8 +70,8 @@ impl Parser {
             if self.faults.is_empty() {
                 self.faults.push((
                     number,
-                    "a key before any [default] line; in the INI spelling keys stand below [default], in the TOML \
-                     spelling text stands in quotes"
+                    "a key before any [default] line; in an INI file put the keys below [default], in a TOML file put \
+                     text in quotes"
                         .to_owned(),
                 ));
             }

@@ -108,7 +108,7 @@ async fn follow(mut group: Group, output: pipe::Receiver, timeout: Duration) -> 
     let what = match ended {
         Ok(Some(status)) if status.success() => return Ok(()),
         Ok(Some(status)) => process::describe(status),
-        Ok(None) => format!("killed after {} s without an end", timeout.as_secs()),
+        Ok(None) => format!("killed after {} s: it ran longer than cleanup_timeout_minutes", timeout.as_secs()),
         Err(error) => format!("cannot wait for the script: {error}"),
     };
     let last_line = tail.last_line();
@@ -228,7 +228,7 @@ mod tests {
         let mut bench = Bench::new();
         let pid_file = bench.dir.path().join("pid");
         let hung = bench.shell("sleep 1000 & echo $! >pid; echo stuck; wait", Duration::from_millis(300)).await;
-        assert_eq!(hung.unwrap_err(), "killed after 0 s without an end: stuck");
+        assert_eq!(hung.unwrap_err(), "killed after 0 s: it ran longer than cleanup_timeout_minutes: stuck");
         let pid = fs::read_to_string(pid_file).unwrap();
         // An orphan is reaped by another process, so it may be seen dead for a moment.
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();

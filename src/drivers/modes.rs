@@ -51,13 +51,15 @@ pub(crate) fn unkept(site: &Site, survey: &Survey, asked: &Modes) -> Option<Box<
     let on = site.file_system();
     let text = match others(survey, asked).first() {
         Some((entry, mode)) if survey.kind() == Some(Kind::File) => {
-            format!("mode {mode:04o} asked, {:04o} kept ({on})", entry.permissions)
+            format!("mode {mode:04o} announced, {:04o} kept ({on})", entry.permissions)
         }
         Some((entry, mode)) => {
             let (path, kept) = (path_of(entry), entry.permissions);
-            format!("modes differ in {count} of {of} entries, first `{path}`: {mode:04o} asked, {kept:04o} kept ({on})")
+            format!(
+                "modes differ in {count} of {of} entries, first `{path}`: {mode:04o} announced, {kept:04o} kept ({on})"
+            )
         }
-        None => format!("modes differ among {of} entries, too many different ones to be announced one by one ({on})"),
+        None => format!("modes differ in some of {of} entries: upload announced only the checksum of all modes ({on})"),
     };
     Some(text.into())
 }

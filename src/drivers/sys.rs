@@ -128,7 +128,7 @@ pub fn passed_listener(number: RawFd) -> io::Result<UnixListener> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a listening Unix stream socket"));
     }
     if TAKEN.swap(true, Ordering::Relaxed) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was taken before"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the socket is already in use"));
     }
     // SAFETY: a number that the service manager passes stands for a descriptor which this process has had since its
     // start and nobody else in it has taken; the guard above makes this the only owner.

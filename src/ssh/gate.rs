@@ -72,7 +72,7 @@ pub enum Refusal {
     #[error("this key is for {0}s and may not {1}")]
     Direction(&'static str, &'static str),
     /// Another directory.
-    #[error("{found:?} is not open to this key, only {allowed} is")]
+    #[error("this key may not access {found:?}, only {allowed}")]
     Path {
         /// What was asked for.
         found: String,

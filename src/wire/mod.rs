@@ -48,19 +48,19 @@ pub struct DecodeError {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     /// It is longer than is allowed.
-    #[error("{0} bytes where at most {1} are allowed")]
+    #[error("{0} bytes, but at most {1} are allowed")]
     TooLong(usize, usize),
     /// It is not JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
     /// It is of another version of the protocol, or of none.
-    #[error("version {0} of the protocol, where {ours} is spoken", ours = Protocols::OURS)]
+    #[error("protocol version {0}, but this node supports {ours}", ours = Protocols::OURS)]
     Version(String),
     /// Something in it is missing, too much or invalid.
     #[error("not a message: {0}")]
     Invalid(String),
     /// It belongs to another group.
-    #[error("from group {found} where {expected} is expected")]
+    #[error("from group {found}, expected is {expected}")]
     Group {
         /// The group it names.
         found: GroupId,
@@ -68,7 +68,7 @@ pub enum Problem {
         expected: GroupId,
     },
     /// Nodes of the sender's mode never say this.
-    #[error("{mode} nodes do not say {kind}")]
+    #[error("{mode} nodes never send {kind}")]
     OutOfRole {
         /// What the sender is.
         mode: Mode,

@@ -50,7 +50,7 @@ pub struct Failure {
 
 /// What is to be said has more bytes than a message may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{length} bytes where at most {limit} are allowed")]
+#[error("{length} bytes, but at most {limit} are allowed")]
 pub struct TooLong {
     /// How many it has.
     pub length: usize,

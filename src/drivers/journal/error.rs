@@ -110,7 +110,7 @@ pub enum JournalError {
         source: Arc<dyn Error + Send + Sync>,
     },
     /// Another program, such as an open `sqlite3`, kept the database locked for too long.
-    #[error("{} is kept locked by another program: end the sqlite3 or the backup that has it open", .path.display())]
+    #[error("{} is locked by another program: stop the sqlite3 or the backup that has it open", .path.display())]
     Busy {
         /// The database.
         path: PathBuf,

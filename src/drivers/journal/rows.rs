@@ -265,7 +265,7 @@ impl Fields<'_> {
     fn item_name(&self) -> Result<ItemName, JournalError> {
         match self.value("name")? {
             ValueRef::Blob(bytes) => ItemName::new(bytes).map_err(|error| self.corrupt("name", &error)),
-            _ => Err(self.corrupt("name", &"it is no blob")),
+            _ => Err(self.corrupt("name", &"not a blob")),
         }
     }
 
@@ -306,7 +306,7 @@ impl Fields<'_> {
             .text(on)?
             .split_once(' ')
             .and_then(|(mode, name)| Some(Node::new(mode.parse().ok()?, name.parse().ok()?)));
-        let node = node.ok_or_else(|| self.corrupt(on, &"it is no mode and name"))?;
+        let node = node.ok_or_else(|| self.corrupt(on, &"not a mode and a name"))?;
         Ok(Some(Pause::new(Time::from_millis(when), self.text(by)?, node)))
     }
 
@@ -340,7 +340,7 @@ impl Fields<'_> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
             ValueRef::Integer(number) => Ok(Some(number.cast_unsigned())),
-            _ => Err(self.corrupt(column, &"it is no integer")),
+            _ => Err(self.corrupt(column, &"not an integer")),
         }
     }
 
@@ -355,7 +355,7 @@ impl Fields<'_> {
                 Ok(text) => Ok(Some(text)),
                 Err(error) => Err(self.corrupt(column, &error)),
             },
-            _ => Err(self.corrupt(column, &"it is no text")),
+            _ => Err(self.corrupt(column, &"not text")),
         }
     }
 
