@@ -1,4 +1,4 @@
-//! One transfer's whole way, hop by hop.
+//! One transfer on all nodes, node by node.
 
 use super::line::{Ink, Look, Text};
 use super::status::incomplete;

@@ -1,10 +1,10 @@
-//! What a config that was read again changes.
+//! The changes of a config that was read again.
 
 use super::cleanup::Cleanup;
 use super::keys::KEYS;
 use super::settings::{Role, Settings};
 
-/// The keys that take effect when the config is read again; the others do at the next start.
+/// The keys that take effect on a reload; the others take effect at the next start.
 pub const LIVE: [&str; 9] = [
     "cleanup_script",
     "cleanup_timeout_minutes",
@@ -17,8 +17,8 @@ pub const LIVE: [&str; 9] = [
     "history_days",
 ];
 
-/// The keys whose values differ, in the order of [`KEYS`]. Of two modes nothing else is compared; a password is one,
-/// wherever it comes from.
+/// The keys whose values differ, in the order of [`KEYS`]. If the modes differ, nothing else is compared. A password
+/// counts as one key, wherever it comes from.
 pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
     if old.mode() != new.mode() {
         return vec!["mode"];
@@ -157,7 +157,7 @@ mod tests {
                 let wanted: &[&str] = match key.name {
                     "password_file" => &["password"],
                     "tls" => &["port", "tls"],
-                    // Central is reached where the broker is, unless it is told otherwise.
+                    // By default, central is on the broker's host.
                     "synkler_server" if mode == Mode::Central => &["synkler_server", "central_host"],
                     name => &[name],
                 };

@@ -1,5 +1,5 @@
-//! The cleanup script's command line: words with places for the item's name, filled in as raw bytes, never seen by a
-//! shell.
+//! The command line of the cleanup script: words with placeholders for the item's name. The name is filled in as raw
+//! bytes; no shell sees it.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -10,14 +10,14 @@ use crate::machine::ItemName;
 
 use super::shown_value;
 
-/// How many words a command may have.
+/// The maximum number of words in a command.
 const WORD_LIMIT: usize = 256;
 
-/// What to run for an item that is through.
+/// The command for a finished item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cleanup {
     words: Vec<Vec<Piece>>,
-    /// How long it may run; not zero.
+    /// Its time limit; not zero.
     pub timeout: Duration,
 }
 
@@ -29,7 +29,7 @@ enum Piece {
 }
 
 impl Cleanup {
-    /// The command for one item, program first, never empty. Each word stays one word, whatever the name holds.
+    /// The command for one item, program first, never empty. Each word stays one word, whatever the name contains.
     pub fn argv(&self, name: &ItemName, full_path: &Path) -> Vec<OsString> {
         let fill = |word: &Vec<Piece>| {
             let mut filled = OsString::new();
@@ -45,7 +45,7 @@ impl Cleanup {
         self.words.iter().map(fill).collect()
     }
 
-    /// What each word begins with that is the same for every item, the program's first.
+    /// The constant beginning of each word, the program first.
     pub fn beginnings(&self) -> impl Iterator<Item = &str> {
         self.words.iter().map(|word| match word.first() {
             Some(Piece::Text(text)) => text.as_str(),
@@ -53,19 +53,19 @@ impl Cleanup {
         })
     }
 
-    /// Whether both run the same command, however long it may take.
+    /// Whether both run the same command, without regard to the time limit.
     pub(super) fn is_same_command(&self, other: &Self) -> bool {
         self.words == other.words
     }
 
-    /// From one text, split into words like a shell would.
+    /// From one text, split into words like in a shell.
     pub(super) fn split(text: &str, timeout: Duration) -> Result<Self, String> {
         let words = shlex::split(text)
             .ok_or_else(|| format!("found {}, allowed is a command whose quotes are closed", shown_value(text)))?;
         Self::from_words(&words, timeout)
     }
 
-    /// From the words as they are.
+    /// From a list of words.
     pub(super) fn from_words(words: &[String], timeout: Duration) -> Result<Self, String> {
         match words.first() {
             None => return Err("found no word, allowed is a command".to_owned()),

@@ -16,7 +16,7 @@ use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
 use crate::machine::{Effect, Input, ItemName, Mode, Question, TransferId};
 
-/// The outside world of one node.
+/// The drivers of one node.
 pub(super) struct Drivers {
     pub(super) mode: Mode,
     pub(super) file_dir: PathBuf,
@@ -24,7 +24,7 @@ pub(super) struct Drivers {
     pub(super) files: Files,
     pub(super) rsync: Option<Rsync>,
     pub(super) cleanup: Option<(Cleanup, cleanup::Cleanup)>,
-    /// Held for its task, which ends with it.
+    /// Kept for its task, which ends with it.
     pub(super) _watch: Option<Watch>,
     pub(super) inputs: mpsc::Sender<Input>,
 }
@@ -34,19 +34,19 @@ impl Drivers {
         self.broker.acknowledge(tags);
     }
 
-    /// Asks the journal; the answer comes as an input.
+    /// Queries the journal; the answer comes as an input.
     pub(super) fn look_up(&self, journal: &Arc<Journal>, question: Question) {
         let (journal, inputs) = (Arc::clone(journal), self.inputs.clone());
         tokio::spawn(async move {
             match journal.look_up(question.clone()).await {
                 Ok(row) => drop(inputs.send(Input::LookedUp { question, row }).await),
-                // Without an answer the offer stays unanswered too, so nothing is delivered twice for it.
+                // Without an answer the offer stays unanswered too, so nothing is delivered twice.
                 Err(error) => tracing::error!("cannot read the journal: {error}"),
             }
         });
     }
 
-    /// What one driver tells may concern another.
+    /// An input from one driver may matter to another.
     pub(super) fn overhear(&self, input: &Input) {
         if let Input::Progress { .. } = input {
             self.files.read_on();
@@ -74,7 +74,7 @@ impl Drivers {
             }
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
             Effect::Cleanup { transfer, item } => self.run_cleanup(transfer, &item),
-            // The loop keeps these to itself.
+            // The loop handles these effects itself.
             Effect::Persist(_) | Effect::Lookup(_) | Effect::Log(_) | Effect::Explain { .. } => {}
         }
     }
