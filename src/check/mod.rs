@@ -101,7 +101,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
 ///
 /// # Errors
 ///
-/// The system gives no event loop.
+/// If the system provides no event loop.
 pub fn examine_alone(settings: &Settings) -> std::io::Result<Vec<Finding>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(examine(settings, None));

@@ -53,8 +53,8 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
 async fn presumed(host: &str, rsync: &Rsync, until: Instant) -> Finding {
     let nobody = "no central has announced its SSH address yet";
     let start = "start synkler here and on central";
-    // Nothing is fetched from there. If a key gives access to a part of the spool only, the gate's refusal names that
-    // part.
+    // Nothing is fetched from there. If the key may access a part of the spool only, the refusal by the gate shows that
+    // the login works.
     let Ok(location) = Location::new(host, "/") else { return skipped(CHECK, format!("{nobody}: {start}")) };
     let answer = match timeout_at(until, rsync.probe(Direction::Pull, location.clone())).await {
         Ok(Ok(_)) => None,

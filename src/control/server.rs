@@ -43,7 +43,7 @@ impl Control {
     /// Takes over a socket on which the service manager already listens; the socket stays when this is dropped.
     ///
     /// # Errors
-    /// `Passed` when it has no place in the file system, or cannot be used.
+    /// `Passed` if the socket has no path in the file system, or cannot be used.
     pub fn passed(listener: std::os::unix::net::UnixListener, peer_groups: PeerGroups) -> Result<Self, ControlError> {
         let address = listener.local_addr().map_err(ControlError::Passed)?;
         let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable.into()).map_err(ControlError::Passed)?;

@@ -40,7 +40,7 @@ const TRIED: [&str; 5] = [FILE, "link", "case", "a:b?", "other"];
 /// `.synkler-check`, which no item's name does.
 ///
 /// # Errors
-/// No directory or file can be made in `dir`, or what was made cannot be removed.
+/// If no directory or file can be created in `dir`, or cannot be removed again.
 pub fn try_out(dir: &Path) -> Result<Keeps, Refusal> {
     // Two checks at once must not use the same name.
     static LOOKS: AtomicU32 = AtomicU32::new(0);

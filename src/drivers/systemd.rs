@@ -50,7 +50,7 @@ pub fn alive() {
 /// The socket on which the service manager listens for us, if any; must be called once.
 ///
 /// # Errors
-/// When there is more than one, or it is no listening Unix stream socket.
+/// If there is more than one socket, or if it is not a listening Unix stream socket.
 pub fn passed_socket() -> io::Result<Option<UnixListener>> {
     let mut passed = sd_notify::listen_fds()?;
     match (passed.next(), passed.next()) {

@@ -48,7 +48,7 @@ pub struct Entrance {
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
     /// The requested command is not allowed.
-    #[error("refused: {0}")]
+    #[error("refused")]
     Refused(#[from] Refusal),
     /// A directory of the spool does not exist, or is not a directory.
     #[error("cannot open {}: start central once, which creates it, or use the directory that central announces in \

@@ -144,7 +144,7 @@ fn serialised<W: Serialize>(group: &GroupId, from: &Node, message: W) -> Vec<u8>
 /// Reads a message that should belong to `group`.
 ///
 /// # Errors
-/// Whatever keeps it from being one, with the sender where that can be read.
+/// Why it is not such a message, with the sender if that can be read.
 pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Message), DecodeError> {
     let (sender, message) = match opened::<Payload>(bytes, group, MESSAGE_LIMIT) {
         Ok((sender, payload)) => (sender, Message::from(payload)),

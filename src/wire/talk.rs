@@ -79,7 +79,7 @@ impl Talk {
 /// Encodes the message.
 ///
 /// # Errors
-/// When it would be longer than [`ASK_LIMIT`] or [`ANSWER_LIMIT`].
+/// If it would be longer than [`ASK_LIMIT`] or [`ANSWER_LIMIT`].
 pub fn encode_talk(group: &GroupId, from: &Node, talk: Talk) -> Result<Vec<u8>, TooLong> {
     let limit = talk.limit();
     let message = serialised(group, from, Spoken::from(talk));
@@ -89,7 +89,7 @@ pub fn encode_talk(group: &GroupId, from: &Node, talk: Talk) -> Result<Vec<u8>, 
 /// Reads a message that should belong to `group`.
 ///
 /// # Errors
-/// Whatever keeps it from being one, with the sender where that can be read.
+/// Why it is not such a message, with the sender if that can be read.
 pub fn decode_talk(bytes: &[u8], group: &GroupId) -> Result<(Node, Talk), DecodeError> {
     let (from, spoken) = opened::<Spoken>(bytes, group, ANSWER_LIMIT)?;
     let talk = Talk::from(spoken);

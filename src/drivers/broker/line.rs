@@ -57,7 +57,7 @@ impl Line {
     /// [`Undelivered`](super::BrokerEvent::Undelivered), or not at all.
     ///
     /// # Errors
-    /// When it cannot be said.
+    /// If the question cannot be sent.
     pub fn ask(&self, to: Node, ask: u64, method: String, parameters: Map<String, Value>) -> Result<(), NotSent> {
         self.send(to, Some(ask), Talk::Ask { ask, method, parameters })
     }
@@ -65,7 +65,7 @@ impl Line {
     /// Answers a question of that node. It encodes the message here, so call it outside of a loop for long answers.
     ///
     /// # Errors
-    /// When it cannot be said; of what is too long something shorter may be said instead.
+    /// If the answer cannot be sent; a shorter one may replace an answer that is too long.
     pub fn answer(&self, to: Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) -> Result<(), NotSent> {
         self.send(to, None, Talk::Answer { ask, outcome })
     }
