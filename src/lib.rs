@@ -1,17 +1,17 @@
 //! synkler: a proven hand-over of files.
 //!
-//! An item that appears on an upload host ends up on a download host, by way of central; digests prove every
-//! hop, and only then is the source cleaned up. A map of the tree, the outer layers first:
+//! An item that appears on an upload host is delivered to a download host, through central. Digests verify every hop,
+//! and only then the source is cleaned up. A map of the tree, the outer layers first:
 //!
 //! - `bin/synkler.rs`, `bin/synklerctl.rs`: arguments in, exit code out.
 //! - [`daemon`]: the loop between the machine and the drivers.
-//! - [`check`]: the examination of one node.
+//! - [`check`]: the checks of one node.
 //! - [`cli`]: the command lines of both programs, and all that `synklerctl` does.
 //! - [`config`]: from files and environment to validated settings.
 //! - [`control`]: the control socket, its interface, server and client.
 //! - [`wire`]: the serialised shapes of messages.
 //! - [`setup`]: accounts, config and drop-in, made once by an administrator.
-//! - [`ssh`]: keys, host keys, and what a key may ask for on central.
+//! - [`ssh`]: keys, host keys, and the gate on central.
 //! - [`drivers`]: one outside thing each.
 //! - [`machine`]: the decisions; pure.
 

@@ -461,7 +461,7 @@ fn a_node_is_forgotten_only_when_that_is_meant() {
         let mut screen = Screen::start(&synklerctl(&peer.path, &["nodes", "forget", "zeta"]), 24, 100);
         screen.until("the question", |text| {
             text.contains(
-                "forget download zeta, last heard 6min 40s ago; its receipts are then no longer required? [y/N]",
+                "forget download zeta, last seen 6min 40s ago; its receipts are then no longer required? [y/N]",
             )
         });
         screen.press(answer);

@@ -333,7 +333,7 @@ fn a_refusal_says_what_is_wrong_and_who_sent_it() {
     }
     let error = problem(new.replace("\"group\":\"default\"", "\"group\":\"other\"").as_bytes());
     assert_eq!(error.from, alpha);
-    assert_eq!(error.to_string(), "from group other where default is expected");
+    assert_eq!(error.to_string(), "from group other, expected is default");
     let error = problem(example("upload").replace("\"mode\":\"central\"", "\"mode\":\"download\"").as_bytes());
     assert_eq!(error.problem, Problem::OutOfRole { mode: Mode::Download, kind: "upload" });
     assert_eq!(error.from.unwrap().name.as_str(), "hub");
@@ -386,7 +386,7 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("hello", "\"reply\":true", "\"reply\":1"),
         ("hello", "\"version\":\"0.2.0\"", "\"version\":\"0.2.0\\n\""),
         ("hello", "\"host\":\"delta.example.org\"", "\"host\":\"delta \""),
-        ("hello", "\"doing\":\"fetching 2, 41 in line\"", "\"doing\":7"),
+        ("hello", "\"doing\":\"fetching 2, 41 queued\"", "\"doing\":7"),
         ("hello", "\"by\":\"root\"", "\"by\":\"\""),
         ("hello", "\"by\":\"root\"", "\"by\":\"ro\\u001bot\""),
         ("hello", "\"free\":812000000000", "\"free\":-1"),

@@ -55,16 +55,16 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l utc -d 
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l state -d 'Only transfers in this state' -r -f -a "settling\t'the upload waits until the item no longer changes, or computes its checksum'
 queued\t'waits for its turn to be sent or fetched'
-uploading\t'rsync sends it to central'
-verifying\t'a copy is compared with the announced item'
-downloading\t'rsync fetches it from central'
+uploading\t'rsync sends the item to central'
+verifying\t'a node compares its copy with the announced item'
+downloading\t'rsync fetches the item from central'
 waiting\t'waits for something that ends by itself: space, a node, the broker, an earlier item'
-cleaning-up\t'every receiver has it, and a cleanup is still to be finished'
-delivered\t'every receiver has it and every cleanup is done; central keeps its copy for keep_minutes'
-paused\t'an operator paused it'
-blocked\t'cannot be sent as it is; the reason says why'
+cleaning-up\t'every receiver has the item, and a cleanup is not finished yet'
+delivered\t'every receiver has the item and every cleanup is done; central keeps its copy for keep_minutes'
+paused\t'an operator paused the transfer'
+blocked\t'the upload cannot send the item as it is; the reason says why'
 failed\t'an attempt failed and is repeated, or a person has to act; the reason says which'
-cancelled\t'an operator or its upload gave it up'"
+cancelled\t'an operator cancelled the transfer, or its upload withdrew it'"
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l from -d 'Only transfers from this upload node' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l limit -d 'Show at most N transfers' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F

@@ -19,13 +19,13 @@ use synkler::machine::{Level, Mode};
 use synkler::setup::{BrokerOrder, InitOrder, PlannedCleanup};
 use synkler::{check, config, daemon, drivers, setup, ssh};
 
-/// A config or a journal that a person has to put right: EX_CONFIG of sysexits.h, on which systemd does not restart the
-/// service.
+/// A person has to fix the config or the journal: EX_CONFIG of sysexits.h. systemd does not restart the service after
+/// this code.
 const BAD_CONFIG: u8 = 78;
 
 fn main() -> ExitCode {
     let arguments = DaemonArguments::parse();
-    // Needs no config: what it allows stands in authorized_keys.
+    // Needs no config: authorized_keys has its options.
     if let Some(DaemonVerb::Gate { side, spool, rsync, no_landlock }) = arguments.verb {
         let side = match side {
             GateSide::Upload => ssh::Side::Upload,
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
         };
         return ssh::gate(&ssh::Entrance { side, spool, rsync, without_landlock: no_landlock });
     }
-    // These come before there is a config, or read it as the service will.
+    // These run before a config exists, or read the config like the service.
     match arguments.verb {
         Some(DaemonVerb::Init(told)) => return setup::init(&init_order(*told, arguments.config)),
         Some(DaemonVerb::BrokerSetup { nodes, id, vhost, apply, password_file }) => {
@@ -57,7 +57,7 @@ fn main() -> ExitCode {
     };
     if arguments.check {
         use std::io::Write;
-        // A reader that has gone away has seen enough.
+        // A reader that has closed the pipe needs no more.
         let _ = writeln!(std::io::stdout(), "{}", loaded.report());
         return ExitCode::SUCCESS;
     }
@@ -76,7 +76,7 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    // A part that has died would keep its answer for ever; a process that has died is started again.
+    // A part of the daemon that panicked would never answer again; systemd restarts the whole process instead.
     let last_words = logging.clone();
     std::panic::set_hook(Box::new(move |panic| {
         tracing::error!("bug: {panic}");
@@ -134,7 +134,7 @@ fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
     }
 }
 
-/// Examines this node, and prints one JSON document.
+/// Checks this node, and prints one JSON document.
 fn examine(loaded: &config::Loaded) -> ExitCode {
     let mut findings = vec![check::config(loaded, None)];
     match check::examine_alone(&loaded.settings) {
@@ -152,13 +152,13 @@ fn examine(loaded: &config::Loaded) -> ExitCode {
 fn print_findings(findings: Vec<Finding>) {
     use std::io::Write;
     match serde_json::to_string(&Check { findings }) {
-        // A reader that has gone away has seen enough.
+        // A reader that has closed the pipe needs no more.
         Ok(document) => drop(writeln!(std::io::stdout(), "{document}")),
         Err(error) => complain(&format!("bug: the findings cannot be written as JSON: {error}")),
     }
 }
 
-/// Before the log is up.
+/// Before the log is set up.
 fn complain(text: &str) {
     use std::io::Write;
     for line in text.lines() {

@@ -1,4 +1,4 @@
-//! The broker: whether it is reached, lets this account in, and holds what this node needs.
+//! The broker: whether it can be reached, accepts this account, and has what this node needs.
 
 use std::time::Duration;
 
@@ -13,9 +13,9 @@ use crate::drivers::broker::{
 };
 use crate::machine::Mode;
 
-/// How long a TCP connection may take to each address.
+/// How long a TCP connection to each address may take.
 const REACH_LIMIT: Duration = Duration::from_secs(5);
-/// So many messages that nobody takes are worth a word.
+/// From this number of messages without a consumer on, the check warns.
 const MANY: u32 = 10_000;
 
 /// Findings `broker`, `login`, `queue` and `central`.
@@ -40,7 +40,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     findings
 }
 
-/// Whether any address of the broker's name takes a connection, and which one swallows it.
+/// Whether any address of the broker's name accepts a connection, and which addresses do not answer.
 fn reached(settings: &Settings, tried: Result<Vec<Tried>, String>) -> Finding {
     let (host, port) = (&settings.broker.host, settings.broker.port);
     let failing = |why: &str| failed("broker", format!("{host}:{port} cannot be reached: {why}"), reach_cure(settings));
@@ -53,7 +53,7 @@ fn reached(settings: &Settings, tried: Result<Vec<Tried>, String>) -> Finding {
     }
     let silent: Vec<_> = tried.iter().filter(|tried| matches!(tried.answer, Answer::Swallowed(_))).collect();
     if silent.is_empty() {
-        // An address of a family that this host has no way for is no fault: the next one is tried at once.
+        // An address of a family that this host has no route for is no fault: the next one is tried at once.
         return ok("broker", format!("{host}:{port} can be reached"));
     }
     warning(
@@ -63,7 +63,7 @@ fn reached(settings: &Settings, tried: Result<Vec<Tried>, String>) -> Finding {
     )
 }
 
-/// Where the settings lead.
+/// The broker in the settings.
 pub(crate) fn broker_settings(settings: &Settings) -> BrokerSettings {
     let broker = &settings.broker;
     BrokerSettings {
@@ -115,7 +115,7 @@ fn word(settings: &Settings, probed: &Probed) -> Vec<Finding> {
     vec![login, queue, central(settings, probed)]
 }
 
-/// Whether any central has announced its queue, and listens to it.
+/// Whether any central has created its queue, and consumes it.
 fn central(settings: &Settings, probed: &Probed) -> Finding {
     let (name, sight) = &probed.central;
     let here = settings.mode() == Mode::Central;
@@ -197,7 +197,7 @@ fn cure(settings: &Settings, kind: TroubleKind, queue: Option<&str>) -> String {
     }
 }
 
-/// What an account needs that several nodes share.
+/// The permissions of an account that several nodes share.
 fn shared_rights(settings: &Settings, user: &str, vhost: &str) -> String {
     format!(
         "rabbitmqctl set_permissions -p {vhost} {user} '^synkler\\.{group}(\\..*)?$' '^synkler\\.{group}(\\..*)?$' \

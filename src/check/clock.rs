@@ -1,4 +1,4 @@
-//! The clocks of the group: how far the others' are from this host's.
+//! The clocks of the group: how far they differ from this host's clock.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -10,26 +10,26 @@ use crate::control::types::Finding;
 use crate::machine::{Node, Time};
 
 const CHECK: &str = "clock";
-/// From here on it is worth a word: times of different nodes can no longer be compared.
+/// From this difference on the check warns: times of different nodes can no longer be compared.
 const NOTABLE: u64 = 2_000;
-/// From here on it has to be mended.
+/// From this difference on the check fails.
 const TOO_FAR: u64 = 60_000;
 
-/// What one node said when it was asked for the time.
+/// What one node answered when it was asked for the time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reading {
-    /// Which one.
+    /// The node.
     pub node: Node,
-    /// When it was asked, what it said, and when that was heard; or why it said nothing.
+    /// When it was asked, its answer, and when the answer arrived; or why there was none.
     pub said: Result<(Time, Time, Time), String>,
 }
 
-/// One clock beside this host's, in milliseconds.
+/// A clock compared with this host's, in milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Distance {
     /// How far it is ahead, most likely.
     ahead: i64,
-    /// How far apart they are at the least: half the way there and back is allowed for.
+    /// The difference at least: the time of the question and the answer could account for the rest.
     sure: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The config: whether it can be read as it stands now, and whether the daemon works from it.
+//! The config: whether it can be read now, and whether the daemon works with it.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -9,20 +9,20 @@ use crate::control::types::Finding;
 
 const CHECK: &str = "config";
 
-/// For a config that was read just now; `in_force` is what the daemon works from, where it runs.
+/// For a config that was just read; `in_force` is the config of the daemon, if the daemon runs.
 pub fn config(loaded: &Loaded, in_force: Option<&Settings>) -> Finding {
     let open = loaded.file.as_deref().filter(|path| is_open(path));
     word(loaded, in_force, open)
 }
 
-/// For a config that cannot be used.
+/// For a config that is invalid.
 pub fn bad_config(error: &ConfigError) -> Finding {
     let problems = error.problems();
     let cure = "correct this; synkler --check prints the settings in force and the source of each";
     failed(CHECK, problems.join("; "), cure)
 }
 
-/// Whether everybody may read it.
+/// Whether every user can read the file.
 fn is_open(path: &Path) -> bool {
     std::fs::metadata(path).is_ok_and(|meta| meta.permissions().mode() & 0o004 != 0)
 }

@@ -1,4 +1,4 @@
-//! Directory rights, tried out: a probe file is made, renamed and removed wherever synkler does so.
+//! Permissions of directories, by trial: the check creates, renames and removes a probe file wherever synkler does so.
 
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
@@ -14,20 +14,20 @@ use crate::drivers::disk::{Refusal, probe};
 use crate::drivers::files::Staging;
 use crate::machine::Mode;
 
-/// What a directory has to allow.
+/// What a directory must allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Need {
-    /// To be listed.
+    /// Listing.
     Read,
-    /// The same, and a cleanup script most likely takes things away from there.
+    /// Listing; and a cleanup script probably removes items from there.
     Empty,
-    /// Files are made, renamed and removed.
+    /// Creating, renaming and removing files.
     Write,
-    /// The same, but the daemon makes the directory where it is missing.
+    /// The same; the daemon creates the directory if it is missing.
     Make,
 }
 
-/// One finding a directory, and one about the account where that is not the one that the service runs as.
+/// One finding per directory, and one about the user if it is not the user of the service.
 pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     let mut findings = Vec::new();
     let state_dir = settings.state_dir.clone();
@@ -70,7 +70,8 @@ fn directories(settings: &Settings) -> Vec<(&'static str, PathBuf, Need)> {
     list
 }
 
-/// Whether it allows what it has to; `false` where it is still to be made, by the nearest one above it.
+/// Whether the directory allows what it must; `false` if it is missing, judged by the nearest existing directory above
+/// it.
 fn try_out(path: &Path, need: Need) -> Result<bool, Refusal> {
     let list = || {
         accessat(CWD, path, Access::READ_OK | Access::EXEC_OK, AtFlags::EACCESS)
@@ -98,7 +99,7 @@ fn word(check: &str, path: &Path, need: Need, tried: Result<bool, Refusal>) -> F
         Err(refusal) => refusal,
     };
     let cure = cure(path, &refusal);
-    // What else the script needs is known only to itself.
+    // Only the script itself knows what else it needs.
     let readable = matches!(try_out(path, Need::Read), Ok(true));
     if need == Need::Empty && readable {
         let text = format!("{refusal}: the cleanup cannot remove items, if it runs as this user");
@@ -127,7 +128,7 @@ fn cure(path: &Path, refusal: &Refusal) -> String {
     }
 }
 
-/// What root may do tells nothing about what the service may do.
+/// The permissions of root say nothing about those of the service.
 fn user(state_dir: &Path) -> Option<Finding> {
     let owner = std::fs::metadata(state_dir).ok()?.uid();
     let me = rustix::process::geteuid().as_raw();

@@ -1,4 +1,4 @@
-//! What kind of file system the directories are on, and what that means for leases, renames and durability.
+//! The file systems of the directories, and what that means for leases, renames and durability.
 
 use std::path::Path;
 
@@ -34,7 +34,7 @@ pub(super) async fn examine(settings: &Settings) -> Vec<Finding> {
     join_all(looks).await
 }
 
-/// That of the nearest directory there is.
+/// That of the nearest existing directory.
 fn look(dir: &Path) -> Option<Kind> {
     let dir = dir.ancestors().find(|dir| dir.exists())?;
     let read_only = statvfs(dir).is_ok_and(|stat| stat.f_flag.contains(StatVfsMountFlags::RDONLY));

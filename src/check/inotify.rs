@@ -1,4 +1,4 @@
-//! inotify: whether upload's directory can be watched, and how much of the limits is used up.
+//! inotify: whether upload's directory can be watched, and how much of the limits is used.
 
 use std::fs;
 use std::io;
@@ -14,17 +14,17 @@ use crate::drivers::watch;
 use crate::machine::{Mode, one_line};
 
 const CHECK: &str = "inotify";
-/// What a limit is raised to.
+/// The suggested value of a limit.
 const WATCHES: u64 = 524_288;
 const INSTANCES: u64 = 1024;
 
-/// What is there, and how much of it this user has taken.
+/// The limits, and how much of them this user uses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Limits {
-    /// `fs.inotify.max_user_*`, or in a container with a lower one of its own, that.
+    /// `fs.inotify.max_user_*`, or the lower limit of a container.
     watches: u64,
     instances: u64,
-    /// Whether it is a container's own limit that counts.
+    /// Whether the limit is that of a container.
     own: bool,
     watches_used: u64,
     instances_used: u64,
@@ -100,7 +100,7 @@ fn limits() -> Limits {
     Limits { watches: watches.0, instances: instances.0, own: watches.1 || instances.1, watches_used, instances_used }
 }
 
-/// Watches and instances of all processes of this user that may be looked into.
+/// The watches and instances of all processes of this user that can be examined.
 fn used() -> (u64, u64) {
     let me = rustix::process::geteuid().as_raw();
     let (mut watches, mut instances) = (0, 0);

@@ -1,4 +1,4 @@
-//! The journal: whether it can be read, whether it is sound, and whose it is.
+//! The journal: whether it can be read, is undamaged, and belongs to this node.
 
 use std::error::Error;
 use std::path::Path;
@@ -11,7 +11,7 @@ use crate::machine::{Location, Node};
 
 const CHECK: &str = "journal";
 
-/// Also tells where the centrals are that it knows of. `running` says that this process is the daemon.
+/// Also returns the locations of the centrals in the journal. `running` says that this process is the daemon.
 pub(super) async fn examine(settings: &Settings, running: bool) -> (Finding, Vec<(Node, Location)>) {
     let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
     let state_dir = settings.state_dir.clone();

@@ -1,4 +1,4 @@
-//! What the file system that receives items keeps of them, tried out, and what follows where it is not all.
+//! What the file system that receives items stores of them, found by trial, and the consequences.
 
 use std::path::{Path, PathBuf};
 

@@ -1,8 +1,8 @@
-//! The examination of one node, end to end: what is wrong with it, and what a person can type to mend it.
+//! The checks of one node, end to end: what is wrong, and which command fixes it.
 //!
-//! One file an examined thing: first what looks, then what words it. Nothing here changes anything but for probe files
-//! that are gone at once, nothing decides anything, and everything has a time limit, so that a node on which all is
-//! broken is examined within half a minute too.
+//! One file per subject: first the examination, then the texts. The checks change nothing, except for probe files that
+//! are removed at once. They decide nothing. Everything has a time limit, so that the check of a completely broken node
+//! also ends within half a minute.
 
 use std::future::Future;
 use std::pin::Pin;
@@ -33,27 +33,28 @@ pub(crate) use broker::broker_settings;
 pub use clock::Reading;
 pub use config::{bad_config, config};
 
-/// How long anything that only asks this host may take.
+/// The time limit of checks on this host.
 const LOCAL_LIMIT: Duration = Duration::from_secs(10);
-/// How long the look at the broker may take, once it is reached.
+/// The time limit of the broker's check, after the connection is made.
 const BROKER_LIMIT: Duration = Duration::from_secs(20);
-/// When rsync has to have reached central, counted from the beginning.
+/// When rsync must have reached central, counted from the beginning.
 const SSH_LIMIT: Duration = Duration::from_secs(28);
-/// How long the journal's check may take.
+/// The time limit of the journal's check.
 const JOURNAL_LIMIT: Duration = Duration::from_secs(10);
 
 /// What only the running daemon knows.
 pub struct Running {
-    /// Where each central that has announced itself can be reached.
+    /// The address of each central that has announced itself.
     pub centrals: Vec<(Node, Location)>,
-    /// By how many milliseconds the daemon's time is ahead of the host's clock, which may have been set since its start.
+    /// By how many milliseconds the daemon's time is ahead of the host's clock, which may have been set since the
+    /// start.
     pub ahead: i64,
-    /// What time it is on each of the other nodes that are alive.
+    /// The time on each of the other nodes that are alive.
     pub clocks: Pin<Box<dyn Future<Output = Vec<Reading>> + Send>>,
 }
 
-/// Examines the node, within half a minute; `running` is there where the daemon does it itself. Must be called in a
-/// tokio runtime. Dropping the future ends what it has begun, but for threads that wait for a file system.
+/// Checks the node, within half a minute; `running` is set if the daemon does this itself. Must be called in a tokio
+/// runtime. Dropping the future ends the checks, except for threads that wait for a file system.
 pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Finding> {
     let (known, ahead, clocks) = match running {
         Some(Running { centrals, ahead, clocks }) => (Some(centrals), ahead, Some(clocks)),
@@ -67,7 +68,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
                     tokio::join!(journal::examine(settings, true), ssh::examine(settings, known, until));
                 (journal.0, ssh)
             }
-            // Where central is stands in the journal too.
+            // The journal also has the address of central.
             None => {
                 let (journal, known) = journal::examine(settings, false).await;
                 (journal, ssh::examine(settings, known, until).await)
@@ -99,21 +100,21 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
     findings
 }
 
-/// The same where no daemon runs, in a runtime of its own.
+/// The same without a daemon, in a runtime of its own.
 ///
 /// # Errors
 ///
-/// The system gives no event loop.
+/// If the system provides no event loop.
 pub fn examine_alone(settings: &Settings) -> std::io::Result<Vec<Finding>> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let findings = runtime.block_on(examine(settings, None));
-    // A thread may still wait for a file system, and the AMQP library's look at this runtime's clock until the process
-    // is gone.
+    // A thread may still wait for a file system, and threads of the AMQP library use this runtime until the process
+    // ends.
     std::mem::forget(runtime);
     Ok(findings)
 }
 
-/// Whether something has to be mended.
+/// Whether a person has to fix something.
 pub fn has_failed(findings: &[Finding]) -> bool {
     findings.iter().any(|finding| finding.result == "failed")
 }
@@ -130,7 +131,7 @@ fn failed(check: &str, text: impl AsRef<str>, cure: impl AsRef<str>) -> Finding 
     finding(check, "failed", text.as_ref(), Some(cure.as_ref()))
 }
 
-/// Something else comes first, or it does not apply here.
+/// Another check failed first, or this one does not apply here.
 fn skipped(check: &str, text: impl AsRef<str>) -> Finding {
     finding(check, "skipped", text.as_ref(), None)
 }
@@ -139,23 +140,23 @@ fn finding(check: &str, result: &str, text: &str, cure: Option<&str>) -> Finding
     Finding { check: check.to_owned(), result: result.to_owned(), text: line(text), cure: cure.map(line) }
 }
 
-/// One printable line. Longer than a reason: a command that is cut is no cure.
+/// One printable line. It may be longer than a reason: a command that is cut is useless.
 fn line(text: &str) -> String {
     const LIMIT: usize = 2000;
     text.chars().take(LIMIT).map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// Runs what blocks on a thread of its own, and waits so long for it; nothing when it takes longer. The daemon's own
-/// threads are not taken, since one that waits for a file system that is gone does not come back.
+/// Runs blocking work in a thread of its own, with a time limit; `None` after the limit. The daemon's own threads are
+/// not used, because a thread that waits for a dead file system does not come back.
 async fn blocking<T: Send + 'static>(limit: Duration, work: impl FnOnce() -> T + Send + 'static) -> Option<T> {
     let (done, result) = oneshot::channel();
-    // Whoever has given up waiting does not miss it.
+    // The caller may have stopped waiting.
     let thread = std::thread::Builder::new().name("check".to_owned()).spawn(move || drop(done.send(work())));
     thread.ok()?;
     timeout(limit, result).await.ok()?.ok()
 }
 
-/// For what does not come back.
+/// For work that does not end.
 fn stuck(check: &str, what: &str, limit: Duration) -> Finding {
     failed(
         check,
@@ -164,20 +165,20 @@ fn stuck(check: &str, what: &str, limit: Duration) -> Finding {
     )
 }
 
-/// A path as a shell reads it.
+/// A path quoted for a shell.
 fn quoted(path: &std::path::Path) -> String {
     let text = path.to_string_lossy();
     shlex::try_quote(&text).map_or_else(|_| text.to_string(), |quoted| quoted.into_owned())
 }
 
-/// Who this process is, as `chown` takes it.
+/// The user of this process, in the form for `chown`.
 fn account() -> String {
     let uid = rustix::process::geteuid().as_raw();
     account_of(uid)
 }
 
 fn account_of(uid: u32) -> String {
-    // Whom only a directory service knows is called by number, which the commands take just as well.
+    // A user that only a directory service knows is shown by number, which the commands accept as well.
     let table = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
     let named = table.lines().find_map(|line| {
         let mut fields = line.split(':');
@@ -187,14 +188,14 @@ fn account_of(uid: u32) -> String {
     named.unwrap_or_else(|| uid.to_string())
 }
 
-/// Milliseconds between two moments, negative when the first is the later one.
+/// Milliseconds between two times, negative if the first is the later one.
 fn between(earlier: Time, later: Time) -> i64 {
     let (earlier, later) = (earlier.as_millis(), later.as_millis());
     let distance = i64::try_from(earlier.abs_diff(later)).unwrap_or(i64::MAX);
     if later >= earlier { distance } else { -distance }
 }
 
-/// Bytes as people write them.
+/// Bytes for people.
 fn bytes(count: u64) -> String {
     let units = ["B", "kB", "MB", "GB", "TB", "PB", "EB"];
     let mut value = count as f64;

@@ -6,7 +6,7 @@ use super::{LOCAL_LIMIT, blocking, failed, ok, warning};
 use crate::control::types::Finding;
 
 const CHECK: &str = "open-files";
-/// 64 control clients, 64 rsync runs with three pipes each, the journal, the broker, and some to read items with.
+/// 64 control clients, 64 rsync runs with three pipes each, the journal, the broker, and some for reading items.
 const NEEDED: u64 = 512;
 
 pub(super) async fn examine() -> Finding {

@@ -1,4 +1,4 @@
-//! rsync on this host: whether it is there and new enough.
+//! rsync on this host: whether it exists and is new enough.
 
 use super::{LOCAL_LIMIT, failed, ok, quoted, stuck};
 use crate::config::Settings;
@@ -37,12 +37,12 @@ fn cure(settings: &Settings, error: &VersionError) -> String {
     format!("{install} (or the package manager of this system), or set rsync to another program than {program}")
 }
 
-/// The driver as the daemon has it, for what it can tell without a run.
+/// The same driver as in the daemon, for its checks without a run.
 pub(super) fn driver(settings: &Settings) -> Rsync {
     let file_dir = settings.file_dir.clone();
     let staging_dir = Staging::new(file_dir.clone(), settings.group.clone()).staging_dir();
     let (program, options) = (settings.rsync.program.clone(), settings.rsync.options.clone());
-    // Nobody runs anything, so nobody listens; a connection is made anew, so that it is seen to work.
+    // No run starts here, so nothing reads the events. A new connection is made, so that the check sees it work.
     let ssh = ssh::of_service(settings);
     Rsync::new(
         rsync::Settings { program, options, file_dir, staging_dir, modes: true, ssh },

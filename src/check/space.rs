@@ -1,4 +1,4 @@
-//! Free space, for bytes and for names.
+//! Free space, in bytes and inodes.
 
 use std::path::Path;
 
@@ -10,10 +10,10 @@ use crate::config::{Percent, Role, Settings};
 use crate::control::types::Finding;
 use crate::machine::Mode;
 
-/// What the journal needs to go on: it grows in steps, and its log is cut back only now and then.
+/// The space that the journal needs: it grows in steps, and its WAL is truncated only from time to time.
 const JOURNAL_NEEDS: u64 = 16 << 20;
 const JOURNAL_LIKES: u64 = 256 << 20;
-/// From here on a destination is nearly full.
+/// From this level on a destination counts as nearly full.
 const NEARLY_FULL: Percent = Percent::from_thousandths(5_000);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -96,7 +96,7 @@ fn word_state(check: &str, dir: &Path, room: Room) -> Finding {
     }
 }
 
-/// Some file systems count names, others (`names` is 0 there) do not.
+/// Some file systems count inodes, others (`names` is 0 there) do not.
 fn no_names(check: &str, dir: &Path, room: Room) -> Option<Finding> {
     (room.names > 0 && room.names_free == 0).then(|| {
         let text = format!("no new files can be created in {}: all {} inodes are used", dir.display(), room.names);

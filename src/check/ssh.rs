@@ -1,4 +1,4 @@
-//! The way to central: a run of rsync that moves nothing, with just the options that the service uses.
+//! The connection to central: an rsync run that moves nothing, with exactly the options of the service.
 
 use tokio::time::{Instant, timeout_at};
 
@@ -10,8 +10,8 @@ use crate::machine::{Direction, Location, Mode, Node, Reason};
 
 const CHECK: &str = "ssh";
 
-/// Tries the first of these, which is the one that was heard last. Where there is none yet, the broker's host is tried,
-/// which is central's by default.
+/// Tests the first of these, the central whose last message is the newest. If there is none yet, tests the broker's
+/// host, which is the default for central.
 pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>, until: Instant) -> Finding {
     let (direction, below) = match settings.mode() {
         Mode::Upload => (Direction::Push, "in"),
@@ -49,11 +49,12 @@ pub(super) async fn examine(settings: &Settings, centrals: Vec<(Node, Location)>
     }
 }
 
-/// Whether ssh would get as far as rsync on that host, should it be central's.
+/// Whether ssh can log in and start rsync on that host, if that host is central.
 async fn presumed(host: &str, rsync: &Rsync, until: Instant) -> Finding {
     let nobody = "no central has announced its SSH address yet";
     let start = "start synkler here and on central";
-    // Nothing is fetched from there. Where a key opens a part of the spool only, the refusal shows that it opens that.
+    // Nothing is fetched from there. If the key may access a part of the spool only, the refusal by the gate shows that
+    // the login works.
     let Ok(location) = Location::new(host, "/") else { return skipped(CHECK, format!("{nobody}: {start}")) };
     let answer = match timeout_at(until, rsync.probe(Direction::Pull, location.clone())).await {
         Ok(Ok(_)) => None,
@@ -71,7 +72,7 @@ async fn presumed(host: &str, rsync: &Rsync, until: Instant) -> Finding {
     if is_curable {
         warning(CHECK, text, cure(&location, &reason, &rsync.remote_shell(), rsync.has_own_shell()))
     } else {
-        // The broker may well be on a host that has nothing to do with this.
+        // The broker may be on a host that is not central.
         skipped(CHECK, format!("{text}: {start}"))
     }
 }
@@ -136,7 +137,7 @@ fn by_hand(shell: &str, host: &str) -> String {
     format!("as {}: {shell} -v {host} true shows where it fails", account())
 }
 
-/// The remote shell such that it asks about an unknown host key; what stands first counts.
+/// The remote shell with an option that asks about an unknown host key; the first value of an option counts.
 fn asking(shell: &str) -> String {
     match shell.strip_prefix("ssh ") {
         Some(options) => format!("ssh -o BatchMode=no -o StrictHostKeyChecking=ask {options}"),

@@ -1,5 +1,5 @@
-//! The command line of `synklerctl`. Its short texts are what `-h` shows and the completions say, the long ones stand in
-//! `--help` and in the man page.
+//! The command line of `synklerctl`. `-h` and the completions show the first paragraph of a text; `--help` and the man
+//! page show all of it.
 
 use std::path::PathBuf;
 
@@ -169,7 +169,7 @@ pub enum Verb {
         /// Show only the nodes that this node knows, without asking other nodes
         #[arg(long)]
         here: bool,
-        /// What to do with a node, instead of showing all.
+        /// The action on a node, instead of showing all nodes.
         #[command(subcommand)]
         verb: Option<NodesVerb>,
     },
@@ -240,7 +240,7 @@ impl ItemVerb {
     }
 }
 
-/// The words of `--state`; those with a hyphen are also taken as they are shown, with a space.
+/// The values of `--state`; those with a hyphen may also have a space, as they are shown.
 fn states() -> impl TypedValueParser<Value = String> {
     let value = |state: &State| match state.words() {
         words if words == state.as_str() => PossibleValue::new(state.as_str()).help(state.text()),
@@ -249,7 +249,7 @@ fn states() -> impl TypedValueParser<Value = String> {
     PossibleValuesParser::new(State::ALL.iter().map(value)).map(|word| word.replace(' ', "-"))
 }
 
-/// The items an order is about.
+/// The items of an order.
 #[derive(Debug, Args)]
 pub struct Items {
     /// Item name, transfer id, or the beginning of either
@@ -257,7 +257,7 @@ pub struct Items {
     pub items: Vec<String>,
 }
 
-/// What to do with a node.
+/// An action on a node.
 #[derive(Debug, Subcommand)]
 pub enum NodesVerb {
     /// Remove a node from the group; its receipts are no longer required
@@ -277,7 +277,7 @@ pub enum NodesVerb {
     },
 }
 
-/// What a node does in its group.
+/// The mode of a node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Mode {
     /// Sends files
@@ -289,7 +289,7 @@ pub enum Mode {
 }
 
 impl Mode {
-    /// As the interface calls it.
+    /// The word in the interface.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Upload => "upload",
@@ -299,7 +299,7 @@ impl Mode {
     }
 }
 
-/// How important a message must be to be logged.
+/// The level of log messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogLevel {
     /// Bugs and failures that need an operator
@@ -315,7 +315,7 @@ pub enum LogLevel {
 }
 
 impl LogLevel {
-    /// As the interface calls it.
+    /// The word in the interface.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Error => "error",

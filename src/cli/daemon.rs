@@ -26,12 +26,12 @@ pub struct DaemonArguments {
     /// Print the settings in force and the source of each, then exit
     #[arg(long)]
     pub check: bool,
-    /// What to do instead of running the daemon.
+    /// The action instead of running the daemon.
     #[command(subcommand)]
     pub verb: Option<DaemonVerb>,
 }
 
-/// What `synkler` does instead of running.
+/// An action of `synkler` other than running the daemon.
 #[derive(Debug, Clone, PartialEq, Eq, Subcommand)]
 pub enum DaemonVerb {
     /// Check this node and print the findings as JSON
@@ -128,7 +128,7 @@ pub enum DaemonVerb {
     },
 }
 
-/// What `synkler init` is told; what is missing is asked for.
+/// The values for `synkler init`; it asks for missing ones.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct InitArguments {
     /// Mode of this node
@@ -180,7 +180,7 @@ pub struct InitArguments {
     pub force: bool,
 }
 
-/// Whose key opens the gate.
+/// The mode of the node that owns the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum GateSide {
     /// Writes to the spool

@@ -1,24 +1,24 @@
-//! With which codes the programs end, in one table each.
+//! The exit codes of the programs, in one table each.
 
 use std::process::ExitCode;
 
-/// How `synklerctl` ends.
+/// The exit of `synklerctl`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Exit {
-    /// It did what it was asked for.
+    /// Success.
     Done,
-    /// The daemon refused, nothing of that name exists, or a check failed.
+    /// The daemon refused, nothing has that name, or a check failed.
     Refused,
-    /// The arguments make no sense.
+    /// The arguments are wrong.
     Usage,
     /// No daemon answers on this host.
     NotRunning,
-    /// There is an answer, but not from everyone who should have given one.
+    /// The answer is incomplete: a node did not answer.
     Incomplete,
 }
 
 impl Exit {
-    /// The code itself.
+    /// The exit code.
     pub const fn code(self) -> u8 {
         match self {
             Self::Done => 0,
@@ -53,7 +53,7 @@ pub const DAEMON_EXITS: &[(u8, &str)] = &[
     (78, "invalid config, or the journal was removed; systemd does not restart the service"),
 ];
 
-/// Such a table as it stands below `--help`.
+/// A table as shown below `--help`.
 pub fn exit_table(codes: &[(u8, &str)]) -> String {
     let lines: Vec<_> = codes.iter().map(|(code, meaning)| format!("  {code:>2}  {meaning}")).collect();
     format!("Exit codes:\n{}", lines.join("\n"))

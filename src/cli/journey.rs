@@ -1,4 +1,4 @@
-//! One transfer's whole way, hop by hop.
+//! One transfer on all nodes, node by node.
 
 use super::line::{Ink, Look, Text};
 use super::status::incomplete;
@@ -82,7 +82,7 @@ fn lay(text: &mut Text, look: Look<'_>, step: &Step, transfer: &Transfer, now: u
             (Some(took), Some(rate)) => format!("; took {}, {}/s", lasted(took), size(rate)),
             _ => String::new(),
         };
-        text.field(room, "Proven", &format!("{}{speed}", zone.moment(arrived)), None);
+        text.field(room, "Verified", &format!("{}{speed}", zone.moment(arrived)), None);
     }
     if let Some(md5) = &step.md5 {
         let (verdict, ink) = match &transfer.md5 {
@@ -96,7 +96,7 @@ fn lay(text: &mut Text, look: Look<'_>, step: &Step, transfer: &Transfer, now: u
         text.field(room, "Remark", remark, Ink::Yellow);
     }
     match step.finished {
-        Some(finished) => text.field(room, "Over", &zone.at(finished, now), None),
+        Some(finished) => text.field(room, "Finished", &zone.at(finished, now), None),
         None => text.field(room, "Stage", &format!("{} {}", step.stage, zone.since(step.since, now)), None),
     }
     let ink = if step.attempts > 0 || step.paused.is_some() { Some(Ink::Yellow) } else { None };

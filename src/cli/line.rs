@@ -1,46 +1,46 @@
-//! Lines with ink, so that one rendering serves a pipe, a terminal and the live view. Nothing in them can move a
-//! cursor, whatever they are made of.
+//! Lines with colours, so that one rendering serves a pipe, a terminal and the live view. No content of a line can move
+//! a cursor.
 
 use super::units::{cut, printable, width, wrap};
 use super::zone::Zone;
 
 /// The narrowest layout; a narrower terminal breaks the lines itself.
 pub(super) const NARROWEST: usize = 40;
-/// The labels of a block of fields end here.
+/// The column at which the labels of a block of fields end.
 pub(super) const LABEL: usize = 11;
-/// The most lines one field takes.
+/// The maximum number of lines of one field.
 const FIELD_LINES: usize = 4;
 
-/// What a text is made for.
+/// The output for which a text is made.
 #[derive(Debug, Clone, Copy)]
 pub struct Look<'a> {
-    /// Cells in a line.
+    /// The number of cells in a line.
     pub width: usize,
-    /// Whether colours and bars are understood and wanted.
+    /// Whether the output understands colours and bars, and the user wants them.
     pub colour: bool,
     /// The user's time zone.
     pub zone: &'a Zone,
 }
 
 impl Look<'_> {
-    /// The width to lay out for.
+    /// The width for the layout.
     pub(super) fn room(self) -> usize {
         self.width.max(NARROWEST)
     }
 }
 
-/// How a part of a line is set off.
+/// How a part of a line is highlighted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ink {
-    /// Titles and heads of tables.
+    /// Titles and table heads.
     Bold,
-    /// What matters less.
+    /// Less important text.
     Dim,
-    /// What is broken.
+    /// Failures.
     Red,
-    /// What is well, or at work.
+    /// Success, or running work.
     Green,
-    /// What is held up.
+    /// Pauses and waits.
     Yellow,
 }
 
@@ -51,12 +51,12 @@ pub struct Line {
 }
 
 impl Line {
-    /// A line all in one ink, or in none.
+    /// A line in one colour, or without colour.
     pub(super) fn new(ink: impl Into<Option<Ink>>, text: &str) -> Self {
         Self::default().and(ink, text)
     }
 
-    /// The line with more behind it.
+    /// The line with a part appended.
     pub(super) fn and(mut self, ink: impl Into<Option<Ink>>, text: &str) -> Self {
         if !text.is_empty() {
             self.parts.push((ink.into(), printable(text)));
@@ -64,24 +64,24 @@ impl Line {
         self
     }
 
-    /// The line with all of another behind it.
+    /// The line with another line appended.
     pub(super) fn join(mut self, other: Self) -> Self {
         self.parts.extend(other.parts);
         self
     }
 
-    /// How many cells it takes.
+    /// The width in cells.
     pub(super) fn width(&self) -> usize {
         self.parts.iter().map(|(_, text)| width(text)).sum()
     }
 
-    /// The parts, in order, and their inks.
+    /// The parts, in order, with their colours.
     pub fn parts(&self) -> impl Iterator<Item = (Option<Ink>, &str)> {
         self.parts.iter().map(|(ink, text)| (*ink, text.as_str()))
     }
 }
 
-/// Lines, the first one on top.
+/// Lines, from top to bottom.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Text {
     /// The lines.
@@ -94,8 +94,8 @@ impl Text {
         Self { lines: vec![Line::new(None, line)] }
     }
 
-    /// The text as it is written to a file or a terminal, with a line feed behind each line; with escape sequences
-    /// where colours are wanted.
+    /// The text for a file or a terminal, with a line feed after each line; with escape sequences if colours are
+    /// wanted.
     pub fn render(&self, colour: bool) -> String {
         let mut text = String::new();
         for line in &self.lines {
@@ -116,7 +116,7 @@ impl Text {
         self.lines.push(line);
     }
 
-    /// A labelled text, wrapped below itself.
+    /// A field with a label; wrapped lines are indented.
     pub(super) fn field(&mut self, room: usize, label: &str, text: &str, ink: impl Into<Option<Ink>>) {
         let ink = ink.into();
         for (index, line) in wrap(&printable(text), room.saturating_sub(LABEL), FIELD_LINES).iter().enumerate() {
@@ -124,13 +124,13 @@ impl Text {
         }
     }
 
-    /// A labelled line, as it is.
+    /// A line with a label, without wrapping.
     pub(super) fn labelled(&mut self, label: &str, line: Line) {
         let label = if label.is_empty() { String::new() } else { format!("{label}:") };
         self.push(Line::new(None, &format!("{label:>width$} ", width = LABEL - 1)).join(line));
     }
 
-    /// A title behind a dot that says how it is.
+    /// A title after a coloured dot.
     pub(super) fn title(&mut self, room: usize, dot: (&str, Ink), title: &str) {
         let title = cut(&printable(title), room.saturating_sub(2));
         self.push(Line::new(dot.1, dot.0).and(None, " ").and(Ink::Bold, &title));

@@ -1,8 +1,8 @@
-//! The command lines of both programs, and everything `synklerctl` does.
+//! The command lines of both programs, and everything that `synklerctl` does.
 //!
-//! The definitions here are the only ones: `--help`, the man pages and the shell completions are made from them. Of the
-//! rest of the crate this knows the control interface alone, so that `synklerctl` stays small and starts at once. The
-//! texts are pure functions of what the interface tells, so that each can be looked at in golden files.
+//! The definitions here are the only ones: `--help`, the man pages and the shell completions are generated from them.
+//! This module uses only the control interface of the crate, so that `synklerctl` stays small and starts quickly. The
+//! texts are pure functions of the answers, so golden files can test each.
 
 mod arguments;
 mod check;

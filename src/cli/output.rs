@@ -23,7 +23,7 @@ impl Out<'_> {
         self.write(&(text + "\n")).map(drop)
     }
 
-    /// One line of JSON a record, or the text.
+    /// One line of JSON per record, or the text.
     pub(super) fn records<T: Serialize>(
         self,
         values: &[T],
@@ -40,12 +40,12 @@ impl Out<'_> {
         self.write(&lines).map(drop)
     }
 
-    /// A text alone.
+    /// A text without JSON.
     pub(super) fn text(self, text: impl FnOnce(Look<'_>) -> Text) -> Result<(), Failure> {
         self.write(&text(self.look).render(self.look.colour)).map(drop)
     }
 
-    /// The text; the flag says whether anybody reads it.
+    /// Writes the text; the flag says whether stdout still has a reader.
     pub(super) fn write(self, text: &str) -> Result<bool, Failure> {
         print(text.as_bytes()).map_err(Failure::Output)
     }

@@ -6,11 +6,11 @@ use super::table::{Column, Row, Table, Tail};
 use super::units::{ago, few_inodes, size, span};
 use crate::control::types::{GetHistory, Member, Past, Status};
 
-/// With less room than this beside the other columns, what a node does stands below it.
+/// If the other columns leave less room than this, what a node does goes below its row.
 const DOING_ROOM: usize = 24;
 /// An MD5 is never cut.
 const DIGEST_ROOM: usize = 32;
-/// Clocks that differ by less are in step.
+/// Clocks with a smaller difference count as equal.
 const IN_STEP: u64 = 2000;
 
 const NODES: &[Column] = &[

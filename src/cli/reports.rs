@@ -1,14 +1,14 @@
-//! What came of an order, of an examination, and the like.
+//! The results of orders, checks, reloads and version queries.
 
 use super::exit::Exit;
 use super::line::{Ink, Line, Look, Text};
 use super::units::{cut, pad, printable, width, wrap};
 use crate::control::types::{Deed, Finding, Orders, Reload};
 
-/// The most lines one finding or its cure takes.
+/// The maximum number of lines of one finding or its fix.
 const FINDING_LINES: usize = 6;
 
-/// What each node did, a line each.
+/// One line for each deed of a node.
 pub fn orders_text(orders: &Orders, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
@@ -30,7 +30,7 @@ fn told(text: &mut Text, room: usize, line: &str, ink: Option<Ink>) {
     }
 }
 
-/// What the program's exit says of an order: refused where nobody did anything for one of the items.
+/// The exit code of an order: refused if no node carried it out for one of the items.
 pub fn orders_exit(orders: &Orders) -> Exit {
     let done = |item: &Option<String>| orders.deeds.iter().any(|deed| deed.item == *item && deed.done);
     let refused = |deed: &Deed| !done(&deed.item);
@@ -43,10 +43,10 @@ pub fn orders_exit(orders: &Orders) -> Exit {
     }
 }
 
-/// A line for one finding, and its cure below.
+/// A line for one finding, with the fix below it.
 pub fn finding_text(finding: &Finding, look: Look<'_>) -> Text {
     let room = look.room();
-    /// The names of the checks end here.
+    /// The column at which the names of the checks end.
     const NAME: usize = 14;
     let (word, ink) = match finding.result.as_str() {
         "ok" => ("ok", Ink::Green),
@@ -77,7 +77,7 @@ fn centred(word: &str, room: usize) -> String {
     pad(&format!("{}{word}", " ".repeat(before)), room)
 }
 
-/// A step on the way to a finding.
+/// Progress towards a finding.
 pub(super) fn step_text(step: &str, look: Look<'_>) -> Text {
     let mut text = Text::default();
     for line in wrap(&printable(step), look.room() - 10, FINDING_LINES) {
@@ -99,12 +99,12 @@ pub fn findings_summary(findings: &[Finding]) -> Text {
     Text { lines: vec![Line::new(ink, &format!("{} checks: {}", findings.len(), counts.join(", ")))] }
 }
 
-/// Refused where anything has failed.
+/// Refused if a check has failed.
 pub fn findings_exit(findings: &[Finding]) -> Exit {
     if findings.iter().any(|finding| finding.result == "failed") { Exit::Refused } else { Exit::Done }
 }
 
-/// What reading the config again has changed.
+/// What a reload has changed.
 pub fn reload_text(reload: &Reload, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();

@@ -1,4 +1,4 @@
-//! The way to the daemon, and what can go wrong on it.
+//! The connection to the daemon, and its errors.
 
 use std::env;
 use std::error::Error;
@@ -19,7 +19,7 @@ pub(super) enum Failure {
     Client(#[from] ClientError),
     #[error("several daemons run on this host, choose one with --socket: {0}")]
     Ambiguous(String),
-    /// Anything that cannot be done as it was asked for.
+    /// Anything that cannot be done as requested.
     #[error("{0}")]
     Refused(String),
     #[error("cannot write the answer")]
@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    /// The whole chain on stderr, with what to do where that is known.
+    /// The whole chain of errors on stderr, with what to do if that is known.
     pub(super) fn tell(&self) {
         let mut text = self.to_string();
         let mut cause = self.source();
@@ -64,20 +64,20 @@ impl Failure {
     }
 }
 
-/// Which daemon is meant.
+/// The choice of the daemon.
 #[derive(Debug, Clone)]
 pub(super) struct Target {
-    /// Its socket, where that is told.
+    /// Its socket, if given.
     pub(super) socket: Option<PathBuf>,
-    /// Its group, where that is told.
+    /// Its group, if given.
     pub(super) id: Option<String>,
 }
 
 impl Target {
-    /// A connection to it; a daemon of another version is told of on stderr.
+    /// A connection to the daemon; prints a note on stderr if the daemon has another version.
     pub(super) fn connect(&self) -> Result<Client, Failure> {
         let mut client = self.reach()?;
-        // A daemon that cannot say who it is will fail at what it is asked for next, and say why.
+        // A daemon that cannot describe itself will fail at the next call, and say why.
         if let Ok(info) = client.info() {
             compare_version(&info.version);
             return Ok(client);
@@ -85,7 +85,7 @@ impl Target {
         Ok(Client::connect(client.path())?)
     }
 
-    /// A connection to it, without a word.
+    /// A connection to the daemon, without notes.
     pub(super) fn reach(&self) -> Result<Client, Failure> {
         if let Some(path) = &self.socket {
             return Ok(Client::connect(path)?);

@@ -1,4 +1,4 @@
-//! A moment as people write it: how long ago, or a date in the user's time zone.
+//! A point in time as the user writes it: a duration before now, or a date in the user's time zone.
 
 use jiff::Timestamp;
 use jiff::civil::DateTime;
@@ -7,12 +7,12 @@ use super::zone::Zone;
 
 const DAY: u64 = 86_400_000;
 
-/// A moment, before it is known when now is and in which time zone it was written.
+/// A point in time, before the current time and the time zone are applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Since {
-    /// So many milliseconds ago.
+    /// This many milliseconds ago.
     Ago(u64),
-    /// The midnight that began today, or so many days before.
+    /// The midnight at which today began, or a number of days before that.
     Midnight(i8),
     /// A date and a time of day.
     Local(DateTime),
@@ -33,8 +33,8 @@ impl Since {
         read.ok_or_else(|| "use 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30'".to_owned())
     }
 
-    /// The moment in milliseconds since 1970-01-01 UTC; what lies before that counts as that. Of two moments with the
-    /// same date and time of day, when clocks are set back, it is the earlier one.
+    /// Milliseconds since 1970-01-01 UTC; an earlier time counts as that. If clocks are set back and a date with its
+    /// time of day occurs twice, the result is the earlier one.
     pub(super) fn resolve(self, now: u64, zone: &Zone) -> u64 {
         let moment = match self {
             Self::Ago(millis) => return now.saturating_sub(millis),
@@ -50,7 +50,7 @@ fn midnight(now: u64, before: i8, zone: &Zone) -> Option<Timestamp> {
     let now = Timestamp::from_millisecond(i64::try_from(now).ok()?).ok()?;
     let date = now.to_zoned_datetime(zone.tz().clone()).date();
     let date = (0..before).try_fold(date, |date, _| date.yesterday()).ok()?;
-    // A day whose clocks are set forward at midnight begins later.
+    // A day on which clocks are set forward at midnight begins later.
     Some(date.to_zoned_datetime(zone.tz().clone()).ok()?.timestamp())
 }
 
@@ -83,7 +83,7 @@ fn date(text: &str) -> Option<Since> {
     if let Some(utc) = text.strip_suffix("UTC") {
         return format!("{}Z", utc.trim_end()).parse().ok().map(Since::At);
     }
-    // Whatever names its offset means just that moment, in every zone.
+    // With an offset, the text means the same time in every zone.
     text.parse().map(Since::At).or_else(|_| text.parse().map(Since::Local)).ok()
 }
 
@@ -129,18 +129,18 @@ mod tests {
             ("2026-11-23 20:11+02:00", NOW),
             ("2h", NOW - 2 * HOUR),
             ("2026-06-21", 1_782_000_000_000 - 2 * HOUR),
-            // The hour that comes twice, and the one that is left out.
+            // The hour that occurs twice, and the one that does not occur.
             ("2026-10-25 02:30", 1_792_888_200_000),
             ("2026-03-29 02:30", 1_774_747_800_000),
             ("1970-01-01", 0),
         ] {
             assert_eq!(Since::parse(text).map(|since| since.resolve(NOW, &berlin)), Ok(expected), "{text}");
         }
-        // In Beirut the clocks go forward at midnight: this day begins at one.
+        // In Beirut clocks are set forward at midnight: this day begins at one o'clock.
         let beirut = Zone::named("Asia/Beirut").unwrap();
         let begins = Since::parse("2026-03-29 01:00").unwrap().resolve(NOW, &beirut);
         assert_eq!(Since::Midnight(0).resolve(begins + 5 * HOUR, &beirut), begins);
-        // The day after that had 23 hours before it.
+        // Seen from the day after: that day had 23 hours.
         assert_eq!(Since::Midnight(1).resolve(begins + 24 * HOUR, &beirut), begins);
     }
 

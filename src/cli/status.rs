@@ -1,4 +1,4 @@
-//! The group as people read it: the node and its surroundings first, then a table of what is on the way.
+//! The group as text: first the node and its connections, then a table of the transfers.
 
 use super::line::{Ink, LABEL, Line, Look, Text};
 use super::transfers::{self, is_delivered};
@@ -6,7 +6,7 @@ use super::units::{ago, cut, few_inodes, printable, size, span};
 use super::zone::Zone;
 use crate::control::types::{Broker, Member, Paused, Status, View};
 
-/// The most nodes shown.
+/// The maximum number of nodes shown.
 const MEMBER_LINES: usize = 20;
 
 /// The whole text of `synklerctl status` at this width.
@@ -35,12 +35,12 @@ pub fn status_text(status: &Status, look: Look<'_>) -> Text {
     page.text
 }
 
-/// How many are delivered.
+/// The number of delivered transfers.
 fn delivered(status: &Status) -> u64 {
     status.states.iter().filter(|count| is_delivered(&count.state)).map(|count| count.count).sum()
 }
 
-/// `incomplete: central hub does not answer; this is what upload alpha knows`; nothing when it is complete.
+/// `incomplete: central hub does not answer; this is what upload alpha knows`; `None` if the view is complete.
 pub(super) fn incomplete(view: &View) -> Option<String> {
     if view.whole {
         return None;
@@ -81,7 +81,7 @@ impl Page<'_> {
     }
 
     fn order(&self, pause: &Paused) -> String {
-        format!("{}, by {} on {}: nothing new starts", self.since(pause.since), pause.by, pause.node)
+        format!("{}, by {} on {}: no new transfers start", self.since(pause.since), pause.by, pause.node)
     }
 
     fn field(&mut self, label: &str, text: &str, ink: impl Into<Option<Ink>>) {

@@ -1,23 +1,23 @@
-//! A table that fits: the first column is cut where room is short, the last text of a row stands beside the others
-//! where there is room for it, else below them.
+//! A table that fits the width. The first column is cut if there is too little room. The last text of a row is beside
+//! the other columns if it fits, else below them.
 
 use super::line::{Ink, Line, NARROWEST, Text};
 use super::units::{cut, cut_middle, pad, printable, width, wrap};
 
-/// The least room for the first column beside the last text.
+/// The minimum width of the first column beside the last text.
 const FIRST_ROOM: usize = 24;
-/// How far what stands below a row is set in.
+/// The indentation of text below a row.
 const INDENT: usize = 4;
 
 /// One column.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Column {
     pub(super) head: &'static str,
-    /// Wider cells are cut; the first column takes what the others leave.
+    /// Wider cells are cut; the first column gets the width that the others leave.
     pub(super) most: usize,
-    /// Numbers stand at the right.
+    /// Numbers are aligned to the right.
     pub(super) right: bool,
-    /// On a narrower terminal it is left out.
+    /// On a narrower terminal the column is left out.
     pub(super) from: usize,
 }
 
@@ -40,11 +40,11 @@ impl Column {
     }
 }
 
-/// What stands behind the columns of a row.
+/// Text after the columns of a row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Tail {
     pub(super) text: String,
-    /// Stands behind the text when it fits there, else on a line of its own: it is never cut away.
+    /// A text after the last one if it fits there, else on its own line; it is never cut.
     pub(super) end: String,
     pub(super) ink: Option<Ink>,
 }
@@ -52,24 +52,24 @@ pub(super) struct Tail {
 /// One row.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Row {
-    /// One for each column.
+    /// One cell for each column.
     pub(super) cells: Vec<String>,
-    /// Stands before the first cell, in a column of its own; for all rows or for none.
+    /// A mark before the first cell, in its own column; for all rows or for none.
     pub(super) mark: Option<(&'static str, Ink)>,
     pub(super) tail: Tail,
 }
 
-/// Rows below their heads.
+/// Rows with their heads.
 #[derive(Debug)]
 pub(super) struct Table<'a> {
     pub(super) columns: &'a [Column],
-    /// The last text's head, the least room in which it stands beside the columns, and the most lines it takes.
+    /// The head of the last text, the minimum width for it beside the columns, and its maximum number of lines.
     pub(super) tail: (&'static str, usize, usize),
     pub(super) rows: Vec<Row>,
 }
 
 impl Table<'_> {
-    /// Its lines at this width.
+    /// The lines at this width.
     pub(super) fn lay(mut self, text: &mut Text, room: usize) {
         let room = room.max(NARROWEST);
         for cell in self.rows.iter_mut().flat_map(|row| &mut row.cells) {

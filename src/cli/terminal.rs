@@ -1,4 +1,4 @@
-//! What stdout is, and what goes there.
+//! The properties of stdout, and writing to it.
 
 use std::env;
 use std::ffi::OsString;
@@ -12,14 +12,14 @@ use super::line::Look;
 use super::zone::Zone;
 
 impl<'a> Look<'a> {
-    /// Of this process's stdout.
+    /// The stdout of this process.
     pub(super) fn of_stdout(zone: &'a Zone) -> Self {
         let terminal = io::stdout().is_terminal();
         Self { width: width(terminal), colour: terminal && !is_dumb() && !no_color(), zone }
     }
 }
 
-/// Whether the terminal understands nothing but text.
+/// Whether the terminal understands only text.
 pub(super) fn is_dumb() -> bool {
     set("TERM").is_none_or(|term| term == "dumb")
 }
@@ -46,7 +46,7 @@ pub(super) fn now() -> u64 {
     u64::try_from(time.tv_sec).unwrap_or(0).saturating_mul(1000) + u64::try_from(time.tv_nsec).unwrap_or(0) / 1_000_000
 }
 
-/// Writes to stdout. Whoever closes the pipe early, like `head`, has seen enough: the flag says whether anybody reads.
+/// Writes to stdout. A closed pipe, as with `head`, is no error: the flag says whether stdout still has a reader.
 pub(super) fn print(bytes: &[u8]) -> io::Result<bool> {
     let mut stdout = io::stdout().lock();
     match stdout.write_all(bytes).and_then(|()| stdout.flush()) {
@@ -55,10 +55,10 @@ pub(super) fn print(bytes: &[u8]) -> io::Result<bool> {
     }
 }
 
-/// Waits until whoever reads stdout has gone; tells whether that can be told.
+/// Waits until the reader of stdout has closed it; returns whether this can be detected.
 pub(super) fn reader_leaves() -> bool {
     let stdout = io::stdout();
-    // Nothing is asked for: the end of the other side is told all the same. A file has no other side.
+    // No event is requested, and the end of the other side is reported nevertheless. A file has no other side.
     let mut asked = [PollFd::new(&stdout, PollFlags::empty())];
     loop {
         match poll(&mut asked, None) {
@@ -68,8 +68,8 @@ pub(super) fn reader_leaves() -> bool {
     }
 }
 
-/// A line on stderr.
+/// Writes a line to stderr.
 pub(super) fn complain(text: &str) {
-    // With nowhere to complain to, the exit code must do.
+    // Without stderr, only the exit code reports the error.
     let _ = writeln!(io::stderr(), "synklerctl: {}", super::units::printable(text));
 }

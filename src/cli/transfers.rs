@@ -1,4 +1,4 @@
-//! Transfers in lines: what each waits for, or how far it is.
+//! Transfers as lines: why each waits, or its progress.
 
 use super::line::{Ink, Line, Look, Text};
 use super::table::{Column, Row, Table, Tail};
@@ -6,11 +6,11 @@ use super::units::{ago, size, span};
 use crate::control::State;
 use crate::control::types::{List, Paused, Progress, Transfer};
 
-/// With less room than this beside the other columns, what a transfer waits for gets lines of its own.
+/// If the other columns leave less room than this, the reason of a transfer gets lines of its own.
 const WHY_ROOM: usize = 48;
-/// The most lines one reason takes, without what follows from it.
+/// The maximum number of lines of one reason, without the outlook.
 const WHY_LINES: usize = 3;
-/// Cells of a progress bar.
+/// The width of a progress bar in cells.
 const BAR: usize = 20;
 
 const COLUMNS: &[Column] = &[
@@ -21,8 +21,8 @@ const COLUMNS: &[Column] = &[
     Column::right("SINCE", 8),
 ];
 
-/// A table of transfers as `node` shows them: what one of its own runs do needs no name. On an upload, where they come
-/// from says nothing.
+/// A table of transfers as `node` shows them. A run of this node needs no node name. On an upload, the column with the
+/// upload is left out.
 pub(super) fn lay(text: &mut Text, look: Look<'_>, transfers: &[Transfer], now: u64, node: &str) {
     let from_here = |transfer: &Transfer| node == format!("upload {}", transfer.upload);
     let all_from_here = transfers.iter().all(from_here);
@@ -41,7 +41,7 @@ pub(super) fn lay(text: &mut Text, look: Look<'_>, transfers: &[Transfer], now: 
     Table { columns: COLUMNS, tail: ("WHY", WHY_ROOM, WHY_LINES), rows }.lay(text, look.room());
 }
 
-/// The text of `synklerctl list`: one page of it, the heads on top.
+/// The text of `synklerctl list`: one page, with the heads on top.
 pub fn list_text(list: &List, now: u64, look: Look<'_>) -> Text {
     let room = look.room();
     let mut text = Text::default();
@@ -62,7 +62,7 @@ pub fn list_text(list: &List, now: u64, look: Look<'_>) -> Text {
                 if room >= 110 { String::new() } else { transfer.reason.code.clone() },
             ],
             mark: None,
-            // A line each: where there is no room for the reason's text, its code stands in a column.
+            // One line per transfer: if the text of the reason does not fit, a column shows its code.
             tail: Tail {
                 text: match (room >= 110, end.is_empty()) {
                     (false, _) => String::new(),
@@ -92,7 +92,7 @@ fn ink(transfer: &Transfer) -> Option<Ink> {
     }
 }
 
-/// What happens to it: `uploading 60 %`, `downloading 18 % (delta)`, `waiting`.
+/// The state: `uploading 60 %`, `downloading 18 % (delta)`, `waiting`.
 pub(super) fn state(transfer: &Transfer) -> String {
     let state = words(&transfer.state);
     match &transfer.progress {
@@ -108,13 +108,13 @@ fn is_moving(transfer: &Transfer) -> bool {
     matches!(transfer.state.parse(), Ok(State::Uploading | State::Downloading))
 }
 
-/// A state's stable word as people read it.
+/// The word of a state for people.
 pub(super) fn words(state: &str) -> String {
-    // A newer daemon may have more of them.
+    // A newer daemon may have further states.
     state.parse::<State>().map_or_else(|_| state.to_owned(), |state| state.words().to_owned())
 }
 
-/// Whether a state's word is that of what is not unfinished any more.
+/// Whether a transfer in this state is finished.
 pub(super) fn is_delivered(state: &str) -> bool {
     state == State::Delivered.as_str()
 }
@@ -126,10 +126,10 @@ fn share(progress: &Progress) -> f64 {
     }
 }
 
-/// What it waits for, or how far it is, with a bar where bars are wanted; on central with the receipts that are missing.
+/// The reason of the wait, or the progress, with a bar if bars are wanted; on central with the missing receipts.
 pub(super) fn why(transfer: &Transfer, now: u64, node: &str, bars: bool) -> String {
     if let Some(progress) = &transfer.progress {
-        // How far it is, and at which download, stands in its state.
+        // The state shows the progress, and the download.
         return if is_moving(transfer) { pace(progress, bars) } else { run(progress, node, bars) };
     }
     if let Some(next) = transfer.next.filter(|_| is_delivered(&transfer.state)) {
@@ -158,14 +158,15 @@ pub(super) fn paused(pause: &Paused, now: u64) -> String {
     format!("paused {} by {} on {}", ago(pause.since, now), pause.by, pause.node)
 }
 
-/// What has failed and when it goes on; empty when neither is to be told.
+/// The number of failures and the next attempt; empty if there are none.
 pub(super) fn outlook(transfer: &Transfer, now: u64) -> String {
-    // While it runs, that words are said again in a while is of no interest; of what is delivered, why() says it all.
+    // While a run is active, the repetition of messages is of no interest; for delivered transfers, why() says
+    // everything.
     let is_told = transfer.progress.is_some() || is_delivered(&transfer.state);
     outlook_of(transfer.attempts, transfer.next.filter(|_| !is_told), now)
 }
 
-/// The same of what is no transfer in full.
+/// The same, for data that is not a complete transfer.
 pub(super) fn outlook_of(attempts: u32, next: Option<u64>, now: u64) -> String {
     let failed = match attempts {
         0 => None,
@@ -179,7 +180,8 @@ pub(super) fn outlook_of(attempts: u32, next: Option<u64>, now: u64) -> String {
     [failed, next].into_iter().flatten().collect::<Vec<_>>().join("; ")
 }
 
-/// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left  by upload alpha`; the node is named where it is not the one that shows.
+/// `██████░░░░░░░░░░░░░░  31 %  12 MB/s  17s left  by upload alpha`; the node is named if it is not the one that shows
+/// this.
 pub(super) fn run(progress: &Progress, node: &str, bars: bool) -> String {
     let percent = (share(progress) * 100.0).floor();
     let percent = if bars { format!("{} {percent:>3.0} %", bar(progress)) } else { format!("{percent:.0} %") };

@@ -1,4 +1,4 @@
-//! Sizes, spans and widths as people read them.
+//! Sizes, durations and widths for people.
 
 use unicode_width::UnicodeWidthChar;
 
@@ -6,13 +6,13 @@ fn cells(c: char) -> usize {
     c.width().unwrap_or(0)
 }
 
-/// How many terminal cells a printable text takes.
+/// The width of a printable text in terminal cells.
 pub(super) fn width(text: &str) -> usize {
     text.chars().map(cells).sum()
 }
 
-/// A text that cannot move a cursor nor turn the text around it, whoever wrote it: what is not printable, or takes no
-/// cell of its own, is escaped. Backslashes stay as they are, because item names arrive escaped already.
+/// A text that cannot move a cursor or change the direction of text. Characters that are not printable, or have no
+/// width, are escaped. Backslashes stay, because item names arrive escaped already.
 pub(super) fn printable(text: &str) -> String {
     let mut line = String::with_capacity(text.len());
     for c in text.chars() {
@@ -60,10 +60,10 @@ pub(super) fn cut_middle(text: &str, room: usize) -> String {
     format!("{}…{}", head(text, before), tail(text, behind))
 }
 
-/// Fewer free inodes than this may run out before the bytes do.
+/// Below this number, inodes may run out before bytes.
 const FEW_INODES: u64 = 10_000;
 
-/// How many inodes are free, where they are few.
+/// The number of free inodes, if it is low.
 pub(super) fn few_inodes(free: Option<u64>) -> Option<String> {
     free.filter(|free| *free < FEW_INODES)
         .map(|free| if free == 1 { "1 inode free".to_owned() } else { format!("{free} inodes free") })
@@ -74,14 +74,13 @@ pub(super) fn pad(text: &str, room: usize) -> String {
     format!("{text}{}", " ".repeat(room.saturating_sub(width(text))))
 }
 
-/// A text in lines of at most `room` cells, broken at spaces where there are any; what does not fit into `lines`
-/// of them is cut.
+/// A text in lines of at most `room` cells, broken at spaces if possible; what does not fit into `lines` lines is cut.
 pub(super) fn wrap(text: &str, room: usize, lines: usize) -> Vec<String> {
     let mut wrapped = Vec::new();
     let mut rest = text;
     while wrapped.len() + 1 < lines && width(rest) > room {
         let fits = head(rest, room);
-        // A break leaves at least a third of the line filled, or is made within the word.
+        // A break leaves at least a third of the line filled; otherwise the word is broken.
         let at = fits.rfind(' ').filter(|at| *at > fits.len() / 3).unwrap_or(fits.len());
         let (line, left) = rest.split_at_checked(at).unwrap_or((rest, ""));
         if line.is_empty() {
@@ -111,7 +110,7 @@ pub(super) fn size(bytes: u64) -> String {
     if value < 9.95 { format!("{value:.1} {unit}") } else { format!("{value:.0} {unit}") }
 }
 
-/// `5min 3s`: the largest units that count, at most `units` of them.
+/// `5min 3s`: the largest relevant units, at most `units` of them.
 pub(super) fn span(millis: u64, units: usize) -> String {
     let mut left = millis / 1000;
     let mut parts = Vec::new();
@@ -203,7 +202,7 @@ mod tests {
     #[test]
     fn nothing_printed_moves_a_cursor() {
         assert_eq!(printable("a\u{1b}[2Jb\u{202e}c\\x1b\n"), "a\\u{1b}[2Jb\\u{202e}c\\x1b\\n");
-        // Controls of both ranges, the bidirectional ones, and what takes no cell.
+        // Control characters of both ranges, bidirectional controls, and characters without width.
         let harmful = ('\0'..' ').chain('\u{7f}'..'\u{a0}').chain([
             '\u{61c}', '\u{200b}', '\u{200c}', '\u{200d}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}', '\u{202a}',
             '\u{202b}', '\u{202c}', '\u{202d}', '\u{2060}', '\u{2066}', '\u{2067}', '\u{2068}', '\u{2069}', '\u{feff}',

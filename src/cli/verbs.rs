@@ -1,4 +1,4 @@
-//! One verb, one answer.
+//! Carries out the verbs.
 
 use std::collections::BTreeSet;
 use std::io::{self, BufRead, IsTerminal, Write};
@@ -28,7 +28,7 @@ use crate::control::{Client, ClientError, LIST_LIMIT};
 /// The whole program: arguments in, exit code out.
 pub fn run() -> ExitCode {
     let arguments = Arguments::parse();
-    // Clap sees no conflict between an option before the verb and one behind it.
+    // Clap reports no conflict between an option before the verb and one after it.
     if arguments.socket.is_some() && arguments.id.is_some() {
         Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or --id").exit();
     }
@@ -99,10 +99,10 @@ fn carry_out(verb: Verb, target: &Target, out: Out<'_>) -> Result<Exit, Failure>
             if out.json {
                 out.document(&receipt, |_| Text::default())?;
             } else {
-                // The one answer that is printed as it is: md5sum has escaped the names itself.
+                // The receipt is printed unchanged: its lines are escaped for md5sum already.
                 let garbled = || Failure::Refused("the receipt from the daemon is invalid".to_owned());
                 print(&receipt.bytes().ok_or_else(garbled)?).map_err(Failure::Output)?;
-                // md5sum passes such a line over.
+                // md5sum ignores such a line.
                 if let Some(remark) = &receipt.remark {
                     print(format!("# {remark}\n").as_bytes()).map_err(Failure::Output)?;
                 }
@@ -134,7 +134,7 @@ fn carry_out(verb: Verb, target: &Target, out: Out<'_>) -> Result<Exit, Failure>
     }
 }
 
-/// Nothing is missing from what was asked for.
+/// Done if the view is complete, or if only this node was asked.
 fn whole(view: &View, here: bool) -> Exit {
     if view.whole || here { Exit::Done } else { Exit::Incomplete }
 }
@@ -148,7 +148,7 @@ fn orders(orders: &Orders, out: Out<'_>) -> Result<Exit, Failure> {
     Ok(orders_exit(orders))
 }
 
-/// Each item's way; one that cannot be told does not keep the others back.
+/// Each item with its steps; an item that fails does not prevent the others.
 fn journeys(client: &mut Client, items: &[String], here: bool, out: Out<'_>) -> Result<Exit, Failure> {
     let mut exit = Exit::Done;
     let mut answers = Vec::new();
@@ -179,7 +179,7 @@ fn journeys(client: &mut Client, items: &[String], here: bool, out: Out<'_>) -> 
     Ok(exit)
 }
 
-/// As many as are wanted, in as many pages as it takes.
+/// The requested number, in as many pages as needed.
 fn list(client: &mut Client, mut filter: Filter, limit: u64) -> Result<List, Failure> {
     let mut whole: Option<List> = None;
     loop {
@@ -196,7 +196,7 @@ fn list(client: &mut Client, mut filter: Filter, limit: u64) -> Result<List, Fai
             }
         };
         let full = list.transfers.len() as u64 >= limit;
-        // Without progress a page says nothing new.
+        // A page without progress contains nothing new.
         if full || !more || last.is_none() || last == filter.after {
             return Ok(list);
         }
@@ -205,8 +205,8 @@ fn list(client: &mut Client, mut filter: Filter, limit: u64) -> Result<List, Fai
     }
 }
 
-/// As many as are wanted, in as many pages as it takes. Several may have ended at the moment at which a page ends, so
-/// each page begins with it again.
+/// The requested number, in as many pages as needed. Several transfers may have finished at the time at which a page
+/// ends, so each page begins with that time again.
 fn history(client: &mut Client, since: Option<u64>, item: Option<String>, limit: u64) -> Result<GetHistory, Failure> {
     let mut filter = PastFilter { since, item, ..PastFilter::default() };
     let mut whole = GetHistory { entries: Vec::new(), more: false };
@@ -228,7 +228,7 @@ fn history(client: &mut Client, since: Option<u64>, item: Option<String>, limit:
     }
 }
 
-/// The mode of the node that is meant, once it is certain that it is.
+/// The mode of the named node, if the name is unambiguous.
 fn node_to_forget(client: &mut Client, name: &str, mode: Option<Mode>, yes: bool) -> Result<String, Failure> {
     let status = client.status(Some(0), false)?;
     let fits = |member: &&Member| member.name == name && mode.is_none_or(|mode| member.mode == mode.as_str());
@@ -246,9 +246,9 @@ fn node_to_forget(client: &mut Client, name: &str, mode: Option<Mode>, yes: bool
     }
     let receipts = if member.mode == "download" { "; its receipts are then no longer required" } else { "" };
     let heard = ago(member.heard, status.now);
-    let question = format!("forget {} {}, last heard {heard}{receipts}? [y/N] ", member.mode, member.name);
+    let question = format!("forget {} {}, last seen {heard}{receipts}? [y/N] ", member.mode, member.name);
     let mut answer = String::new();
-    // A terminal that breaks off has not said yes.
+    // A closed terminal does not confirm.
     let _ = write!(io::stderr(), "{}", super::units::printable(&question));
     let _ = io::stdin().lock().read_line(&mut answer);
     match answer.trim().to_ascii_lowercase().as_str() {

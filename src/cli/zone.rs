@@ -1,14 +1,14 @@
-//! Moments in the user's time zone, or in UTC on request.
+//! Times in the user's time zone, or in UTC on request.
 
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
 use super::units::ago;
 
-/// What is said of a moment that no calendar here reaches.
+/// The text for a time outside the calendar.
 const BEYOND: &str = "after year 9999";
 
-/// A time zone in which moments are shown and read.
+/// A time zone for showing and reading times.
 #[derive(Debug, Clone)]
 pub struct Zone(TimeZone);
 
@@ -18,8 +18,8 @@ impl Zone {
         Self(TimeZone::UTC)
     }
 
-    /// The zone of this process: `TZ`, else `/etc/localtime`. UTC if that names no zone which this host knows; the
-    /// texts then say `UTC`, so that no reader takes them for local time.
+    /// The zone of this process: `TZ`, else `/etc/localtime`. UTC if this host does not know the zone; the texts then
+    /// say `UTC`, so that no reader takes them for local time.
     pub fn local() -> Self {
         Self(TimeZone::try_system().unwrap_or(TimeZone::UTC))
     }
@@ -79,7 +79,7 @@ mod tests {
             assert_eq!(zone.moment(seconds * 1000 + 999), text);
         }
         assert_eq!(zone.minute(1_795_457_460_000), "2026-11-23 18:11");
-        // The largest numbers of the interface print too, and no wider than a column.
+        // The largest numbers of the interface can be printed too, within the width of a column.
         for millis in [300_000_000_000_000, i64::MAX.unsigned_abs(), u64::MAX] {
             assert_eq!((zone.moment(millis), zone.minute(millis)), (BEYOND.to_owned(), BEYOND.to_owned()));
         }
@@ -92,7 +92,7 @@ mod tests {
         for (seconds, text) in [
             (1_795_457_460, "Mon 2026-11-23 19:11:00 CET"),
             (1_782_000_000, "Sun 2026-06-21 02:00:00 CEST"),
-            // The hour that comes twice.
+            // The hour that occurs twice.
             (1_792_888_200, "Sun 2026-10-25 02:30:00 CEST"),
             (1_792_891_800, "Sun 2026-10-25 02:30:00 CET"),
         ] {

@@ -1,4 +1,4 @@
-//! What a config that was read again changes.
+//! The changes of a config that was read again.
 
 use super::cleanup::Cleanup;
 use super::keys::KEYS;
@@ -19,8 +19,8 @@ pub const LIVE: [&str; 11] = [
     "history_days",
 ];
 
-/// The keys whose values differ, in the order of [`KEYS`]. Of two modes nothing else is compared; a password is one,
-/// wherever it comes from.
+/// The keys whose values differ, in the order of [`KEYS`]. If the modes differ, nothing else is compared. A password
+/// counts as one key, wherever it comes from.
 pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
     if old.mode() != new.mode() {
         return vec!["mode"];

@@ -17,7 +17,7 @@ pub(super) const CLEANUP_KEYS: [&str; 3] = ["cleanup_script", "cleanup_move", "c
 /// The longest `cleanup_timeout_minutes`: a week.
 const MINUTES_LIMIT: u32 = 7 * 24 * 60;
 
-/// How many words a command may have.
+/// The maximum number of words in a command.
 const WORD_LIMIT: usize = 256;
 
 /// What is done with an item after the hand-over.
@@ -35,7 +35,7 @@ pub enum Cleanup {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Script {
     words: Vec<Vec<Piece>>,
-    /// How long it may run; not zero.
+    /// Its time limit; not zero.
     pub timeout: Duration,
 }
 
@@ -63,7 +63,7 @@ impl Script {
         self.words.iter().map(fill).collect()
     }
 
-    /// What each word begins with that is the same for every item, the program's first.
+    /// The constant beginning of each word, the program first.
     pub fn beginnings(&self) -> impl Iterator<Item = &str> {
         self.words.iter().map(|word| match word.first() {
             Some(Piece::Text(text)) => text.as_str(),
@@ -107,14 +107,14 @@ impl Script {
         self.words == other.words
     }
 
-    /// From one text, split into words like a shell would.
+    /// From one text, split into words like in a shell.
     pub(super) fn split(text: &str, timeout: Duration) -> Result<Self, String> {
         let words = shlex::split(text)
             .ok_or_else(|| format!("found {}, allowed is a command whose quotes are closed", shown_value(text)))?;
         Self::from_words(&words, timeout)
     }
 
-    /// From the words as they are.
+    /// From a list of words.
     pub(super) fn from_words(words: &[String], timeout: Duration) -> Result<Self, String> {
         match words.first() {
             None => return Err("found no word, allowed is a command".to_owned()),

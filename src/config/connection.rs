@@ -1,4 +1,4 @@
-//! The keys that say where the broker is, who we are there, and what proves it on either side.
+//! The keys for the broker: its address, the account of this node, and how both sides authenticate.
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
@@ -12,15 +12,15 @@ use super::{pem, shown_path, shown_value};
 
 /// The largest `password_file`, in bytes.
 const PASSWORD_LIMIT: u64 = 4096;
-/// The largest PEM file, in bytes: more than a system's whole list of authorities.
+/// The largest PEM file, in bytes: larger than the complete list of authorities of a system.
 const PEM_LIMIT: u64 = 1024 * 1024;
-/// What AMQP allows for a short text, in bytes.
+/// AMQP's limit for a short text, in bytes.
 const AMQP_TEXT_LIMIT: usize = 255;
 const PORT: u16 = 5672;
 const TLS_PORT: u16 = 5671;
 
 impl Reading<'_> {
-    /// Everything about the broker. `node` is `<id>-<mode>`, where that is known: credentials may be one node's own.
+    /// All settings for the broker. `node` is `<id>-<mode>`, if known: a node may have credentials of its own.
     pub(super) fn broker(&mut self, node: Option<&str>) -> Option<Broker> {
         let host = self.parse("synkler_server", broker_host, Clone::clone);
         let secured = self.truth("tls");
@@ -49,7 +49,7 @@ impl Reading<'_> {
         Some(port)
     }
 
-    /// The outer `None` means that something is wrong, the inner one that the certificate logs in.
+    /// The outer `None` means an error, the inner one a login by certificate.
     fn password(&mut self, node: Option<&str>, has_identity: bool) -> Option<Option<Secret>> {
         let none = Origin::Derived("default".to_owned());
         let (Some(password), Some(file)) = (self.origin("password"), self.origin("password_file")) else {
@@ -103,7 +103,7 @@ impl Reading<'_> {
         }
     }
 
-    /// The outer `None` means that something is wrong, the inner one plain TCP.
+    /// The outer `None` means an error, the inner one plain TCP.
     fn tls(&mut self, secured: bool, node: Option<&str>) -> Option<Option<Tls>> {
         if !secured {
             let mut idle = true;
@@ -134,8 +134,8 @@ impl Reading<'_> {
         Some(Some(Tls { authorities: authorities?, identity }))
     }
 
-    /// What a PEM file holds: the one that the key names, else the credential. The outer `None` means that something
-    /// is wrong, the inner one that there is neither.
+    /// The content of a PEM file: the one that the key names, else the credential. The outer `None` means an error, the
+    /// inner one that there is neither.
     fn pem<T>(
         &mut self,
         key: &'static str,
@@ -162,7 +162,7 @@ impl Reading<'_> {
         }
     }
 
-    /// Where a credential lies, if there is one.
+    /// The path of a credential, if it exists.
     fn credential(&mut self, node: Option<&str>, name: &str) -> Option<PathBuf> {
         match self.environment.credential(node, name) {
             Credential::At(path) => Some(path),
@@ -179,7 +179,7 @@ impl Reading<'_> {
     }
 }
 
-/// A host name or an address. A URL may hold a password, so it is not repeated.
+/// A host name or an address. A URL may contain a password, so the error does not repeat it.
 fn broker_host(text: &str) -> Result<String, String> {
     const ALLOWED: &str = "allowed is a host name or an address alone";
     let bare = text.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(text);

@@ -1,4 +1,4 @@
-//! The process environment as a value, so that tests need not change their own.
+//! The process environment as a value, so that tests need not change their own environment.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -11,14 +11,14 @@ use super::shown_path;
 const PREFIX: &str = "SYNKLER_";
 const CONFIG_VARIABLE: &str = "SYNKLER_CONF";
 
-/// Where the system's config file lies: the package's place, then the original program's.
+/// The paths of the system's config file: the package's, then the original program's.
 const SYSTEM_FILES: [&str; 2] = ["/etc/synkler/synkler.toml", "/etc/synkler.conf"];
-/// Where systemd takes the service's credentials from.
+/// The directory from which systemd loads the service's credentials.
 const CREDENTIALS: &str = "/etc/synkler/credentials";
-/// What systemd puts before the names of credentials that it takes from a directory: `LoadCredential=synkler:...`.
+/// The prefix that systemd gives to credentials from a directory: `LoadCredential=synkler:...`.
 const CREDENTIAL_PREFIX: &str = "synkler_";
 
-/// What the surroundings say: variables, the host's name, and where the system's files lie.
+/// The environment: variables, the host name, and the paths of the system's files.
 #[derive(Debug, Clone)]
 pub struct Environment {
     variables: BTreeMap<OsString, OsString>,
@@ -27,26 +27,26 @@ pub struct Environment {
     credentials: Option<PathBuf>,
 }
 
-/// What a look for a credential finds.
+/// The result of looking for a credential.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Credential {
-    /// It is there.
+    /// The credential exists.
     At(PathBuf),
-    /// It is not.
+    /// The credential does not exist.
     None,
-    /// This user may not look into this directory.
+    /// This user may not read the directory.
     Hidden(PathBuf),
 }
 
 impl Environment {
-    /// The surroundings of this process.
+    /// The environment of this process.
     pub fn of_process() -> Self {
         let host_name = rustix::system::uname().nodename().to_string_lossy().into_owned();
         Self { variables: env::vars_os().collect(), ..Self::new(&host_name).with_credentials(CREDENTIALS) }
     }
 
-    /// What the service of the package will have around it when systemd starts it, whoever asks now. `instance` is what
-    /// stands behind the `@` of its unit's name, if anything does.
+    /// The environment that systemd gives to the service of the package, whoever calls this. `instance` is the part
+    /// after the `@` in the name of its unit, if it has one.
     pub fn of_service(instance: Option<&str>) -> Self {
         let below =
             |directory: &str| instance.map_or(directory.to_owned(), |instance| format!("{directory}/{instance}"));
@@ -56,7 +56,7 @@ impl Environment {
             .with("RUNTIME_DIRECTORY", below("/run/synkler"))
     }
 
-    /// Surroundings without any variable and without credentials.
+    /// An environment without variables and credentials.
     pub fn new(host_name: &str) -> Self {
         Self {
             variables: BTreeMap::new(),
@@ -66,13 +66,13 @@ impl Environment {
         }
     }
 
-    /// With one more variable, in place of an earlier one of that name.
+    /// With one more variable, which replaces an earlier one of that name.
     pub fn with(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.variables.insert(name.into(), value.into());
         self
     }
 
-    /// With another file at the end of the search than `/etc/synkler/synkler.toml` and `/etc/synkler.conf`.
+    /// With another file at the end of the search, instead of `/etc/synkler/synkler.toml` and `/etc/synkler.conf`.
     pub fn with_system_file(self, path: impl Into<PathBuf>) -> Self {
         self.with_system_files([path.into()])
     }
@@ -83,33 +83,33 @@ impl Environment {
         self
     }
 
-    /// With a directory where credentials lie when `$CREDENTIALS_DIRECTORY` names none.
+    /// With a directory for credentials if `$CREDENTIALS_DIRECTORY` is not set.
     pub fn with_credentials(mut self, directory: impl Into<PathBuf>) -> Self {
         self.credentials = Some(directory.into());
         self
     }
 
-    /// The host's name.
+    /// The host name.
     pub(super) fn host_name(&self) -> &str {
         &self.host_name
     }
 
-    /// A variable's value; one that is set to nothing counts as not set.
+    /// The value of a variable; an empty one counts as not set.
     fn variable(&self, name: &str) -> Option<&OsStr> {
         self.variables.get(OsStr::new(name)).map(OsString::as_os_str).filter(|value| !value.is_empty())
     }
 
-    /// A variable that holds a directory. One that is not absolute is passed over, as the XDG rules ask.
+    /// A variable that contains a directory. A relative one is ignored, as the XDG rules demand.
     pub(super) fn directory(&self, name: &str) -> Option<PathBuf> {
         self.variable(name).map(PathBuf::from).filter(|path| path.is_absolute())
     }
 
-    /// The first directory of a list with colons between, as systemd writes `$STATE_DIRECTORY`.
+    /// The first directory of a list separated by colons, as systemd writes `$STATE_DIRECTORY`.
     pub(super) fn first_directory(&self, name: &str) -> Option<PathBuf> {
         env::split_paths(self.variable(name)?).next().filter(|path| path.is_absolute())
     }
 
-    /// Where the search without `--config` and `$SYNKLER_CONF` looks, in order.
+    /// The paths of the search without `--config` and `$SYNKLER_CONF`, in order.
     pub(super) fn search(&self) -> Vec<PathBuf> {
         let home = self.directory("HOME");
         let below_home = |rest: &str| home.as_ref().map(|home| home.join(rest));
@@ -117,10 +117,10 @@ impl Environment {
         near.into_iter().flatten().chain(self.system_files.iter().cloned()).collect()
     }
 
-    /// Where a credential lies. One in a directory of its node's own, `<id>-<mode>`, stands above one for all.
+    /// The path of a credential. One in the node's own directory, `<id>-<mode>`, has priority over a common one.
     pub(super) fn credential(&self, node: Option<&str>, name: &str) -> Credential {
         let (directory, candidates) = match (self.directory("CREDENTIALS_DIRECTORY"), &self.credentials) {
-            // systemd has made one name of the path below the directory.
+            // systemd joins the path below the directory to one name.
             (Some(directory), _) => {
                 let own = node.map(|node| format!("{CREDENTIAL_PREFIX}{node}_{name}"));
                 (directory, [own, Some(format!("{CREDENTIAL_PREFIX}{name}"))])
@@ -140,7 +140,7 @@ impl Environment {
         Credential::None
     }
 
-    /// The config file that was asked for by name, which must be there; `None` where none was.
+    /// The config file that was given by name and must exist; `None` if none was given.
     pub(super) fn named_file(&self, explicit: Option<&Path>) -> Result<Option<PathBuf>, String> {
         if let Some(path) = explicit {
             return match fs::metadata(path) {
@@ -162,14 +162,14 @@ impl Environment {
         Ok(None)
     }
 
-    /// The config files that the search finds, in order.
+    /// The existing config files of the search, in order.
     pub(super) fn found_files(&self) -> Result<Vec<PathBuf>, String> {
         let mut found = Vec::new();
         for path in self.search() {
             match fs::metadata(&path) {
                 Ok(_) => found.push(path),
                 Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
-                // Whatever lies behind the first usable one does not matter.
+                // Paths after the first usable file do not matter.
                 Err(_) if !found.is_empty() => {}
                 Err(error) => return Err(format!("{}: cannot search for a config file: {error}", shown_path(&path))),
             }
@@ -177,7 +177,7 @@ impl Environment {
         Ok(found)
     }
 
-    /// The settings among the variables, by key.
+    /// The settings in variables, by key.
     pub(super) fn settings(&self, problems: &mut Vec<String>) -> BTreeMap<&'static str, String> {
         let mut settings = BTreeMap::new();
         for (variable, value) in &self.variables {

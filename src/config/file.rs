@@ -1,4 +1,4 @@
-//! The raw stage: one config file, in one of its two spellings, as keys, values and lines.
+//! The raw stage: one config file, in TOML or INI, as keys, values and lines.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,21 +13,21 @@ use super::{ini, shown_path};
 
 /// The largest config file, in bytes.
 const CONFIG_LIMIT: u64 = 256 * 1024;
-/// The table or section that may hold the keys.
+/// The table or section that may contain the keys.
 const TABLE: &str = "default";
-/// Where quotes have a meaning of their own and therefore stay.
+/// Keys whose quotes have a meaning and therefore stay.
 const QUOTES_MEAN_SOMETHING: [&str; 2] = ["rsync_opts", "cleanup_script"];
 
-/// A config file's content: known keys only.
+/// The content of a config file: known keys only.
 #[derive(Debug)]
 pub(super) struct RawFile {
     pub(super) path: PathBuf,
     pub(super) values: Dict,
-    /// Where each key stands, counted from 1; one that could not be found is missing.
+    /// The line of each key, counted from 1; a line that could not be found is missing.
     pub(super) lines: BTreeMap<String, usize>,
 }
 
-/// Reads a config file; `None` where it cannot be read at all. Unknown keys are problems and left out.
+/// Reads a config file; `None` if it cannot be read at all. Unknown keys are reported as problems and left out.
 pub(super) fn read(path: &Path, problems: &mut Vec<String>, notices: &mut Vec<String>) -> Option<RawFile> {
     let text = match read_text(path, CONFIG_LIMIT) {
         Ok(text) => text,
@@ -48,7 +48,7 @@ pub(super) fn read(path: &Path, problems: &mut Vec<String>, notices: &mut Vec<St
 /// A small regular file as text, or what is wrong with it.
 pub(super) fn read_text(path: &Path, limit: u64) -> Result<String, String> {
     let unreadable = |error| format!("cannot be read: {error}");
-    // Looked at before it is opened: opening a fifo would hang.
+    // Checked before the file is opened: opening a fifo would block.
     if !path.metadata().map_err(unreadable)?.is_file() {
         return Err("is not a regular file".to_owned());
     }
@@ -78,13 +78,13 @@ impl RawFile {
                 return false;
             }
         };
-        // configparser's special section lies below every other.
+        // configparser's special section gives defaults to every other one.
         entries.sort_by_key(|entry| entry.section != "DEFAULT");
         for entry in entries {
             let place = self.place(Some(entry.line));
             if entry.section != TABLE && entry.section != "DEFAULT" {
                 let section = entry.section.escape_debug();
-                problems.push(format!("{place}: unknown section [{section}]; keys stand below [{TABLE}]"));
+                problems.push(format!("{place}: unknown section [{section}]; put the keys below [{TABLE}]"));
             } else if self.accept(&entry.key, &place, problems) {
                 let mut value = entry.value.as_str();
                 if let Some(inner) = unquoted(&entry.key, value) {
@@ -99,7 +99,7 @@ impl RawFile {
     }
 
     fn take_toml(&mut self, text: &str, problems: &mut Vec<String>) -> bool {
-        // The parser's own message would quote the line, and the line may be a password.
+        // The parser's own message would contain the line, which may be a password.
         let mut top = match Toml::from_str::<Dict>(text) {
             Ok(top) => top,
             Err(error) => {
@@ -110,7 +110,7 @@ impl RawFile {
                     message.push_str("unreadable");
                 }
                 problems.push(format!(
-                    "{}: not TOML: {message} (text stands in quotes; a file in the INI spelling may be named *.ini)",
+                    "{}: not TOML: {message} (put text in quotes; the name of an INI file may end in .ini)",
                     self.place(line)
                 ));
                 return false;
@@ -134,7 +134,7 @@ impl RawFile {
                 } else if known(&key).is_none() && matches!(value, Value::Dict(..)) {
                     let table = key.escape_debug();
                     problems
-                        .push(format!("{place}: unknown table [{table}]; keys stand at the top or below [{TABLE}]"));
+                        .push(format!("{place}: unknown table [{table}]; put the keys at the top or below [{TABLE}]"));
                 } else if self.accept(&key, &place, problems) {
                     self.lines.extend(line.map(|line| (key.clone(), line)));
                     self.values.insert(key, value);
@@ -159,8 +159,8 @@ enum Spelling {
     Ini,
 }
 
-/// By extension, else by content. Where neither spelling reads without an error, the values decide which error is
-/// the useful one: TOML's text is in quotes, the INI dialect's is not.
+/// By extension, else by content. If neither format parses without an error, the values decide which error is more
+/// useful: TOML has quotes around text, INI has not.
 fn spelling(path: &Path, text: &str) -> Spelling {
     match path.extension().and_then(|extension| extension.to_str()) {
         Some("toml") => return Spelling::Toml,
@@ -182,8 +182,8 @@ fn spelling(path: &Path, text: &str) -> Spelling {
     if bare > quoted { Spelling::Ini } else { Spelling::Toml }
 }
 
-/// The value without a matching pair of quotes around it, if there is one. The dialect keeps quotes, but the seed's own
-/// sample shows credentials in quotes, and with them no broker lets anyone in.
+/// The value without a matching pair of quotes around it, if it has one. The INI format keeps quotes. But the original
+/// sample shows credentials in quotes, and no broker accepts a login with these.
 fn unquoted<'a>(key: &str, value: &'a str) -> Option<&'a str> {
     if QUOTES_MEAN_SOMETHING.contains(&key) {
         return None;
@@ -192,8 +192,8 @@ fn unquoted<'a>(key: &str, value: &'a str) -> Option<&'a str> {
     between('\'').or_else(|| between('"'))
 }
 
-/// Where the keys of a file that is valid TOML stand, by table (nothing for the top) and key. Good enough for a
-/// message: keys that are written in an unusual way are left out.
+/// The lines of the keys in a valid TOML file, by table (`None` for the top) and key. This is good enough for messages:
+/// keys in an unusual form are left out.
 fn toml_lines(text: &str) -> BTreeMap<(String, String), usize> {
     let mut lines = BTreeMap::new();
     let mut table = String::new();

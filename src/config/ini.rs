@@ -1,6 +1,6 @@
-//! The seed's INI dialect: what Python's `configparser` without interpolation reads. Keys are lower-cased, `=` or `:`
-//! separates, comments are whole lines that begin with `#` or `;`, a line that is indented deeper goes on with the
-//! value above, quotes and `%` mean nothing.
+//! The INI format of the original program: what Python's `configparser` reads without interpolation. Keys are
+//! lower-cased, and `=` or `:` separates. Comments are whole lines that begin with `#` or `;`. A line that is indented
+//! deeper continues the value above. Quotes and `%` have no meaning.
 
 use std::collections::BTreeSet;
 
@@ -10,14 +10,14 @@ pub(super) struct Entry {
     pub(super) section: String,
     pub(super) key: String,
     pub(super) value: String,
-    /// Where the key stands, counted from 1.
+    /// The line of the key, counted from 1.
     pub(super) line: usize,
 }
 
-/// A line that cannot be read, counted from 1, and why. Never holds the line itself: it may be a password.
+/// A line that cannot be read, counted from 1, and why. It never contains the line itself, which may be a password.
 pub(super) type Fault = (usize, String);
 
-/// Reads a whole file. Everything that is wrong with it is returned, not only the first.
+/// Reads a whole file. Returns everything that is wrong with it, not only the first error.
 pub(super) fn parse(text: &str) -> Result<Vec<Entry>, Vec<Fault>> {
     let mut parser = Parser::default();
     for (index, line) in lines(text).enumerate() {
@@ -38,7 +38,7 @@ struct Parser {
     entries: Vec<Entry>,
     faults: Vec<Fault>,
     section: Option<String>,
-    /// Whether a deeper line goes on with the last entry.
+    /// Whether a deeper line continues the last entry.
     open: bool,
     indent: usize,
     sections: BTreeSet<String>,
@@ -66,12 +66,12 @@ impl Parser {
         } else if let Some(section) = self.section.clone() {
             self.option(number, section, content);
         } else {
-            // Nothing below can be placed either; one report is enough.
+            // The keys below have no section either; one report is enough.
             if self.faults.is_empty() {
                 self.faults.push((
                     number,
-                    "a key before any [default] line; in the INI spelling keys stand below [default], in the TOML \
-                     spelling text stands in quotes"
+                    "a key before any [default] line; in an INI file put the keys below [default], in a TOML file put \
+                     text in quotes"
                         .to_owned(),
                 ));
             }
@@ -87,7 +87,7 @@ impl Parser {
 
     fn section(&mut self, number: usize, name: &str) {
         self.open = false;
-        // configparser lets only its special section come twice.
+        // In configparser only the special section may occur twice.
         if !self.sections.insert(name.to_owned()) && name != "DEFAULT" {
             self.faults.push((number, format!("duplicate section [{}]", name.escape_debug())));
         }
@@ -118,12 +118,12 @@ fn section_name(content: &str) -> Option<&str> {
     (!name.is_empty()).then_some(name)
 }
 
-/// What Python's `str.strip` takes off: more than Rust's white space by four separators.
+/// What Python's `str.strip` removes: Rust's white space and four separators.
 fn space(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\x1c'..='\x1f')
 }
 
-/// Lines by any of the three ends of line, as Python's text mode splits them.
+/// Lines with any of the three line ends, as Python's text mode splits them.
 fn lines(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = Some(text).filter(|text| !text.is_empty());
     std::iter::from_fn(move || {
@@ -169,7 +169,7 @@ mod tests {
         assert_eq!(found, [("a", "x\ny", 4), ("b", "z", 6)]);
     }
 
-    /// The same files through Python's own parser.
+    /// The same files, read by Python's own parser.
     fn python(texts: &[String]) -> Vec<Option<Sections>> {
         const SCRIPT: &str = "
 import configparser, io, json, sys
@@ -235,7 +235,7 @@ json.dump(out, sys.stdout)
         ]
         .map(str::to_owned)
         .to_vec();
-        // And many random ones of pieces that matter; the numbers come from a fixed seed.
+        // And many random files from relevant parts; the numbers come from a fixed seed.
         let pieces = [
             "[default]",
             "[x]",

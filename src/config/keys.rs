@@ -1,16 +1,16 @@
 //! The one table of config keys. Defaults, `--check`, the search for the nearest key, the documentation and its tests
-//! all read it.
+//! all read this table.
 
 use crate::machine::Mode;
 
-/// What holds where a key is not set.
+/// The value of a key that is not set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Preset {
     /// It must be set.
     Required,
     /// This value, written as in a config file without quotes.
     Value(&'static str),
-    /// What this text describes.
+    /// The value that this text describes.
     Computed(&'static str),
     /// Nothing: the key is accepted from old files and has no effect.
     Ignored,
@@ -21,11 +21,11 @@ pub enum Preset {
 pub struct Key {
     /// Its name in a config file; in the environment, `SYNKLER_` and the name in capitals.
     pub name: &'static str,
-    /// What holds where it is not set.
+    /// The value if the key is not set.
     pub preset: Preset,
-    /// What it is for, with its unit and range.
+    /// Its meaning, with unit and range.
     pub meaning: &'static str,
-    /// The modes that use it; the others accept it, so that one file can serve several hosts.
+    /// The modes that use the key. Other modes accept it, so that several hosts can use the same file.
     pub modes: &'static [Mode],
     /// Whether its value must never be shown.
     pub secret: bool,
@@ -51,7 +51,7 @@ const fn key(name: &'static str, preset: Preset, modes: &'static [Mode], meaning
     Key { name, preset, meaning, modes, secret: false }
 }
 
-/// Every key, in the order in which they are documented and reported.
+/// Every key, in the order of the documentation and the reports.
 pub const KEYS: &[Key] = &[
     key("mode", Preset::Value("central"), ALL, "mode of this node: upload, central or download"),
     key(
@@ -195,7 +195,7 @@ pub(super) fn known(name: &str) -> Option<&'static Key> {
     KEYS.iter().find(|key| key.name == name)
 }
 
-/// The key whose name is most like `name`.
+/// The key whose name is most similar to `name`.
 pub(super) fn nearest(name: &str) -> &'static str {
     let mut best = ("mode", f64::MIN);
     for key in KEYS {

@@ -1,4 +1,4 @@
-//! The merged stage: defaults, the config file and the environment laid over each other, the last one on top.
+//! The merged stage: defaults, the config file and the environment in layers, the last one on top.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -11,14 +11,14 @@ use super::file::RawFile;
 use super::keys::{KEYS, Preset, known};
 use super::shown_path;
 
-/// What a key is set to, before it is validated.
+/// The value of a key, before it is validated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Found {
     Text(String),
     /// A TOML number, in decimal notation.
     Number(String),
     List(Vec<String>),
-    /// Something no key takes, and what it is.
+    /// A type that no key accepts, with its name.
     Other(&'static str),
 }
 
@@ -31,7 +31,7 @@ pub(super) enum Origin {
     },
     Environment(String),
     Default,
-    /// Not set, and made from something else.
+    /// Not set, and derived from something else.
     Derived(String),
 }
 
@@ -66,7 +66,7 @@ impl Merged {
                 defaults.insert(key.name.to_owned(), Value::from(value));
             }
         }
-        // Text only: figment's own environment provider makes a number of the password 0755.
+        // Text only: figment's own environment provider would turn the password 0755 into a number.
         let variables = variables.into_iter().map(|(key, value)| (key.to_owned(), Value::from(value))).collect();
         let (values, file) = match file {
             Some(RawFile { path, values, lines }) => (values, Some((path, lines))),
@@ -83,7 +83,7 @@ impl Merged {
         self.file.as_ref().map(|(path, _)| path)
     }
 
-    /// What a key is set to, and where; `None` where no layer sets it.
+    /// The value of a key, and its origin; `None` if no layer sets the key.
     pub(super) fn find(&self, key: &str) -> Option<(Found, Origin)> {
         let value = self.figment.find_value(key).ok()?;
         let layer = self.figment.get_metadata(value.tag()).map(|metadata| metadata.name.as_ref());

@@ -1,11 +1,11 @@
 //! From files and environment to validated settings.
 //!
-//! Three stages: raw (one config file in one of two spellings, the environment), merged (which layer wins for each
-//! key, and where it stands), validated ([`Settings`]; the rest of the program sees only these). What is wrong is
-//! collected and reported together, each line naming file and line or variable, the key, what was found and what is
-//! allowed. A secret's value is in no error, notice or report.
+//! Three stages. Raw: one config file in TOML or INI, and the environment. Merged: which layer counts for each key, and
+//! the origin of the value. Validated: [`Settings`], the only result that the rest of the program sees. All errors are
+//! collected and reported together. Each line names the file and line or the variable, the key, the value found and
+//! what is allowed. No error, notice or report contains a secret.
 //!
-//! This is the only place that knows figment.
+//! Only this module uses figment.
 
 mod changes;
 mod cleanup;
@@ -35,8 +35,7 @@ pub use settings::{Broker, Identity, Percent, Role, Rsync, Secret, Settings, Tls
 use merged::Merged;
 use reading::Row;
 
-/// Why there are no settings: every problem found, one a line. It is for the operator to mend; trying again does
-/// not help.
+/// Why there are no settings: every problem found, one per line. The operator has to fix them; a retry does not help.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{}", problems.join("\n"))]
 pub struct ConfigError {
@@ -50,34 +49,34 @@ impl ConfigError {
     }
 }
 
-/// Settings, and how they came about.
+/// Settings, and their origin.
 #[derive(Debug)]
 pub struct Loaded {
-    /// What the daemon works from.
+    /// The settings for the daemon.
     pub settings: Settings,
-    /// What the operator should know though nothing is wrong: one line each, for the log.
+    /// Notes for the operator about a valid config: one line each, for the log.
     pub notices: Vec<String>,
     /// The config file that was read, if there was one.
     pub file: Option<PathBuf>,
     rows: Vec<Row>,
 }
 
-/// Where the packaged service keeps its state, and an instance of it in a directory of its name.
+/// The state directory of the packaged service; an instance has a subdirectory with its name.
 const SERVICE_STATE: &str = "/var/lib/synkler";
-/// Where its config files lie: `synkler.toml`, and `NAME.toml` of an instance.
+/// The directory of its config files: `synkler.toml`, and `NAME.toml` of an instance.
 const SERVICE_CONFIG: &str = "/etc/synkler";
 
 impl Loaded {
-    /// Whether the config is one of the system's, which the packaged service reads.
+    /// Whether the config is one of the system, which the packaged service reads.
     pub fn is_of_system(&self) -> bool {
         self.file
             .as_deref()
             .is_some_and(|file| file == Path::new("/etc/synkler.conf") || file.starts_with(SERVICE_CONFIG))
     }
 
-    /// The state directory of the daemon that this config is for, also when it is somebody else who asks: with a config
-    /// of the system that says nothing of `state_dir`, the one that systemd gives the service, if it is installed; else
-    /// the one in force.
+    /// The state directory of the daemon that uses this config, even if another user calls. For a config of the system
+    /// without `state_dir`, this is the directory that systemd gives the service, if the service is installed; else the
+    /// one in the settings.
     pub fn service_state_dir(&self) -> PathBuf {
         let from_home = self.rows.iter().any(|row| row.key == "state_dir" && row.origin.starts_with("below $"));
         match self.file.as_deref() {
@@ -88,14 +87,14 @@ impl Loaded {
         }
     }
 
-    /// Whether the config file itself holds a password that is in force.
+    /// Whether the config file itself contains a password that is used.
     pub fn sets_password(&self) -> bool {
         let of_file = |row: &Row, path: &Path| row.key == "password" && row.origin.starts_with(&shown_path(path));
         self.file.as_deref().is_some_and(|path| self.rows.iter().any(|row| of_file(row, path)))
     }
 
-    /// What `--check` prints: every key, the value in force and where it came from, one a line, without an end of
-    /// line after the last. Secrets are hidden.
+    /// The output of `--check`: every key, its value and the origin of the value, one per line, without a line end
+    /// after the last. Secrets are hidden.
     pub fn report(&self) -> String {
         let width = |text: fn(&Row) -> &str| self.rows.iter().map(|row| text(row).chars().count()).max().unwrap_or(0);
         let (keys, values) = (width(|row| row.key), width(|row| &row.shown).min(40));
@@ -111,11 +110,11 @@ impl Loaded {
     }
 }
 
-/// Finds the config file, reads it, lays the environment over it and validates the result. `explicit` is the
-/// `--config` option; without it the search goes `$SYNKLER_CONF` (a file, or a directory that holds
-/// `synkler.conf`), `$HOME/synkler.conf`, `$HOME/.config/synkler/synkler.conf`, `/etc/synkler/synkler.toml`,
-/// `/etc/synkler.conf`. A file of the search that sets nothing is passed over. Without any file the environment alone
-/// may do. Looks at no directory that a setting names; reads `password_file`, PEM files and credentials.
+/// Finds the config file, reads it, applies the environment and validates the result. `explicit` is the option
+/// `--config`. Without it the search is: `$SYNKLER_CONF` (a file, or a directory that contains `synkler.conf`),
+/// `$HOME/synkler.conf`, `$HOME/.config/synkler/synkler.conf`, `/etc/synkler/synkler.toml`, `/etc/synkler.conf`. The
+/// search skips a file that sets no key. Without any file, the environment alone may be enough. No directory in a
+/// setting is examined. `password_file`, PEM files and credentials are read.
 ///
 /// # Errors
 ///
@@ -137,11 +136,11 @@ pub fn load(explicit: Option<&Path>, environment: &Environment) -> Result<Loaded
     }
 }
 
-/// Whether a config file sets anything: the package installs one that does not, until somebody edits it.
+/// Whether a config file sets any key: the package installs one that sets none until somebody edits it.
 ///
 /// # Errors
 ///
-/// What keeps it from being read, one problem a line.
+/// Why the file cannot be read, one problem per line.
 pub fn sets_anything(path: &Path) -> Result<bool, ConfigError> {
     let mut problems = Vec::new();
     let raw = file::read(path, &mut problems, &mut Vec::new());
@@ -151,7 +150,7 @@ pub fn sets_anything(path: &Path) -> Result<bool, ConfigError> {
     }
 }
 
-/// The file asked for by name, else the first of the search that sets anything.
+/// The file given by name, else the first of the search that sets a key.
 fn raw_file(
     explicit: Option<&Path>,
     environment: &Environment,
@@ -177,7 +176,7 @@ fn nothing_found(environment: &Environment, notices: &[String]) -> String {
     format!("no config found: searched {looked}{passed}; write one with: synkler init upload (or central, or download)")
 }
 
-/// What the unit that reads this file of the system has for a state directory.
+/// The state directory of the unit that reads this config file of the system.
 fn service_state_dir(file: &Path) -> PathBuf {
     let service = PathBuf::from(SERVICE_STATE);
     match file.file_stem() {
@@ -186,13 +185,13 @@ fn service_state_dir(file: &Path) -> PathBuf {
     }
 }
 
-/// A path in a message: one line, whatever bytes it holds.
+/// A path in a message: one line, whatever bytes the path contains.
 fn shown_path(path: &Path) -> String {
     use std::os::unix::ffi::OsStrExt;
     crate::machine::escaped(path.as_os_str().as_bytes())
 }
 
-/// A value in a message, cut to a length that still fits one line.
+/// A value in a message, cut so that it fits on one line.
 fn shown_value(text: &str) -> String {
     const LIMIT: usize = 100;
     match text.char_indices().nth(LIMIT) {

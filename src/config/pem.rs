@@ -1,8 +1,8 @@
-//! Certificates and keys of PEM files. `rustls-pki-types` reads each section; what is said of a bad one names its line.
+//! Certificates and keys of PEM files. `rustls-pki-types` reads each section; errors name the line.
 
 use rustls_pki_types::pem::{Error, PemObject, SectionKind};
 
-/// The certificates of a text, in DER, in their order; other things in it are passed over.
+/// The certificates of a text, in DER, in their order; other sections are ignored.
 pub(super) fn certificates(text: &str) -> Result<Vec<Vec<u8>>, String> {
     let mut found = Vec::new();
     for section in sections(text).iter().filter(|section| !section.is_locked()) {
@@ -56,7 +56,7 @@ fn sections(text: &str) -> Vec<Section> {
 }
 
 impl Section {
-    /// What is in it; nothing if TLS has no use for its kind.
+    /// The content of a section; `None` if TLS has no use for its kind.
     fn read(&self) -> Result<Option<(SectionKind, Vec<u8>)>, String> {
         let wrong = |what| Err(format!("what begins on line {} {what}", self.line));
         match PemObject::from_pem_slice(self.text.as_bytes()) {
@@ -68,7 +68,7 @@ impl Section {
         }
     }
 
-    /// It is a key with a passphrase, of today's kind or of the old one, which says so in a head.
+    /// A key with a passphrase, of the present kind or of the old one, which has a header that says so.
     fn is_locked(&self) -> bool {
         self.text.starts_with("-----BEGIN ENCRYPTED PRIVATE KEY-----")
             || self.text.contains("\nProc-Type: 4,ENCRYPTED\n")

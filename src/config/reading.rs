@@ -1,4 +1,4 @@
-//! Reads merged values one by one, keeps every problem and what `--check` shows of each.
+//! Reads merged values one by one. It collects every problem, and what `--check` shows of each key.
 
 use std::path::{Component, PathBuf};
 use std::time::Duration;
@@ -10,9 +10,9 @@ use super::keys::{KEYS, Preset, known};
 use super::merged::{Found, Merged, Origin};
 use super::{shown_path, shown_value};
 
-/// The longest text a key takes, in bytes.
+/// The maximum length of a text, in bytes.
 const TEXT_LIMIT: usize = 4096;
-/// The longest path a key takes, in bytes: room is left for what synkler makes below it.
+/// The maximum length of a path, in bytes: synkler needs room for the names that it appends.
 const PATH_LIMIT: usize = 800;
 
 /// One line of the report.
@@ -23,7 +23,7 @@ pub(super) struct Row {
     pub(super) origin: String,
 }
 
-/// A reading in progress. Every method that returns `None` for a key that is set, or that must be, has noted why.
+/// A reading in progress. Every method that returns `None` for a set or required key has recorded the problem.
 pub(super) struct Reading<'a> {
     pub(super) environment: &'a Environment,
     pub(super) problems: &'a mut Vec<String>,
@@ -42,7 +42,7 @@ impl<'a> Reading<'a> {
         Self { environment, problems, notices, merged, rows: Vec::new() }
     }
 
-    /// The report's lines, in the table's order; what this mode does not use is marked.
+    /// The lines of the report, in the order of the table; keys that this mode does not use are marked.
     pub(super) fn into_rows(mut self, mode: Mode) -> Vec<Row> {
         self.rows.sort_by_key(|row| KEYS.iter().position(|key| key.name == row.key));
         for row in &mut self.rows {
@@ -53,17 +53,17 @@ impl<'a> Reading<'a> {
         self.rows
     }
 
-    /// What a key is set to, and where.
+    /// The value of a key, and its origin.
     pub(super) fn find(&self, key: &str) -> Option<(Found, Origin)> {
         self.merged.find(key)
     }
 
-    /// Where a key is set, if it is.
+    /// The origin of a key's value, if the key is set.
     pub(super) fn origin(&self, key: &str) -> Option<Origin> {
         self.find(key).map(|(_, origin)| origin)
     }
 
-    /// Notes a problem with a key.
+    /// Records a problem with a key.
     pub(super) fn refuse(&mut self, key: &str, what: &str) {
         let problem = match self.origin(key) {
             Some(Origin::Default) | None => format!("{key}: {what}"),
@@ -72,7 +72,7 @@ impl<'a> Reading<'a> {
         self.problems.push(problem);
     }
 
-    /// Takes down what is in force for a key.
+    /// Records the value in force of a key.
     pub(super) fn show(&mut self, key: &'static str, shown: impl Into<String>, origin: &Origin) {
         self.rows.push(Row { key, shown: shown.into(), origin: origin.to_string() });
     }
@@ -84,7 +84,7 @@ impl<'a> Reading<'a> {
         parse: impl FnOnce(&str) -> Result<T, String>,
         show: impl FnOnce(&T) -> String,
     ) -> Option<T> {
-        // What the operator typed is lost: 1.0 has become 1.
+        // The operator's spelling is lost: 1.0 has become 1.
         if let Some((Found::Number(_), _)) = self.find(key) {
             self.refuse(key, "found a number, allowed is text in quotes");
             return None;
@@ -92,7 +92,7 @@ impl<'a> Reading<'a> {
         self.parse_number(key, parse, show)
     }
 
-    /// Like [`Reading::parse`], for keys where a TOML number will do as well.
+    /// Like [`Reading::parse`], for keys that also accept a TOML number.
     fn parse_number<T>(
         &mut self,
         key: &'static str,
@@ -128,7 +128,7 @@ impl<'a> Reading<'a> {
         }
     }
 
-    /// A key's value as text, not empty.
+    /// A key's value as non-empty text.
     pub(super) fn text(&mut self, key: &'static str, limit: usize) -> Option<String> {
         let secret = known(key).is_some_and(|key| key.secret);
         let parse = |text: &str| match text.len() {
@@ -139,7 +139,7 @@ impl<'a> Reading<'a> {
         self.parse(key, parse, |text| if secret { "hidden".to_owned() } else { one_line(text) })
     }
 
-    /// A key's value as true or false, as TOML writes it or as text.
+    /// A key's value as true or false, in TOML's form or as text.
     pub(super) fn truth(&mut self, key: &'static str) -> Option<bool> {
         let (found, origin) = self.find(key)?;
         let word = match &found {
@@ -186,8 +186,8 @@ impl<'a> Reading<'a> {
         self.parse_number(key, parse, u32::to_string)
     }
 
-    /// A key's value as a decimal number of at most `high`, in millionths; digits beyond those are cut off. Zero only
-    /// where `zero` says so.
+    /// A key's value as a decimal number of at most `high`, in millionths; further digits are cut off. Zero only if
+    /// `zero` allows it.
     pub(super) fn decimal(&mut self, key: &'static str, high: u32, zero: bool) -> Option<u64> {
         let parse = |text: &str| {
             let fits = |number: &u64| *number <= u64::from(high) * MILLION && (zero || *number > 0);
@@ -199,7 +199,7 @@ impl<'a> Reading<'a> {
         self.parse_number(key, parse, |number| shown_decimal(*number))
     }
 
-    /// A key's value as a length of time, in units of so many seconds.
+    /// A key's value as a duration, in units of this many seconds.
     pub(super) fn duration(&mut self, key: &'static str, unit: u64, high: u32, zero: bool) -> Option<Duration> {
         self.decimal(key, high, zero).map(|number| Duration::from_micros(number.saturating_mul(unit)))
     }
@@ -221,12 +221,12 @@ impl<'a> Reading<'a> {
     }
 }
 
-/// A text on one line of the report.
+/// A text for one line of the report.
 pub(super) fn one_line(text: &str) -> String {
     escaped(text.as_bytes())
 }
 
-/// A path that is absolute, climbs nowhere and is not the root, without doubled and trailing slashes.
+/// An absolute path without `..`, not the root, without double and trailing slashes.
 pub(super) fn absolute(text: &str) -> Result<PathBuf, String> {
     let path: PathBuf = PathBuf::from(text).components().collect();
     let climbs = path.components().any(|part| part == Component::ParentDir);

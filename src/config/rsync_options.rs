@@ -1,33 +1,33 @@
-//! Which rsync options an operator may add. Three kinds: those that leave the Promise alone pass, those that synkler
-//! sees to itself are left out, those that would break the Promise are refused by name. What rsync may learn one day
-//! is refused until it has been looked at.
+//! Which rsync options an operator may add. Options that do not affect the Promise pass. Options that synkler handles
+//! itself are left out. Options that would break the Promise are refused by name. Options of future rsync versions are
+//! refused until they have been examined.
 
 use super::rsync_table::{Verdict, table};
 use super::shown_value;
 
-/// How many words `rsync_opts` may have.
+/// The maximum number of words in `rsync_opts`.
 const WORD_LIMIT: usize = 64;
 
 #[derive(Debug, Clone, Copy)]
 struct RsyncOption {
-    /// The name to hand on.
+    /// The name for rsync.
     name: &'static str,
     takes_value: bool,
     verdict: Verdict,
 }
 
-/// What became of `rsync_opts`.
+/// The result for `rsync_opts`.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Judged {
-    /// What rsync gets: one option a word, values after `=`.
+    /// The options for rsync: one per word, values after `=`.
     pub(super) options: Vec<String>,
-    /// What was left out, and why.
+    /// The options that were left out, and why.
     pub(super) left_out: Vec<String>,
-    /// What may not be there.
+    /// The refused options, and why.
     pub(super) problems: Vec<String>,
 }
 
-/// Judges the words of `rsync_opts`. An option's value may follow it in the same word or be the next one. A problem
+/// Classifies the words of `rsync_opts`. An option's value may follow in the same word or be the next word. A problem
 /// names the option and never its value.
 pub(super) fn judge(words: &[String]) -> Judged {
     let mut judged = Judged::default();
@@ -101,13 +101,13 @@ fn lookup(name: &str) -> Option<RsyncOption> {
     )
 }
 
-/// Splits one line of comma-separated values as Python's `csv` does, then trims each and drops the empty ones. An end
-/// of line separates too, so that the value may go on over several lines.
+/// Splits comma-separated values as Python's `csv` does, then trims each and drops empty ones. A line end separates
+/// too, so that the value may continue over several lines.
 pub(super) fn split_csv(text: &str) -> Result<Vec<String>, String> {
     let mut fields = Vec::new();
     let mut field = String::new();
     let mut quoted = false;
-    // Quotes mean something only where a field begins with one; blanks before them do not count.
+    // Quotes have a meaning only at the beginning of a field; blanks before them do not count.
     let mut begun = false;
     let mut chars = text.chars().peekable();
     while let Some(c) = chars.next() {
@@ -193,7 +193,7 @@ mod tests {
             assert!(problem.contains(name), "{word}: {problem}");
             assert!(!problem.contains("secret"), "{word}: {problem}");
         }
-        // A refused option takes its value with it, so that the value is not reported as a file.
+        // The value of a refused option is skipped with it, so that it is not reported as a file.
         assert_eq!(words(&["--exclude", "x", "-T", "/y"]).problems.len(), 2);
     }
 

@@ -1,14 +1,14 @@
-//! Every rsync option and what is to become of it. A line is one option under all its names, the one to hand on first;
-//! `=` stands where it takes a value.
+//! Every rsync option and its verdict. A line is one option with all its names, the one for rsync first; `=` means that
+//! the option takes a value.
 
-/// What is to become of an option.
+/// The verdict on an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// rsync gets it.
     Passes,
-    /// rsync does not get it, for this reason, and nothing is lost.
+    /// rsync does not get the option, for this reason, and nothing is lost.
     LeftOut(&'static str),
-    /// It may not be there, for this reason.
+    /// The option is refused, for this reason.
     Refused(&'static str),
 }
 

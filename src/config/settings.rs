@@ -1,4 +1,4 @@
-//! The settings, valid by construction: what the rest of the program sees of a config.
+//! The settings, valid by construction: the only form of a config that the rest of the program sees.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -9,37 +9,37 @@ use super::cleanup::Cleanup;
 use super::patterns::ItemPatterns;
 use crate::machine::{GroupId, KeepModes, Mode, Node, NodeName};
 
-/// Everything a daemon needs to know. Directories are absolute paths; that they exist is for the daemon to see.
+/// All settings of a daemon. Directories are absolute paths; the daemon checks that they exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// Who this node is.
+    /// This node.
     pub node: Node,
-    /// The group it belongs to.
+    /// Its group.
     pub group: GroupId,
-    /// Watched (upload), spool (central, below it `<group>/`), or destination (download).
+    /// The watched directory (upload), the spool (central, with `<group>/` below it), or the destination (download).
     pub file_dir: PathBuf,
-    /// Where the words go.
+    /// The broker.
     pub broker: Broker,
-    /// How long what is over stays in the journal.
+    /// How long finished transfers stay in the journal.
     pub history: Duration,
-    /// Where the journal lies.
+    /// The directory of the journal.
     pub state_dir: PathBuf,
-    /// Where the control socket is to be, short enough for a socket address.
+    /// The path of the control socket, short enough for a socket address.
     pub control_socket: PathBuf,
-    /// How rsync is run on upload and download; central leaves it alone.
+    /// How upload and download run rsync; central does not use it.
     pub rsync: Rsync,
-    /// What only one of the modes needs.
+    /// The settings of one mode only.
     pub role: Role,
 }
 
 impl Settings {
-    /// What this node does.
+    /// The mode of this node.
     pub fn mode(&self) -> Mode {
         self.node.mode
     }
 }
 
-/// The broker, and who we are there.
+/// The broker, and our account there.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Broker {
     /// A host name, or an address; an IPv6 address without brackets.
@@ -50,25 +50,25 @@ pub struct Broker {
     pub vhost: String,
     /// The account's name.
     pub username: String,
-    /// The account's password; `None` means that the client certificate logs in (SASL EXTERNAL), which there is then.
+    /// The password of the account; `None` means a login by client certificate (SASL EXTERNAL), which then exists.
     pub password: Option<Secret>,
-    /// How the connection is kept private; `None` is plain TCP.
+    /// The TLS settings; `None` is plain TCP.
     pub tls: Option<Tls>,
 }
 
-/// What TLS is to trust and to show.
+/// What TLS trusts, and our own certificate.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tls {
-    /// The only authorities whose certificate the broker may have, in DER, not empty; `None` are the system's.
+    /// The only authorities that the broker's certificate may come from, in DER, not empty; `None` means the system's.
     pub authorities: Option<Vec<Vec<u8>>>,
-    /// What the broker is shown of us.
+    /// Our own certificate.
     pub identity: Option<Identity>,
 }
 
 /// A certificate and its private key.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Identity {
-    /// Our certificate first, then those that lead to its authority, in DER; not empty.
+    /// Our certificate first, then the intermediate ones, in DER; not empty.
     pub chain: Vec<Vec<u8>>,
     /// The private key, in DER; never shown.
     pub key: Vec<u8>,
@@ -108,51 +108,51 @@ impl fmt::Display for Secret {
     }
 }
 
-/// How rsync is run.
+/// The rsync program and its options.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rsync {
     /// The program, an absolute path.
     pub program: PathBuf,
-    /// Further options, one a word (`--name` or `--name=value`), each known to leave the Promise alone. They belong
-    /// before our own, so that ours win.
+    /// Further options, one per word (`--name` or `--name=value`), none of which affects the Promise. They come before
+    /// our own options, so that ours count.
     pub options: Vec<String>,
 }
 
-/// What only one of the modes needs.
+/// The settings of one mode only.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Role {
-    /// Watches a directory and hands over what appears there.
+    /// Watches a directory and sends what appears there.
     Upload {
-        /// How long an item must have been quiet; may be zero.
+        /// How long an item must stay unchanged; may be zero.
         settle: Duration,
-        /// How many rsync runs at once, 1 to 64.
+        /// The number of parallel rsync runs, 1 to 64.
         slots: u32,
         /// What is done with delivered items.
         cleanup: Option<Cleanup>,
         /// Which entries of the directory are items.
         items: ItemPatterns,
     },
-    /// Takes items in, proves them, and passes them on.
+    /// Receives items, verifies them, and passes them on.
     Central {
-        /// `[user@]host` under which the others reach `file_dir` by ssh. Together with `<file_dir>/<group>` it makes
-        /// a valid [`Location`](crate::machine::Location).
+        /// `[user@]host` at which other nodes reach `file_dir` by ssh. With `<file_dir>/<group>` it is a valid
+        /// [`Location`](crate::machine::Location).
         host: String,
-        /// The downloads that must all give a receipt; `None` is every download known. Never empty.
+        /// The downloads that must all send a receipt; `None` means every known download. Never empty.
         receivers: Option<BTreeSet<NodeName>>,
         /// How long a copy stays after the last receipt; may be zero.
         keep: Duration,
-        /// How much of the filesystem that holds `file_dir` stays free.
+        /// The part of the file system of `file_dir` that stays free.
         free: Percent,
-        /// What is done about the modes of its copies.
+        /// What central does with the modes of its copies.
         keep_modes: KeepModes,
     },
     /// Receives items under their final names.
     Download {
-        /// How many rsync runs at once, 1 to 64.
+        /// The number of parallel rsync runs, 1 to 64.
         slots: u32,
         /// What is done with delivered items.
         cleanup: Option<Cleanup>,
-        /// What is done about modes.
+        /// What download does with modes.
         keep_modes: KeepModes,
     },
 }
@@ -164,7 +164,7 @@ pub struct Percent {
 }
 
 impl Percent {
-    /// From thousandths of a percent; more than all is all.
+    /// From thousandths of a percent; more than 100 % counts as 100 %.
     pub const fn from_thousandths(thousandths: u32) -> Self {
         Self { thousandths: if thousandths > 100_000 { 100_000 } else { thousandths } }
     }

@@ -1,4 +1,4 @@
-//! The validated stage: every key read, checked by itself and against the others.
+//! The validated stage: reads every key, and checks it alone and against the others.
 
 use std::collections::BTreeSet;
 use std::os::unix::ffi::OsStrExt;
@@ -22,14 +22,14 @@ const KEEP_MINUTES_LIMIT: u32 = 10 * 366 * 24 * 60;
 const SETTLE_SECONDS_LIMIT: u32 = 24 * 60 * 60;
 /// The longest `history_days`: a century.
 const HISTORY_DAYS_LIMIT: u32 = 36_500;
-/// How many rsync runs at once.
+/// The maximum number of parallel rsync runs.
 const TRANSFERS_LIMIT: u32 = 64;
-/// How many receivers may be listed.
+/// The maximum number of receivers in the list.
 const RECEIVERS_LIMIT: usize = 1000;
-/// What a socket address holds, in bytes, without its closing NUL.
+/// The maximum length of a socket address, in bytes, without its closing NUL.
 const SOCKET_PATH_LIMIT: usize = 107;
 
-/// All or nothing: `None` means that `problems` has grown.
+/// All or nothing: `None` means that `problems` has entries.
 pub(super) fn validate(
     merged: &Merged,
     environment: &Environment,
@@ -43,7 +43,7 @@ pub(super) fn validate(
 }
 
 impl Reading<'_> {
-    /// Reads every key before it gives up on any, so that all problems are told at once.
+    /// Reads every key before it fails, so that all problems are reported at once.
     fn settings(&mut self) -> Option<Settings> {
         let mode = self.parse("mode", |text| text.parse::<Mode>().map_err(|e| e.to_string()), Mode::to_string);
         let group = self.parse("id", |text| text.parse::<GroupId>().map_err(|e| e.to_string()), GroupId::to_string);
@@ -118,7 +118,7 @@ impl Reading<'_> {
         Some(host)
     }
 
-    /// The path that central will tell the others must be one they can take.
+    /// Other nodes must accept the path that central sends to them.
     fn reachable(&mut self, host: &str, file_dir: &Path, group: &GroupId) {
         let found = file_dir.join(group.as_str());
         let problem = match found.to_str().map(|path| Location::new(host, path)) {
@@ -129,7 +129,7 @@ impl Reading<'_> {
         self.refuse("file_dir", &format!("on central, the other nodes pass it to rsync: {problem}"));
     }
 
-    /// Nothing of ours may lie where everything is handed over.
+    /// No file of ours may be where everything is sent.
     fn outside(&mut self, file_dir: &Path, key: &str, path: &Path) {
         if path.starts_with(file_dir) {
             let (path, file_dir) = (shown_path(path), shown_path(file_dir));
@@ -225,7 +225,8 @@ impl Reading<'_> {
         Some(path)
     }
 
-    /// Says what is set and does nothing; only where that may surprise, because one file may serve several modes.
+    /// Reports keys that are set without effect, if that may surprise. One file may serve several modes, so other keys
+    /// are not reported.
     fn notice_ignored(&mut self, mode: Mode) {
         for key in KEYS.iter().filter(|key| key.preset == Preset::Ignored) {
             if let Some(origin) = self.origin(key.name) {

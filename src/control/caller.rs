@@ -1,6 +1,6 @@
-//! Who is at the other end of a connection, and what they may do: changing something is for root, for the user the
-//! daemon runs as, and for members of the group that owns the socket. The kernel tells who connected, at the time of
-//! the connect, so no process id is looked up that may be another's by now.
+//! Who is at the other end of a connection, and what they may do. Root, the daemon's user, and members of the group
+//! that owns the socket may make changes. The kernel reports the user at the time of the connection. So nothing depends
+//! on a process id, which another process may have by now.
 
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
@@ -10,16 +10,16 @@ use tokio::net::UnixStream;
 
 use super::protocol::Refusal;
 
-/// The supplementary groups that the process at the other end of a socket had when it connected.
+/// The supplementary groups of the process at the other end of a socket, at the time of the connection.
 pub type PeerGroups = fn(BorrowedFd<'_>) -> io::Result<Vec<u32>>;
 
-/// How much of a file of users or groups is read.
+/// How much of `/etc/passwd` or `/etc/group` is read.
 const FILE_LIMIT: u64 = 16 << 20;
 
-/// Who may change something.
+/// Who may make changes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Authority {
-    /// The user the daemon runs as.
+    /// The user of the daemon.
     pub(super) uid: u32,
     /// The group that owns the socket.
     pub(super) gid: u32,
@@ -27,7 +27,7 @@ pub(super) struct Authority {
 }
 
 impl Authority {
-    /// The user's name, if they may change something; reads `/etc/passwd`.
+    /// The user's name, if the user may make changes; reads `/etc/passwd`.
     pub(super) async fn of(self, stream: &UnixStream) -> Result<String, Refusal> {
         let caller = stream.peer_cred().map_err(|err| {
             tracing::warn!("cannot identify the client of a control connection: {err}");
@@ -50,17 +50,17 @@ impl Authority {
     }
 }
 
-/// A user's name; nothing where `/etc/passwd` does not know it.
+/// A user's name; `None` if `/etc/passwd` has no such user.
 fn name_of(uid: u32) -> Option<String> {
     in_file("/etc/passwd", |name, number| (number.parse() == Ok(uid)).then(|| name.to_owned()))
 }
 
-/// A group's number; nothing where `/etc/group` does not know it.
+/// A group's id; `None` if `/etc/group` has no such group.
 pub(super) fn group_named(wanted: &str) -> Option<u32> {
     in_file("/etc/group", |name, number| number.parse().ok().filter(|_| name == wanted))
 }
 
-/// The first entry of a file of users or groups that `pick` takes, by name and number.
+/// The first entry of a user or group file that `pick` accepts, by name and id.
 fn in_file<T>(path: &str, pick: impl Fn(&str, &str) -> Option<T>) -> Option<T> {
     let file = BufReader::new(File::open(path).ok()?.take(FILE_LIMIT));
     file.split(b'\n').map_while(Result::ok).find_map(|line| {

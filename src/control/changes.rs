@@ -1,11 +1,11 @@
-//! What has changed between two statuses, and the way back: both ends of a monitor stream. Pure.
+//! The difference between two statuses, and its application: both ends of a monitor stream. Pure.
 
 use std::collections::BTreeMap;
 
 use super::types::{Member, Monitor, Status, Transfer};
 use crate::machine::Cause;
 
-/// What tells a transfer, or an item that is to become one, from all others.
+/// The key of a transfer, or of an item that is not a transfer yet.
 pub(super) fn key(transfer: &Transfer) -> String {
     match &transfer.id {
         Some(id) => id.clone(),
@@ -13,7 +13,7 @@ pub(super) fn key(transfer: &Transfer) -> String {
     }
 }
 
-/// What needs attention first, then what is at work, then the rest, what is only kept last.
+/// First what needs attention, then what is running, then the rest; delivered transfers come last.
 pub(super) fn urgency(transfer: &Transfer) -> u8 {
     let cause = transfer.reason.code.parse::<Cause>().ok();
     match cause {
@@ -25,7 +25,7 @@ pub(super) fn urgency(transfer: &Transfer) -> u8 {
     }
 }
 
-/// The order in which a status lists them.
+/// The order of transfers in a status.
 pub(super) fn sort(transfers: &mut [Transfer]) {
     transfers.sort_by(|a, b| {
         let rank = |transfer: &Transfer| (urgency(transfer), transfer.since);
@@ -33,12 +33,12 @@ pub(super) fn sort(transfers: &mut [Transfer]) {
     });
 }
 
-/// The status as the first reply of a stream gives it.
+/// The first reply of a stream, with the complete status.
 pub(super) fn whole(status: Status) -> Monitor {
     Monitor { full: true, status, gone: Vec::new() }
 }
 
-/// What has changed from `old` to `new`; nothing where only the clock has moved on.
+/// What has changed from `old` to `new`; `None` if only the clock has changed.
 pub(super) fn difference(old: &Status, new: &Status) -> Option<Monitor> {
     let before: BTreeMap<_, _> = old.transfers.iter().map(|transfer| (key(transfer), transfer)).collect();
     let mut gone: BTreeMap<_, _> = before.clone();
@@ -58,12 +58,12 @@ pub(super) fn difference(old: &Status, new: &Status) -> Option<Monitor> {
     })
 }
 
-/// What is sent so that the client knows that the daemon is there.
+/// A reply without changes, which shows the client that the daemon is alive.
 pub(super) fn nothing_new(status: &Status) -> Monitor {
     Monitor { full: false, status: Status { transfers: Vec::new(), ..status.clone() }, gone: Vec::new() }
 }
 
-/// All but the transfers, without what is renewed all the time and tells nothing new.
+/// Everything but the transfers, without values that change all the time and tell nothing new.
 fn head(status: &Status) -> Status {
     let still = |member: &Member| Member { heard: 0, clock_ahead: None, ..member.clone() };
     Status {
@@ -85,7 +85,7 @@ fn head(status: &Status) -> Status {
 }
 
 impl Monitor {
-    /// What a status becomes with this reply of a stream: the client's side.
+    /// The status after this reply of a stream: the client's side.
     pub fn apply(self, status: &mut Status) {
         let Self { full, status: mut new, gone } = self;
         if !full {

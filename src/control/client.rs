@@ -1,5 +1,5 @@
-//! The client: blocking, one call at a time, without a runtime. It trusts the daemon no further than it must:
-//! replies are bounded in size and time.
+//! The client: blocking, one call at a time, without a runtime. It trusts the daemon as little as possible: replies are
+//! limited in size and time.
 
 use std::io::{self, Read, Write};
 use std::os::unix::net::UnixStream;
@@ -17,22 +17,22 @@ use super::types::{
     Reload, SetLogLevel, Shown, Status,
 };
 
-/// How long one call may take in all.
+/// The time limit of one call.
 const CALL_WAIT: Duration = Duration::from_secs(10);
-/// How long an examination may take.
+/// The time limit of a check.
 const CHECK_WAIT: Duration = Duration::from_secs(120);
-/// Between two replies of a monitor stream: the daemon says something every 20 seconds.
+/// The time limit between two replies of a monitor stream: the daemon sends one every 20 seconds.
 const MONITOR_WAIT: Duration = Duration::from_secs(45);
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// There is no socket, or nobody listens.
+    /// There is no socket, or no daemon listens on it.
     #[error("no daemon answers at {path:?}")]
     NotRunning {
         /// The socket.
         path: PathBuf,
-        /// What the kernel says.
+        /// The error of the kernel.
         source: io::Error,
     },
     /// This user may not open the socket.
@@ -40,34 +40,34 @@ pub enum ClientError {
     Forbidden {
         /// The socket.
         path: PathBuf,
-        /// What the kernel says.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The daemon takes no connection.
+    /// The daemon accepts no connection.
     #[error("the daemon at {path:?} accepts no connection")]
     Stuck {
         /// The socket.
         path: PathBuf,
-        /// What the kernel says.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// The daemon said no.
+    /// The daemon refused the call.
     #[error(transparent)]
     Refused(#[from] Refusal),
-    /// The daemon went away, or was too slow, before its answer was complete.
+    /// The daemon ended, or was too slow, before its answer was complete.
     #[error("the answer of the daemon at {path:?} is incomplete")]
     Incomplete {
         /// The socket.
         path: PathBuf,
-        /// What the kernel says.
+        /// The error of the kernel.
         source: io::Error,
     },
-    /// What came back is not what the interface says.
+    /// The answer does not match the interface.
     #[error("the answer of the daemon at {path:?} is invalid")]
     Garbled {
         /// The socket.
         path: PathBuf,
-        /// What is wrong with it.
+        /// What is wrong with the answer.
         source: serde_json::Error,
     },
 }
@@ -77,7 +77,7 @@ pub enum ClientError {
 pub struct Client {
     stream: UnixStream,
     path: PathBuf,
-    /// Read already, and behind the last reply.
+    /// Bytes that were read after the last reply.
     ahead: Vec<u8>,
 }
 
@@ -95,23 +95,23 @@ impl Client {
         Ok(Self { stream, path: path.to_owned(), ahead: Vec::new() })
     }
 
-    /// Where it is connected to.
+    /// The socket to which it is connected.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Who the daemon is.
+    /// The daemon's own description.
     pub fn info(&mut self) -> Result<Info, ClientError> {
         self.ask(SERVICE, "GetInfo", json!({}), CALL_WAIT)
     }
 
-    /// The group and at most `limit` of its unfinished transfers; the daemon decides how many when there is no limit.
-    /// `here` asks for the view of this node alone.
+    /// The group and at most `limit` of its unfinished transfers; without a limit, the daemon decides. `here` requests
+    /// the view of this node alone.
     pub fn status(&mut self, limit: Option<u64>, here: bool) -> Result<Status, ClientError> {
         self.status_of(Shown { limit, here, all: false })
     }
 
-    /// The same, with what is delivered where that is wanted.
+    /// The same, with delivered transfers if requested.
     pub fn status_of(&mut self, shown: Shown) -> Result<Status, ClientError> {
         let reply: GetStatus = self.call("GetStatus", shown)?;
         Ok(reply.status)
@@ -122,24 +122,24 @@ impl Client {
         self.call("List", filter)
     }
 
-    /// One transfer's whole way, by its name, its id or the beginning of one.
+    /// One transfer on all nodes, by its name, its id or a beginning of either.
     pub fn transfer(&mut self, item: &str, here: bool) -> Result<GetTransfer, ClientError> {
         self.call("GetTransfer", json!({ "item": item, "here": here }))
     }
 
-    /// The status as often as it changes, at most once a second, until the connection ends or the iterator is
-    /// dropped; the first is full. It takes the connection for itself.
+    /// The status after each change, at most once a second, until the connection ends or the iterator is dropped. The
+    /// first reply is full. The stream takes over the connection.
     pub fn monitor(mut self, shown: Shown) -> Result<Monitoring, ClientError> {
         self.send(INTERFACE, "Monitor", shown, true)?;
         Ok(Monitoring { client: self, over: false })
     }
 
-    /// Nothing new starts: on this node, for these items, or in the whole group; with `now`, what runs is stopped too.
+    /// Pauses transfers on this node, for these items, or in the whole group; with `now`, running transfers stop too.
     pub fn pause(&mut self, items: Option<&[String]>, group: bool, now: bool) -> Result<Orders, ClientError> {
         self.call("Pause", json!({ "items": items, "group": group, "now": now }))
     }
 
-    /// The end of such an order.
+    /// Ends such a pause.
     pub fn resume(&mut self, items: Option<&[String]>, group: bool) -> Result<Orders, ClientError> {
         self.call("Resume", json!({ "items": items, "group": group }))
     }
@@ -149,22 +149,22 @@ impl Client {
         self.call(method, json!({ "items": items }))
     }
 
-    /// What is over, the latest first.
+    /// Finished transfers, the latest first.
     pub fn history(&mut self, filter: &PastFilter) -> Result<GetHistory, ClientError> {
         self.call("GetHistory", filter)
     }
 
-    /// The proof of a transfer, as `md5sum -c` reads it.
+    /// The receipt of a transfer, as input for `md5sum -c`.
     pub fn receipt(&mut self, item: &str) -> Result<GetReceipt, ClientError> {
         self.call("GetReceipt", json!({ "item": item }))
     }
 
-    /// A node that will not come back is no longer part of the group. `mode` is `upload`, `central` or `download`.
+    /// Removes a node that will not come back from the group. `mode` is `upload`, `central` or `download`.
     pub fn forget_node(&mut self, mode: &str, name: &str) -> Result<Orders, ClientError> {
         self.call("ForgetNode", json!({ "mode": mode, "name": name }))
     }
 
-    /// Sets what is logged from now on and gives back what it was.
+    /// Sets the log level and returns the previous one.
     pub fn set_log_level(&mut self, level: &str) -> Result<String, ClientError> {
         let reply: SetLogLevel = self.call("SetLogLevel", json!({ "level": level }))?;
         Ok(reply.previous)
@@ -175,7 +175,7 @@ impl Client {
         self.call("Reload", json!({}))
     }
 
-    /// Examines the node from end to end; takes up to half a minute, and longer only when the daemon hangs.
+    /// Checks the node from end to end; takes up to half a minute, and longer only if the daemon hangs.
     pub fn check(&mut self) -> Result<Vec<Finding>, ClientError> {
         let reply: Check = self.ask(INTERFACE, "Check", json!({}), CHECK_WAIT)?;
         Ok(reply.findings)
@@ -206,7 +206,8 @@ impl Client {
     ) -> Result<(), ClientError> {
         let parameters = match serde_json::to_value(parameters) {
             Ok(Value::Object(mut parameters)) => {
-                // What is not said is left out, so that a daemon that knows fewer parameters understands the others.
+                // Parameters without a value are left out, so that a daemon that knows fewer parameters understands the
+                // others.
                 parameters.retain(|_, value| !value.is_null() && *value != Value::Bool(false));
                 parameters
             }
@@ -223,7 +224,7 @@ impl Client {
         let request = encode(&call).map_err(|source| self.garbled(source))?;
         let sent = self.stream.set_write_timeout(Some(CALL_WAIT)).and_then(|()| self.stream.write_all(&request));
         match sent {
-            // A daemon that has turned us away has said why before it closed: the reply is read all the same.
+            // A daemon that refuses a connection sends the reason before it closes: so the reply is read nevertheless.
             Err(err) if matches!(err.kind(), io::ErrorKind::BrokenPipe | io::ErrorKind::ConnectionReset) => Ok(()),
             sent => sent.map_err(|err| self.incomplete(err)),
         }
@@ -276,7 +277,7 @@ impl Client {
     }
 }
 
-/// A monitor stream: each reply as it comes, blocking; nothing any more after the first error.
+/// A monitor stream: each reply as it comes, blocking; it ends after the first error.
 #[derive(Debug)]
 pub struct Monitoring {
     client: Client,
@@ -284,13 +285,13 @@ pub struct Monitoring {
 }
 
 impl Monitoring {
-    /// The connection's stream, to wait for it together with other things: it is readable when a reply comes, or
-    /// part of one.
+    /// The stream of the connection, to wait for it together with other events: it is readable when a reply, or a part
+    /// of one, comes.
     pub fn stream(&self) -> &UnixStream {
         &self.client.stream
     }
 
-    /// Whether a whole reply has been read already, so that the next one is there without waiting.
+    /// Whether a whole reply has been read already, so that the next one needs no waiting.
     pub fn is_ready(&self) -> bool {
         self.client.ahead.contains(&0)
     }

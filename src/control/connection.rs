@@ -11,18 +11,18 @@ use tokio_util::codec::{AnyDelimiterCodec, Decoder};
 
 use super::protocol::{REQUEST_LIMIT, Refusal, encode_refusal};
 
-/// How much the server bears. The defaults are what the interface file promises.
+/// The limits of the server. The defaults are those in the interface file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Clients at once; the next one is told so and turned away.
+    /// Clients at once; the next one gets an error and is closed.
     pub clients: usize,
-    /// From the first byte of a request to its last.
+    /// From the first byte of a request to its last byte.
     pub request_wait: Duration,
     /// Between two requests.
     pub idle_wait: Duration,
-    /// For a reply to be taken.
+    /// Until the client has read a reply.
     pub reply_wait: Duration,
-    /// For the daemon's loop to answer a query.
+    /// Until the daemon's loop answers a query.
     pub answer_wait: Duration,
 }
 
@@ -38,7 +38,7 @@ impl Default for Limits {
     }
 }
 
-/// Why a connection ended before its client closed it.
+/// Why the server ended a connection.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Dropped {
     #[error("its request was incomplete")]
@@ -76,7 +76,7 @@ impl Connection {
         }
     }
 
-    /// The next request, or nothing once the client has closed.
+    /// The next request; `None` when the client has closed.
     pub(super) async fn request(&mut self) -> Result<Option<Bytes>, Dropped> {
         let mut deadline = Instant::now() + self.limits.idle_wait;
         let mut begun = false;
@@ -103,7 +103,7 @@ impl Connection {
         Ok(timeout(self.limits.reply_wait, self.stream.write_all(reply)).await.map_err(|_| Dropped::SlowReader)??)
     }
 
-    /// Waits until the client has gone. What it sends in the meantime is kept, to be answered later.
+    /// Waits until the client has closed. Requests that arrive in the meantime are kept and answered later.
     pub(super) async fn left(&mut self) -> Result<(), Dropped> {
         loop {
             if self.stream.read_buf(&mut self.buffer).await? == 0 {
@@ -115,7 +115,7 @@ impl Connection {
         }
     }
 
-    /// Says why, and ends the connection.
+    /// Sends the reason, and ends the connection.
     pub(super) async fn refuse(&mut self, refusal: Refusal) -> Result<(), Dropped> {
         self.send(&encode_refusal(&refusal)?).await?;
         Err(Dropped::Refused(refusal))

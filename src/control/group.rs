@@ -1,5 +1,5 @@
-//! The group's view: central asks every node that is alive and merges; the others ask central, and tell what they know
-//! themselves when it does not answer.
+//! The view of the group. Central asks every node that is alive and merges the answers. The other nodes ask central; if
+//! it does not answer, they report what they know themselves.
 
 use std::time::Duration;
 
@@ -20,14 +20,14 @@ use super::service::{Caller, Service, told};
 use super::types::{Filter, GetStatus, GetTransfer, Journey, List, Shown, Status, Transfer, View};
 use crate::machine::{Found, Mode, Node, NodeName, Selection, Snapshot, State, Tallying, TransferId};
 
-/// How long central is waited for, in all.
+/// How long a node waits for central.
 const CENTRAL_WAIT: Duration = Duration::from_secs(2);
-/// How long central waits for the others.
+/// How long central waits for the other nodes.
 const PEER_WAIT: Duration = Duration::from_secs(1);
-/// The longest answer to another node, in bytes; its envelope finds room beside it.
+/// The longest answer to another node, in bytes; it leaves room for the envelope.
 const PEER_ANSWER: usize = 900 * 1024;
 
-/// Nodes that were asked in vain, and why each has not answered.
+/// Nodes that did not answer, and why.
 pub(super) type Silent = Vec<(Node, AskFailure)>;
 
 impl Service {
@@ -44,7 +44,7 @@ impl Service {
         told(&GetStatus { status })
     }
 
-    /// The group's status, or this node's alone (`here`). Only central gathers for others.
+    /// The status of the group, or of this node alone (`here`). Only central collects for others.
     pub(super) async fn status(&self, shown: Shown, is_peer: bool) -> Result<Status, Refusal> {
         let most = usize::try_from(shown.limit.unwrap_or(STATUS_DEFAULT)).unwrap_or(usize::MAX);
         let here = shown.here;
@@ -178,7 +178,7 @@ impl Service {
         told(&answer)
     }
 
-    /// What this node alone knows of what a text stands for.
+    /// What this node alone knows about a text.
     async fn own_journey(&self, node: &Node, text: &str, view: View) -> Result<GetTransfer, Refusal> {
         let asked = text.to_owned();
         let (found, unfinished) = self.ask_loop(|reply| Query::Find { text: asked, reply }).await?;
@@ -202,7 +202,7 @@ impl Service {
         Ok(GetTransfer { view, journey })
     }
 
-    /// What the whole group knows of what a text stands for, asked by this node itself.
+    /// What the whole group knows about a text; this node asks the others itself.
     pub(super) async fn journey(&self, snapshot: &Snapshot, text: &str) -> Result<(Journey, Silent), Refusal> {
         let peers = alive(snapshot);
         let gathering = self.asked_journeys(snapshot, &peers, text);
@@ -215,7 +215,7 @@ impl Service {
         let (mut told, other): (Vec<_>, Vec<_>) = told.into_iter().partition(|told| key(&told.transfer) == chosen);
         let has_told = |node: &Node| told.iter().any(|told| told.transfer.node == node.to_string());
         let is_id = told.iter().any(|told| told.transfer.id.as_ref() == Some(&chosen));
-        // Whoever meant another transfer, or found several, may know this one as well.
+        // A node that found another transfer, or several, may know this one as well.
         if is_id && chosen != text && (!other.is_empty() || !several.is_empty()) {
             let rest: Vec<_> = peers.into_iter().filter(|peer| !has_told(peer)).collect();
             let own_missing = !has_told(&snapshot.node);
@@ -232,7 +232,7 @@ impl Service {
         Ok((journey, silent))
     }
 
-    /// What this node and the others tell of a text; where it stands for more than one thing somewhere, for what.
+    /// What this node and the others know about a text. If it means several things on some node, these.
     async fn asked_journeys(
         &self,
         snapshot: &Snapshot,
@@ -262,7 +262,7 @@ impl Service {
         Ok((told, several, silent))
     }
 
-    /// What this node knows of transfers by their ids.
+    /// What this node knows about transfers, by their ids.
     async fn look_up(&self, node: &Node, ids: impl IntoIterator<Item = String>) -> Result<Vec<Transfer>, Refusal> {
         let transfers: Vec<TransferId> = ids.into_iter().filter_map(|id| id.parse().ok()).collect();
         if transfers.is_empty() {
@@ -272,7 +272,7 @@ impl Service {
         Ok(views.iter().map(|view| Transfer::new(node, view)).collect())
     }
 
-    /// Asks these nodes at once. Central answers the others within their own wait, so it waits less for its own.
+    /// Asks these nodes at once. Central answers other nodes within their own wait, so it waits less for its own.
     pub(super) async fn gather<R: DeserializeOwned>(
         &self,
         peers: &[Node],
@@ -300,8 +300,8 @@ impl Service {
         (answers, silent)
     }
 
-    /// What central says, or with what words this node's own view is to be told; its refusal, where it has found that
-    /// there is nothing to tell.
+    /// Central's answer, or the reason that goes with this node's own view; or central's refusal, if it has found
+    /// nothing.
     async fn ask_central<R: DeserializeOwned>(
         &self,
         snapshot: &Snapshot,
@@ -348,9 +348,9 @@ impl Service {
 enum Reach {
     /// This node alone.
     Here,
-    /// Every node, asked from here.
+    /// Every node, asked by this node.
     All,
-    /// What central says.
+    /// The answer of central.
     Central,
 }
 
@@ -358,18 +358,18 @@ fn reach(snapshot: &Snapshot, here: bool, is_peer: bool) -> Reach {
     match snapshot.node.mode {
         _ if here => Reach::Here,
         Mode::Central => Reach::All,
-        // Questions are not passed on.
+        // Questions are not forwarded.
         _ if is_peer => Reach::Here,
         _ => Reach::Central,
     }
 }
 
-/// The peers that are alive and share a protocol with the answering node, that node not among them.
+/// The peers that are alive and share a protocol version with this node, without this node.
 pub(super) fn alive(snapshot: &Snapshot) -> Vec<Node> {
     snapshot.peers.iter().filter(|peer| peer.alive && peer.apart.is_none()).map(|peer| peer.node.clone()).collect()
 }
 
-/// The view of a node that has asked these in vain.
+/// The view of a node after these did not answer.
 fn view(node: &Node, silent: Silent) -> View {
     let why: Vec<_> = silent
         .iter()
@@ -386,7 +386,8 @@ fn view(node: &Node, silent: Silent) -> View {
     }
 }
 
-/// Takes from the end of the list what makes an answer to another node too long; tells whether it did.
+/// Removes entries from the end of the list until the answer to another node is short enough; returns whether it
+/// removed any.
 fn shorten<A: Serialize>(answer: &mut A, list: impl Fn(&mut A) -> &mut Vec<Transfer>) -> bool {
     let mut shortened = false;
     while let Ok(length) = serde_json::to_vec(answer).map(|text| text.len())

@@ -1,4 +1,4 @@
-//! Which transfer a text stands for, and its whole way, out of what each node tells of it. Pure.
+//! Which transfer a text means, and its steps on all nodes, from the reports of these nodes. Pure.
 
 use std::collections::BTreeSet;
 
@@ -8,25 +8,25 @@ use super::told::{Told, joint};
 use super::types::{Journey, Transfer};
 use super::view::rank;
 
-/// The most names that an ambiguous beginning is answered with.
+/// The maximum number of names in the answer to an ambiguous beginning.
 const MATCHES: usize = 20;
 
-/// What the nodes' answers come to.
+/// The result of the nodes' answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Choice {
     /// This transfer, by its [`key`].
     One(String),
     Nothing,
-    /// More than one begins like it.
+    /// Several begin with the text.
     Several(Vec<String>),
 }
 
-/// Whether the text is all of a name or an id, not the beginning of one.
+/// Whether the text is a whole name or id, not a beginning.
 pub(super) fn is_exact(text: &str, transfer: &Transfer) -> bool {
     text == transfer.item || text == transfer.item_encoded || transfer.id.as_deref() == Some(text)
 }
 
-/// Chooses among what was found; `several` are matches of nodes that found more than one.
+/// Chooses among the results; `several` are matches of nodes that found more than one.
 pub(super) fn choose(text: &str, found: &[Journey], several: &[String]) -> Choice {
     let exact: Vec<_> = found.iter().filter(|journey| is_exact(text, &journey.transfer)).collect();
     let pool = if exact.is_empty() { found.iter().collect() } else { exact.clone() };
@@ -41,7 +41,7 @@ pub(super) fn choose(text: &str, found: &[Journey], several: &[String]) -> Choic
     if !matches.is_empty() {
         return Choice::Several(matches.into_iter().take(MATCHES).map(str::to_owned).collect());
     }
-    // Of one name the unfinished counts, then central's word, then the latest.
+    // Of one name the unfinished transfer counts, then central's, then the latest.
     let best = pool.into_iter().max_by_key(|journey| {
         let transfer = &journey.transfer;
         let over = journey.steps.iter().all(|step| step.finished.is_some());
@@ -50,7 +50,7 @@ pub(super) fn choose(text: &str, found: &[Journey], several: &[String]) -> Choic
     best.map_or(Choice::Nothing, |journey| Choice::One(key(&journey.transfer)))
 }
 
-/// The whole way of one transfer out of what each node tells of it; nothing where none does.
+/// All steps of one transfer, from the reports of the nodes; `None` if no node knows it.
 pub(super) fn joined(mut told: Vec<Journey>) -> Option<Journey> {
     let mode = |journey: &Journey| journey.transfer.node.split(' ').next().map_or(3, rank);
     told.sort_by(|a, b| mode(a).cmp(&mode(b)).then_with(|| a.transfer.node.cmp(&b.transfer.node)));
@@ -59,7 +59,7 @@ pub(super) fn joined(mut told: Vec<Journey>) -> Option<Journey> {
     let over = |journey: &Journey| journey.steps.iter().all(|step| step.finished.is_some());
     let words = told.iter().enumerate().filter(|(at, journey)| *at != central && !over(journey));
     let words: Vec<_> = words.map(|(_, journey)| &journey.transfer).collect();
-    // Central may be through with what others are not.
+    // Central may have finished transfers that other nodes have not.
     let transfer = match joint(&words) {
         Some(word) if told.get(central).is_some_and(over) => word,
         _ => told_by_all(transfer, &Told::of(&words)),
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(choose(&id(1), &found, &[]), Choice::One(id(1)));
         assert_eq!(choose("item", &[], &[]), Choice::Nothing);
 
-        // Of one name: the unfinished, else central's, else the latest; of one beginning of ids, none.
+        // Of one name: the unfinished transfer, else central's, else the latest; of a beginning of ids, none.
         let renamed = |mut journey: Journey, number| {
             journey.transfer.id = Some(id(number));
             journey

@@ -1,5 +1,5 @@
-//! The manifest of a directory, page by page: what one node tells another of what was announced, so that a copy that
-//! differs can be explained entry by entry.
+//! The manifest of a directory, page by page: one node sends it to another, so that the other can say entry by entry
+//! how its copy differs.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use super::service::{Service, told};
 use super::types::GetManifest;
 use crate::machine::{Differences, MANIFEST_LIMIT, Node, TransferId, differences};
 
-/// The most bytes of one page: names may hold characters that take two bytes in JSON.
+/// The maximum size of one page in bytes: in JSON, characters of names may take two bytes.
 const PAGE: usize = 400 * 1024;
-/// How long a node is waited for, for each page.
+/// How long a node waits for each page.
 const WAIT: Duration = Duration::from_secs(2);
 
 impl Service {
@@ -29,7 +29,7 @@ impl Service {
         told(&GetManifest { text: text.to_owned(), more })
     }
 
-    /// In what a copy differs from what that node has announced; nothing where it does not tell, or kept no manifest.
+    /// How a copy differs from the announcement of that node; `None` if the node does not answer or has no manifest.
     pub async fn explain(&self, peer: &Node, transfer: TransferId, found: &str) -> Option<Differences> {
         let mut announced = String::new();
         loop {
@@ -50,12 +50,12 @@ impl Service {
             }
         }
         let found = found.to_owned();
-        // Megabytes of text would hold up the loop, whose thread this is.
+        // Megabytes of text would block the loop's thread.
         tokio::task::spawn_blocking(move || differences(&announced, &found)).await.ok().flatten()
     }
 }
 
-/// Whole lines from there on, and whether more follow.
+/// Whole lines from this offset on, and whether more follow.
 fn page(manifest: &str, from: usize) -> (&str, bool) {
     let rest = manifest.get(from..).unwrap_or_default();
     if rest.len() <= PAGE {

@@ -1,8 +1,8 @@
-//! One view of the group out of what its nodes tell, made by central. Pure.
+//! Merges the reports of all nodes to one view of the group, on central. Pure.
 //!
-//! [`decisive`] says which node tells what happens to a transfer that central knows: its state and its reason are taken,
-//! with the node's name before the text, and its rsync run. What central does not know, yet or any more, comes from
-//! the nodes that have it: a transfer is under way until the last node is through with it.
+//! [`decisive`] chooses the node whose state and reason count for a transfer that central knows: these are taken, with
+//! the node's name before the text, and the rsync run of that node. What central does not know yet, or no longer, comes
+//! from the nodes that have it: a transfer is unfinished until the last node has finished it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +11,7 @@ use super::told::Told;
 use super::types::{Count, List, Reason, StateCount, Status, Transfer};
 use crate::machine::{Cause, State, TALLY_LIMIT, decisive, upload};
 
-/// The ids of what the others list or tally and `own` does not list: central has to look these up before it merges.
+/// The ids that the other nodes list or tally and `own` does not list. Central has to look these up before it merges.
 pub fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> BTreeSet<String> {
     let listed: BTreeSet<_> = own.iter().filter_map(|transfer| transfer.id.as_deref()).collect();
     let ids = others.flat_map(|(status, transfers)| {
@@ -21,8 +21,8 @@ pub fn unlisted<'a>(own: &[Transfer], others: impl Iterator<Item = (&'a Status, 
     ids.filter(|id| !listed.contains(id.as_str())).cloned().collect()
 }
 
-/// Central's status with those of the others. `looked_up` is what central knows of what only they list or tally. What is
-/// delivered is listed only with `all`.
+/// Merges central's status with those of the others. `looked_up` is what central knows of the transfers that only they
+/// list or tally. The list contains delivered transfers only with `all`.
 pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit: usize, all: bool) -> Status {
     let told = Told::new(others.iter().map(|other| (other, other.transfers.as_slice())));
     let known = || own.transfers.iter().chain(&looked_up);
@@ -82,7 +82,8 @@ pub fn statuses(own: Status, looked_up: Vec<Transfer>, others: &[Status], limit:
     merged
 }
 
-/// How many transfers and items are in each state: as central alone sees them, but for those of which another node told.
+/// How many transfers and items are in each state: as central alone sees them, corrected for those that other nodes
+/// reported.
 fn states<'a>(
     own: &Status,
     known: impl Iterator<Item = &'a Transfer>,
@@ -104,7 +105,7 @@ fn states<'a>(
             *states.entry(together).or_default() += 1;
         }
     }
-    // Another central may hold what this one does not know.
+    // Another central may hold a transfer that this one does not know.
     if !has_central(others) {
         let unknown = told.unknown(&ids).filter_map(|(_, standings)| decisive(standings));
         unknown.for_each(|standing| *states.entry(standing.state).or_default() += 1);
@@ -129,7 +130,7 @@ fn attention<'a>(own: &'a Status, others: impl Iterator<Item = &'a Status> + Clo
     most.max(more.saturating_add(urgent.len() as u64))
 }
 
-/// What `List` is asked for.
+/// The query of `List`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted<'a> {
     pub(super) state: Option<State>,
@@ -140,10 +141,10 @@ pub(super) struct Wanted<'a> {
     pub(super) limit: usize,
 }
 
-/// Central's page of a list with those of the others, each made by the same filter; beside each page stands the
-/// node's status, of which only the counts and the tally matter. Each state of the group is the state of some node
-/// alone, so that nothing is missing from all pages. Pages are by age, so together they reach as far as the shortest
-/// one that is not the last.
+/// Merges central's page of a list with those of the others, all with the same filter. Beside each page is the node's
+/// status, of which only the counts and the tally matter. Each state of the group is the state of some node alone, so
+/// at least one page contains each transfer. Pages are sorted by age, so together they reach as far as the shortest one
+/// that is not the last.
 pub(super) fn lists(
     (own_status, own): (&Status, List),
     looked_up: Vec<Transfer>,
@@ -162,7 +163,7 @@ pub(super) fn lists(
             && wanted.upload.is_none_or(|it| it == transfer.upload)
             && wanted.after.is_none_or(|after| transfer.id.as_deref().is_none_or(|id| id > after))
     };
-    // What fails elsewhere is as it should be in central's eyes.
+    // A failure on another node looks normal from central.
     let is_urgent = |transfer: &&Transfer| !wanted.failed || told.is_listed(transfer);
     let mut transfers: Vec<_> = own
         .transfers
@@ -192,7 +193,7 @@ pub(super) fn lists(
     transfers.retain(is_wanted);
     let total = match wanted {
         Wanted { upload: Some(_), .. } => {
-            // What the others have beyond their pages is not known to be another's.
+            // Transfers after the end of the others' pages may be known to central too.
             let own_rest = own.total.saturating_sub(own.transfers.len() as u64);
             own_rest.saturating_add(transfers.len() as u64)
         }
@@ -227,17 +228,17 @@ fn add(counts: &mut Vec<Count>, stage: &str, count: u64) {
     }
 }
 
-/// Whether a stage of an upload is one of items that are to become transfers.
+/// Whether a stage of an upload is one of items that are not transfers yet.
 fn is_before_transfer(status: &Status, stage: &str) -> bool {
     status.node.mode == "upload" && !upload::Stage::ALL.iter().any(|known| known.as_str() == stage)
 }
 
-/// A transfer as one node, mostly central, tells of it, with what the others tell.
+/// A transfer as one node, usually central, reports it, combined with the reports of the others.
 pub(super) fn told_by_all(mut transfer: Transfer, told: &Told<'_>) -> Transfer {
     let standings = told.with(&transfer);
     let Some(standing) = decisive(&standings) else { return transfer };
     let (state, cause, word) = (standing.state, standing.cause, told.word(&transfer, standing));
-    // That another node only waits for an answer says less than what central does.
+    // If another node only waits for an answer, central's reason says more.
     let says_more = |cause| !matches!(cause, Cause::Receipts | Cause::Acknowledgement | Cause::Central | Cause::Broker);
     transfer.state = state.as_str().to_owned();
     let running = word.and_then(|word| word.progress.clone()).or_else(|| told.run(&transfer));
@@ -359,7 +360,7 @@ mod tests {
                 seen(ALPHA, "receipts", transfer(2, "received")),
                 seen(ALPHA, "central", transfer(3, "announced")),
                 Transfer { id: None, ..seen(ALPHA, "settling", transfer(4, "settling")) },
-                // Known to central, which does not list it: it was looked up.
+                // Central knows the transfer and does not list it: central looked it up.
                 Transfer { attempts: 2, ..seen(ALPHA, "transport", transfer(5, "granted")) },
                 // Central has finished these.
                 seen(ALPHA, "acknowledgement", transfer(6, "freed")),
@@ -368,7 +369,7 @@ mod tests {
         );
         let failing = Transfer { attempts: 9, ..seen(DELTA, "cleanup", transfer(7, "delivered")) };
         let mut download = status(DELTA, vec![seen(DELTA, "queued", transfer(2, "wanted")), failing]);
-        // More than are listed.
+        // More than the list has.
         let ids = [7, 8].map(|number| transfer(number, "delivered").id.unwrap()).to_vec();
         download.tallied = vec![Tallied {
             stage: "delivered".to_owned(),
@@ -452,7 +453,7 @@ mod tests {
         let announced = |n| seen(ALPHA, "central", transfer(n, "announced"));
         let alpha = status(ALPHA, vec![settling.clone()]);
 
-        // Central has more, so nothing beyond its page may be shown; 5 is not known to it.
+        // Central has more, so the list must not show anything after its page; central does not know transfer 5.
         let hub = status(HUB, central(&[1, 2, 3, 4]));
         let first = lists(
             (&hub, page(central(&[1, 2, 3]), 4, true)),

@@ -1,8 +1,8 @@
-//! The control socket: one node tells whoever may open the socket what its group does, and takes orders.
+//! The control socket: a node shows its clients what its group does, and accepts orders.
 //!
-//! The interface is Varlink, `io.synkler.Control`; the file of that name is its documentation and is served
-//! by introspection. [`types`] holds its shapes. [`Control`] is the server and runs inside the daemon, whose loop
-//! answers the [`Query`]s of its [`Service`]. [`Client`] is the other end: it blocks, and knows only the interface.
+//! The interface is Varlink, `io.synkler.Control`; the file of that name documents it, and introspection serves the
+//! file. [`types`] has its shapes. [`Control`] is the server and runs inside the daemon, whose loop answers the
+//! [`Query`]s of its [`Service`]. [`Client`] is the other end: it blocks, and knows only the interface.
 
 mod ask;
 mod caller;

@@ -1,4 +1,4 @@
-//! The monitor stream: the status, and again whenever it changes.
+//! The monitor stream: the status, and again after each change.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::machine::State;
 
 /// How often a stream looks for changes.
 const EVERY: Duration = Duration::from_secs(1);
-/// How old a status may be that several streams share.
+/// The maximum age of a status that several streams share.
 const FRESH: Duration = Duration::from_millis(900);
-/// Without changes there is a reply after this time all the same.
+/// Without changes a reply comes after this time.
 const KEEP_ALIVE: Duration = Duration::from_secs(20);
 
 impl Service {
-    /// Streams until the client goes, or does not take what it is sent.
+    /// Streams until the client closes, or stops reading.
     pub(super) async fn monitor(&self, mut parameters: Parameters, connection: &mut Connection) -> Result<(), Dropped> {
         let asked = (|| {
             let limit = parameters.count("limit", STATUS_LIMIT)?.unwrap_or(STATUS_DEFAULT);
@@ -49,7 +49,7 @@ impl Service {
                     None if said.elapsed() >= KEEP_ALIVE => Some((nothing_new(&status), status)),
                     None => None,
                 },
-                // A loop that is busy now will have changes to tell of later.
+                // A busy loop reports its changes later.
                 (Err(_), Some(_)) => None,
                 (Err(refusal), None) => return connection.send(&encode_refusal(&refusal)?).await,
             };
@@ -79,7 +79,7 @@ impl Service {
                 status
             }
         };
-        // It comes last, so that nothing else gives way to it.
+        // Delivered transfers are sorted last, so they take no room from others.
         status.transfers.retain(|transfer| wanted.all || transfer.state != State::Delivered.as_str());
         status.transfers.truncate(usize::try_from(limit).unwrap_or(usize::MAX));
         Ok(status)

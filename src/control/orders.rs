@@ -1,5 +1,5 @@
-//! Orders: what they are about is found out first, for the whole group; then they are carried out here and, by asking,
-//! on every other node that is alive.
+//! Orders. A node first finds out for the whole group which items an order is about. Then the order is carried out here
+//! and, by questions, on every other node that is alive.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -16,10 +16,10 @@ use super::service::{Caller, Service, told};
 use super::types::{Deed, Orders, Transfer};
 use crate::machine::{Handle, ItemOrder, Mode, Node, NodeName, Order, Scope, Snapshot, one_line};
 
-/// How long the other nodes are waited for: each of them writes its journal.
+/// How long a node waits for the others: each of them writes its journal.
 const DEED_WAIT: Duration = Duration::from_secs(2);
 
-/// An order about items, before it is known which.
+/// An order about items that are not resolved yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wish {
     Pause { now: bool },
@@ -59,10 +59,10 @@ impl Wish {
     }
 }
 
-/// What an item's text stands for in the group.
+/// What the text of an item means in the group.
 #[derive(Debug, Clone)]
 struct Meant {
-    /// The text that every node understands exactly so.
+    /// The text that means exactly this on every node.
     text: String,
     item: String,
     upload: String,
@@ -104,7 +104,7 @@ impl Service {
                 told(&Orders { deeds, silent: Vec::new() })
             }
             Some(items) => told(&self.order_items(wish, items, &by).await?),
-            // What holds a whole node is that node's; the group's order travels by itself.
+            // A pause of a whole node belongs to that node; the order about the group spreads by the hellos.
             None if is_peer => Err(Refusal::InvalidParameter("items".to_owned())),
             None => {
                 let scope = if group { Scope::Group } else { Scope::Node };
@@ -131,7 +131,7 @@ impl Service {
         }
         let texts: Vec<_> = meant.iter().map(|meant| meant.text.clone()).collect();
         let mut deeds = self.carry_out_here(&snapshot.node, wish, &texts, by).await?;
-        // Only some orders know the word.
+        // Only some orders have this parameter.
         let parameters = if wish == (Wish::Pause { now: true }) {
             json!({ "items": texts, "by": by, "here": true, "now": true })
         } else {
@@ -157,8 +157,8 @@ impl Service {
         Ok(Orders { deeds, silent })
     }
 
-    /// Which transfer, or which name, a text stands for in the whole group. An exact one is known at once; the
-    /// beginning of one is only unambiguous when no node knows another. Peers that are silent are not asked again.
+    /// Which transfer, or which name, a text means in the whole group. An exact one is known at once; a beginning is
+    /// unambiguous only if no node knows another. Silent peers are not asked again.
     async fn meaning(&self, snapshot: &mut Snapshot, text: &str) -> Result<Meant, Refusal> {
         let asked = text.to_owned();
         let (_, view) = self.ask_loop(|reply| Query::Find { text: asked, reply }).await?;
@@ -178,7 +178,7 @@ impl Service {
         Ok(Meant { text: id.filter(|_| !by_name).unwrap_or(item_encoded), item, upload })
     }
 
-    /// What this node does about items that are named exactly; it does nothing about what only begins so.
+    /// This node's deeds about items with exact names; it does nothing about a mere beginning of a name.
     async fn carry_out_here(&self, node: &Node, wish: Wish, items: &[String], by: &str) -> Result<Vec<Deed>, Refusal> {
         let mut handles = Vec::new();
         for text in items {
@@ -222,13 +222,13 @@ impl Service {
     }
 }
 
-/// Whether a node is alive and not among those that were silent, or the answering one itself.
+/// Whether a node is this one, or is alive and has answered.
 fn answering(snapshot: &Snapshot, node: &str, silent: &[String]) -> bool {
     snapshot.node.to_string() == node
         || alive(snapshot).iter().any(|peer| peer.to_string() == node) && !silent.iter().any(|other| other == node)
 }
 
-/// The nodes that have not answered; what one has refused becomes a deed that was not done.
+/// The nodes that have not answered; a refusal becomes a deed that was not done.
 fn refusals(silent: Silent, deeds: &mut Vec<Deed>) -> Vec<String> {
     let mut unheard = Vec::new();
     for (node, failure) in silent {

@@ -1,4 +1,5 @@
-//! A call's parameters, taken out one by one. What is left at the end is not known here, and refused.
+//! The parameters of a call, taken out one by one. Parameters that are left at the end are unknown, and the call is
+//! refused.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +8,7 @@ use super::protocol::Refusal;
 /// Null counts as missing.
 pub(super) struct Parameters(Map<String, Value>);
 
-/// The most items that one order names.
+/// The maximum number of items in one order.
 pub const ITEMS_LIMIT: usize = 100;
 
 fn invalid(name: &str) -> Refusal {
@@ -35,7 +36,7 @@ impl Parameters {
         }
     }
 
-    /// A text that something else can be made of.
+    /// A text that is parsed into another type.
     pub(super) fn parsed<T: std::str::FromStr>(&mut self, name: &str) -> Result<T, Refusal> {
         self.text(name)?.parse().map_err(|_| invalid(name))
     }
@@ -65,7 +66,7 @@ impl Parameters {
         }
     }
 
-    /// One to [`ITEMS_LIMIT`] texts that are not empty.
+    /// One to [`ITEMS_LIMIT`] non-empty texts.
     pub(super) fn items_if_any(&mut self) -> Result<Option<Vec<String>>, Refusal> {
         let Some(value) = self.take("items") else { return Ok(None) };
         let Value::Array(values) = value else { return Err(invalid("items")) };
@@ -83,7 +84,7 @@ impl Parameters {
         self.items_if_any()?.ok_or_else(|| invalid("items"))
     }
 
-    /// Whatever is left is not known here.
+    /// Parameters that are left are unknown.
     pub(super) fn end(self) -> Result<(), Refusal> {
         match self.0.into_iter().next() {
             Some((name, _)) => Err(Refusal::InvalidParameter(name)),

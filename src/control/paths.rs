@@ -1,21 +1,20 @@
-//! Where a client looks for a daemon's socket: the other half of the rule by which the daemon chooses it (config key
-//! `control_socket`).
+//! Where a client looks for a daemon's socket. This is the counterpart of the rule by which the daemon chooses it
+//! (config key `control_socket`).
 
 use std::ffi::OsString;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-/// Where the system's service has its socket.
+/// The directory of the system service's socket.
 const SYSTEM: &str = "/run/synkler";
 /// The socket's name in its directory.
 const SOCKET: &str = "control.sock";
-/// How many daemons' directories are looked at in one place.
+/// How many directories of daemons are examined in one place.
 const SCAN_LIMIT: usize = 100;
 
-/// The sockets that exist, place by place, the most likely place first: `$SYNKLER_CONTROL_SOCKET` alone if it is set;
-/// else `/run/synkler`, the user's runtime directory, the user's state directory, each with one socket a daemon in
-/// directories named by group, or by group and mode. `id` leaves only those of that group. Environment variables are
-/// asked of `variable`.
+/// The existing sockets, the most likely place first: `$SYNKLER_CONTROL_SOCKET` alone if it is set; else
+/// `/run/synkler`, the user's runtime directory, the user's state directory. Each place has one socket per daemon, in
+/// directories named by group, or by group and mode. `id` selects a group. `variable` reads environment variables.
 pub fn socket_candidates(id: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<PathBuf>> {
     let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
     if let Some(path) = absolute("SYNKLER_CONTROL_SOCKET") {
@@ -31,14 +30,14 @@ pub fn socket_candidates(id: Option<&str>, variable: impl Fn(&str) -> Option<OsS
     places.into_iter().flatten().map(|place| sockets_in(&place, id)).filter(|found| !found.is_empty()).collect()
 }
 
-/// Where to say that a daemon was looked for when there is no socket at all.
+/// The place to name in the error when no socket exists.
 pub fn default_socket() -> PathBuf {
     Path::new(SYSTEM).join(SOCKET)
 }
 
 fn sockets_in(place: &Path, id: Option<&str>) -> Vec<PathBuf> {
     let own = place.join(SOCKET);
-    // One daemon has the place for itself; which group it serves is not to be seen from here.
+    // One daemon has the whole place; its group is not visible from here.
     if own.exists() && id.is_none() {
         return vec![own];
     }
@@ -88,7 +87,7 @@ mod tests {
         }
         fs::create_dir_all(run.join("synkler/a-download")).unwrap();
         let variables = [("XDG_RUNTIME_DIR", run.as_path()), ("HOME", home.as_path())];
-        // Whatever the machine itself runs comes from elsewhere.
+        // Sockets that this host itself runs come from other places.
         let ours = |id| {
             let mut found = candidates(id, &variables);
             found.retain(|place| place.iter().all(|path| path.starts_with(dir.path())));

@@ -1,4 +1,4 @@
-//! The Varlink wire protocol: NUL-terminated JSON objects, a call and its reply. Knows no method.
+//! The Varlink wire protocol: NUL-terminated JSON objects, a call and its reply. It knows no method.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -9,25 +9,25 @@ use crate::machine::one_line;
 pub const INTERFACE: &str = "io.synkler.Control";
 /// The interface's description, as introspection serves it.
 pub const DESCRIPTION: &str = include_str!("io.synkler.Control.varlink");
-/// The interface every Varlink service has.
+/// The interface that every Varlink service has.
 pub const SERVICE: &str = "org.varlink.service";
 /// Its description.
 pub const SERVICE_DESCRIPTION: &str = include_str!("org.varlink.service.varlink");
 
-/// The most bytes a request may have, its NUL not counted.
+/// The maximum size of a request in bytes, without its NUL.
 pub const REQUEST_LIMIT: usize = 64 * 1024;
-/// The most bytes a client takes as one reply.
+/// The maximum size of a reply that a client accepts, in bytes.
 pub const REPLY_LIMIT: usize = 16 * 1024 * 1024;
-/// How many transfers `GetStatus` lists when it is not told.
+/// How many transfers `GetStatus` lists by default.
 pub const STATUS_DEFAULT: u64 = 100;
 /// How many transfers `GetStatus` lists at most.
 pub const STATUS_LIMIT: u64 = 1000;
-/// How many transfers `List`, and how many finished ones `GetHistory`, tells of when it is not told.
+/// How many transfers `List` and `GetHistory` return by default.
 pub const LIST_DEFAULT: u64 = 50;
-/// How many transfers `List`, and how many finished ones `GetHistory`, tells of at most.
+/// How many transfers `List` and `GetHistory` return at most.
 pub const LIST_LIMIT: u64 = 1000;
 
-/// A call as it stands on the wire.
+/// A call in its wire form.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Call {
     /// Interface and method, joined by a dot.
@@ -35,13 +35,13 @@ pub(crate) struct Call {
     /// By name.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) parameters: Option<Map<String, Value>>,
-    /// The caller takes more than one reply.
+    /// The caller accepts more than one reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) more: Option<bool>,
-    /// The caller takes no reply.
+    /// The caller wants no reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) oneway: Option<bool>,
-    /// The caller wants to speak another protocol from here on.
+    /// The caller wants to switch to another protocol.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) upgrade: Option<bool>,
 }
@@ -58,7 +58,7 @@ impl Call {
     }
 }
 
-/// A reply as it stands on the wire: parameters alone when all went well.
+/// A reply in its wire form: parameters alone mean success.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct Reply {
     #[serde(default)]
@@ -75,7 +75,7 @@ impl Reply {
         self.continues == Some(true) && self.error.is_none()
     }
 
-    /// What was asked for, or the refusal.
+    /// The result, or the refusal.
     pub(crate) fn into_result(self) -> Result<Value, Refusal> {
         match self.error {
             Some(error) => Err(Refusal::read(&error, &self.parameters)),
@@ -84,7 +84,7 @@ impl Reply {
     }
 }
 
-/// A good reply's bytes, with the NUL; `continues` says that another one follows.
+/// The bytes of a successful reply, with the NUL; `continues` says that another one follows.
 pub(crate) fn encode_reply<T: Serialize>(parameters: &T, continues: bool) -> Result<Vec<u8>, serde_json::Error> {
     #[derive(Serialize)]
     struct Good<'a, T> {
@@ -95,12 +95,12 @@ pub(crate) fn encode_reply<T: Serialize>(parameters: &T, continues: bool) -> Res
     encode(&Good { parameters, continues: continues.then_some(true) })
 }
 
-/// A refusal's bytes, with the NUL.
+/// The bytes of a refusal, with the NUL.
 pub(crate) fn encode_refusal(refusal: &Refusal) -> Result<Vec<u8>, serde_json::Error> {
     encode(&json!({ "error": refusal.name(), "parameters": refusal.parameters() }))
 }
 
-/// One message's bytes, with the NUL.
+/// The bytes of one message, with the NUL.
 pub(crate) fn encode<T: Serialize>(message: &T) -> Result<Vec<u8>, serde_json::Error> {
     let mut bytes = serde_json::to_vec(message)?;
     bytes.push(0);
@@ -119,39 +119,39 @@ pub enum Refusal {
     /// The named method is known but not implemented.
     #[error("method {0:?} is not implemented")]
     MethodNotImplemented(String),
-    /// The named parameter is missing, unknown, or not what is allowed.
+    /// The named parameter is missing, unknown or invalid.
     #[error("parameter {0:?} is missing, unknown or invalid")]
     InvalidParameter(String),
     /// The caller may not do this.
     #[error("permission denied for this user")]
     PermissionDenied,
-    /// The method streams and the call did not ask for it.
+    /// The method streams, and the call has no flag `more`.
     #[error("the method needs a call with the flag \"more\"")]
     ExpectedMore,
-    /// No item or transfer of that name.
+    /// No item or transfer has that name.
     #[error("no item or transfer {0:?}")]
     NotFound(String),
-    /// More than one begins like this.
+    /// Several begin with that text.
     #[error("{item:?} is ambiguous: it matches {}", shown(.matches))]
     Ambiguous {
-        /// What was given.
+        /// The given text.
         item: String,
-        /// What it may stand for: some of them, printable.
+        /// Some of the names and ids that it may mean, printable.
         matches: Vec<String>,
     },
-    /// It cannot be done, for this reason.
+    /// The daemon cannot do it, for this reason.
     #[error("{0}")]
     Refused(String),
     /// The daemon did not answer in time.
     #[error("the daemon is busy and did not answer in time: try again")]
     Busy,
-    /// So many clients are connected already.
+    /// This many clients are connected already.
     #[error("{0} clients are already connected: try again")]
     TooManyClients(u64),
     /// The request has more bytes than this.
     #[error("the request has more than {0} bytes")]
     RequestTooLarge(u64),
-    /// The request is no Varlink call, for this reason.
+    /// The request is not a Varlink call, for this reason.
     #[error("the request is not a Varlink call: {0}")]
     InvalidRequest(String),
     /// An error of a newer daemon, by its full name.
@@ -160,7 +160,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// The error's full name.
+    /// The full name of the error.
     pub fn name(&self) -> &str {
         match self {
             Self::InterfaceNotFound(_) => "org.varlink.service.InterfaceNotFound",
@@ -194,7 +194,7 @@ impl Refusal {
         }
     }
 
-    /// What an error of that full name, with these parameters, is.
+    /// The error with that full name and these parameters.
     pub fn read(name: &str, parameters: &Value) -> Self {
         let text = |key| parameters.get(key).and_then(Value::as_str).unwrap_or_default().to_owned();
         let number = |key| parameters.get(key).and_then(Value::as_u64).unwrap_or_default();

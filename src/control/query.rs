@@ -1,4 +1,4 @@
-//! What the server asks the daemon's loop.
+//! The queries of the server to the daemon's loop.
 
 use serde_json::{Map, Value};
 use tokio::sync::oneshot;
@@ -7,113 +7,113 @@ use super::AskFailure;
 use super::types::{Finding, Reload};
 use crate::machine::{Deed, Found, ItemName, Node, Order, Row, Selection, Snapshot, Time, TransferId, TransferView};
 
-/// What the server asks the daemon's loop. The loop never waits for what an answer needs: the journal, the broker and
-/// the disk answer later. Dropping `reply` unanswered counts as busy.
+/// The queries of the server to the daemon's loop. The loop never waits for the journal, the broker or the disk; these
+/// answer later. Dropping `reply` without an answer counts as busy.
 #[derive(Debug)]
 pub enum Query {
-    /// What the machine shows now, and what time it is.
+    /// The machine's data for a status, and the time.
     Snapshot {
-        /// Of what.
+        /// What to show.
         selection: Selection,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<(Snapshot, Time)>,
     },
-    /// What a text stands for among what is unfinished, and what is shown of it where that is one thing.
+    /// What a text means among unfinished transfers and items, and the view of it if that is one thing.
     Find {
-        /// A name, an id, or the beginning of one.
+        /// A name, an id, or a beginning of either.
         text: String,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<(Found, Option<TransferView>)>,
     },
-    /// What is shown of these transfers, as far as they are unfinished here.
+    /// The views of these transfers, if they are unfinished here.
     Views {
-        /// Which.
+        /// The ids.
         transfers: Vec<TransferId>,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<Vec<TransferView>>,
     },
-    /// Carry this out, and answer once it is journalled.
+    /// Carry out an order, and answer when it is journalled.
     Order {
-        /// Who gave it.
+        /// The operator.
         by: String,
-        /// What.
+        /// The order.
         order: Order,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<Vec<Deed>>,
     },
-    /// What a text stands for among what is over.
+    /// What a text means among finished transfers.
     Past {
-        /// A name, an id, or the beginning of one.
+        /// A name, an id, or a beginning of either.
         text: String,
-        /// Where the answer goes, or why there is none.
+        /// The channel for the answer, or for the reason why there is none.
         reply: oneshot::Sender<Result<PastFound, String>>,
     },
-    /// What is over, the latest first, and whether older ones follow.
+    /// Finished transfers, the latest first, and whether older ones follow.
     History {
-        /// Which.
+        /// The selection.
         span: Span,
-        /// Where the answer goes, or why there is none.
+        /// The channel for the answer, or for the reason why there is none.
         reply: oneshot::Sender<Result<(Vec<Row>, bool), String>>,
     },
     /// The manifest text of a directory, if the journal has it.
     Manifest {
-        /// Whose.
+        /// The transfer.
         transfer: TransferId,
-        /// Where the answer goes, or why there is none.
+        /// The channel for the answer, or for the reason why there is none.
         reply: oneshot::Sender<Result<Option<String>, String>>,
     },
-    /// Log from this level on; answered with the one before.
+    /// Set the log level; the answer is the previous one.
     LogLevel {
         /// One of [`LOG_LEVELS`](super::LOG_LEVELS).
         level: String,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<String>,
     },
     /// Read the config again.
     Reload {
-        /// Where the answer goes, or what is wrong with the config.
+        /// The channel for the answer, or for the errors in the config.
         reply: oneshot::Sender<Result<Reload, String>>,
     },
-    /// Examine this node.
+    /// Check this node.
     Check {
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<Vec<Finding>>,
     },
     /// Ask another node.
     Ask {
-        /// Whom.
+        /// The node.
         to: Node,
         /// The method's full name.
         method: String,
         /// Its parameters by name.
         parameters: Map<String, Value>,
-        /// Where the answer goes.
+        /// The channel for the answer.
         reply: oneshot::Sender<Result<Value, AskFailure>>,
     },
 }
 
-/// Which part of the history.
+/// A part of the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Span {
-    /// Over since that moment.
+    /// Finished since that time.
     pub since: Option<Time>,
-    /// Over before that moment.
+    /// Finished before that time.
     pub before: Option<Time>,
-    /// With `before`: also over just then, with a smaller id than this.
+    /// With `before`: also finished at exactly that time, with a smaller id than this.
     pub behind: Option<TransferId>,
-    /// Of items of that name.
+    /// Of items with that name.
     pub item: Option<ItemName>,
-    /// At most so many.
+    /// At most this many.
     pub limit: u32,
 }
 
-/// What a text was found to stand for among what is over.
+/// What a text means among finished transfers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PastFound {
-    /// Just this: of a name, the last one.
+    /// Exactly this one: of a name, the last one.
     One(Box<Row>),
     /// Nothing.
     Nothing,
-    /// All these names or ids begin like it: some of them.
+    /// Several names or ids begin with it: some of them.
     Several(Vec<String>),
 }

@@ -1,16 +1,16 @@
-//! The proof of a transfer in the words of `md5sum -c`: one line a file, to be checked in the directory that holds
+//! The receipt of a transfer in the format of `md5sum -c`: one line per file, to be checked in the directory that holds
 //! the item.
 //!
-//! md5sum reads names as bytes, Varlink knows text only. So where a name holds bytes that are no UTF-8, the lines are
-//! encoded as [`encode_bytes`](crate::machine::encode_bytes) does it, and marked as such.
+//! md5sum reads names as bytes, and Varlink has only text. So if a name contains bytes that are not UTF-8, the lines
+//! are encoded by [`encode_bytes`](crate::machine::encode_bytes), and marked as such.
 
 use super::types::GetReceipt;
 use crate::machine::{Digest, ItemName, Kind, decode_bytes};
 
-/// The most bytes of lines that are given out.
+/// The maximum size of a receipt in bytes.
 pub(super) const RECEIPT_LIMIT: usize = 8 << 20;
 
-/// Why there is no receipt, in words for people.
+/// Why there is no receipt, for people.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum NoReceipt {
     #[error("md5sum cannot check a symbolic link")]
@@ -26,8 +26,8 @@ pub(super) enum NoReceipt {
     Damaged,
 }
 
-/// The lines for an item, with a line feed after each. `manifest` is needed for directories: the text as the drivers
-/// write it, one entry a line.
+/// The lines for an item, with a line feed after each. Directories need `manifest`: the text as the drivers write it,
+/// one entry per line.
 pub(super) fn lines(name: &ItemName, kind: Kind, digest: Digest, manifest: Option<&str>) -> Result<Vec<u8>, NoReceipt> {
     let mut lines = Vec::new();
     match kind {
@@ -53,8 +53,8 @@ pub(super) fn lines(name: &ItemName, kind: Kind, digest: Digest, manifest: Optio
     Ok(lines)
 }
 
-/// One line. A name with a line feed, a carriage return or a backslash is escaped, and the line marked by a backslash,
-/// as md5sum itself writes it.
+/// One line. As in md5sum, a backslash marks a line whose name has a line feed, a carriage return or a backslash, and
+/// the name is escaped.
 fn push(lines: &mut Vec<u8>, md5: &str, name: &[u8], below: &[u8]) {
     let path = [name, if below.is_empty() { b"".as_slice() } else { b"/" }, below].concat();
     if path.iter().any(|byte| matches!(byte, b'\n' | b'\r' | b'\\')) {
@@ -74,7 +74,7 @@ fn push(lines: &mut Vec<u8>, md5: &str, name: &[u8], below: &[u8]) {
 }
 
 impl GetReceipt {
-    /// Puts it into text.
+    /// Appends the line to the text.
     pub(super) fn new(id: String, item: &ItemName, lines: Vec<u8>, remark: Option<String>) -> Self {
         let (lines, encoded) = match String::from_utf8(lines) {
             Ok(lines) => (lines, false),
@@ -83,13 +83,13 @@ impl GetReceipt {
         Self { id, item: item.to_string(), lines, encoded, remark }
     }
 
-    /// The lines as `md5sum -c` is to get them; nothing where the daemon's encoding cannot be understood.
+    /// The lines for `md5sum -c`; `None` if the daemon's encoding is invalid.
     pub fn bytes(&self) -> Option<Vec<u8>> {
         if self.encoded { decode_bytes(&self.lines) } else { Some(self.lines.clone().into_bytes()) }
     }
 }
 
-/// `%` and whatever is no UTF-8 as `%` and two hex digits.
+/// Writes `%` and bytes that are not UTF-8 as `%` and two hex digits.
 fn encode(lines: &[u8]) -> String {
     let mut text = String::with_capacity(lines.len() + lines.len() / 8);
     for chunk in lines.utf8_chunks() {
@@ -112,7 +112,7 @@ mod tests {
         ItemName::new(bytes).unwrap()
     }
 
-    /// The MD5 of nothing.
+    /// The MD5 of an empty file.
     const EMPTY: &str = "d41d8cd98f00b204e9800998ecf8427e";
 
     #[test]

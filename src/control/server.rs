@@ -1,5 +1,5 @@
-//! The server: one task a connection, so that a stuck client holds up nobody; every wait and size is limited. What is
-//! answered is for [`Service`] to say.
+//! The server: one task per connection, so that a stuck client blocks no other; every wait and size is limited.
+//! [`Service`] makes the answers.
 
 use std::io;
 use std::os::unix::fs::MetadataExt;
@@ -17,8 +17,8 @@ use super::protocol::{Call, INTERFACE, Refusal, encode_refusal, encode_reply};
 use super::service::{Caller, Service};
 use super::socket::{self, ControlError, Entry};
 
-/// The control socket, bound. Dropping it, or the future of [`Control::serve`], ends every connection and removes
-/// the socket if it is one of our making and still there.
+/// The bound control socket. Dropping it, or the future of [`Control::serve`], ends every connection. It also removes
+/// the socket if this daemon created it and it is still there.
 #[derive(Debug)]
 pub struct Control {
     listener: std::os::unix::net::UnixListener,
@@ -28,9 +28,9 @@ pub struct Control {
 }
 
 impl Control {
-    /// Binds the socket with mode 0660, in a directory that is made with mode 0750 where it is missing. It belongs to
-    /// the group `synkler` where there is one that we may give it to. A stale socket is replaced, a live one never.
-    /// Blocks for at most a few seconds; needs no runtime.
+    /// Binds the socket with mode 0660, in a directory that is created with mode 0750 if it is missing. The socket
+    /// belongs to the group `synkler` if that group exists and this process may give the socket to it. A stale socket
+    /// is replaced, a live one never. Blocks for at most a few seconds; needs no runtime.
     ///
     /// # Errors
     /// See [`ControlError`].
@@ -40,10 +40,10 @@ impl Control {
         Ok(Self { listener, entry: Some(entry), path: path.to_owned(), authority: authority(gid, peer_groups) })
     }
 
-    /// Takes a socket that the service manager has set up and listens on; it stays when this is dropped.
+    /// Takes over a socket on which the service manager already listens; the socket stays when this is dropped.
     ///
     /// # Errors
-    /// `Passed` when it has no place in the file system, or cannot be used.
+    /// `Passed` if the socket has no path in the file system, or cannot be used.
     pub fn passed(listener: std::os::unix::net::UnixListener, peer_groups: PeerGroups) -> Result<Self, ControlError> {
         let address = listener.local_addr().map_err(ControlError::Passed)?;
         let path = address.as_pathname().ok_or(io::ErrorKind::AddrNotAvailable.into()).map_err(ControlError::Passed)?;
@@ -53,12 +53,12 @@ impl Control {
         Ok(Self { listener, entry: None, path, authority: authority(gid, peer_groups) })
     }
 
-    /// Where it is.
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Serves until it is dropped, in a tokio runtime; returns early only when the socket cannot be used at all.
+    /// Serves until it is dropped, in a tokio runtime; returns early only if the socket cannot be used at all.
     ///
     /// # Errors
     /// `Socket`.
@@ -78,7 +78,7 @@ impl Control {
                             turn_away(&stream, limits.clients);
                         }
                     }
-                    // Out of file descriptors, most likely; the waiting client stays in the queue.
+                    // Probably no file descriptor is free; the waiting client stays in the queue.
                     Err(err) => {
                         tracing::warn!("cannot accept a client on the control socket: {err}");
                         sleep(Duration::from_secs(1)).await;
@@ -94,7 +94,7 @@ fn authority(gid: u32, peer_groups: PeerGroups) -> Authority {
     Authority { uid: rustix::process::geteuid().as_raw(), gid, peer_groups }
 }
 
-/// The socket's buffer is empty, so the few bytes go out at once or, with a client that has left, not at all.
+/// The socket's buffer is empty, so these few bytes are sent at once or, if the client has closed, not at all.
 fn turn_away(stream: &UnixStream, clients: usize) {
     tracing::debug!("refused a control client: {clients} are already connected");
     if let Ok(reply) = encode_refusal(&Refusal::TooManyClients(clients as u64)) {
@@ -111,7 +111,7 @@ async fn attend(service: Service, stream: UnixStream, authority: Authority) {
 
 async fn converse(service: &Service, connection: &mut Connection, authority: Authority) -> Result<(), Dropped> {
     while let Some(request) = connection.request().await? {
-        // After bytes that are no call, nothing tells where the next call begins.
+        // After bytes that are not a call, the beginning of the next call is unknown.
         let call = match Call::decode(&request) {
             Ok(call) => call,
             Err(refusal) => return connection.refuse(refusal).await,

@@ -1,4 +1,4 @@
-//! The methods: what each takes, who may call it, what it answers.
+//! The methods: their parameters, who may call them, and their answers.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ use crate::machine::{
     Fingerprint, Found, GroupId, ItemName, ItemOrder, Kind, Node, Selection, Snapshot, Time, TransferId,
 };
 
-/// From which level on something can be logged.
+/// The log levels.
 pub const LOG_LEVELS: [&str; 5] = ["error", "warn", "info", "debug", "trace"];
-/// How long an examination may take.
+/// The time limit of a check.
 const CHECK_WAIT: Duration = Duration::from_secs(90);
 
-/// What a node answers, to its own clients and to the other nodes. A clone is the same service.
+/// Answers the node's own clients and the other nodes. A clone is the same service.
 #[derive(Debug, Clone)]
 pub struct Service {
     pub(super) limits: Limits,
@@ -35,21 +35,21 @@ pub struct Service {
     group: GroupId,
     file_dir: PathBuf,
     queries: mpsc::Sender<Query>,
-    /// One examination at a time.
+    /// One check at a time.
     examining: Arc<Semaphore>,
 }
 
-/// Who calls.
+/// The caller.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Caller<'a> {
     /// A client of our socket.
     Client(&'a UnixStream, Authority),
-    /// Another node, on behalf of a client of its own.
+    /// Another node, on behalf of one of its clients.
     Peer(&'a Node),
 }
 
 impl Service {
-    /// A service for a node of that group with that directory, whose loop answers the queries.
+    /// A service for a node of that group with that directory; the node's loop answers the queries.
     pub fn new(group: GroupId, file_dir: PathBuf, queries: mpsc::Sender<Query>) -> Self {
         let examining = Arc::new(Semaphore::new(1));
         Self { limits: Limits::default(), watched: Arc::default(), group, file_dir, queries, examining }
@@ -61,8 +61,8 @@ impl Service {
         self
     }
 
-    /// Answers another node. It may ask what tells of the group, and give the orders that concern every node; the
-    /// parameters are those of the interface, for orders also `by`, who gave them there.
+    /// Answers another node. A node may ask about the group, and give the orders that concern every node. The
+    /// parameters are those of the interface; orders also have `by`, the operator on that node.
     ///
     /// # Errors
     /// Those of the interface.
@@ -78,7 +78,7 @@ impl Service {
         }
     }
 
-    /// Answers a call of a client, other than those that stream.
+    /// Answers a call of a client, except for streams.
     pub(super) async fn answer(&self, call: &Call, caller: Caller<'_>) -> Result<Value, Refusal> {
         if call.upgrade == Some(true) {
             return Err(Refusal::InvalidParameter("upgrade".to_owned()));
@@ -139,7 +139,7 @@ impl Service {
         let before = parameters.moment("before")?.map(Time::from_millis);
         let behind = parameters.parsed_if_any::<TransferId>("behind")?;
         parameters.end()?;
-        // As shown a name may be escaped, and so be another one than it reads.
+        // The shown form of a name may be escaped, and then it differs from the name.
         let item = item.map(|item| ItemName::decode(&item).or_else(|_| ItemName::new(item.as_bytes())));
         let item = item.transpose().map_err(|_| Refusal::InvalidParameter("item".to_owned()))?;
         let span = Span { since, before, behind, item, limit: u32::try_from(limit).unwrap_or(u32::MAX) };
@@ -158,7 +158,7 @@ impl Service {
             }
             Kind::File | Kind::Symlink => None,
         };
-        // Megabytes of text would hold up the loop, whose thread this is.
+        // Megabytes of text would block the loop's thread.
         let receipt = tokio::task::spawn_blocking(move || {
             let lines = receipt::lines(&name, kind, fingerprint.digest, manifest.as_deref())?;
             Ok(GetReceipt::new(transfer.to_string(), &name, lines, remark))
@@ -167,7 +167,7 @@ impl Service {
         told(&receipt.map_err(|why: receipt::NoReceipt| Refusal::Refused(why.to_string()))?)
     }
 
-    /// What a text stands for on this node, unfinished or over, with what proves it.
+    /// What a text means on this node, unfinished or finished, with the data of its receipt.
     async fn proof(&self, text: String) -> Result<Proof, Refusal> {
         let asked = text.clone();
         let (found, view) = self.ask_loop(|reply| Query::Find { text: asked, reply }).await?;
@@ -223,17 +223,17 @@ impl Service {
         self.ask_loop(|reply| Query::Snapshot { selection, reply }).await
     }
 
-    /// What this node alone tells.
+    /// This node's own view.
     pub(super) fn own_status(&self, snapshot: &Snapshot, now: Time) -> Status {
         Status::new(snapshot, &self.group, &self.file_dir, now)
     }
 
-    /// Who this node is, and whom it knows.
+    /// This node, and the nodes that it knows.
     pub(super) async fn surroundings(&self) -> Result<Snapshot, Refusal> {
         self.snapshot(Selection::urgent(0)).await.map(|(snapshot, _)| snapshot)
     }
 
-    /// What the daemon's loop answers within the usual time.
+    /// The answer of the daemon's loop, within the usual time.
     pub(super) async fn ask_loop<T>(&self, query: impl FnOnce(oneshot::Sender<T>) -> Query) -> Result<T, Refusal> {
         self.ask_loop_for(self.limits.answer_wait, query).await
     }
@@ -252,7 +252,7 @@ impl Service {
     }
 }
 
-/// What a receipt is made of.
+/// The data of a receipt.
 struct Proof {
     transfer: TransferId,
     name: ItemName,

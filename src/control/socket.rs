@@ -1,4 +1,4 @@
-//! The socket's place in the file system: who may have it, and when it goes.
+//! The socket in the file system: who may use it, and when it is removed.
 
 use std::fs::{self, DirBuilder, File, Permissions, TryLockError};
 use std::io;
@@ -12,48 +12,48 @@ use std::time::{Duration, Instant};
 
 use super::caller::group_named;
 
-/// The group of those who may use the socket, where it exists.
+/// The group whose members may use the socket, if that group exists.
 const GROUP: &str = "synkler";
-/// The longest path the kernel takes, without the NUL at its end.
+/// The longest path that the kernel accepts, without the NUL at its end.
 const PATH_LIMIT: usize = 107;
-/// How long a connect may take before the other side counts as stuck.
+/// How long a connect may take before the other side counts as hanging.
 pub(crate) const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// How long to wait for another process that sets up a socket in the same directory.
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// Why the control socket cannot be had.
+/// Why the daemon cannot have the control socket.
 #[derive(Debug, thiserror::Error)]
 pub enum ControlError {
-    /// The kernel takes no path of this length.
+    /// The kernel accepts no path of this length.
     #[error(
         "the path of the control socket {0:?} is longer than {PATH_LIMIT} bytes: set control_socket to a shorter one"
     )]
     TooLong(PathBuf),
-    /// The directory cannot be made.
+    /// The directory cannot be created.
     #[error(
         "cannot create the directory {path:?} for the control socket: create it, or set control_socket to another path"
     )]
     Directory {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// Something keeps the directory locked.
+    /// Another process keeps the directory locked.
     #[error("cannot lock the directory {path:?} to set up the control socket: another process holds it")]
     Locked {
         /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// A daemon is at home there.
+    /// A daemon answers there.
     #[error("another daemon answers at the control socket {0:?}: stop it, or set control_socket to another path")]
     Live(PathBuf),
-    /// What stands there is no socket, and is left alone.
+    /// The path is not a socket; it is left alone.
     #[error("{0:?} is not a socket: move it away, or set control_socket to another path")]
     Occupied(PathBuf),
-    /// What the service manager has passed cannot be used.
+    /// The socket from the service manager cannot be used.
     #[error("cannot use the socket from the service manager: it must be one Unix stream socket in the file system")]
     Passed(#[source] io::Error),
     /// The socket cannot be set up for another reason.
@@ -61,19 +61,19 @@ pub enum ControlError {
     Socket {
         /// The socket.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
 
 impl ControlError {
-    /// Whether only a person can mend it: no later start can do without.
+    /// Whether only a person can fix it: a later start would fail in the same way.
     pub fn is_lasting(&self) -> bool {
         matches!(self, Self::TooLong(_) | Self::Directory { .. } | Self::Occupied(_) | Self::Passed(_))
     }
 }
 
-/// A bound socket's entry in its directory; dropping it removes the entry if it still is the one that was made.
+/// The directory entry of a bound socket. Dropping it removes the entry if that is still the one that was created.
 #[derive(Debug)]
 pub(crate) struct Entry {
     path: PathBuf,
@@ -91,7 +91,7 @@ impl Entry {
 impl Drop for Entry {
     fn drop(&mut self) {
         if identity(&self.path).is_ok_and(|found| found == self.identity) {
-            // Nothing depends on it: a stale socket is replaced at the next start.
+            // A failure has no consequence: the next start replaces a stale socket.
             let _ = fs::remove_file(&self.path);
         }
     }
@@ -101,9 +101,9 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
     fs::symlink_metadata(path).map(|found| (found.dev(), found.ino()))
 }
 
-/// Binds and listens, with mode 0660. A stale socket is replaced; one that is answered, or a file of another
-/// kind, is left alone. The lock on the directory is what keeps two daemons that start at once from taking the
-/// same stale socket away twice.
+/// Binds and listens, with mode 0660. A stale socket is replaced; a socket on which a daemon answers, or a file of
+/// another kind, is left alone. The lock on the directory prevents two daemons that start at once from removing the
+/// same stale socket twice.
 pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Entry), ControlError> {
     if path.as_os_str().as_bytes().len() > PATH_LIMIT {
         return Err(ControlError::TooLong(path.to_owned()));
@@ -123,7 +123,7 @@ pub(crate) fn bind(path: &Path) -> Result<(UnixListener, Entry), ControlError> {
     let listener = UnixListener::bind(path).map_err(failed)?;
     let mut entry = Entry { path: path.to_owned(), identity: identity(path).map_err(failed)?, gid: 0 };
     if let Some(gid) = group_named(GROUP) {
-        // Only root and members may; the daemon's own group has to do otherwise.
+        // Only root and members may give a file to a group; otherwise the socket keeps the daemon's own group.
         let _ = chown(path, None, Some(gid));
     }
     entry.gid = fs::symlink_metadata(path).map_err(failed)?.gid();
@@ -139,7 +139,7 @@ fn remove_stale(path: &Path) -> Result<(), ControlError> {
     };
     match refused.kind() {
         io::ErrorKind::NotFound => Ok(()),
-        // Whoever is too busy to take a connection is alive.
+        // A daemon that is too busy to accept a connection is alive.
         io::ErrorKind::TimedOut => Err(ControlError::Live(path.to_owned())),
         io::ErrorKind::ConnectionRefused => {
             if !fs::symlink_metadata(path).map_err(failed)?.file_type().is_socket() {
@@ -165,13 +165,13 @@ fn lock(directory: &Path) -> io::Result<File> {
     }
 }
 
-/// Connects within [`CONNECT_WAIT`]: a stopped daemon with a full queue would block for ever, which is why the
-/// attempt has a thread of its own.
+/// Connects within [`CONNECT_WAIT`]. A stopped daemon with a full queue would block for ever, so the attempt has its
+/// own thread.
 pub(crate) fn connect(path: &Path) -> io::Result<UnixStream> {
     let (sender, receiver) = mpsc::channel();
     let path = path.to_owned();
     thread::Builder::new().name("connect".to_owned()).spawn(move || {
-        // Nobody waits any more: the connection closes.
+        // The caller has timed out: the connection closes.
         let _ = sender.send(UnixStream::connect(path));
     })?;
     receiver.recv_timeout(CONNECT_WAIT).unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
@@ -204,7 +204,7 @@ mod tests {
         assert!(matches!(bind(&path), Err(ControlError::Live(_))));
         assert!(connect(&path).is_ok());
 
-        // Somebody else's socket has taken its place: it stays.
+        // Another process's socket has replaced it: leave that one.
         fs::remove_file(&path).unwrap();
         let _other = UnixListener::bind(&path).unwrap();
         drop(entry);

@@ -1,11 +1,11 @@
-//! What the nodes other than the one that answers tell of transfers: listed in full, or tallied by where they stand. Pure.
+//! The reports of the other nodes about transfers: listed in full, or tallied by stage, state and reason. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::types::{Status, Transfer};
 use crate::machine::{Cause, Mode, Standing, State, decisive, upload};
 
-/// What other nodes tell, by the transfers' ids.
+/// The reports of other nodes, by transfer id.
 #[derive(Debug, Default)]
 pub(super) struct Told<'a> {
     words: BTreeMap<&'a str, Vec<&'a Transfer>>,
@@ -13,7 +13,7 @@ pub(super) struct Told<'a> {
 }
 
 impl<'a> Told<'a> {
-    /// Out of each node's status, and what it lists.
+    /// From each node's status, and its list.
     pub(super) fn new(others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> Self {
         let mut told = Self::default();
         for (status, listed) in others {
@@ -37,7 +37,7 @@ impl<'a> Told<'a> {
         told
     }
 
-    /// Out of what nodes list alone.
+    /// From the lists of the nodes alone.
     pub(super) fn of(words: &[&'a Transfer]) -> Self {
         let mut told = Self::default();
         words.iter().for_each(|word| told.take_words(std::slice::from_ref(*word)));
@@ -53,12 +53,12 @@ impl<'a> Told<'a> {
         }
     }
 
-    /// What the node says of it whose word it is.
+    /// The listed report of the node that counts for the transfer.
     pub(super) fn state(transfer: &Transfer) -> State {
         transfer.state.parse().unwrap_or(State::Waiting)
     }
 
-    /// Where a transfer stands on all nodes, the one whose word it is first.
+    /// The standings of a transfer on all nodes, the one that counts first.
     pub(super) fn with<'b>(&'b self, transfer: &'b Transfer) -> Vec<Standing<'b>> {
         let others = transfer.id.as_deref().and_then(|id| self.standings.get(id)).into_iter().flatten();
         let receipt = |name: &str| transfer.receivers.iter().any(|it| it.name == name && it.received.is_some());
@@ -67,18 +67,18 @@ impl<'a> Told<'a> {
         standing(transfer).into_iter().chain(others).collect()
     }
 
-    /// What happens to it, by the word of all.
+    /// The state of a transfer, from all reports.
     pub(super) fn together(&self, transfer: &Transfer) -> State {
         decisive(&self.with(transfer)).map_or_else(|| Self::state(transfer), |standing| standing.state)
     }
 
-    /// What the node with that standing lists of it.
+    /// The transfer as listed by the node of this standing.
     pub(super) fn word(&self, transfer: &Transfer, standing: &Standing<'_>) -> Option<&'a Transfer> {
         let node = format!("{} {}", standing.mode, standing.name);
         self.words_on(transfer).iter().find(|word| word.node == node && word.node != transfer.node).copied()
     }
 
-    /// The rsync run that moves it, on whichever node.
+    /// The rsync run that moves it, on any node.
     pub(super) fn run(&self, transfer: &Transfer) -> Option<super::types::Progress> {
         self.words_on(transfer).iter().find_map(|word| word.progress.clone())
     }
@@ -92,14 +92,14 @@ impl<'a> Told<'a> {
         transfer.id.as_deref().and_then(|id| self.words.get(id)).map_or(&[], Vec::as_slice)
     }
 
-    /// What others know and is not among these, with where it stands there.
+    /// Transfers that others know and that are not among these, with their standings.
     pub(super) fn unknown(&self, known: &BTreeSet<String>) -> impl Iterator<Item = (&'a str, &[Standing<'a>])> {
         let unknown = self.standings.iter().filter(move |(id, _)| !known.contains(**id));
         unknown.map(|(id, standings)| (*id, standings.as_slice()))
     }
 
-    /// A transfer that this central does not know, as the decisive node tells of it, where one lists it. With more
-    /// centrals than one, only what no central can know yet.
+    /// A transfer that this central does not know, as reported by the decisive node, if that lists it. With several
+    /// centrals, only what no central can know yet.
     pub(super) fn elsewhere(&self, id: &str, more_centrals: bool) -> Option<Transfer> {
         let words = self.words.get(id)?;
         if more_centrals && !words.iter().any(|word| word.stage == upload::Stage::Announced.as_str()) {
@@ -109,7 +109,7 @@ impl<'a> Told<'a> {
     }
 }
 
-/// Of what several nodes say of a transfer that no central says anything of, the decisive word.
+/// The decisive report of several nodes about a transfer that no central reports.
 pub(super) fn joint(words: &[&Transfer]) -> Option<Transfer> {
     let standings: Vec<_> = words.iter().filter_map(|word| standing(word)).collect();
     let decisive = decisive(&standings)?;
@@ -117,7 +117,7 @@ pub(super) fn joint(words: &[&Transfer]) -> Option<Transfer> {
     words.iter().find(|word| word.node == node).map(|word| (*word).clone())
 }
 
-/// Where it stands on the node whose word it is.
+/// The standing on the node that counts.
 fn standing(transfer: &Transfer) -> Option<Standing<'_>> {
     let (mode_word, name) = transfer.node.split_once(' ')?;
     Some(Standing {

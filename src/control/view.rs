@@ -1,4 +1,4 @@
-//! From what the machine shows to what goes over the control socket.
+//! From the machine's data to the data on the control socket.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -14,7 +14,7 @@ use crate::machine::{
     decode_bytes, encode_bytes,
 };
 
-/// Varlink's integers are signed, so what a peer claims beyond them is cut.
+/// Varlink's integers are signed, so larger values of a peer are cut.
 fn int(value: u64) -> u64 {
     value.min(i64::MAX.unsigned_abs())
 }
@@ -27,7 +27,7 @@ fn range(protocols: Protocols) -> Vec<u64> {
     vec![int(protocols.min()), int(protocols.max())]
 }
 
-/// Uploads, centrals, downloads: the way of the bytes.
+/// Uploads, centrals, downloads: the order in which an item passes them.
 pub(super) fn rank(mode: &str) -> u8 {
     match mode {
         "upload" => 0,
@@ -37,15 +37,15 @@ pub(super) fn rank(mode: &str) -> u8 {
 }
 
 impl Node {
-    /// Its `file_dir` as it stands on the file system; nothing where the daemon's encoding cannot be understood.
+    /// Its `file_dir` as bytes; `None` if the daemon's encoding is invalid.
     pub fn directory(&self) -> Option<PathBuf> {
         decode_bytes(&self.file_dir).map(|bytes| OsString::from_vec(bytes).into())
     }
 }
 
 impl Status {
-    /// What the machine shows, as it is told to clients: this node's view alone. `now` is when the snapshot was
-    /// taken, by the clock that its moments are of.
+    /// The machine's data for clients: this node's view alone. `now` is the time of the snapshot, by the clock of its
+    /// times.
     pub fn new(snapshot: &Snapshot, group: &GroupId, file_dir: &Path, now: Time) -> Self {
         let node = Node {
             mode: snapshot.node.mode.to_string(),
@@ -98,7 +98,7 @@ impl Status {
 }
 
 impl View {
-    /// The view of one node that was asked for nothing else.
+    /// The view of one node that asked no other.
     pub(super) fn alone(node: &machine::Node) -> Self {
         Self {
             whole: false,
@@ -116,7 +116,7 @@ impl From<&BrokerState> for Broker {
             BrokerState::Disconnected(since, reason) => Self {
                 connected: false,
                 since: moment(*since),
-                // The causes are worded for transfers: of the broker, the detail alone speaks.
+                // The texts of causes are about transfers: for the broker, the detail alone is shown.
                 reason: reason.as_ref().map(|reason| Reason {
                     code: reason.cause().code().to_owned(),
                     text: if reason.detail().is_empty() { reason.to_string() } else { reason.detail().to_owned() },
@@ -150,7 +150,7 @@ impl Progress {
     }
 }
 
-/// All but what is delivered.
+/// The number of all but the delivered ones.
 fn unfinished(snapshot: &Snapshot) -> u64 {
     let all: u64 = snapshot.counts.iter().map(|(_, count)| count).sum();
     int(all.saturating_sub(snapshot.tally.states.get(&State::Delivered).copied().unwrap_or_default()))
@@ -166,7 +166,7 @@ fn state_counts<'a>(counts: impl Iterator<Item = (&'a State, &'a u64)>) -> Vec<S
 }
 
 impl StateCount {
-    /// Those there are, in the order of an item's life.
+    /// The states that occur, in the order of an item's life.
     pub(super) fn of(counts: &BTreeMap<State, u64>) -> Vec<Self> {
         let there = counts.iter().filter(|(_, count)| **count > 0);
         there.map(|(state, count)| Self { state: state.as_str().to_owned(), count: int(*count) }).collect()
@@ -220,7 +220,7 @@ impl Transfer {
 }
 
 impl Journey {
-    /// An unfinished transfer, as one node alone tells of it.
+    /// An unfinished transfer, as one node alone reports it.
     pub(super) fn of_view(node: &machine::Node, view: &TransferView) -> Self {
         let transfer = Transfer::new(node, view);
         let is_proven = node.mode == machine::Mode::Upload || view.arrived.is_some();
@@ -243,7 +243,7 @@ impl Journey {
         Self { transfer, steps: vec![step] }
     }
 
-    /// A transfer that is over, as one node alone tells of it.
+    /// A finished transfer, as one node alone reports it.
     pub(super) fn of_row(node: &machine::Node, row: &Row) -> Self {
         let past = Past::from(row);
         let is_proven = node.mode == machine::Mode::Upload || row.arrived.is_some();

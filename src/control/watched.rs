@@ -1,12 +1,11 @@
-//! What the monitor streams share.
+//! The data that monitor streams share.
 
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::types::Status;
 
-/// What streams were shown last: the group's status, and this node's alone. However many streams there are, the group
-/// is asked once.
+/// The last status of the group, and of this node alone. The group is asked once for any number of streams.
 #[derive(Debug, Default)]
 pub(super) struct Watched {
     pub(super) group: Mutex<Option<Seen>>,

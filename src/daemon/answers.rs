@@ -1,5 +1,5 @@
-//! What the control service asks, and who answers: the machine at once, an order after its commit, and everything that
-//! takes time on a task of its own, so that the loop is never held up.
+//! Answers the queries of the control service. The machine answers at once, an order after its commit. What takes time
+//! runs in a task of its own, so that it does not block the loop.
 
 use std::cmp::Reverse;
 use std::error::Error;
@@ -16,11 +16,11 @@ use crate::control::{INTERFACE, PastFound, Query, Span};
 use crate::drivers::journal::{Journal, JournalError, Past, Sought};
 use crate::machine::{Deed, Found, Handle, Selection, Time};
 
-/// What was done about an order, and who waits to hear that it is journalled.
+/// The deeds of an order, and the client that waits until they are journalled.
 pub(super) type Done = (oneshot::Sender<Vec<Deed>>, Vec<Deed>);
 
 impl Daemon {
-    /// Answers, or hands on. Whoever asked may have gone, and does not miss the answer then.
+    /// Answers a query, or starts a task for it. The client may have closed; then the answer is dropped.
     pub(super) fn answer(&mut self, query: Query, done: &mut Vec<Done>) {
         match query {
             Query::Snapshot { selection, reply } => {
@@ -68,8 +68,8 @@ impl Daemon {
         }
     }
 
-    /// Examines this node, with what only the running daemon knows. Once at a time: who asks meanwhile hears that it is
-    /// busy.
+    /// Checks this node, with what only the running daemon knows. Only one check runs at a time; other clients get an
+    /// error meanwhile.
     fn examine(&mut self, reply: oneshot::Sender<Vec<Finding>>) {
         let Ok(permit) = Arc::clone(&self.examining).try_acquire_owned() else { return };
         let mut peers = self.machine.snapshot(&Selection::default()).peers;
@@ -110,7 +110,7 @@ impl Daemon {
                 Err(error) => check::bad_config(&error),
             });
             let (config, found) = tokio::join!(config, check::examine(&settings, Some(running)));
-            // A look that has panicked has ended the process.
+            // A panic in the check has ended the process.
             drop(reply.send(config.into_iter().chain(found).collect()));
         });
     }

@@ -1,4 +1,4 @@
-//! Questions to other nodes that are waiting for their answers, and questions of theirs that are being answered.
+//! Questions to other nodes that wait for their answers, and questions of other nodes that are being answered.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,15 +13,15 @@ use crate::drivers::broker::{Line, NotSent, TALK_EXPIRY};
 use crate::machine::{Node, Time};
 use crate::wire::Failure;
 
-/// The most questions that wait for an answer at once, and the most that are being answered.
+/// The maximum number of our open questions, and of questions that are being answered.
 const LIMIT: usize = 64;
 /// How long each may wait. The broker does not deliver it later either.
 const PATIENCE: Duration = TALK_EXPIRY;
 
-/// Where what came of a question goes.
+/// The channel for the result of a question.
 type Reply = oneshot::Sender<Result<Value, AskFailure>>;
 
-/// What is being asked, in both directions.
+/// The questions in both directions.
 #[derive(Debug)]
 pub struct Asks {
     line: Line,
@@ -39,16 +39,16 @@ struct Open {
 }
 
 impl Asks {
-    /// None is open. The numbers begin with the time, so that what is answered to an earlier process of this node
-    /// is not taken for an answer to this one.
+    /// No question is open. The numbers begin with the time, so that an answer to an earlier process of this node is
+    /// not taken for one to this process.
     pub fn new(line: Line, now: Time) -> Self {
         let answering = Arc::new(Semaphore::new(LIMIT));
         Self { line, next: now.as_millis().saturating_mul(1000), open: BTreeMap::new(), answering }
     }
 
-    /// Asks a node. The reply is told within two seconds, in whatever way it ends.
+    /// Asks a node. The caller gets the result within two seconds.
     pub fn ask(&mut self, to: Node, method: String, parameters: Map<String, Value>, reply: Reply) {
-        // Who has gone does not miss the answer, and makes room.
+        // Questions whose caller has closed are removed, to make room.
         self.open.retain(|_, open| !open.reply.is_closed());
         if self.open.len() >= LIMIT {
             return fail(reply, format!("cannot ask {to}: {LIMIT} questions already wait for answers"));
@@ -62,7 +62,7 @@ impl Asks {
         }
     }
 
-    /// An answer. Without effect when it comes too late, or from another node than the one that was asked.
+    /// Handles an answer. It has no effect if it comes too late, or from another node than the one that was asked.
     pub fn answered(&mut self, from: &Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) {
         if self.open.get(&ask).is_none_or(|open| open.to != *from) {
             tracing::debug!(%from, ask, "an answer to an unknown question");
@@ -72,31 +72,31 @@ impl Asks {
             let outcome = outcome.map(Value::Object).map_err(|Failure { error, parameters }| {
                 AskFailure::Refused(Refusal::read(&error, &Value::Object(parameters)))
             });
-            // Who asked may have gone.
+            // The caller may have closed.
             drop(reply.send(outcome));
         }
     }
 
-    /// Nobody has heard this one.
+    /// No node has received this question.
     pub fn undelivered(&mut self, ask: u64) {
         if let Some(Open { to, reply, .. }) = self.open.remove(&ask) {
             fail(reply, format!("{to} has no session with the broker"));
         }
     }
 
-    /// The session is over, and with it the queue that the answers would have come to.
+    /// The session has ended, and with it the queue for the answers.
     pub fn cut_off(&mut self) {
         for Open { to, reply, .. } in std::mem::take(&mut self.open).into_values() {
             fail(reply, format!("{to} has not answered: the session with the broker broke"));
         }
     }
 
-    /// When the oldest has waited long enough.
+    /// When the oldest question times out.
     pub fn due(&self) -> Option<Instant> {
         self.open.first_key_value().map(|(_, open)| open.until)
     }
 
-    /// Ends the wait for those that have waited long enough.
+    /// Ends the questions that have timed out.
     pub fn expire(&mut self, now: Instant) {
         while let Some(oldest) = self.open.first_entry() {
             if oldest.get().until > now {
@@ -107,8 +107,8 @@ impl Asks {
         }
     }
 
-    /// Answers a question of another node with what comes of `work`, on a task of its own. A question that cannot be
-    /// taken up, or not be answered before the asker has given up, has no answer.
+    /// Answers a question of another node with the result of `work`, in a task of its own. Too many questions at once,
+    /// and those that cannot be answered in time, get no answer.
     pub fn answer(&self, to: Node, ask: u64, work: impl Future<Output = Result<Value, Refusal>> + Send + 'static) {
         let Ok(permit) = Arc::clone(&self.answering).try_acquire_owned() else {
             tracing::debug!(%to, ask, "question not answered: {LIMIT} questions are already being answered");
@@ -136,7 +136,7 @@ fn failure(refusal: Refusal) -> Failure {
     Failure { error: refusal.name().to_owned(), parameters: object(refusal.parameters()) }
 }
 
-/// Parameters are objects, always.
+/// Parameters are always objects.
 fn object(parameters: Value) -> Map<String, Value> {
     match parameters {
         Value::Object(parameters) => parameters,
@@ -145,6 +145,6 @@ fn object(parameters: Value) -> Map<String, Value> {
 }
 
 fn fail(reply: Reply, why: String) {
-    // Who asked may have gone.
+    // The asker may have closed.
     drop(reply.send(Err(AskFailure::Silent(why))));
 }

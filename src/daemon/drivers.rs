@@ -17,7 +17,7 @@ use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
 use crate::machine::{Cause, Effect, Fingerprint, Input, ItemName, Mode, Question, Reason, Signature, TransferId};
 
-/// The outside world of one node.
+/// The drivers of one node.
 pub(super) struct Drivers {
     pub(super) mode: Mode,
     pub(super) file_dir: PathBuf,
@@ -55,19 +55,19 @@ impl Drivers {
         self.broker.acknowledge(tags);
     }
 
-    /// Asks the journal; the answer comes as an input.
+    /// Queries the journal; the answer comes as an input.
     pub(super) fn look_up(&self, journal: &Arc<Journal>, question: Question) {
         let (journal, inputs) = (Arc::clone(journal), self.inputs.clone());
         tokio::spawn(async move {
             match journal.look_up(question.clone()).await {
                 Ok(row) => drop(inputs.send(Input::LookedUp { question, row }).await),
-                // Without an answer the offer stays unanswered too, so nothing is delivered twice for it.
+                // Without an answer the offer stays unanswered too, so nothing is delivered twice.
                 Err(error) => tracing::error!("cannot read the journal: {error}"),
             }
         });
     }
 
-    /// What one driver tells may concern another.
+    /// An input from one driver may matter to another.
     pub(super) fn overhear(&self, input: &Input) {
         if let Input::Progress { .. } = input {
             self.files.read_on();

@@ -1,11 +1,11 @@
 //! The loop between the machine and the drivers.
 //!
-//! One round: take every input that is ready (bounded), feed them to the machine one by one, commit all its
-//! records in one transaction, acknowledge the messages that led to them, then carry out the other effects in
-//! order. So one fsync serves many items, a message is acknowledged only when it is journalled, and no effect
-//! runs before the state that justifies it is on disk, in the journal that the next start will find. Between two rounds the loop rests for a moment, so that more
-//! goes into one. The loop never waits for a driver: what is handed to one is bounded by the machine, and answers
-//! come back as inputs.
+//! One round: take every input that is ready (bounded) and feed the inputs to the machine one by one. Commit all its
+//! records in one transaction, acknowledge the messages that led to them, then carry out the other effects in order. So
+//! one fsync serves many items, and a message is acknowledged only when it is journalled. No effect runs before the
+//! state that justifies it is on disk, in the journal that the next start will find. After a round the loop pauses for
+//! a moment, so that the next round takes more inputs. The loop never waits for a driver: the machine limits the work
+//! of each driver, and answers come back as inputs.
 
 mod answers;
 mod asks;
@@ -35,32 +35,32 @@ use drivers::Drivers;
 pub use settings::Origin;
 pub use start::{StartError, run};
 
-/// After a round the loop rests as long as the round took, but not longer than this: work that comes in drops then
-/// shares transactions and messages, and half of the time at most goes into rounds.
+/// After a round the loop pauses as long as the round took, but not longer than this. So inputs that come one by one
+/// share transactions and messages, and rounds take at most half of the time.
 const REST_LIMIT: Duration = Duration::from_millis(10);
-/// The most inputs of one kind in a round, so that timers and clients get their turn.
+/// The maximum number of inputs of one kind in a round, so that timers and clients get their turn.
 const ROUND: usize = 512;
-/// STATUS= is renewed at most this often.
+/// The minimum interval between two updates of STATUS=.
 const STATUS_EVERY: Duration = Duration::from_secs(1);
-/// Longer than this nothing may hold up the loop, apart from the journal's disk; it is told when something does.
+/// The loop logs a warning if something other than the journal's disk blocks it for longer than this.
 const HELD_UP: Duration = Duration::from_millis(100);
-/// So often it is made sure that the journal is still in its place, though nothing is written.
+/// How often the loop checks that the journal is still in its place, even without writes.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 const PRUNE_EVERY: Duration = Duration::from_secs(24 * 60 * 60);
 const PRUNE_BATCH: u32 = 1000;
-/// When the machine asks for nothing, the loop looks in this often all the same.
+/// How often the loop wakes up even if the machine has no deadline.
 const IDLE: Duration = Duration::from_secs(60);
 
-/// Why a running daemon ends other than by being told to.
+/// Why a running daemon ends without a signal.
 #[derive(Debug, thiserror::Error)]
 pub enum DaemonError {
-    /// The journal takes nothing any more, so nothing may go on.
+    /// The journal cannot be written, so the daemon must not continue.
     #[error("cannot write the journal; nothing is lost, transfers continue from its last entry after a restart")]
     Journal(#[source] JournalError),
-    /// The journal is not in its place any more.
+    /// The journal was removed or replaced.
     #[error("the journal was removed, and synkler cannot work without it")]
     Taken(#[source] JournalError),
-    /// A part that must not end has ended.
+    /// A part that must run all the time has ended.
     #[error("{0} ended unexpectedly")]
     Ended(&'static str),
     /// The kernel refuses signal handlers.
@@ -84,7 +84,7 @@ struct Daemon {
     drivers: Drivers,
     service: Service,
     asks: Asks,
-    /// One examination at a time.
+    /// One check at a time.
     examining: Arc<Semaphore>,
     reads: mpsc::Sender<reload::Read>,
     inputs: mpsc::Receiver<Input>,
@@ -92,11 +92,11 @@ struct Daemon {
     queries: mpsc::Receiver<Query>,
     configs: mpsc::Receiver<reload::Read>,
     status: status::Reporter,
-    /// When the journal is looked at next, though nothing is written.
+    /// When the journal's place is checked next, even without writes.
     look_at: Instant,
 }
 
-/// What woke the loop.
+/// The event that woke the loop.
 enum Event {
     Input(Input),
     Broker(BrokerEvent),
@@ -125,7 +125,7 @@ impl Signals {
 }
 
 impl Daemon {
-    /// Works until a signal ends it or the journal fails. The drivers are left to the caller to stop.
+    /// Works until a signal ends it or the journal fails. The caller stops the drivers.
     async fn work(&mut self, signals: &mut Signals) -> Result<&'static str, DaemonError> {
         let watchdog = systemd::watchdog_interval();
         let mut feed_at = Instant::now();
@@ -166,7 +166,7 @@ impl Daemon {
                 Event::Stop(signal) => return Ok(signal),
                 Event::Reload => self.read_config(None),
                 Event::Config(config) => self.take_config(*config),
-                // One a round: whoever asks all the time must not keep the work from going on.
+                // One per round, so that a client that asks all the time does not stop the work.
                 Event::Query(query) => self.answer(query, &mut done),
                 Event::Deadline => inputs.push(Input::Timeout),
                 Event::Input(input) => inputs.push(input),
@@ -186,7 +186,7 @@ impl Daemon {
             self.round(woken, &mut tags, inputs).await?;
             rested = Instant::now() + began.elapsed().min(REST_LIMIT);
             for (reply, deeds) in done.drain(..) {
-                // Whoever gave the order may have gone; it stands all the same.
+                // The client may have closed; the order is in force nevertheless.
                 drop(reply.send(deeds));
             }
             if Instant::now() >= prune_at {
@@ -218,7 +218,7 @@ impl Daemon {
         }
     }
 
-    /// Feeds the machine, commits, acknowledges, then acts.
+    /// Feeds the machine, commits, acknowledges, then carries out the effects.
     async fn round(
         &mut self,
         woken: Instant,
@@ -239,8 +239,7 @@ impl Daemon {
             }
         }
         let decided = Instant::now();
-        // Nothing is confirmed and nothing done on the strength of a journal that is not there any more, even if this
-        // round adds nothing to it.
+        // A journal that was removed confirms and justifies nothing, even if this round writes nothing to it.
         if decided >= self.look_at || !(records.is_empty() && effects.is_empty() && tags.is_empty()) {
             self.journal.commit(records).await?;
             self.look_at = Instant::now() + LOOK_EVERY;
@@ -265,17 +264,17 @@ impl Daemon {
         Ok(())
     }
 
-    /// Asks the peer what it announced, on a task of its own; the answer comes as an input.
+    /// Asks the peer for its manifest, in a task of its own; the answer comes as an input.
     fn explain(&self, transfer: TransferId, peer: Node, found: Arc<str>) {
         let (service, inputs) = (self.service.clone(), self.drivers.inputs.clone());
         tokio::spawn(async move {
             let differences = service.explain(&peer, transfer, &found).await;
-            // Nobody is left to hear it when the daemon stops.
+            // When the daemon stops, no receiver is left.
             let _ = inputs.send(Input::Explained { transfer, differences }).await;
         });
     }
 
-    /// When the machine wants to be asked again, in the runtime's time.
+    /// When the machine has its next deadline, in the runtime's time.
     fn deadline(&self) -> Instant {
         let now = self.clock.now();
         let wait = self.machine.poll_timeout().map_or(IDLE, |(when, _)| when.since(now).min(IDLE));

@@ -1,4 +1,4 @@
-//! The config, read again: by the same search and in the same environment as at the start.
+//! Reads the config again, by the same search and in the same environment as at the start.
 
 use tokio::sync::oneshot;
 
@@ -9,13 +9,13 @@ use crate::config::{self, ConfigError, LIVE, Loaded, Role, Settings};
 use crate::control::types::Reload;
 use crate::machine::InvalidLocation;
 
-/// Who waits to hear what came of it.
+/// The caller that waits for the result.
 pub(super) type Reply = oneshot::Sender<Result<Reload, String>>;
-/// A config that was read, good or bad.
+/// A config that was read, valid or not.
 pub(super) type Read = (Result<Loaded, ConfigError>, Option<Reply>);
 
 impl Daemon {
-    /// Has the config read; the disk may be slow, so what comes of it is taken up later.
+    /// Starts to read the config. The disk may be slow, so the result is handled later.
     pub(super) fn read_config(&self, reply: Option<Reply>) {
         let (origin, reads) = (self.origin.clone(), self.reads.clone());
         tokio::task::spawn_blocking(move || {
@@ -24,8 +24,8 @@ impl Daemon {
         });
     }
 
-    /// Takes up what can change while the daemon runs. A bad config changes nothing. The effects are drained by the
-    /// caller.
+    /// Applies the values that can change while the daemon runs. An invalid config changes nothing. The caller drains
+    /// the effects.
     pub(super) fn take_config(&mut self, (loaded, reply): Read) {
         let outcome = match loaded {
             Ok(loaded) => {
@@ -56,7 +56,7 @@ impl Daemon {
         let names = |keys: Vec<&str>| keys.into_iter().map(str::to_owned).collect();
         if self.settings.mode() == new.mode() {
             let role = match (&self.settings.role, new.role) {
-                // What the others have been told stays until the next start.
+                // What other nodes have been told stays until the next start.
                 (Role::Central { host, .. }, Role::Central { receivers, keep, free, keep_modes, .. }) => {
                     Role::Central { host: host.clone(), receivers, keep, free, keep_modes }
                 }

@@ -1,4 +1,4 @@
-//! Where the settings come from, and what the parts of a daemon take from them.
+//! The origin of the settings, and the settings of each part of the daemon.
 
 use std::path::PathBuf;
 
@@ -7,17 +7,17 @@ use crate::machine::{
     self, CentralSettings, DownloadSettings, InvalidLocation, KeepModes, Location, RoleSettings, UploadSettings,
 };
 
-/// Where a config comes from.
+/// The origin of a config.
 #[derive(Debug, Clone)]
 pub struct Origin {
-    /// The file that was named; without one it is searched for.
+    /// The file given by name; without one, the search finds the file.
     pub explicit: Option<PathBuf>,
-    /// The environment that stands above it.
+    /// The environment, which overrides the file.
     pub environment: Environment,
 }
 
 impl Origin {
-    /// Reads it.
+    /// Reads the config.
     ///
     /// # Errors
     /// Everything that is wrong with it.
@@ -26,7 +26,7 @@ impl Origin {
     }
 }
 
-/// What the machine is to know of the settings.
+/// The settings of the machine.
 pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, InvalidLocation> {
     let (me, version) = (settings.node.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();

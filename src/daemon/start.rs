@@ -28,49 +28,49 @@ use crate::drivers::{sys, systemd};
 use crate::machine::{BadRow, Input, InvalidLocation, ItemName, Machine, Restored, RoleSettings};
 use crate::ssh;
 
-/// How many answers of the drivers may stand before the loop; a driver with more waits.
+/// How many events of the drivers may wait for the loop; a driver with more waits.
 const INPUTS: usize = 1024;
 const BROKER_EVENTS: usize = 1024;
 const QUERIES: usize = 64;
 /// Threads for digests and disk work.
 const WORKERS: usize = 4;
-/// What the end of all parts may take; with the second that the log may take, it stays below five.
+/// How long the end of all parts may take. With the second that the log may take, the total stays below five seconds.
 const STOP_WAIT: Duration = Duration::from_millis(3500);
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
 /// Why a daemon does not start, or ends.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
-    /// A directory cannot serve.
+    /// A directory cannot be used.
     #[error(transparent)]
     Layout(#[from] LayoutError),
     /// The journal cannot be opened.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The journal holds what this role cannot take up.
+    /// The journal has a value that is invalid for this role.
     #[error(transparent)]
     Row(#[from] BadRow),
     /// The control socket cannot be bound.
     #[error(transparent)]
     Control(#[from] ControlError),
-    /// rsync cannot serve.
+    /// rsync cannot be used.
     #[error(transparent)]
     Rsync(#[from] VersionError),
-    /// Central's directory cannot be named to the others.
+    /// Central's directory cannot be announced to other nodes.
     #[error("central_host and file_dir")]
     Spool(#[from] InvalidLocation),
-    /// The kernel gives neither event loop nor threads.
+    /// The kernel provides no event loop or threads.
     #[error("cannot create the event loop or threads")]
     System(#[source] std::io::Error),
-    /// It ran, and ended.
+    /// The daemon ran, and has ended.
     #[error(transparent)]
     Ended(#[from] DaemonError),
 }
 
 impl StartError {
-    /// Whether a person has to put something right before the next start: the settings or what they name, or a journal
-    /// that was taken away, without which a start would succeed and remember nothing. Where room, a lock or another
-    /// daemon's end is waited for, a later start may do.
+    /// Whether a person has to fix something before the next start: the settings or what they name, or a journal that
+    /// was removed. Without that journal a start would succeed and remember nothing. If the daemon only lacks space, or
+    /// waits for a lock or the end of another daemon, a later start may succeed.
     pub fn is_for_a_person(&self) -> bool {
         match self {
             Self::Layout(error) => error.is_lasting(),
@@ -83,9 +83,9 @@ impl StartError {
     }
 }
 
-/// Runs one node until SIGTERM or SIGINT; the process is to end when this returns. `origin` is where the config came
-/// from, to be read again when asked for, `logging` the log whose level can be set then. READY is told when journal and
-/// control socket are up; the broker may come later.
+/// Runs one node until SIGTERM or SIGINT; the process must end when this returns. `origin` is the origin of the config,
+/// for a reload. `logging` is the log whose level can be set. READY is sent when journal and control socket are up; the
+/// broker session may come later.
 ///
 /// # Errors
 ///
@@ -97,9 +97,8 @@ pub fn run(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), Start
         .build()
         .map_err(StartError::System)?;
     let ended = runtime.block_on(serve(loaded, origin, logging));
-    // A digest or a look at a large directory may still be going on, and nobody waits for its answer. The AMQP
-    // library has threads of its own that look at this runtime's clock until the process is gone, and panic if it
-    // stops before them.
+    // A digest or a look at a large directory may still be running, and nothing waits for its answer. The AMQP library
+    // has threads of its own that use this runtime's clock until the process ends, and panic if it stops before them.
     std::mem::forget(runtime);
     ended
 }
@@ -185,10 +184,10 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     Ok(())
 }
 
-/// Ends what runs, in bounded time; the journal is closed last.
+/// Ends the parts, in limited time; the journal is closed last.
 async fn stop(daemon: Daemon) {
     let Daemon { drivers, journal, mut inputs, mut broker_events, .. } = daemon;
-    // Drivers that still have something to say must not wait for a loop that listens no more.
+    // Drivers with further events must not wait for a loop that has ended.
     inputs.close();
     broker_events.close();
     let Drivers { broker, mut rsync, .. } = drivers;
@@ -214,7 +213,7 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
     }
 }
 
-/// Central runs no rsync of its own: the others come to it.
+/// Central runs no rsync of its own: other nodes connect to it.
 async fn rsync(
     settings: &Settings,
     layout: &Layout,
@@ -255,7 +254,7 @@ fn watch(file_dir: &Path, items: ItemPatterns, inputs: mpsc::Sender<Input>) -> W
 }
 
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {
-    // The standard library's hash keys are the process's own random numbers.
+    // The hash keys of the standard library are random numbers of the process.
     let seed = RandomState::new().build_hasher().finish();
     let now = clock.now();
     Ok(match role_settings(settings)? {

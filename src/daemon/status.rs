@@ -1,4 +1,4 @@
-//! One line for `systemctl status`, renewed when it changes, at most once a second.
+//! One line for `systemctl status`, updated after changes, at most once a second.
 
 use tokio::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::machine::{BrokerState, Machine, Selection, Snapshot};
 pub(super) struct Reporter {
     last: String,
     next: Instant,
-    /// Something has happened since the last look.
+    /// Whether something has happened since the last update.
     stale: bool,
 }
 
@@ -19,7 +19,7 @@ impl Reporter {
         Self { last: String::new(), next: Instant::now(), stale: false }
     }
 
-    /// When the line may have to be renewed although nothing else happens; `None` when it tells all there is.
+    /// When the line may need an update without any event; `None` if it is up to date.
     pub(super) fn due(&self) -> Option<Instant> {
         self.stale.then_some(self.next)
     }

@@ -1,12 +1,12 @@
-//! Cleanup scripts: runs one for an item and tells how it ended.
+//! Cleanup scripts: runs one for an item and reports how it ended.
 //!
-//! A script runs without a shell, in `file_dir`, and may outlive the daemon: one that is killed between two of
-//! its steps is worse than one that goes on, and the machine looks at the item again before it runs a script
-//! twice. (One that prints into the closed pipe after that gets SIGPIPE, as in any shell pipeline.) What a
-//! script leaves in the background is not waited for.
+//! A script runs without a shell, in `file_dir`, and may outlive the daemon. A script that is killed between two steps
+//! is worse than one that continues, and the machine looks at the item again before it runs a script twice. (A script
+//! that prints into the closed pipe after that gets SIGPIPE, as in any shell pipeline.) The daemon does not wait for
+//! processes that a script leaves in the background.
 //!
-//! Nothing of ours happens between fork and exec, so that the standard library takes its `posix_spawn` path:
-//! 3 ms for an `mv`, all in all, where a fork of a daemon of 60 MB was seen to take 20.
+//! No code of ours runs between fork and exec, so that the standard library uses `posix_spawn`. An `mv` then takes 3 ms
+//! in all; a fork of a daemon of 60 MB took 20 ms in a test.
 
 use std::ffi::{OsStr, OsString};
 use std::io;
@@ -21,10 +21,10 @@ use tokio::sync::mpsc;
 use super::process::{self, DRAIN_LIMIT, Group, Tail};
 use crate::machine::{Cause, Cleared, Input, ItemName, Mode, Reason, TransferId};
 
-/// How long a script that has run out of time may take to end when asked; then it is killed.
+/// How long a script that has exceeded its time limit may take to end after SIGTERM; then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Runs cleanup scripts. How many at once is the machine's business.
+/// Runs cleanup scripts. The machine limits how many run at once.
 #[derive(Debug)]
 pub struct Cleanup {
     mode: Mode,
@@ -33,17 +33,16 @@ pub struct Cleanup {
 }
 
 impl Cleanup {
-    /// A runner for a node of this mode, whose answers go to `events`.
+    /// A runner for a node of this mode, which sends its answers to `events`.
     pub fn new(mode: Mode, file_dir: PathBuf, events: mpsc::Sender<Input>) -> Self {
         Self { mode, file_dir, events }
     }
 
-    /// Starts `argv` for an item; its end, or why there was no start, comes as [`Input::Cleaned`]. A script that
-    /// runs longer than `timeout` is ended with its whole process group.
+    /// Starts `argv` for an item; the result, or the reason why it did not start, comes as [`Input::Cleaned`]. A script
+    /// that runs longer than `timeout` is ended with its whole process group.
     ///
-    /// The script sees `SYNKLER_MODE`, `SYNKLER_TRANSFER`, `SYNKLER_ITEM` (the name, byte for byte) and
-    /// `SYNKLER_PATH` (the full path). Standard input is empty; of its output only the last line is used, to
-    /// say why it failed.
+    /// The script gets `SYNKLER_MODE`, `SYNKLER_TRANSFER`, `SYNKLER_ITEM` (the name, byte for byte) and `SYNKLER_PATH`
+    /// (the full path). Its standard input is empty. Only the last line of its output is used, to say why it failed.
     pub fn run(&self, transfer: TransferId, item: &ItemName, argv: &[OsString], timeout: Duration) {
         let (mode, file_dir, events) = (self.mode, self.file_dir.clone(), self.events.clone());
         let (item, argv) = (item.clone(), argv.to_vec());
@@ -59,8 +58,8 @@ impl Cleanup {
     }
 }
 
-/// Starts a script. The thread that does it stands still until the program has been loaded, which takes
-/// milliseconds: so it is not the loop's.
+/// Starts a script. The starting thread blocks until the program has been loaded, which takes milliseconds: so it is
+/// not the thread of the loop.
 async fn start(
     mode: Mode,
     file_dir: &Path,
@@ -69,7 +68,7 @@ async fn start(
     argv: &[OsString],
 ) -> io::Result<(Group, pipe::Receiver)> {
     let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
-    // One pipe for both outputs, so that the last line is the last.
+    // One pipe for both outputs, so that the last line of either is the last one.
     let (output, input) = io::pipe()?;
     let item = OsStr::from_bytes(item.as_bytes());
     let mut command = process::command(program);
@@ -86,7 +85,7 @@ async fn start(
     Ok((group, pipe::Receiver::from_owned_fd(output.into())?))
 }
 
-/// Waits for the script's own end, reading along so that it can never block on a full pipe.
+/// Waits for the end of the script itself, and reads its output, so that a full pipe can never block it.
 async fn follow(mut group: Group, output: pipe::Receiver, timeout: Duration) -> Result<(), String> {
     let mut tail = Tail::default();
     let ended = {
@@ -108,7 +107,7 @@ async fn follow(mut group: Group, output: pipe::Receiver, timeout: Duration) -> 
     let what = match ended {
         Ok(Some(status)) if status.success() => return Ok(()),
         Ok(Some(status)) => process::describe(status),
-        Ok(None) => format!("killed after {} s without an end", timeout.as_secs()),
+        Ok(None) => format!("killed after {} s: it ran longer than cleanup_timeout_minutes", timeout.as_secs()),
         Err(error) => format!("cannot wait for the script: {error}"),
     };
     let last_line = tail.last_line();
@@ -119,7 +118,7 @@ fn not_started(program: &OsStr, file_dir: &Path, error: &io::Error) -> String {
     let program = program.display();
     match error.kind() {
         io::ErrorKind::InvalidInput => "cleanup_script names no program".to_owned(),
-        // The kernel has one word for both.
+        // The kernel uses one error for both cases.
         io::ErrorKind::NotFound | io::ErrorKind::NotADirectory if !file_dir.is_dir() => {
             format!("cannot start {program} in {}: not a directory", file_dir.display())
         }
@@ -228,9 +227,9 @@ mod tests {
         let mut bench = Bench::new();
         let pid_file = bench.dir.path().join("pid");
         let hung = bench.shell("sleep 1000 & echo $! >pid; echo stuck; wait", Duration::from_millis(300)).await;
-        assert_eq!(hung.unwrap_err(), "killed after 0 s without an end: stuck");
+        assert_eq!(hung.unwrap_err(), "killed after 0 s: it ran longer than cleanup_timeout_minutes: stuck");
         let pid = fs::read_to_string(pid_file).unwrap();
-        // An orphan is reaped by another process, so it may be seen dead for a moment.
+        // Another process reaps an orphan, so it may be a zombie for a moment.
         let stat = fs::read_to_string(format!("/proc/{}/stat", pid.trim())).unwrap_or_default();
         assert!(stat.is_empty() || stat.contains(") Z "), "{stat}");
     }

@@ -1,10 +1,10 @@
 //! The daemon's only source of time.
 //!
-//! The wall clock is read once, at start; from then on the time is that reading plus what `CLOCK_BOOTTIME` has
-//! counted, which never goes backwards and counts while the machine is suspended. When the wall clock is stepped
-//! (a machine that boots in 1970 and hears of NTP later) the daemon's time stays as far off as it was until its next
-//! start. That is on purpose: a step forward that was followed would shorten `keep_minutes` and every other wait by
-//! the size of the step. The service is ordered after `time-sync.target` so that the first reading is a good one.
+//! The wall clock is read once, at the start. From then on the time is that reading plus what `CLOCK_BOOTTIME` has
+//! counted, which never goes backwards and counts while the host is suspended. If the wall clock is stepped (a host
+//! that boots in 1970 and gets NTP later), the daemon's time stays wrong by that step until its next start. That is on
+//! purpose: following a step forward would shorten `keep_minutes` and every other wait by the size of the step. The
+//! service is ordered after `time-sync.target` so that the first reading is a good one.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -25,19 +25,20 @@ impl Clock {
         Self { started: Time::default().after(wall_time()), counted: boot_time() }
     }
 
-    /// What time it is.
+    /// The current time.
     pub fn now(&self) -> Time {
         self.started.after(boot_time().saturating_sub(self.counted))
     }
 
-    /// A moment of the host's wall clock, which may have been set since the start, by the daemon's time.
+    /// A time of the host's wall clock, which may have been set since the start, converted to the daemon's time.
     pub fn of_wall(&self, wall: Time) -> Time {
         let ahead = self.ahead();
         let millis = wall.as_millis();
         Time::from_millis(millis.saturating_add_signed(ahead))
     }
 
-    /// By how many milliseconds it is ahead of the host's wall clock, which may have been set since the start.
+    /// By how many milliseconds the daemon's time is ahead of the host's wall clock, which may have been set since the
+    /// start.
     pub fn ahead(&self) -> i64 {
         let wall = wall_time();
         let millis = |duration: Duration| i64::try_from(duration.as_millis()).unwrap_or(i64::MAX);
@@ -77,7 +78,7 @@ mod tests {
     #[test]
     fn moments_of_a_clock_that_was_set_are_translated() {
         let hour = Duration::from_secs(3600);
-        // As if the wall clock had been set an hour ahead since the start.
+        // As if the wall clock had been set one hour ahead since the start.
         let started = Time::from_millis(wall_time().saturating_sub(hour).as_millis() as u64);
         let clock = Clock { started, counted: boot_time() };
         let wall = Time::from_millis(wall_time().as_millis() as u64);
@@ -91,7 +92,7 @@ mod tests {
         let clock = Clock { started, counted: boot_time().saturating_sub(Duration::from_secs(90)) };
         let passed = clock.now().since(started);
         assert!(passed >= Duration::from_secs(90) && passed < Duration::from_secs(95), "{passed:?}");
-        // Nothing is subtracted when the count should ever lie ahead.
+        // If the count is ever in the future, nothing is subtracted.
         let ahead = Clock { started, counted: boot_time() + Duration::from_secs(90) };
         assert_eq!(ahead.now(), started);
     }

@@ -1,4 +1,4 @@
-//! What a file system has left, and how it says no.
+//! The free space of a file system, its properties, and its errors.
 
 use std::os::fd::AsFd;
 use std::path::{Path, PathBuf};
@@ -9,23 +9,23 @@ use rustix::io::{Errno, write};
 
 use crate::machine::{Cause, Inodes, Reason, Space, escaped};
 
-/// How much of a path an error shows; the middle of a longer one is left out.
+/// How much of a path an error shows; of a longer path the middle is left out.
 const SHOWN_LIMIT: usize = 180;
 
-/// Asks the file system that holds `dir`; what it keeps back for root does not count as free. Fails when `dir` is not there
-/// or cannot be opened.
+/// Measures the file system that holds `dir`; space reserved for root does not count as free. Fails if `dir` does not
+/// exist or cannot be opened.
 pub fn space(dir: &Path) -> Result<Space, Refusal> {
     let refused = |errno| Refusal::new("measure", dir, errno);
     let dir = openat(CWD, dir, OFlags::PATH | OFlags::CLOEXEC, Mode::empty()).map_err(refused)?;
     let stat = fstatvfs(&dir).map_err(refused)?;
     let bytes = |blocks: u64| blocks.saturating_mul(stat.f_frsize);
-    // Those that make inodes as they need them tell that they have none.
+    // File systems that create inodes on demand report that they have none.
     let inodes = (stat.f_files > 0).then_some(Inodes { free: stat.f_favail, total: stat.f_files });
     Ok(Space { free: bytes(stat.f_bavail), total: bytes(stat.f_blocks), inodes })
 }
 
-/// Makes a file in `dir`, writes to it, gives it another name and removes it: what every hand-over needs. Its names
-/// begin with `.synkler-check`, which no item's does.
+/// Creates a file in `dir`, writes to it, renames and removes it: every hand-over needs these operations. Its name
+/// begins with `.synkler-check`, which no item's name does.
 pub fn probe(dir: &Path) -> Result<(), Refusal> {
     let refused = |doing: &'static str, name: &str| {
         let path = dir.join(name);
@@ -33,7 +33,7 @@ pub fn probe(dir: &Path) -> Result<(), Refusal> {
     };
     let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
     let folder = openat(CWD, dir, flags, Mode::empty()).map_err(|errno| Refusal::new("open", dir, errno))?;
-    // Two looks at once must not meet.
+    // Two checks at once must not use the same name.
     static LOOKS: AtomicU32 = AtomicU32::new(0);
     let (process, look) = (std::process::id(), LOOKS.fetch_add(1, Ordering::Relaxed));
     let [first, second] = ["a", "b"].map(|end| format!(".synkler-check-{process}-{look}-{end}"));
@@ -49,33 +49,33 @@ pub fn probe(dir: &Path) -> Result<(), Refusal> {
     used.and(removed)
 }
 
-/// What a file system is like.
+/// The kind of a file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// It is on a disk of this host, and keeps all promises.
+    /// On a disk of this host; it has all properties that synkler needs.
     Local,
-    /// Other hosts may change it.
+    /// On a server; other hosts may change it.
     Network,
-    /// A program of this host makes it.
+    /// Served by a program of this host.
     Program,
-    /// It is gone with the power.
+    /// In memory, lost at a restart.
     Memory,
-    /// It has neither links nor rights.
+    /// Without links and permissions.
     Simple,
 }
 
-/// The name of the file system that something open lies on.
+/// The name of the file system of an open file.
 pub fn file_system_of(fd: impl AsFd) -> &'static str {
-    // Its type differs between architectures.
+    // The type of the field differs between architectures.
     fstatfs(fd).map_or("unknown", |stat| file_system(stat.f_type as u32).0)
 }
 
-/// The name of the file system that a directory lies on.
+/// The name of the file system of a directory.
 pub fn file_system_at(dir: &Path) -> &'static str {
     statfs(dir).map_or("unknown", |stat| file_system(stat.f_type as u32).0)
 }
 
-/// A file system's name and what it is like, by its number in `statfs(2)`, of which the low 32 bits count.
+/// The name and kind of a file system, by its number in `statfs(2)`, of which the low 32 bits count.
 pub fn file_system(magic: u32) -> (&'static str, Class) {
     match magic {
         0xef53 => ("ext4", Class::Local),
@@ -102,8 +102,8 @@ pub fn file_system(magic: u32) -> (&'static str, Class) {
     }
 }
 
-/// The file system refused something: what, to which path, and why. `Display` is one line with the path
-/// escaped and shortened.
+/// An error of the file system: the operation, the path, and the reason. `Display` is one line with the path escaped
+/// and shortened.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("cannot {doing} {}: {}", shown(.path), errno_text(*.errno))]
 pub struct Refusal {
@@ -118,13 +118,13 @@ impl Refusal {
         Self { doing, path: path.to_owned(), errno }
     }
 
-    /// What the system call returned.
+    /// The error of the system call.
     pub fn errno(&self) -> Errno {
         self.errno
     }
 
-    /// As a reason to wait: [`Cause::Space`] for a full disk or quota, [`Cause::Unfit`] for a name or a size that this
-    /// file system has no place for, else [`Cause::Storage`].
+    /// The reason of a wait: [`Cause::Space`] for a full disk or quota, [`Cause::Unfit`] for a name or a size that this
+    /// file system cannot store, else [`Cause::Storage`].
     pub fn reason(&self) -> Reason {
         let cause = match self.errno {
             Errno::NOSPC | Errno::DQUOT => Cause::Space,

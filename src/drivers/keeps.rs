@@ -1,4 +1,4 @@
-//! What a file system keeps of what it is given, found out by trying.
+//! What a file system stores of an item, found by trial.
 
 use std::path::Path;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -12,7 +12,7 @@ use rustix::io::Errno;
 
 use super::disk::Refusal;
 
-/// What became of what was tried.
+/// The results of the trials.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Keeps {
     /// Permission bits.
@@ -25,7 +25,7 @@ pub struct Keeps {
     pub links: bool,
     /// Names that differ in case only, as two names.
     pub case: bool,
-    /// A name that Windows does not take.
+    /// A name that Windows does not allow.
     pub names: bool,
     /// A rename that replaces nothing.
     pub noreplace: bool,
@@ -36,13 +36,13 @@ const COARSEST: u64 = 2;
 const FILE: &str = "file";
 const TRIED: [&str; 5] = [FILE, "link", "case", "a:b?", "other"];
 
-/// Tries it in a directory of its own in `dir`, which is gone afterwards. Its name begins with `.synkler-check`, which no
-/// item's does.
+/// Tries it in a directory of its own in `dir`, which is removed afterwards. The name of that directory begins with
+/// `.synkler-check`, which no item's name does.
 ///
 /// # Errors
-/// No directory or file can be made in `dir`, or what was made cannot be removed.
+/// If no directory or file can be created in `dir`, or cannot be removed again.
 pub fn try_out(dir: &Path) -> Result<Keeps, Refusal> {
-    // Two looks at once must not meet.
+    // Two checks at once must not use the same name.
     static LOOKS: AtomicU32 = AtomicU32::new(0);
     let name = format!(".synkler-check-{}-{}-d", std::process::id(), LOOKS.fetch_add(1, Ordering::Relaxed));
     let place = dir.join(&name);
@@ -68,7 +68,7 @@ pub fn try_out(dir: &Path) -> Result<Keeps, Refusal> {
 
 fn observe(inside: &OwnedFd) -> Result<Keeps, Errno> {
     let file = create(inside, FILE)?;
-    // One that gives all files the same modes keeps one of two at most.
+    // A file system that gives all files the same modes keeps at most one of two.
     let keeps = |mode: u32| {
         fchmod(&file, Mode::from_raw_mode(mode)).is_ok()
             && fstat(&file).is_ok_and(|stat| Mode::from_raw_mode(stat.st_mode) == Mode::from_raw_mode(mode))
@@ -82,7 +82,7 @@ fn observe(inside: &OwnedFd) -> Result<Keeps, Errno> {
     let links = symlinkat(FILE, inside, "link").is_ok();
     let case = create(inside, "case").is_ok() && statat(inside, "CASE", AtFlags::SYMLINK_NOFOLLOW).is_err();
     let names = create(inside, "a:b?").is_ok();
-    // It is there: the file system has to refuse.
+    // The target exists: the file system has to refuse.
     let onto =
         create(inside, "other").and_then(|_| renameat_with(inside, FILE, inside, "other", RenameFlags::NOREPLACE));
     Ok(Keeps { modes, set_group_id, times, links, case, names, noreplace: onto == Err(Errno::EXIST) })

@@ -1,4 +1,4 @@
-//! The outside world, one thing a file. Drivers decide nothing; they do not know each other or the roles.
+//! The drivers: one outside thing per file. Drivers decide nothing; they know neither each other nor the roles.
 
 pub mod broker;
 pub mod cleanup;

@@ -1,16 +1,15 @@
-//! Child processes: how they start, how they end, and what is kept of their output.
+//! Child processes: their start, their end, and the part of their output that is kept.
 //!
-//! Every child leads a process group of its own, sees nothing of the daemon's own environment, and is reaped.
-//! There are two kinds. One started with [`Group::start`] may outlive the daemon: a cleanup script that is
-//! killed halfway is worse than one that goes on. One started with [`Group::start_bound`] may not, however the
-//! daemon dies, and neither may anything in its group.
+//! Every child leads a process group of its own, gets no environment of the daemon's own, and is reaped. There are two
+//! kinds. A child from [`Group::start`] may outlive the daemon: a cleanup script that is killed halfway is worse than
+//! one that continues. A child from [`Group::start_bound`] may not, however the daemon dies, and neither may any
+//! process in its group.
 //!
-//! The second kind hangs on a lifeline: a pipe whose write end only the daemon holds and whose read end the
-//! child inherits, told to send SIGKILL to the whole group when something happens on it. Nothing is ever
-//! written, so the only thing that can happen is that the daemon's end is closed, by the kernel if need be.
-//! The usual `PR_SET_PDEATHSIG` is not enough here: it is not inherited, and the receiving half of an rsync
-//! that pulls was seen to go on to the end of its file after the process that started it had been killed that
-//! way. The lifeline also does not care which thread starts the child.
+//! A bound child inherits the read end of a pipe whose write end only the daemon has. The pipe is set to send SIGKILL
+//! to the whole group at any event. Nothing is ever written, so the only possible event is that the daemon's end is
+//! closed, by the kernel if necessary. The usual `PR_SET_PDEATHSIG` is not enough here, because it is not inherited. In
+//! a test, the receiving half of an rsync that pulls continued to the end of its file after its parent had been killed
+//! that way. The pipe also does not depend on the thread that starts the child.
 
 #![allow(unsafe_code)]
 
@@ -24,19 +23,19 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
 
-/// How much of a child's output is kept, in bytes: the end of it, where the error stands.
+/// How much of a child's output is kept, in bytes: the end, which contains the error.
 pub const TAIL_LIMIT: usize = 4096;
 
-/// How long output is still waited for when the child has ended: what it had written is there at once, and
-/// something it left in the background may hold the pipe open for ever.
+/// How long to wait for output after the child has ended. What the child wrote is available at once, and a process that
+/// it left in the background may keep the pipe open for ever.
 pub const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
-/// How often a child that has been asked to end is looked at.
+/// How often a child that got SIGTERM is checked.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A command that inherits neither the daemon's descriptors nor what is meant for the daemon alone: systemd's
-/// sockets and watchdog, and our own settings, the password among them. Standard input, output and error are
-/// null until the caller says otherwise.
+/// A command that inherits neither the daemon's descriptors nor variables that are meant for the daemon alone:
+/// systemd's sockets and watchdog, and our own settings, among them the password. Standard input, output and error are
+/// null until the caller sets them.
 pub fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
@@ -60,22 +59,22 @@ pub struct Group {
 }
 
 impl Group {
-    /// Starts a child that may outlive the daemon. The caller runs inside the runtime; so for
+    /// Starts a child that may outlive the daemon. The caller runs inside the runtime; this also applies to
     /// [`Group::start_bound`].
     pub fn start(command: &mut Command) -> io::Result<Self> {
         Ok(Self { child: command.process_group(0).spawn()?, _lifeline: None })
     }
 
-    /// Starts a child without a terminal that is killed, with its whole group, when this value is dropped or
-    /// this process ends in whatever way. Consumes the command, which cannot be started twice.
+    /// Starts a child without a terminal that is killed, with its whole group, when this value is dropped or this
+    /// process ends in any way. Takes the command, which cannot be started twice.
     pub fn start_bound(mut command: Command) -> io::Result<Self> {
         let (held, lifeline) = io::pipe()?;
         hang_on(&mut command, held.into());
         Ok(Self { child: command.spawn()?, _lifeline: Some(lifeline.into()) })
     }
 
-    /// The same for a program that closes the descriptors it inherits, as ssh does, and so would cut its lifeline:
-    /// it has it for standard input too, which it must not read.
+    /// The same for a program that closes the descriptors that it inherits, as ssh does, and so would close its pipe.
+    /// Its standard input is the pipe too; the program must not read it.
     pub fn start_bound_by_stdin(mut command: Command) -> io::Result<Self> {
         let (held, lifeline) = io::pipe()?;
         command.stdin(held.try_clone()?);
@@ -83,18 +82,18 @@ impl Group {
         Ok(Self { child: command.spawn()?, _lifeline: Some(lifeline.into()) })
     }
 
-    /// The child itself, to take its pipes.
+    /// The child itself, for access to its pipes.
     pub fn child(&mut self) -> &mut Child {
         &mut self.child
     }
 
-    /// Waits until the child has ended, whatever it may have left in the background; what is left of a bound
-    /// group goes on until this value is dropped. Can be given up and called again.
+    /// Waits until the child has ended, but not for processes that it left in the background; those of a bound group
+    /// continue until this value is dropped. Can be cancelled and called again.
     pub async fn wait(&mut self) -> io::Result<ExitStatus> {
         self.child.wait().await
     }
 
-    /// Ends the whole group: SIGTERM, and when the child has ended or `grace` is over, SIGKILL for what is left.
+    /// Ends the whole group: sends SIGTERM, and after the end of the child or after `grace`, SIGKILL to the rest.
     pub async fn end_group(&mut self, grace: Duration) -> io::Result<ExitStatus> {
         self.signal(Signal::TERM);
         let _ = tokio::time::timeout(grace, async {
@@ -107,11 +106,11 @@ impl Group {
         self.wait().await
     }
 
-    /// Signals the whole group. The child has not been reaped where it still has an id, so the number is
-    /// nobody else's.
+    /// Signals the whole group. As long as the child has an id it has not been reaped, so no other process has that
+    /// number.
     fn signal(&self, signal: Signal) {
         if let Some(pid) = self.pid() {
-            // Fails only where nobody is left.
+            // Fails only if no process is left.
             let _ = rustix::process::kill_process_group(pid, signal);
         }
     }
@@ -127,13 +126,13 @@ impl Group {
     }
 }
 
-/// Makes the child the leader of a session without a terminal, whose group is killed when the other end of the
-/// pipe `held` is closed.
+/// Makes the child the leader of a session without a terminal, whose group is killed when the other end of the pipe
+/// `held` is closed.
 fn hang_on(command: &mut Command, held: OwnedFd) {
     // From `asm-generic/fcntl.h`; the libc crate does not name it.
     const F_SETSIG: libc::c_int = 10;
     let in_child = move || {
-        // ssh asks about passwords and host keys on the terminal, where nobody would answer.
+        // ssh asks for passwords and host keys on the terminal, where no user would answer.
         let leader = rustix::process::setsid()?;
         let fd = held.as_raw_fd();
         // SAFETY: plain system calls with integer arguments, on a descriptor that `held` keeps open.
@@ -145,8 +144,8 @@ fn hang_on(command: &mut Command, held: OwnedFd) {
                 libc::fcntl(fd, libc::F_SETFD, 0),
             ]
         };
-        // A daemon that has died meanwhile has not closed the pipe yet: this process holds the other end too,
-        // and gives it up in exec.
+        // If the daemon has died meanwhile, its end of the pipe is not closed yet: this process has that end too, and
+        // closes it in exec.
         if results.contains(&-1) { Err(io::Error::last_os_error()) } else { Ok(()) }
     };
     // SAFETY: between fork and exec only async-signal-safe functions may be called. The closure calls setsid
@@ -162,8 +161,8 @@ fn hang_on(command: &mut Command, held: OwnedFd) {
 pub struct Tail(Vec<u8>);
 
 impl Tail {
-    /// Reads `output` until it ends or fails, which is no different here. Can be given up at any moment; what
-    /// was read by then stays.
+    /// Reads `output` until it ends or fails; both count as the end. Can be cancelled at any time; what was read by
+    /// then stays.
     pub async fn follow(&mut self, mut output: impl AsyncRead + Unpin) {
         let mut buffer = vec![0; 16 * 1024];
         while let Ok(count @ 1..) = output.read(&mut buffer).await {
@@ -178,12 +177,12 @@ impl Tail {
         self.0.extend_from_slice(bytes);
     }
 
-    /// What was kept, with U+FFFD for what is no UTF-8.
+    /// The kept output, with U+FFFD for bytes that are not UTF-8.
     pub fn text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
     }
 
-    /// The last line that is not blank; empty where there is none.
+    /// The last line that is not blank; empty if there is none.
     pub fn last_line(&self) -> String {
         self.text().lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default().to_owned()
     }
@@ -211,7 +210,7 @@ mod tests {
         command
     }
 
-    /// Reads until everybody who held the output has closed it, that is, has ended.
+    /// Reads until every process with the output open has closed it, that is, has ended.
     async fn output(group: &mut Group) -> String {
         let mut tail = Tail::default();
         tail.follow(group.child().stdout.take().unwrap()).await;
@@ -225,7 +224,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_bound_group_is_killed_with_all_its_members_when_dropped() {
-        // The members ignore what can be ignored; the inner one is no child of ours.
+        // The members ignore every signal that can be ignored; the inner one is not a child of ours.
         let script = "trap '' TERM IO HUP; (trap '' TERM IO HUP; echo; sleep 1000) & sleep 1000";
         let mut group = Group::start_bound(shell(script)).unwrap();
         first_line(&mut group).await;
@@ -289,7 +288,7 @@ mod tests {
             println!("{}", output(&mut group).await);
             return;
         }
-        // This test again, with an environment to hide.
+        // The same test again, with an environment to hide.
         let name = "drivers::process::tests::children_see_nothing_that_is_meant_for_the_daemon";
         let mut again = command(std::env::current_exe().unwrap());
         again.args(["--exact", "--nocapture", name]).stdout(Stdio::piped()).envs(OURS.map(|key| (key, "x")));

@@ -1,12 +1,12 @@
-//! System calls for which no safe wrapper exists: is anyone writing this file, which groups has the client of a socket, and
-//! the socket that the service manager has passed.
+//! System calls without a safe wrapper: whether a process writes a file, the groups of a socket's client, and the
+//! socket that the service manager has passed.
 //!
-//! **Writers.** A read lease (`fcntl(F_SETLEASE, F_RDLCK)`) is refused while any process has the file open for writing, or
-//! has it mapped writable with the descriptor already closed. It is given back at once. Who opens the file for
-//! writing in that instant waits until then (with `O_NONBLOCK` it gets `EWOULDBLOCK`), and the kernel tells the
-//! holder by a signal: by default SIGIO, which ends a process that does not expect it. The lease is
-//! therefore set to tell by SIGURG, whose default is to be ignored: no signal disposition of the process has
-//! to change, and none is inherited by its children.
+//! **Writers.** The kernel refuses a read lease (`fcntl(F_SETLEASE, F_RDLCK)`) while any process has the file open for
+//! writing, or has it mapped writable with the descriptor already closed. The lease is given back at once. A process
+//! that opens the file for writing in that instant waits until then (with `O_NONBLOCK` it gets `EWOULDBLOCK`), and the
+//! kernel notifies the lease holder by a signal. The default is SIGIO, which ends a process that does not expect it. So
+//! the lease is set to use SIGURG, which is ignored by default: no signal disposition of the process has to change, and
+//! its children inherit none.
 
 #![allow(unsafe_code)]
 
@@ -22,8 +22,8 @@ use rustix::io::Errno;
 /// `<fcntl.h>`, the same on every Linux; the libc crate does not have it for all of them.
 const F_SETSIG: libc::c_int = 10;
 
-/// File systems that grant leases only at the will of their server, so that a refusal tells nothing: NFS,
-/// SMB (three generations), FUSE, Ceph, 9p, AFS, GFS2, OCFS2. The numbers are those of `statfs(2)`.
+/// File systems on which a server decides about leases, so that a refusal proves nothing: NFS, SMB (three generations),
+/// FUSE, Ceph, 9p, AFS, GFS2, OCFS2. The numbers are those of `statfs(2)`.
 const REMOTE: [u32; 10] = [
     0x6969,
     0x517b,
@@ -40,17 +40,17 @@ const REMOTE: [u32; 10] = [
 /// Whether a file is open for writing anywhere on this host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Writers {
-    /// Nobody has it open for writing.
+    /// No process has it open for writing.
     None,
-    /// Somebody has.
+    /// A process has it open for writing.
     Some,
-    /// The kernel does not say: leases do not work on this file system, or the file belongs to another user
-    /// and this process lacks CAP_LEASE.
+    /// Unknown: leases do not work on this file system, or the file belongs to another user and this process lacks
+    /// CAP_LEASE.
     Unknown(Errno),
 }
 
-/// Asks for a read lease on `file`, which the caller has just opened read-only and closes soon, and gives it
-/// back. Never blocks.
+/// Requests a read lease on `file` and gives it back. The caller has just opened the file read-only and closes it soon.
+/// Never blocks.
 pub fn writers(file: BorrowedFd<'_>) -> Writers {
     let asked = control(file, F_SETSIG, libc::SIGURG).and_then(|()| control(file, libc::F_SETLEASE, libc::F_RDLCK));
     match asked {
@@ -65,7 +65,7 @@ pub fn writers(file: BorrowedFd<'_>) -> Writers {
 }
 
 fn is_remote(file: BorrowedFd<'_>) -> bool {
-    // Only the low 32 bits carry the number; its type differs between architectures.
+    // Only the low 32 bits hold the number; the type of the field differs between architectures.
     fstatfs(file).map_or(true, |stat| REMOTE.contains(&(stat.f_type as u32)))
 }
 
@@ -80,10 +80,11 @@ fn control(file: BorrowedFd<'_>, command: libc::c_int, argument: libc::c_int) ->
     }
 }
 
-/// The supplementary groups that the process at the other end of a Unix stream socket had when it connected.
+/// The supplementary groups of the process at the other end of a Unix stream socket, at the time of the connection.
 ///
 /// # Errors
-/// When the kernel does not tell: before Linux 4.13, or for another kind of socket.
+///
+/// If the kernel does not report them: before Linux 4.13, or for another kind of socket.
 pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
     let mut groups: Vec<libc::gid_t> = vec![0; 64];
     loop {
@@ -106,7 +107,7 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
             return Ok(groups);
         }
         let error = io::Error::last_os_error();
-        // The kernel tells how much room there must be, once.
+        // The kernel reports the required size, once.
         if error.raw_os_error() != Some(libc::ERANGE) || told <= groups.len() {
             return Err(error);
         }
@@ -118,7 +119,8 @@ pub fn peer_groups(socket: BorrowedFd<'_>) -> io::Result<Vec<u32>> {
 /// of the process.
 ///
 /// # Errors
-/// When it is no such socket, or was taken before.
+///
+/// If the descriptor is not such a socket, or was taken over before.
 pub fn passed_listener(number: RawFd) -> io::Result<UnixListener> {
     static TAKEN: AtomicBool = AtomicBool::new(false);
     let is = |option, wanted| socket_option(number, option).map(|found| found == wanted);
@@ -128,7 +130,7 @@ pub fn passed_listener(number: RawFd) -> io::Result<UnixListener> {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a listening Unix stream socket"));
     }
     if TAKEN.swap(true, Ordering::Relaxed) {
-        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "it was taken before"));
+        return Err(io::Error::new(io::ErrorKind::AlreadyExists, "the socket is already in use"));
     }
     // SAFETY: a number that the service manager passes stands for a descriptor which this process has had since its
     // start and nobody else in it has taken; the guard above makes this the only owner.
@@ -153,7 +155,7 @@ mod tests {
 
     use super::*;
 
-    /// A child that another test starts shares our descriptors until it is another program.
+    /// A child of another test shares our descriptors until exec.
     fn until_closed(ask: impl Fn() -> Writers) {
         let start = std::time::Instant::now();
         while ask() != Writers::None {
@@ -220,7 +222,7 @@ mod tests {
         let file = File::open(&path).unwrap();
         control(file.as_fd(), F_SETSIG, libc::SIGURG).unwrap();
         control(file.as_fd(), libc::F_SETLEASE, libc::F_RDLCK).unwrap();
-        // With O_NONBLOCK the writer is refused instead of made to wait, but the signal is sent all the same.
+        // With O_NONBLOCK the writer gets an error instead of waiting, but the signal is sent nevertheless.
         let dd = |flags: &str| {
             let target = format!("of={}", path.display());
             let input = Command::new("dd").args(["if=/dev/zero", "count=1", "status=none", flags, &target]).output();

@@ -1,5 +1,5 @@
-//! What the service manager is told. Without one (no `NOTIFY_SOCKET`) every call does nothing, and a service manager
-//! that cannot be reached, or does not listen, is never an error: the daemon's work does not depend on it.
+//! Notifications to the service manager. Without one (no `NOTIFY_SOCKET`) every call does nothing. A service manager
+//! that cannot be reached, or does not read, is never an error: the daemon's work does not depend on it.
 
 use std::ffi::OsStr;
 use std::io;
@@ -13,44 +13,44 @@ use sd_notify::NotifyState;
 use super::sys;
 use crate::machine::one_line;
 
-/// How long a word that is said once waits for a service manager that takes nothing.
+/// How long a notification that is sent only once waits for a service manager that does not read.
 const PATIENCE: Duration = Duration::from_millis(500);
 
-/// Says that the daemon is up: config, journal and control socket are.
+/// Reports that the daemon is ready: config, journal and control socket.
 pub fn ready() {
     tell(&[NotifyState::Ready], Some(PATIENCE));
 }
 
-/// Says that the daemon has begun to read its config again; [`ready`] says that it is done. Right for `Type=notify-reload`
-/// too, which wants to know the moment, so as to take no older READY for the answer.
+/// Reports that the daemon has begun to read its config again; [`ready`] reports the end. This also fits
+/// `Type=notify-reload`, which needs the time, so that it does not take an older READY for the answer.
 pub fn reloading() {
-    // Without the moment, only a service manager that does not ask for it understands the rest.
+    // Without the time, only a service manager that does not need it understands the rest.
     let moment = NotifyState::monotonic_usec_now().ok();
     let state: Vec<_> = [NotifyState::Reloading].into_iter().chain(moment).collect();
     tell(&state, Some(PATIENCE));
 }
 
-/// Says in plain words what the daemon is doing, for `systemctl status`: one line, cut to
+/// Reports what the daemon is doing, for `systemctl status`: one line, cut to
 /// [`DETAIL_LIMIT`](crate::machine::DETAIL_LIMIT) bytes.
 pub fn status(text: &str) {
     // A line break would let an item's name say READY=1.
     tell(&[NotifyState::Status(&one_line(text))], None);
 }
 
-/// Says that the daemon is on its way out.
+/// Reports that the daemon is about to end.
 pub fn stopping() {
     tell(&[NotifyState::Stopping], Some(PATIENCE));
 }
 
-/// Says that the loop is alive; to be called every [`watchdog_interval`].
+/// Reports that the loop is alive; must be called every [`watchdog_interval`].
 pub fn alive() {
     tell(&[NotifyState::Watchdog], None);
 }
 
-/// The socket that the service manager listens on for us, if it does; to be asked once.
+/// The socket on which the service manager listens for us, if any; must be called once.
 ///
 /// # Errors
-/// When there is more than one, or it is no listening Unix stream socket.
+/// If there is more than one socket, or if it is not a listening Unix stream socket.
 pub fn passed_socket() -> io::Result<Option<UnixListener>> {
     let mut passed = sd_notify::listen_fds()?;
     match (passed.next(), passed.next()) {
@@ -60,23 +60,23 @@ pub fn passed_socket() -> io::Result<Option<UnixListener>> {
     }
 }
 
-/// How often [`alive`] must be called: half of what the service manager waits. `None` when it does not watch.
+/// How often [`alive`] must be called: half of the service manager's limit. `None` if there is no limit.
 pub fn watchdog_interval() -> Option<Duration> {
     sd_notify::watchdog_enabled().filter(|limit| !limit.is_zero()).map(|limit| limit / 2)
 }
 
-/// The variables to remove from a child's environment: with them the service manager addresses the daemon itself, and
-/// rsync, ssh or a cleanup script must not speak in its name.
+/// The variables to remove from a child's environment. The service manager addresses the daemon itself with them;
+/// rsync, ssh or a cleanup script must not send notifications in its name.
 pub fn child_environment() -> &'static [&'static str] {
     &["NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_FDS", "LISTEN_PID", "LISTEN_FDNAMES"]
 }
 
-/// What the service manager does not take in time is dropped: with `None` at once, because it is said again. The
-/// library's own call would wait for it.
+/// A notification that the service manager does not read in time is dropped: with `None` at once, because it is
+/// repeated. The library's own call would wait.
 fn tell(state: &[NotifyState<'_>], patience: Option<Duration>) {
     let Some(name) = std::env::var_os("NOTIFY_SOCKET") else { return };
     let text: String = state.iter().map(|state| format!("{state}\n")).collect();
-    // Nobody is left to complain to: the journal goes by the same service manager.
+    // This error cannot be reported: the journal depends on the same service manager.
     let _ = send(&name, text.as_bytes(), patience);
 }
 
@@ -145,7 +145,7 @@ mod tests {
         assert!(moment.parse::<u64>().unwrap() > 0, "{}", heard[3]);
         assert_eq!(heard[4], "READY=1\n");
         assert_eq!(heard[5], "STOPPING=1\n");
-        // A service manager that takes nothing any more: its socket holds a few hundred words at most.
+        // A service manager that reads nothing any more: its socket holds at most a few hundred notifications.
         let mut child = Command::new(std::env::current_exe().unwrap());
         child.args(["--exact", "drivers::systemd::tests::the_service_manager_hears_it"]).env(CHILD, "1");
         child.env("NOTIFY_SOCKET", &path).env("WATCHDOG_USEC", "60000000").env(UNHEARD, "1");

@@ -1,10 +1,10 @@
-//! Peers that share no version of the protocol with a node: known and shown, but nothing is said to them but hello.
+//! Peers that share no protocol version with this node. Nodes know and show them, but send them nothing except hellos.
 
 use super::shared::{Peer, Shared};
 use super::{Address, Fit, Level, Mode, Node, Protocols, Row};
 
 impl Shared {
-    /// Tells once that a peer cannot be talked to, and that it can be again.
+    /// Logs once that this node shares no protocol version with a peer, and once that it shares one again.
     pub(super) fn log_fit(&mut self, peer: &Node, was_apart: bool) {
         match self.peers.get(peer).and_then(|peer| peer.apart(&self.me)) {
             Some((_, text)) => {
@@ -33,8 +33,8 @@ impl Shared {
         self.any_apart && self.peers.get(node).is_some_and(|peer| peer.apart(&self.me).is_some())
     }
 
-    /// The peer that a transfer needs and that shares no protocol with us: its upload, on central; elsewhere the central
-    /// that has it, or any, where no central is left to take it.
+    /// The peer that a transfer needs and that shares no protocol version with us. On central this is the upload.
+    /// Elsewhere it is the central that took the transfer, or any central if no compatible one is left.
     pub(super) fn estranged(&self, row: &Row) -> Option<&Peer> {
         if !self.any_apart {
             return None;
@@ -54,7 +54,7 @@ impl Shared {
         self.peers.get(&node).filter(|_| self.is_apart(&node))
     }
 
-    /// Whichever central takes it first; a certain one while there is one that would not understand it.
+    /// The address of any central; the address of one compatible central while an incompatible central is in the group.
     pub(super) fn any_central(&self) -> Address {
         let centrals = || self.peers.keys().filter(|node| node.mode == Mode::Central);
         if !centrals().any(|node| self.is_apart(node)) {
@@ -65,7 +65,7 @@ impl Shared {
         chosen.cloned().map_or(Address::AnyCentral, Address::Node)
     }
 
-    /// Whether whoever may take what is said there shares a protocol with us.
+    /// Whether every node that may receive a message to this address shares a protocol version with us.
     pub(super) fn understands(&self, to: &Address) -> bool {
         match to {
             Address::Node(node) => !self.is_apart(node),
@@ -74,14 +74,14 @@ impl Shared {
         }
     }
 
-    /// Whether a node has been heard lately and shares a protocol with us.
+    /// Whether a message from the node arrived lately and the node shares a protocol version with us.
     pub(super) fn speaks_with(&self, node: &Node) -> bool {
         self.alive(node) && !self.is_apart(node)
     }
 }
 
 impl Peer {
-    /// Why it cannot be talked to, and what to do, as `me` sees it: a stable word and a text.
+    /// Why `me` cannot exchange messages with the peer, and what to do: a stable word and a text.
     pub(super) fn apart(&self, me: &Node) -> Option<(&'static str, String)> {
         let (ours, theirs) = (Protocols::OURS, self.protocols?);
         let fit = ours.fit(theirs);

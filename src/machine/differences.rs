@@ -1,27 +1,27 @@
-//! In what a copy differs from what was announced, entry by entry: for the reason that a person reads.
+//! How a copy differs from the announced item, entry by entry. The text goes into the reason that a person reads.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{decode_bytes, escaped};
 
-/// How many entries are named.
+/// The number of entries that the text names.
 const NAMED: usize = 3;
-/// The longest path that is shown, in characters; of a longer one the end.
+/// The longest path in the text, in characters; of a longer path the text shows the end.
 const PATH_SHOWN: usize = 60;
 
-/// In what two manifests differ.
+/// How two manifests differ.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Differences {
     /// The first entries and how they differ, in one line.
     pub text: String,
-    /// Names that differ in case only have become one: the file system cannot hold both.
+    /// The file system stores names that differ in case only as one name, so it cannot hold both.
     pub folded: bool,
 }
 
 /// Kind, size, and digest or target, as a line of a manifest has them.
 type Entry<'a> = (&'a str, &'a str, &'a str);
 
-/// Compares the manifest that was announced with that of a copy; `None` where they are the same, or no manifests.
+/// Compares the announced manifest with the manifest of a copy; `None` if they are equal or invalid.
 pub fn differences(announced: &str, found: &str) -> Option<Differences> {
     let (announced, found) = (entries(announced)?, entries(found)?);
     let folded = folded(&announced, &found);
@@ -53,7 +53,7 @@ fn entries(manifest: &str) -> Option<BTreeMap<&str, Entry<'_>>> {
         .collect()
 }
 
-/// Announced names that differ in case only and of which some are missing, by what they have in common.
+/// Announced names that differ in case only, of which some are missing, grouped by their lower-case form.
 fn folded<'a>(
     announced: &BTreeMap<&'a str, Entry<'_>>,
     found: &BTreeMap<&str, Entry<'_>>,
@@ -100,7 +100,7 @@ fn word(kind: &str) -> &'static str {
     }
 }
 
-/// A path as a manifest holds it, for people.
+/// A path of a manifest, for people.
 fn shown(path: &str) -> String {
     let text = decode_bytes(path).map_or_else(|| path.to_owned(), |bytes| escaped(&bytes));
     let count = text.chars().count();
@@ -142,7 +142,7 @@ mod tests {
         let expected = "`A` and `a` differ in case only, and the file system takes them for one name; \
                         `b c` has 4 bytes, not 3";
         assert_eq!((told.text.as_str(), told.folded), (expected, true));
-        // Both there, one of them wrong: nothing to do with case.
+        // Both names exist and one has wrong content: case is not the cause.
         assert!(!differences(ANNOUNCED, &ANNOUNCED.replace("f 2 bb", "f 2 ff")).unwrap().folded);
     }
 

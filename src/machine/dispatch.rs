@@ -1,5 +1,5 @@
-//! Which transfers go into which rsync run, and when: first come first served, small items together, one big
-//! item alone, never all slots to big items, and patience with a host that fails.
+//! Decides which transfers go into which rsync run, and when: first come first served, small items together, a big item
+//! alone. Big items never occupy all slots. After a host fails, runs to that host are delayed.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -11,18 +11,17 @@ use super::{
     Time, TransferId,
 };
 
-/// An item of this many bytes or more travels alone.
+/// An item of this size in bytes or more gets an rsync run of its own.
 pub(super) const BIG: u64 = 64 << 20;
-/// A batch of small items holds at most this many bytes.
+/// The maximum size of a batch of small items, in bytes.
 pub(super) const BATCH_BYTES: u64 = 256 << 20;
-/// A batch holds at most this many items: as many as one message names, so that what upload is asked to send
-/// together is heard together.
+/// The maximum number of items in a batch: the limit of one message, so that one message can announce the whole batch.
 pub(super) const BATCH_ITEMS: usize = ENTRY_LIMIT;
-/// After this many failed runs a transfer travels alone, so that it cannot hold up others.
+/// After this many failed runs a transfer gets a run of its own, so that it does not hold up others.
 pub(super) const ALONE_AFTER: u32 = 3;
-/// A run costs an ssh session, so beside one that is under way the next one waits this long for more to join it.
+/// A run costs an ssh session. While another run is active, the next batch waits this long for more transfers.
 pub(super) const GATHER: Duration = Duration::from_millis(250);
-/// Where a line begins to grow at both ends.
+/// The first order number: the queue grows at both ends.
 pub(super) const FIRST_ORDER: u64 = 1 << 40;
 const RETRY_FIRST: Duration = Duration::from_secs(2);
 const RETRY_PASSING: Duration = Duration::from_secs(60);
@@ -44,18 +43,18 @@ struct Running {
     bytes: u64,
     rate: u64,
     host: String,
-    /// Stopped, because nobody needs it or by an order: its end tells nothing of the host.
+    /// Stopped by an order or because no transfer needs it: the end of the run says nothing about the host.
     halted: bool,
 }
 
-/// A run that has come to its end.
+/// A run that has ended.
 #[derive(Debug)]
 pub(super) struct Ended {
-    /// What it carried that still is somebody's.
+    /// Those of its transfers that still exist.
     pub(super) transfers: Vec<TransferId>,
-    /// It was stopped, so that a failure is none.
+    /// The run was stopped, so it does not count as failed.
     pub(super) halted: bool,
-    /// The room that it may have filled.
+    /// The space that the run may have used.
     pub(super) room: Room,
 }
 
@@ -72,10 +71,10 @@ pub(super) struct Dispatch {
     slots: usize,
     next_run: u64,
     next_order: u64,
-    /// The order of the one that was put first last.
+    /// The order of the transfer that was last moved to the front.
     first_order: u64,
     line: BTreeMap<u64, Ready>,
-    /// How many in line are for each host.
+    /// How many queued transfers belong to each host.
     hosts: BTreeMap<String, usize>,
     /// When the last run started.
     started: Option<Time>,
@@ -103,7 +102,7 @@ impl Dispatch {
         }
     }
 
-    /// Puts a transfer at the end of the line; one that stands there already keeps its turn.
+    /// Adds a transfer at the end of the queue; a queued transfer keeps its place.
     pub(super) fn add(&mut self, ready: Ready) {
         let order = self.orders.get(&ready.transfer).copied().unwrap_or(self.next_order);
         self.leave_line(ready.transfer);
@@ -113,7 +112,7 @@ impl Dispatch {
         self.line.insert(order, ready);
     }
 
-    /// Puts one that stands in line before all others. Tells whether it stood there.
+    /// Moves a queued transfer to the front. Returns whether it was queued.
     pub(super) fn put_first(&mut self, transfer: TransferId) -> bool {
         let Some(order) = self.orders.get_mut(&transfer) else { return false };
         let Some(ready) = self.line.remove(order) else { return false };
@@ -123,7 +122,8 @@ impl Dispatch {
         true
     }
 
-    /// Tries the host of one that stands in line now, though it has failed. Tells whether that was what it waited for.
+    /// Retries the host of a queued transfer now, although the host failed before. Returns whether the transfer waited
+    /// for that.
     pub(super) fn end_backoff(&mut self, shared: &mut Shared, transfer: TransferId) -> bool {
         let ready = self.orders.get(&transfer).and_then(|order| self.line.get(order));
         let Some(host) = ready.map(|ready| ready.location.host().to_owned()) else { return false };
@@ -135,7 +135,8 @@ impl Dispatch {
         true
     }
 
-    /// Stops every run that carries one of these, or every run; what they carry goes back into line at their ends.
+    /// Stops every run that carries one of these transfers, or every run. When a run ends, its transfers are queued
+    /// again.
     pub(super) fn halt(&mut self, shared: &mut Shared, chosen: impl Fn(TransferId) -> bool) -> u64 {
         let mut halted = 0;
         for (id, running) in &mut self.running {
@@ -149,12 +150,12 @@ impl Dispatch {
         halted
     }
 
-    /// How many runs there may be at once from now on.
+    /// Sets the maximum number of concurrent runs.
     pub(super) fn set_slots(&mut self, slots: u32) {
         self.slots = slots.max(1) as usize;
     }
 
-    /// Takes a transfer out of the line; a run that carries it goes on.
+    /// Removes a transfer from the queue; a run that carries it continues.
     pub(super) fn leave_line(&mut self, transfer: TransferId) {
         let Some(order) = self.orders.remove(&transfer) else { return };
         let Some(ready) = self.line.remove(&order) else { return };
@@ -166,18 +167,17 @@ impl Dispatch {
         }
     }
 
-    /// What a run under way was started with, whether or not it still is somebody's.
+    /// The transfers with which a run was started, also those that no longer exist.
     pub(super) fn load(&self, run: RunId) -> Vec<TransferId> {
         self.running.get(&run).map(|running| running.transfers.clone()).unwrap_or_default()
     }
 
-    /// Whether a run is moving this transfer, whether or not it still is somebody's.
+    /// Whether a run carries this transfer, even if the transfer no longer exists.
     pub(super) fn is_moving(&self, transfer: TransferId) -> bool {
         self.running.values().any(|running| running.transfers.contains(&transfer))
     }
 
-    /// Makes the result of a run that carries this transfer nobody's, and stops the run when it carries nothing
-    /// else that is wanted.
+    /// Ignores the result of the run for this transfer, and stops the run if it carries no other wanted transfer.
     pub(super) fn disown(&mut self, shared: &mut Shared, transfer: TransferId) {
         let Some(id) = self.by_transfer.remove(&transfer) else { return };
         let Some(running) = self.running.get_mut(&id) else { return };
@@ -187,8 +187,8 @@ impl Dispatch {
         }
     }
 
-    /// Starts what can be started, in so much room for all that is on its way. Returns the transfers that are on their way
-    /// now.
+    /// Starts the runs that can start, within this space for everything that is being moved. Returns the transfers that
+    /// are being moved now.
     pub(super) fn start(&mut self, shared: &mut Shared, room: Room) -> Vec<TransferId> {
         let mut started = Vec::new();
         while shared.held_by().is_none() && self.running.len() < self.slots {
@@ -225,7 +225,8 @@ impl Dispatch {
         started
     }
 
-    /// Until when a batch waits for more. What is pushed to one place has been gathered by central.
+    /// Until when a batch waits for more transfers. A batch with one place as its target is complete: central has
+    /// gathered it.
     fn gathers(&self, batch: &[&Ready], now: Time) -> Option<Time> {
         let until = self.started.map(|started| started.after(GATHER)).filter(|until| *until > now)?;
         let bytes: u64 = batch.iter().map(|ready| ready.room.bytes).sum();
@@ -273,7 +274,7 @@ impl Dispatch {
         }
     }
 
-    /// Takes note of a run's end.
+    /// Handles the end of a run.
     pub(super) fn on_ran(&mut self, shared: &mut Shared, run: RunId, outcome: &RunOutcome) -> Ended {
         let Some(running) = self.running.remove(&run) else {
             shared.unexpected(None, None, "the end of a run that was not started");
@@ -282,7 +283,7 @@ impl Dispatch {
         let halted = running.halted;
         let lacks_room = matches!(outcome, RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space);
         if halted || lacks_room {
-            // How it ended says nothing of its host.
+            // The end of the run says nothing about its host.
         } else if let RunOutcome::Failed(fault, reason) = outcome {
             self.back_off(shared, &running.host, *fault, reason);
         } else {
@@ -324,7 +325,7 @@ impl Dispatch {
         })
     }
 
-    /// Why a transfer in line does not start yet, beyond the line itself, and when it may.
+    /// Why a queued transfer does not start yet, apart from its place in the queue, and when it may.
     pub(super) fn held_up(&self, transfer: TransferId, now: Time) -> Option<(&Reason, Time)> {
         if self.backoffs.is_empty() {
             return None;
@@ -334,23 +335,23 @@ impl Dispatch {
         Some((&backoff.reason, backoff.until))
     }
 
-    /// Whether anything stands in line.
+    /// Whether any transfer is queued.
     pub(super) fn has_line(&self) -> bool {
         !self.line.is_empty()
     }
 
-    /// Those near the head of the line for which there is no room.
+    /// The transfers near the front of the queue for which there is no space.
     pub(super) fn first_too_big(&self, room: Room) -> Vec<Ready> {
         self.line.values().take(BATCH_ITEMS).filter(|ready| !ready.room.fits_in(room)).cloned().collect()
     }
 
-    /// The room for everything that is on its way.
+    /// The space that everything being moved still needs.
     pub(super) fn under_way(&self) -> Room {
         self.running.values().fold(Room::default(), |sum, run| sum.plus(run.room))
     }
 }
 
-/// Takes turns: at most `limit` at once, the others stand in line.
+/// Limits concurrent work: at most `limit` entries are active, the others are queued.
 #[derive(Debug)]
 pub(super) struct Limiter<K> {
     limit: usize,
@@ -364,14 +365,14 @@ impl<K: Ord + Clone> Limiter<K> {
         Self { limit, inside: BTreeSet::new(), waiting: BTreeSet::new(), line: VecDeque::new() }
     }
 
-    /// Stands in line, unless it does so already or is inside.
+    /// Queues an entry, unless it is queued or active already.
     pub(super) fn join(&mut self, key: K) {
         if !self.inside.contains(&key) && self.waiting.insert(key.clone()) {
             self.line.push_back(key);
         }
     }
 
-    /// The next whose turn it is.
+    /// Takes the next entry from the queue and makes it active.
     pub(super) fn enter(&mut self) -> Option<K> {
         if self.inside.len() >= self.limit {
             return None;
@@ -385,22 +386,22 @@ impl<K: Ord + Clone> Limiter<K> {
         }
     }
 
-    /// Is through. Tells whether it was inside.
+    /// Ends an active entry. Returns whether it was active.
     pub(super) fn leave(&mut self, key: &K) -> bool {
         self.inside.remove(key)
     }
 
-    /// Gives up its turn while it stands in line.
+    /// Removes an entry from the queue.
     pub(super) fn give_up(&mut self, key: &K) {
         self.waiting.remove(key);
     }
 
-    /// How many stand in line or are inside.
+    /// How many entries are queued or active.
     pub(super) fn busy(&self) -> u64 {
         (self.waiting.len() + self.inside.len()) as u64
     }
 
-    /// Whether nobody is inside or in line.
+    /// Whether no entry is queued or active.
     pub(super) fn is_idle(&self) -> bool {
         self.inside.is_empty() && self.waiting.is_empty()
     }

@@ -1,4 +1,5 @@
-//! What proves an item: its fingerprint, and the signature that tells whether the source has been touched.
+//! What identifies the content of an item: its fingerprint. And the signature that shows whether the source has been
+//! touched.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,7 +8,7 @@ use std::str::FromStr;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 16]);
 
-/// Why a text is no digest.
+/// Why a text is not a digest.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a digest is 32 lower-case hex digits")]
 pub struct InvalidDigest;
@@ -36,13 +37,13 @@ impl FromStr for Digest {
     }
 }
 
-/// An item's size in bytes plus its MD5: of the bytes for a file, of the manifest text for a directory or a
-/// symbolic link. Equal fingerprints are what the Promise calls "exactly those bytes".
+/// An item's size in bytes and its MD5: of the bytes of a file, of the manifest text of a directory or a symbolic link.
+/// Equal fingerprints are what the Promise calls "exactly those bytes".
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Fingerprint {
-    /// The bytes of all its files.
+    /// The number of bytes of all its files.
     pub size: u64,
-    /// The proof.
+    /// The MD5.
     pub digest: Digest,
 }
 
@@ -52,8 +53,8 @@ impl fmt::Display for Fingerprint {
     }
 }
 
-/// A digest over path, inode, size, mtime and ctime of every entry of an item: equal signatures mean that
-/// nobody has touched it in between. It never leaves its host.
+/// A digest over path, inode, size, mtime and ctime of every entry of an item. Equal signatures mean that the item was
+/// not touched in between. A signature never leaves its host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Signature(pub [u8; 16]);
 
@@ -70,19 +71,19 @@ impl FromStr for Signature {
     }
 }
 
-/// What an item is.
+/// The kind of an item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
     /// One regular file.
     File,
     /// A directory with everything below it.
     Directory,
-    /// A symbolic link, handed over as a link.
+    /// One symbolic link, transferred as a link.
     Symlink,
 }
 
 impl Kind {
-    /// The word used in messages, the journal and status.
+    /// The word in messages, the journal and status.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::File => "file",
@@ -104,7 +105,7 @@ impl FromStr for Kind {
     }
 }
 
-/// Why a text is no [`Kind`].
+/// Why a text is not a [`Kind`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("a kind is file, directory or symlink")]
 pub struct UnknownKind;

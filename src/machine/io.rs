@@ -1,7 +1,7 @@
-//! What passes between the machines and the world: [`Input`] comes in, [`Effect`] goes out.
+//! What the machines exchange with the rest of the program: [`Input`] comes in, [`Effect`] goes out.
 //!
-//! Every effect that can end is answered by exactly one input; the table is the contract that the drivers
-//! and the simulator keep:
+//! Exactly one input answers every effect that can end. This table is the contract that the drivers and the simulator
+//! keep:
 //!
 //! | effect | answer |
 //! |---|---|
@@ -28,7 +28,7 @@ use super::{
     PlaceId, Reason, Record, Row, Signature, Time, TransferId,
 };
 
-/// One rsync run's number, unique while the daemon runs.
+/// The number of one rsync run, unique while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct RunId(pub u64);
 
@@ -39,87 +39,87 @@ pub enum Input {
     Timeout,
     /// The broker session is up and the queues are bound.
     Connected,
-    /// The broker session is gone; what was said last may not have arrived.
+    /// The broker session has ended; the last messages may not have arrived.
     Disconnected(Reason),
-    /// A peer said something.
+    /// A message of a peer.
     Received {
-        /// Who, as the message says.
+        /// The sender, by the message.
         from: Node,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// The watch sees an item for the first time, or sees it changed.
+    /// The watch sees an item for the first time, or sees that it changed.
     Seen(Sighting),
-    /// An item the watch had seen is gone from the directory.
+    /// An item is gone from the directory.
     Vanished(ItemName),
-    /// The watch has been through the whole directory once since the daemon started.
+    /// The first scan of the whole directory since the start of the daemon has finished.
     Scanned,
     /// Answer to [`Effect::Hash`].
     Hashed {
-        /// The item asked about.
+        /// The item.
         item: ItemName,
-        /// What came of it.
+        /// The result.
         outcome: HashOutcome,
     },
     /// Answer to [`Effect::Look`].
     Looked {
-        /// The transfer on whose behalf.
+        /// The transfer.
         transfer: TransferId,
-        /// What stands there.
+        /// What was found under the name.
         sight: Sight,
     },
-    /// How far a run is.
+    /// The progress of a run.
     Progress {
-        /// Which.
+        /// The run.
         run: RunId,
         /// Bytes of file data moved so far.
         bytes: u64,
-        /// Bytes a second, as rsync tells.
+        /// Bytes per second, as rsync reports.
         rate: u64,
     },
     /// Answer to [`Effect::Run`].
     Ran {
-        /// Which.
+        /// The run.
         run: RunId,
-        /// How it ended.
+        /// How the run ended.
         outcome: RunOutcome,
     },
     /// Answer to [`Effect::Take`].
     Taken {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
         /// What central now holds.
         outcome: CopyOutcome,
     },
     /// Answer to [`Effect::Verify`].
     Verified {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// What lies in staging.
+        /// What staging holds.
         outcome: CopyOutcome,
     },
     /// Answer to [`Effect::Place`].
     Placed {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// What came of it.
+        /// The result.
         outcome: PlaceOutcome,
     },
     /// Answer to [`Effect::Drop`].
     Dropped {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// Nothing is left of it, or why not.
+        /// Success, or why something is left.
         outcome: Result<(), Reason>,
     },
     /// Answer to [`Effect::Sweep`].
     Swept {
-        /// Which of the copies that should stay are not there.
+        /// Those copies of [`Effect::Sweep`] that do not exist.
         missing: BTreeSet<TransferId>,
     },
     /// Answer to [`Effect::Cleanup`].
     Cleaned {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
         /// How it ended, or why it failed.
         outcome: Result<Cleared, Reason>,
@@ -128,35 +128,35 @@ pub enum Input {
     Space(Space),
     /// Answer to [`Effect::Lookup`].
     LookedUp {
-        /// What was asked.
+        /// The question.
         question: Question,
-        /// The finished transfer that answers it, newest first where there are several.
+        /// The finished transfers that answer the question, newest first.
         row: Option<Box<Row>>,
     },
     /// Answer to [`Effect::Explain`].
     Explained {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// In what the copy differs; nothing where the peer has not told what it announced.
+        /// How the copy differs; `None` if the peer did not send its manifest.
         differences: Option<Differences>,
     },
 }
 
-/// What a machine wants done.
+/// What a machine requests from the rest of the program.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Write this to the journal. All records of one drain go into one transaction, which is durable before
-    /// any other effect of that drain is carried out.
+    /// Write this to the journal. One transaction holds all records of one drain. It is durable before any other effect
+    /// of that drain is carried out.
     Persist(Record),
-    /// Tell a peer.
+    /// Send a message to a peer.
     Send {
-        /// Whom.
+        /// The receiver.
         to: Address,
-        /// What.
+        /// The message.
         message: Message,
     },
-    /// Upload: check that nobody writes the item and that it still carries this signature, compute its
-    /// fingerprint, look again.
+    /// Upload: check that no process writes the item and that it still has this signature, compute its fingerprint,
+    /// then check the signature again.
     Hash {
         /// The item, in `file_dir`.
         item: ItemName,
@@ -165,75 +165,76 @@ pub enum Effect {
     },
     /// Look at an item in `file_dir` again, entry by entry.
     Look {
-        /// On whose behalf.
+        /// The transfer.
         transfer: TransferId,
         /// The item.
         item: ItemName,
     },
     /// Start one rsync run.
     Run(Run),
-    /// Stop a run; what it moved stays, to be continued.
+    /// Stop a run; a later run continues from the data already moved.
     Halt(RunId),
-    /// Central: move `in/<place>/<name>` to `held/<transfer>/<name>` (where that has been done already, leave
-    /// it), then compute the fingerprint of what is held.
+    /// Central: rename `in/<place>/<name>` to `held/<transfer>/<name>`, unless that was done before. Then compute the
+    /// fingerprint of what `held` has.
     Take {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// Where it was sent; `None` looks at what is held only.
+        /// The place to which it was sent; `None` examines only what `held` has.
         place: Option<PlaceId>,
-        /// Its name.
+        /// The name of the item.
         name: ItemName,
-        /// What it should be: decides what the fingerprint is computed of, see [`Fingerprint`].
+        /// The announced kind: it decides what the fingerprint is computed of, see [`Fingerprint`].
         kind: Kind,
-        /// The modes that are set and compared; nothing leaves them alone.
+        /// The modes to set and compare; `None` leaves modes alone.
         modes: Option<Modes>,
     },
     /// Download: compute the fingerprint of `staging/<transfer>/<name>` and make it durable.
     Verify {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// Its name.
+        /// The name of the item.
         name: ItemName,
-        /// What it should be.
+        /// The announced kind.
         kind: Kind,
-        /// What its digest should be: the only one that is believed of bytes that were read while they arrived.
+        /// The announced digest. Bytes that were read while they arrived count only if they have this digest.
         digest: Digest,
-        /// The modes that are set and compared; nothing leaves them alone.
+        /// The modes to set and compare; `None` leaves modes alone.
         modes: Option<Modes>,
     },
-    /// Download: give it its final name, without overwriting, durably.
+    /// Download: give the item its final name, without overwriting, durably.
     Place {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// Its name.
+        /// The name of the item.
         name: ItemName,
-        /// The inode of what was verified: where staging no longer holds it, it has been placed before.
+        /// The inode of the verified copy. If staging no longer holds it, the item already has its final name.
         inode: u64,
-        /// What may be replaced: what stands under the name, if it still carries this signature.
+        /// The signature of the item that may be replaced, if it is unchanged.
         replace: Option<Signature>,
     },
-    /// Central: remove `held/<transfer>`. Download: remove `staging/<transfer>`. Done already is fine.
+    /// Central: remove `held/<transfer>`. Download: remove `staging/<transfer>`. It is no error if that is already
+    /// gone.
     Drop(TransferId),
-    /// Central: remove `in/<place>` and what is left in it.
+    /// Central: remove `in/<place>` and everything in it.
     DropPlace(PlaceId),
-    /// Central: remove `in/<place>/<name>` and what is below it; the rest of the place stays.
+    /// Central: remove `in/<place>/<name>` with everything in it; the rest of the place stays.
     DropArrival {
-        /// Where it was sent.
+        /// The place.
         place: PlaceId,
-        /// Its name.
+        /// The name of the item.
         name: ItemName,
     },
-    /// At start: remove what the spool or staging directory holds beyond these, left over from before, and look which
-    /// of these it does not hold.
+    /// At the start: remove everything else from the spool or the staging directory, and report which of these copies
+    /// do not exist.
     Sweep {
         /// Transfers whose copies stay.
         transfers: BTreeSet<TransferId>,
-        /// Places that are still in use.
+        /// Places that are in use.
         places: BTreeSet<PlaceId>,
     },
     /// Clean up an item in `file_dir`: run the script, or move or delete the item.
     Cleanup {
-        /// On whose behalf.
+        /// The transfer.
         transfer: TransferId,
         /// The item.
         item: ItemName,
@@ -242,45 +243,45 @@ pub enum Effect {
         /// What proves that it is.
         fingerprint: Fingerprint,
     },
-    /// How much space is there, in bytes and inodes?
+    /// Measure the free bytes and inodes.
     Measure,
-    /// Ask the node that announced a directory for its manifest, and tell in what the copy differs. Nothing is decided
-    /// by it but how soon it is worth trying again.
+    /// Ask the node that announced a directory for its manifest, and report how the copy differs. The answer affects
+    /// only the text of the reason and the delay of the next attempt.
     Explain {
-        /// Which.
+        /// The transfer.
         transfer: TransferId,
-        /// Who announced it.
+        /// The node that announced it.
         peer: Node,
         /// The manifest of the copy.
         found: Arc<str>,
     },
     /// Ask the journal about finished transfers.
     Lookup(Question),
-    /// Tell the log.
+    /// Write a line to the log.
     Log(Log),
 }
 
-/// What a file system has, and what of it is free for us.
+/// The size of a file system, and the part that is free for us.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Space {
-    /// Bytes free.
+    /// Free bytes.
     pub free: u64,
-    /// Bytes in all.
+    /// All bytes.
     pub total: u64,
-    /// Nothing where the file system has no limit for them.
+    /// Inodes; `None` if the file system has no limit for them.
     pub inodes: Option<Inodes>,
 }
 
 /// How many files, directories and links a file system can hold.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Inodes {
-    /// Free for us.
+    /// Free inodes for us.
     pub free: u64,
-    /// In all.
+    /// All inodes.
     pub total: u64,
 }
 
-/// The longest manifest text that is kept, in bytes.
+/// The longest manifest text that the journal keeps, in bytes.
 pub const MANIFEST_LIMIT: usize = 8 << 20;
 
 /// What the watch saw.
@@ -292,64 +293,64 @@ pub struct Sighting {
     pub signature: Signature,
     /// Bytes of all its files.
     pub size: u64,
-    /// It came in by a rename, so it needs no quiet time.
+    /// The item came by a rename, so it needs no quiet time.
     pub complete: bool,
 }
 
-/// What a second look found.
+/// The result of a second look.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sight {
-    /// It is there and carries this signature.
+    /// The item exists and has this signature.
     Present(Signature),
-    /// It is not there.
+    /// The item does not exist.
     Gone,
-    /// It cannot be looked at.
+    /// The item cannot be examined.
     Unreadable(Reason),
 }
 
-/// Where a source comes from: what tells one that a user has written from one that a cleanup script has left.
+/// Where a source comes from: what distinguishes a file of a user from one that a cleanup script left.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Origin {
     /// The inode of the item itself.
     pub inode: u64,
-    /// When that inode was made, as the file system has it: only good for telling inodes apart. `None` where the file
-    /// system does not keep it.
+    /// When that inode was created, by the file system's clock: only good for telling inodes apart. `None` if the file
+    /// system does not record it.
     pub born: Option<Time>,
-    /// The same by the daemon's time, which goes on where the host's clock is set.
+    /// The same by the daemon's time, which continues when the host's clock is set.
     pub made: Option<Time>,
-    /// It belongs to the user that the daemon and its scripts run as.
+    /// Whether the item belongs to the user that the daemon and its scripts run as.
     pub ours: bool,
-    /// Where in it another file system begins.
+    /// The mount points in the item.
     pub mounts: Mounts,
 }
 
-/// What came of hashing a source.
+/// The result of hashing a source.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum HashOutcome {
-    /// Nobody wrote it, and it stayed the same from the first look to the last.
+    /// No process wrote the item, and it stayed the same from the first look to the last.
     Proven {
-        /// What it is.
+        /// The kind of the item.
         kind: Kind,
-        /// How many files, directories and links.
+        /// The number of files, directories and links.
         entries: u64,
-        /// Its proof.
+        /// The fingerprint.
         fingerprint: Fingerprint,
         /// The modes of its entries.
         modes: Modes,
-        /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
+        /// Of a directory: the manifest text of which the digest is computed, at most [`MANIFEST_LIMIT`] bytes.
         manifest: Option<Arc<str>>,
-        /// What tells whether a cleanup script has made it.
+        /// What shows whether a cleanup script has made the item.
         origin: Origin,
     },
-    /// It is not what the watch saw; this is what it is now.
+    /// The item differs from what the watch saw; this is its state now.
     Changed(Sighting),
-    /// It went away.
+    /// The item is gone.
     Gone,
-    /// It cannot be sent as it is: somebody writes, something is unreadable or special.
+    /// The item cannot be sent as it is: a process writes it, or an entry is unreadable or special.
     Held(Reason),
 }
 
-/// Which way a run goes.
+/// The direction of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Direction {
     /// From `file_dir/<name>` to `<location>/<name>`.
@@ -361,66 +362,68 @@ pub enum Direction {
 /// One rsync run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Run {
-    /// Its number.
+    /// The number of the run.
     pub id: RunId,
-    /// Which way.
+    /// The direction.
     pub direction: Direction,
-    /// The far side.
+    /// The remote host and directory.
     pub location: Location,
-    /// What to move.
+    /// The items to move.
     pub batch: Vec<(TransferId, ItemName)>,
 }
 
-/// Who can do something about a failed run.
+/// Who can fix the cause of a failed run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Fault {
-    /// It may pass by itself: a connection, a time-out.
+    /// The cause may end by itself: a connection, a timeout.
     Passing,
-    /// A person is needed: host key, login, rsync itself.
+    /// A person has to act: host key, login, rsync itself.
     Lasting,
 }
 
-/// How a run ended. rsync's exit proves nothing: the digests on the far side do.
+/// How a run ended. The exit code of rsync proves nothing; the receiver's digests do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RunOutcome {
-    /// rsync says that everything was moved.
+    /// rsync reports that it moved everything.
     Complete,
-    /// rsync says that some of it was not moved.
+    /// rsync reports that it did not move some of it.
     Partial(Reason),
-    /// The file system that receives cannot hold these, each with what it has refused. Of the others nothing is said.
+    /// The receiving file system cannot store these items, each with the reason. About the other items the run says
+    /// nothing.
     Unfit(Vec<(TransferId, Reason)>),
-    /// Nothing can be said of any item.
+    /// The run says nothing about any item.
     Failed(Fault, Reason),
 }
 
-/// What a copy of ours was found to be.
+/// The result of examining a copy of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum CopyOutcome {
     /// Its fingerprint and the inode of its top entry.
     Found {
-        /// What it is.
+        /// The kind of the copy.
         fingerprint: Fingerprint,
         /// Its top entry.
         inode: u64,
-        /// Of a directory: the manifest text that the digest is of, at most [`MANIFEST_LIMIT`] bytes.
+        /// Of a directory: the manifest text of which the digest is computed, at most [`MANIFEST_LIMIT`] bytes.
         manifest: Option<Arc<str>>,
-        /// Which of the modes asked for it has not got, in one line; nothing where all are as asked, or none were.
+        /// The requested modes that the copy does not have, in one line; `None` if it has all, or if none were
+        /// requested.
         unkept: Option<Box<str>>,
     },
-    /// It is not there.
+    /// The copy does not exist.
     Missing,
-    /// It cannot be read, moved or made durable.
+    /// The copy cannot be read, moved or made durable.
     Failed(Reason),
 }
 
-/// What came of placing.
+/// The result of giving an item its final name.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlaceOutcome {
-    /// It stands under its final name, durably, and carries this signature there.
+    /// The item has its final name, durably, and this signature.
     Placed(Signature),
-    /// Something else stands under its name and was left alone.
+    /// Another file has the name; it was left alone.
     Occupied,
-    /// Staging does not hold it and never gave it away: fetch it again.
+    /// Staging does not hold the item, and did not rename it before: fetch the item again.
     Lost,
     /// The file system refused.
     Failed(Reason),
@@ -429,40 +432,40 @@ pub enum PlaceOutcome {
 /// A question about finished transfers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Question {
-    /// Has this one been here?
+    /// Has this transfer been here?
     Transfer(TransferId),
-    /// Which one was placed last under this name?
+    /// Which transfer was the last one under this name?
     Name {
         /// The name.
         name: ItemName,
-        /// On whose behalf.
+        /// The transfer that needs the answer.
         transfer: TransferId,
     },
 }
 
-/// How much a note matters.
+/// The level of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// For those who look closely.
+    /// Details for developers.
     Debug,
-    /// One line a step of a transfer.
+    /// One line per step of a transfer.
     Info,
-    /// Bad, but handled.
+    /// A problem that synkler handles.
     Warn,
-    /// A bug, or a person is needed.
+    /// A bug, or a person has to act.
     Error,
 }
 
 /// A line for the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Log {
-    /// How much it matters.
+    /// Its level.
     pub level: Level,
-    /// The transfer it is about.
+    /// The transfer it belongs to.
     pub transfer: Option<TransferId>,
-    /// The item it is about.
+    /// The item it belongs to.
     pub item: Option<ItemName>,
-    /// The peer it is about.
+    /// The peer it belongs to.
     pub peer: Option<Node>,
     /// What happened, lower case, no full stop, one line.
     pub text: String,

@@ -1,56 +1,57 @@
-//! Patience with what only a person can mend: a copy that arrives equally wrong again and again, and what a file system
-//! cannot hold. It costs its full size each time, so it is tried twice in an hour at most.
+//! Delays for failures that only a person can fix: a copy that arrives with the same difference twice, and an item that
+//! the file system cannot store. Each attempt costs the full size, so after the second one a retry comes at most once
+//! an hour.
 
 use std::time::Duration;
 
 use super::shared::Shared;
 use super::{Cause, Differences, Digest, Fingerprint, Kind, Reason, Time};
 
-/// Between two attempts lies more than this.
+/// The minimum time between two attempts.
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// What is added to it grows from this.
+/// The first value of the growing delay beyond that.
 const MORE_FIRST: Duration = Duration::from_secs(5 * 60);
-/// And it grows to this.
+/// The maximum of that growing delay.
 const MORE_LAST: Duration = Duration::from_secs(11 * 60 * 60);
-/// These many failures came before the wait was long: they do not count.
+/// Attempts before the delays became long; they do not count for their length.
 const QUICK: u32 = 2;
 
 impl Cause {
-    /// Whether another attempt is of no use before somebody has done something about it.
+    /// Whether another attempt is useless before a person has acted.
     pub fn is_lasting(self) -> bool {
         matches!(self, Self::Steady | Self::Unfit | Self::Modes)
     }
 }
 
 impl Shared {
-    /// How long a transfer waits that has failed so many times in a row and needs a person: an hour and more.
+    /// How long a transfer waits after so many failures in a row if it needs a person: an hour or more.
     pub(super) fn patience(&mut self, attempts: u32) -> Duration {
         HOUR + self.backoff(MORE_FIRST, attempts.saturating_sub(QUICK), MORE_LAST)
     }
 
-    /// When a transfer is tried again that has been waiting like this since then, maybe since before the start.
+    /// When the next attempt of a transfer is due that has waited in this way since then, maybe since before the start.
     pub(super) fn end_of_patience(&mut self, attempts: u32, since: Time) -> Time {
         let wait = self.patience(attempts);
-        // A clock that was set back makes nobody wait longer.
+        // If the clock was set back, the wait does not become longer.
         since.after(wait).min(self.now.after(wait))
     }
 }
 
-/// Why a copy is not taken that was found to be something else. `before` is what the last bad one was found to be.
+/// Why a copy that differs is refused. `before` is the digest of the last bad copy.
 pub(super) fn mismatch(found: Fingerprint, announced: Fingerprint, kind: Kind, before: Option<Box<Digest>>) -> Reason {
     let cause = if before.as_deref() == Some(&found.digest) { Cause::Steady } else { Cause::Mismatch };
     let detail = match kind {
         Kind::File if found.size != announced.size => {
-            format!("{} bytes arrived, announced were {}", found.size, announced.size)
+            format!("received {} bytes, announced {}", found.size, announced.size)
         }
-        Kind::File | Kind::Symlink => format!("md5 {} arrived, announced was {}", found.digest, announced.digest),
-        Kind::Directory => format!("{found} arrived, announced was {announced}"),
+        Kind::File | Kind::Symlink => format!("received md5 {}, announced {}", found.digest, announced.digest),
+        Kind::Directory => format!("received {found}, announced {announced}"),
     };
     Reason::with(cause, &detail)
 }
 
-/// The same reason, now that it is known in what the copy differs; nothing where that changes nothing. Names that have
-/// become one will not become two by another attempt.
+/// The same reason, with the differences that are now known; `None` if they change nothing. Another attempt cannot
+/// separate names that the file system takes for one.
 pub(super) fn explained(reason: Option<&Reason>, differences: Option<Differences>) -> Option<Reason> {
     let cause = reason?.cause();
     let Differences { text, folded } = differences?;
@@ -76,6 +77,6 @@ mod tests {
         assert_eq!(judge(of(5, 2), Some(Digest([3; 16]))), Cause::Mismatch);
         assert_eq!(judge(of(5, 2), Some(Digest([2; 16]))), Cause::Steady);
         let reason = mismatch(of(7, 2), of(5, 1), Kind::File, None);
-        assert_eq!(reason.detail(), "7 bytes arrived, announced were 5");
+        assert_eq!(reason.detail(), "received 7 bytes, announced 5");
     }
 }

@@ -1,4 +1,4 @@
-//! What all roles do alike with the transfers that they keep: a move to another stage, the end, and what is journalled.
+//! What all roles do in the same way with their transfers: the move to another stage, the end, and the journal rows.
 
 use super::shared::{Shared, Timer};
 use super::stage::{Counts, Move};
@@ -8,16 +8,16 @@ use super::{Effect, Level, Reason, Record, Row, TransferId};
 pub(super) trait Stages: Copy + Ord + 'static {
     /// Every move that the role makes.
     const MOVES: &'static [Move<Self>];
-    /// The stable word.
+    /// The stable word of the stage.
     fn word(self) -> &'static str;
-    /// The stage whose word the journal keeps: what a run or a look is doing does not outlive the daemon.
+    /// The stage that the journal stores: what a run or a look does ends with the daemon.
     fn stored(self) -> Self {
         self
     }
 }
 
 impl Shared {
-    /// Moves a transfer to another stage. Tells whether what the journal keeps of it has changed.
+    /// Moves a transfer to another stage. Returns whether its journal row changes.
     pub(super) fn move_row<S: Stages>(
         &mut self,
         row: &mut Row,
@@ -53,14 +53,13 @@ impl Shared {
         }
     }
 
-    /// Sends again at once what is owed for these.
+    /// Sends at once the messages that these transfers owe.
     pub(super) fn send_now(&mut self, transfers: impl Iterator<Item = TransferId>) {
         let now = self.now;
         transfers.for_each(|id| self.timers.set(Timer::Send(id), now));
     }
 
-    /// The next effect: what has changed is journalled first, then those are greeted that have to be, who are told what
-    /// this node does.
+    /// The next effect. Records come first. Then come the hellos that are due; they say what this node does.
     pub(super) fn poll<'a, S: Stages>(
         &mut self,
         kept: impl Fn(&TransferId) -> Option<(&'a Row, S)>,

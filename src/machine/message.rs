@@ -1,4 +1,4 @@
-//! What nodes say to each other. `wire` gives these their serialised shape; docs/protocol.md shows each.
+//! The messages between nodes. `wire` serialises them; docs/protocol.md shows each.
 
 use std::sync::Arc;
 
@@ -7,87 +7,87 @@ use super::{
     TransferId,
 };
 
-/// The most entries one message carries.
+/// The maximum number of entries in one message.
 pub const ENTRY_LIMIT: usize = 500;
 
-/// The longest name of a host in a hello, in bytes.
+/// The longest host name in a hello, in bytes.
 pub const HOST_LIMIT: usize = 255;
-/// The longest line about what a node does, in bytes.
+/// The longest text about what a node does, in bytes.
 pub const DOING_LIMIT: usize = 200;
 
-/// Who a message is for.
+/// The receiver of a message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Address {
     /// One node.
     Node(Node),
-    /// Whichever central takes it first.
+    /// The first central that takes the message.
     AnyCentral,
     /// Every node of the group.
     All,
 }
 
-/// A node makes itself known: said at every connect and about once a minute.
+/// A node announces itself: at every connect and about once a minute.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Hello {
-    /// The versions of the protocol that it speaks. Of a node that shares none with us only these, the journal, the
-    /// version, `started`, `reply` and `now` are read; the rest is as if it had nothing to tell.
+    /// The protocol versions that the node supports. Of a node that shares none with us, only these fields are read:
+    /// the journal, the version, `started`, `reply` and `now`. The others have the values of a node that sent none.
     pub protocols: Protocols,
-    /// The journal it works from.
+    /// The identity of its journal.
     pub journal: JournalId,
-    /// When the daemon started; another value means that it has been restarted.
+    /// When the daemon started; another value than before shows a restart.
     pub started: Time,
-    /// The program's version.
+    /// The version of its program.
     pub version: String,
     /// How many rsync runs it allows at once.
     pub slots: u32,
-    /// Whether it wants to hear the others' hello now.
+    /// Whether the other nodes should send their hellos now.
     pub reply: bool,
-    /// The host it runs on, one printable line of at most [`HOST_LIMIT`] bytes; may be empty.
+    /// The host on which the node runs, one printable line of at most [`HOST_LIMIT`] bytes; may be empty.
     pub host: String,
-    /// What its clock shows.
+    /// The time of its clock.
     pub now: Time,
-    /// The order that holds the whole node.
+    /// The order that pauses the whole node.
     pub paused: Option<Pause>,
-    /// The youngest order about the whole group that it knows of.
+    /// The latest order about the whole group that the node knows.
     pub group: GroupPause,
-    /// Bytes free on the file system of its directory; `None` until known.
+    /// Free bytes on the file system of its directory; `None` until known.
     pub free: Option<u64>,
-    /// Inodes free there; `None` until known, and where that file system has no limit for them.
+    /// Free inodes there; `None` until known, and if that file system has no limit for them.
     pub free_inodes: Option<u64>,
-    /// What it does, one printable line of at most [`DOING_LIMIT`] bytes.
+    /// What the node does, one printable line of at most [`DOING_LIMIT`] bytes.
     pub doing: String,
-    /// Central: where its `in/` and `held/` are.
+    /// Central: the directory of its `in/` and `held/`.
     pub spool: Option<Location>,
 }
 
-/// An item on offer.
+/// An offered item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Offer {
-    /// The transfer that carries it.
+    /// The transfer.
     pub transfer: TransferId,
-    /// Its name, at the source and at the destination.
+    /// The name of the item, at the source and at the destination.
     pub name: ItemName,
-    /// What it is.
+    /// The kind of the item.
     pub kind: Kind,
-    /// How many files, directories and links it consists of.
+    /// The number of files, directories and links in the item.
     pub entries: u64,
-    /// What it is proven by.
+    /// Its fingerprint.
     pub fingerprint: Fingerprint,
-    /// The modes of its entries; empty where there are none or they are not told.
+    /// The modes of its entries; empty if there are none or the sender does not know them.
     pub modes: Modes,
-    /// When its upload made the transfer; it grows with every transfer of that upload.
+    /// When its upload made the transfer; the value grows with every transfer of that upload.
     pub minted: Time,
 }
 
 /// A directory on central that rsync reads from or writes to.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Location {
-    // Shared, because thousands of transfers lie at the same one.
+    // Shared, because thousands of transfers have the same location.
     host: Arc<str>,
     path: Arc<str>,
 }
 
-/// Why a host and path are no [`Location`].
+/// Why a host and path are not a [`Location`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {found:?} is not allowed: {allowed}")]
 pub struct InvalidLocation {
@@ -97,8 +97,8 @@ pub struct InvalidLocation {
 }
 
 impl Location {
-    /// A `[user@]host` and an absolute path. Both end up on a command line, and with an old rsync in a remote
-    /// shell, so only characters that mean nothing there are allowed.
+    /// A `[user@]host` and an absolute path. Both appear on a command line, and with an old rsync in a remote shell. So
+    /// only characters without a special meaning there are allowed.
     pub fn new(host: &str, path: &str) -> Result<Self, InvalidLocation> {
         let host_ok = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '-' | '_' | '@' | ':' | '[' | ']');
         let shape_ok = !host.is_empty()
@@ -127,7 +127,7 @@ impl Location {
         Ok(Self { host: host.into(), path: path.into() })
     }
 
-    /// `[user@]host`, as rsync takes it.
+    /// `[user@]host`, in rsync's form.
     pub fn host(&self) -> &str {
         &self.host
     }
@@ -138,7 +138,7 @@ impl Location {
     }
 }
 
-/// An item on central that a download is to fetch: it lies at `<location>/<transfer>/<name>`.
+/// An item on central that a download fetches, from `<location>/<transfer>/<name>`.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Forward {
     /// The item.
@@ -147,29 +147,29 @@ pub struct Forward {
     pub upload: NodeName,
 }
 
-/// A receiver's word that it holds the item, verified and durable, under its final name. Who says it is
-/// the message's sender.
+/// The statement of a receiver that it holds the item, verified and durable, under its final name. The receiver is the
+/// sender of the message.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Receipt {
     /// The transfer received.
     pub transfer: TransferId,
-    /// What the receiver found its own copy to be.
+    /// The fingerprint that the receiver computed of its own copy.
     pub fingerprint: Fingerprint,
-    /// How its copy differs from the source other than in content, one line of at most
+    /// How its copy differs from the source except in content, one line of at most
     /// [`DETAIL_LIMIT`](super::DETAIL_LIMIT) bytes.
     pub remark: Option<Box<str>>,
 }
 
-/// Central's word that every required receiver has given its receipt.
+/// Central's statement that every required receiver has given its receipt.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Release {
-    /// The transfer that is through.
+    /// The transfer.
     pub transfer: TransferId,
-    /// What the receipts say.
+    /// The fingerprint in the receipts.
     pub fingerprint: Fingerprint,
-    /// Who gave them.
+    /// The receivers that sent the receipts.
     pub receivers: Vec<NodeName>,
-    /// What they remark, as in [`Receipt`].
+    /// The remarks of the receivers, as in [`Receipt`].
     pub remark: Option<Box<str>>,
 }
 
@@ -178,64 +178,64 @@ pub struct Release {
 pub struct Wait {
     /// The transfer.
     pub transfer: TransferId,
-    /// What holds it up at the sender of this word.
+    /// Why it waits at the sender of the message.
     pub reason: Reason,
 }
 
-/// What one message says. Lists hold 1 to [`ENTRY_LIMIT`] entries.
+/// One message. Lists have 1 to [`ENTRY_LIMIT`] entries.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Message {
-    /// Everyone to all: I am here.
+    /// Every node to all: I am present.
     Hello(Box<Hello>),
     /// Upload to central: these items have settled.
     New(Vec<Offer>),
-    /// Upload to central, central to download: these transfers are given up.
+    /// Upload to central, central to download: the sender gives these transfers up.
     Withdraw(Vec<TransferId>),
-    /// Upload to central: an operator has given these up, whether or not central holds them.
+    /// Upload to central: an operator has cancelled these transfers, whether or not central holds them.
     Cancel(Vec<TransferId>),
     /// Central to upload: send these transfers to this place.
     Upload {
-        /// The spool directory's identity.
+        /// The identity of the spool directory.
         place: PlaceId,
-        /// Where it is; items go to `<location>/<name>`.
+        /// The location of the place; items go to `<location>/<name>`.
         location: Location,
-        /// What to send.
+        /// The transfers to send.
         transfers: Vec<TransferId>,
     },
-    /// Upload to central: rsync is through with these, and they still are what was announced.
+    /// Upload to central: rsync has sent these transfers, and their sources still match the announcement.
     Sent {
-        /// Where they were sent.
+        /// The place to which they were sent.
         place: PlaceId,
-        /// What was sent.
+        /// The transfers that were sent.
         transfers: Vec<TransferId>,
     },
-    /// Central to upload: central's copies are proven.
+    /// Central to upload: central has verified its copies.
     Received(Vec<TransferId>),
     /// Central to download: fetch these.
     Download {
-        /// The directory they lie below.
+        /// The directory that contains them.
         location: Location,
-        /// What to fetch.
+        /// The items to fetch.
         items: Vec<Forward>,
     },
     /// Download to central: receipts.
     Done(Vec<Receipt>),
-    /// Central to download: these receipts are journalled.
+    /// Central to download: central has journalled these receipts.
     Noted(Vec<TransferId>),
-    /// Central to upload: these are through.
+    /// Central to upload: every required receiver has these transfers.
     Release(Vec<Release>),
-    /// Upload to central: nothing more is owed at the source.
+    /// Upload to central: upload has finished with the source.
     Freed(Vec<TransferId>),
-    /// Central to upload: these are over.
+    /// Central to upload: these transfers are finished.
     Closed(Vec<TransferId>),
-    /// Anyone: these wait here, and why.
+    /// Any node: these transfers wait here, and why.
     Waiting(Vec<Wait>),
-    /// Central to anyone: I know nothing of these.
+    /// Central to any node: central does not know these transfers.
     Unknown(Vec<TransferId>),
 }
 
 impl Message {
-    /// The word as it stands in messages, routing keys and logs.
+    /// The kind, as in messages, routing keys and logs.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Hello(_) => "hello",
@@ -256,7 +256,7 @@ impl Message {
         }
     }
 
-    /// How many entries it carries.
+    /// The number of its entries.
     pub fn len(&self) -> usize {
         match self {
             Self::Hello(_) => 1,
@@ -276,12 +276,12 @@ impl Message {
         }
     }
 
-    /// Whether it carries nothing; such a message is never sent.
+    /// Whether it has no entries; such a message is never sent.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// Takes in the entries of another message of the same kind, to the same place; a hello replaces the one before.
+    /// Adds the entries of another message of the same kind, to the same place; a hello replaces the earlier one.
     pub(super) fn append(&mut self, other: Self) {
         match (self, other) {
             (Self::Hello(mine), Self::Hello(theirs)) => {

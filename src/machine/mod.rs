@@ -1,10 +1,10 @@
-//! The pure core: three roles as state machines. No IO, no clock, no async, no serde, no randomness of its
-//! own, and nothing of the rest of the crate: the same inputs give the same outputs, always.
+//! The pure core: three roles as state machines. It has no IO, clock, async code, serde or random source of its own,
+//! and uses no other module of the crate. The same inputs always give the same outputs.
 //!
-//! Contract: [`Machine::handle`] takes one [`Input`]; then [`Machine::poll_effect`] is drained; then
-//! [`Machine::poll_timeout`] tells when to come back with [`Input::Timeout`] at the latest, and why. Several
-//! inputs may be handled before one drain. An input that makes no sense in the present state is counted and
-//! noted, never a panic: peers can say anything.
+//! Contract: call [`Machine::handle`] with one [`Input`], then drain [`Machine::poll_effect`].
+//! [`Machine::poll_timeout`] says until when to call again with [`Input::Timeout`], and why. Several inputs may be
+//! handled before one drain. An input that is impossible in the present state is counted and logged, never a panic:
+//! peers can send anything.
 
 mod apart;
 pub mod central;
@@ -67,7 +67,7 @@ pub use state::{Standing, State, UnknownState, decisive};
 pub use time::{Time, Timers};
 pub use upload::{Upload, UploadSettings};
 
-/// What one of the roles is made from.
+/// The settings of one role.
 #[derive(Debug, Clone)]
 pub enum RoleSettings {
     /// An upload.
@@ -78,7 +78,7 @@ pub enum RoleSettings {
     Download(DownloadSettings),
 }
 
-/// One node's decisions.
+/// The decisions of one node.
 #[derive(Debug)]
 pub enum Machine {
     /// The upload role.
@@ -90,23 +90,23 @@ pub enum Machine {
 }
 
 impl Machine {
-    /// An upload that takes up the work its journal holds. `seed` feeds jitter and transfer ids, so it must
-    /// differ from start to start.
+    /// An upload that continues the work in its journal. `seed` feeds jitter and transfer ids, so it must differ from
+    /// start to start.
     pub fn upload(settings: UploadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
         Ok(Self::Upload(Box::new(Upload::new(settings, restored, seed, now)?)))
     }
 
-    /// A central that takes up the work its journal holds.
+    /// A central that continues the work in its journal.
     pub fn central(settings: CentralSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
         Ok(Self::Central(Box::new(Central::new(settings, restored, seed, now)?)))
     }
 
-    /// A download that takes up the work its journal holds.
+    /// A download that continues the work in its journal.
     pub fn download(settings: DownloadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
         Ok(Self::Download(Box::new(Download::new(settings, restored, seed, now)?)))
     }
 
-    /// Takes note of what has happened. Time never goes backwards: an earlier `now` counts as the last one.
+    /// Handles one input. Time never goes backwards: an earlier `now` counts as the last one.
     pub fn handle(&mut self, now: Time, input: Input) {
         let shared = self.shared_mut();
         shared.now = shared.now.max(now);
@@ -117,7 +117,7 @@ impl Machine {
         }
     }
 
-    /// What is to be done, in this order; `None` when nothing is left. All records come first.
+    /// The next effect to carry out, in order; `None` when nothing is left. All records come first.
     pub fn poll_effect(&mut self) -> Option<Effect> {
         match self {
             Self::Upload(role) => role.poll_effect(),
@@ -126,14 +126,14 @@ impl Machine {
         }
     }
 
-    /// When to come back with [`Input::Timeout`] at the latest, and why.
+    /// Until when to call again with [`Input::Timeout`], and why.
     pub fn poll_timeout(&self) -> Option<(Time, &'static str)> {
         self.shared().timers.next().map(|(when, timer)| (when, timer.why()))
     }
 
-    /// Carries out an operator's order as far as it is this node's, and tells what was done; what this node knows
-    /// nothing of gives no deed. Drain the effects afterwards, as after an input: the order stands once its records
-    /// are committed. `by` is who gave it.
+    /// Carries out this node's part of an operator's order and returns what was done. What this node does not know
+    /// gives no deed. Drain the effects afterwards, as after an input: the order is in force when its records are
+    /// committed. `by` is the operator.
     pub fn order(&mut self, now: Time, by: &str, order: Order) -> Vec<Deed> {
         let shared = self.shared_mut();
         shared.now = shared.now.max(now);
@@ -144,8 +144,8 @@ impl Machine {
         }
     }
 
-    /// What a text stands for among all that is unfinished here: an item's name, as shown or encoded; a transfer's
-    /// id; or the beginning of one that nothing else has.
+    /// What a text means among the unfinished transfers and items of this node: an item's name, as shown or encoded; a
+    /// transfer's id; or an unambiguous beginning of either.
     pub fn find(&self, text: &str) -> Found {
         match self {
             Self::Upload(role) => orders::find(&**role, text),
@@ -154,7 +154,7 @@ impl Machine {
         }
     }
 
-    /// What is shown of one transfer, or of the youngest one of a name; `None` when none is unfinished here.
+    /// The view of one transfer, or of the youngest one of a name; `None` if none is unfinished here.
     pub fn view(&self, handle: &Handle) -> Option<TransferView> {
         match self {
             Self::Upload(role) => role.view(handle),
@@ -163,7 +163,7 @@ impl Machine {
         }
     }
 
-    /// What a status shows.
+    /// The data of a status.
     pub fn snapshot(&self, selection: &Selection) -> Snapshot {
         match self {
             Self::Upload(role) => role.snapshot(selection),
@@ -172,8 +172,8 @@ impl Machine {
         }
     }
 
-    /// Takes up settings that were read again. Name, version, host and spool stay what they were at the start.
-    /// Settings of another role change nothing and are noted as a bug. Drain the effects afterwards.
+    /// Applies settings that were read again. Name, version, host and spool keep their values from the start. Settings
+    /// of another role change nothing and are logged as a bug. Drain the effects afterwards.
     pub fn reconfigure(&mut self, now: Time, settings: RoleSettings) {
         let shared = self.shared_mut();
         shared.now = shared.now.max(now);
@@ -187,7 +187,7 @@ impl Machine {
         }
     }
 
-    /// How many inputs made no sense when they came.
+    /// The number of inputs that were impossible when they came.
     pub fn unexpected(&self) -> u64 {
         self.shared().unexpected
     }

@@ -1,16 +1,17 @@
-//! Permission bits: announced beside an item's content, tried at every receiver, and reported where they differ.
+//! Permission bits: announced beside the content of an item, set at every receiver if possible, and reported where they
+//! differ.
 //!
-//! Content is proven, modes are not: a file system that keeps none (SMB, exFAT, many mounts) still holds the bytes. So
-//! the modes are no part of a [`Fingerprint`](super::Fingerprint); they travel as one short text. It needs no paths:
-//! once the content is proven, the receiver has the same entries in the same order. Directories and files stand apart,
-//! each as runs of equal modes in the order of the manifest:
+//! Content is verified, modes are not: a file system that keeps no modes (SMB, exFAT, many mounts) still holds the
+//! bytes. So the modes are no part of a [`Fingerprint`](super::Fingerprint); they travel as one short text. The text
+//! needs no paths: after the content is verified, the receiver has the same entries in the same order. Directories and
+//! files have separate lists, each as runs of equal modes in the order of the manifest:
 //!
 //! ```text
 //! d0755*12 f0644*300,0755,0644*2
 //! ```
 //!
-//! Links have no modes. A text of more than [`MODES_LIMIT`] bytes is replaced by its digest, `#` and 32 hex digits:
-//! then a receiver can tell that modes differ, but not which, and sets none itself.
+//! Links have no modes. The digest of the text, `#` and 32 hex digits, replaces a text of more than [`MODES_LIMIT`]
+//! bytes. Then a receiver can tell that modes differ, but not which, and sets none itself.
 
 use std::fmt::{self, Write as _};
 use std::str::FromStr;
@@ -18,25 +19,25 @@ use std::sync::Arc;
 
 use super::Digest;
 
-/// The longest text that is announced as it is, in bytes: an offer stays small beside a message's limit.
+/// The longest text that is announced as it is, in bytes. It keeps an offer small compared with the limit of a message.
 pub const MODES_LIMIT: usize = 2048;
 /// `mode & 07777`.
 const MOST: u16 = 0o7777;
 
-/// What a receiver does about modes (`keep_modes`).
+/// What a receiver does with modes (`keep_modes`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum KeepModes {
-    /// Sets them, and reports where they differ all the same.
+    /// Sets them, and reports those that differ nevertheless.
     #[default]
     Try,
-    /// Sets them, and takes nothing whose modes differ.
+    /// Sets them, and accepts no item whose modes differ.
     Yes,
     /// Neither sets nor compares them.
     No,
 }
 
 impl KeepModes {
-    /// The word used in the config.
+    /// The word in the config.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Try => "try",
@@ -56,21 +57,21 @@ impl FromStr for KeepModes {
     }
 }
 
-/// The modes of an item's entries, in the form that is announced. Equal texts are equal modes.
+/// The modes of an item's entries, in the announced form. Equal texts are equal modes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Modes(Arc<str>);
 
-/// Why a text is no [`Modes`].
+/// Why a text is not a [`Modes`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("modes are runs such as d0755*2 f0644*5,0755, or # and a digest, of up to {MODES_LIMIT} bytes")]
 pub struct InvalidModes;
 
-/// Equal modes that follow each other: which, and how many.
+/// A run of equal modes: the mode and the length.
 type Run = (u16, u64);
 
 impl Modes {
-    /// The modes of directories and files, each in the order of the manifest. `digest` is asked for the digest of a
-    /// text that is too long.
+    /// The modes of directories and files, each in the order of the manifest. `digest` computes the digest of a text
+    /// that is too long.
     pub fn of(
         directories: impl Iterator<Item = u16>,
         files: impl Iterator<Item = u16>,
@@ -80,17 +81,17 @@ impl Modes {
         Self(if text.len() > MODES_LIMIT { format!("#{}", digest(&text)).into() } else { text.into() })
     }
 
-    /// The text, as it is announced and kept.
+    /// The announced text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 
-    /// Whether there is nothing to set or compare.
+    /// Whether there are no modes to set or compare.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// The modes one by one; `None` where only their digest was announced.
+    /// The single modes; `None` if only their digest was announced.
     pub fn list(&self) -> Option<ModeList> {
         let (directories, files) = read(&self.0)?;
         let expand = |mut runs: Vec<Run>| {
@@ -112,7 +113,7 @@ impl FromStr for Modes {
     fn from_str(text: &str) -> Result<Self, InvalidModes> {
         let fits = match text.strip_prefix('#') {
             Some(digest) => digest.parse::<Digest>().is_ok(),
-            // There is one way only to write the same modes.
+            // Each list of modes has exactly one valid text.
             None => {
                 text.len() <= MODES_LIMIT
                     && read(text).is_some_and(|(directories, files)| written(&directories, &files) == text)
@@ -122,7 +123,7 @@ impl FromStr for Modes {
     }
 }
 
-/// Gives out announced modes in the order of the manifest.
+/// Returns announced modes in the order of the manifest.
 #[derive(Debug)]
 pub struct ModeList {
     /// The next run is the last one.
@@ -131,12 +132,12 @@ pub struct ModeList {
 }
 
 impl ModeList {
-    /// The next directory's mode; `None` when none is left.
+    /// The mode of the next directory; `None` when none is left.
     pub fn next_directory(&mut self) -> Option<u16> {
         Self::next(&mut self.directories)
     }
 
-    /// The next file's mode.
+    /// The mode of the next file.
     pub fn next_file(&mut self) -> Option<u16> {
         Self::next(&mut self.files)
     }

@@ -1,8 +1,8 @@
-//! Where in an item other file systems begin.
+//! The mount points inside an item.
 
 use std::sync::Arc;
 
-/// The most mount points inside one item that are remembered.
+/// The maximum number of mount points that are remembered for one item.
 pub const MOUNT_LIMIT: usize = 64;
 
 /// The paths inside an item at which another file system begins, `.` for the item itself; sorted, at most
@@ -23,7 +23,7 @@ impl Mounts {
         self.0.iter().map(|path| &**path)
     }
 
-    /// The first of these that is missing in `later`.
+    /// The first of these paths that is missing in `later`.
     pub fn first_lost(&self, later: &Self) -> Option<&[u8]> {
         self.paths().find(|path| !later.paths().any(|other| other == *path))
     }

@@ -6,12 +6,12 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-/// The longest a node's or a group's name may be, in bytes.
+/// The maximum length of a node's or a group's name, in bytes.
 pub const NAME_LIMIT: usize = 64;
-/// The longest an item's name may be, in bytes: what Linux file systems allow for one path component.
+/// The maximum length of an item's name, in bytes: what Linux file systems allow for one path component.
 pub const ITEM_NAME_LIMIT: usize = 255;
 
-/// Why a text is no valid name.
+/// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what} {found:?} is not allowed: {allowed}")]
 pub struct InvalidName {
@@ -62,28 +62,28 @@ macro_rules! plain_name_type {
 }
 
 plain_name_type! {
-    /// A node's name (config key `name`): 1 to 64 of `[A-Za-z0-9._-]`, not dots alone, because it becomes
-    /// a directory on central and a word in routing keys.
+    /// A node's name (config key `name`): 1 to 64 of `[A-Za-z0-9._-]`, not dots alone. The name becomes a directory on
+    /// central and a part of routing keys.
     NodeName, "node name"
 }
 plain_name_type! {
-    /// A group's name (config key `id`), under the same rule as [`NodeName`].
+    /// A group's name (config key `id`), with the same rule as [`NodeName`].
     GroupId, "id"
 }
 
 /// What a node does in its group (config key `mode`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Mode {
-    /// Watches a directory and hands over what appears there.
+    /// Watches a directory and sends what appears there.
     Upload,
-    /// Takes items in, proves them, and passes them on.
+    /// Receives items, verifies them, and passes them on.
     Central,
     /// Receives items under their final names.
     Download,
 }
 
 impl Mode {
-    /// The word used in config files, messages and logs.
+    /// The word in config files, messages and logs.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Upload => "upload",
@@ -115,18 +115,18 @@ impl FromStr for Mode {
     }
 }
 
-/// One running daemon's identity in its group. Mode and name together, so that an upload and a download
-/// on one host may both carry the host's name.
+/// The identity of one running daemon in its group. It has mode and name, so that an upload and a download on one host
+/// may both have the host's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Node {
-    /// What it does.
+    /// The mode.
     pub mode: Mode,
-    /// What it is called.
+    /// The name.
     pub name: NodeName,
 }
 
 impl Node {
-    /// Puts the two together.
+    /// Builds a node from mode and name.
     pub fn new(mode: Mode, name: NodeName) -> Self {
         Self { mode, name }
     }
@@ -138,9 +138,9 @@ impl fmt::Display for Node {
     }
 }
 
-/// An item's name: the bytes of one directory entry. Any byte but `/` and NUL, not `.` or `..`, 1 to 255
-/// bytes. `Display` escapes it so that no name can move a terminal's cursor or fake a log line;
-/// [`ItemName::encoded`] is the lossless text form.
+/// An item's name: the bytes of one directory entry, 1 to 255 bytes without `/` and NUL, not `.` or `..`. `Display`
+/// escapes it so that no name can move a terminal's cursor or fake a log line; [`ItemName::encoded`] is the lossless
+/// text form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ItemName(Arc<[u8]>);
 
@@ -162,13 +162,13 @@ impl ItemName {
         Ok(Self(bytes.into()))
     }
 
-    /// The name as it stands in the directory.
+    /// The name as it is in the directory.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 
-    /// The name as lossless text: UTF-8 as it is, except that `%`, control characters and bytes that are
-    /// no UTF-8 become `%` and two upper-case hex digits.
+    /// The name as lossless text: UTF-8, with `%`, control characters and bytes that are not UTF-8 as `%` and two
+    /// upper-case hex digits.
     pub fn encoded(&self) -> String {
         encode_bytes(&self.0)
     }
@@ -217,7 +217,7 @@ pub fn encode_bytes(bytes: &[u8]) -> String {
     text
 }
 
-/// Reads what [`encode_bytes`] wrote; `None` where a `%` is not followed by two hex digits.
+/// Reads what [`encode_bytes`] wrote; `None` if a `%` is not followed by two hex digits.
 pub fn decode_bytes(text: &str) -> Option<Vec<u8>> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();
@@ -238,8 +238,8 @@ pub fn decode_bytes(text: &str) -> Option<Vec<u8>> {
     Some(bytes)
 }
 
-/// Bytes as one printable line: control characters, invisible formatting characters and bytes that are no
-/// UTF-8 are escaped, so a name can neither move a cursor nor pass for another.
+/// Bytes as one printable line. It escapes control characters, invisible formatting characters and bytes that are not
+/// UTF-8. So a name can neither move a cursor nor look like another name.
 pub fn escaped(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -257,12 +257,12 @@ pub fn escaped(bytes: &[u8]) -> String {
     text
 }
 
-/// A transfer's identity: a UUIDv7 minted by upload when the item has settled.
+/// The id of a transfer: a UUIDv7 that upload creates when the item has settled.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransferId(Uuid);
 
 impl TransferId {
-    /// Mints an id from the time and ten random bytes (RFC 9562, version 7).
+    /// Creates an id from the time and ten random bytes (RFC 9562, version 7).
     pub fn mint(unix_millis: u64, random: [u8; 10]) -> Self {
         Self(uuid::Builder::from_unix_timestamp_millis(unix_millis, &random).into_uuid())
     }
@@ -276,7 +276,7 @@ impl fmt::Display for TransferId {
 
 impl FromStr for TransferId {
     type Err = InvalidName;
-    /// Takes the hyphenated lower-case form only, because the id is also a directory name.
+    /// Accepts the hyphenated lower-case form only, because the id is also a directory name.
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let invalid = || InvalidName {
             what: "transfer id",
@@ -291,8 +291,8 @@ impl FromStr for TransferId {
     }
 }
 
-/// The identity of a journal, minted when it is created. A peer that shows another one has forgotten
-/// everything, and is told again.
+/// The identity of a journal, created with it. A peer that shows another journal id has lost its state, and gets every
+/// owed message again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct JournalId(pub u32);
 
@@ -317,18 +317,18 @@ impl FromStr for JournalId {
     }
 }
 
-/// A spool directory on central for one batch: the central's journal and a number that only grows, so that
-/// an old request can be told from a new one.
+/// A spool directory on central for one batch: central's journal id and a number that only grows, so that a node
+/// recognises an old request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PlaceId {
-    /// The journal that counts.
+    /// The journal of the central.
     pub journal: JournalId,
-    /// The count.
+    /// The number.
     pub number: u64,
 }
 
 impl PlaceId {
-    /// Whether the same journal gave the other one later.
+    /// Whether the same journal created the other place later.
     pub fn is_before(self, other: Self) -> bool {
         self.journal == other.journal && self.number < other.number
     }

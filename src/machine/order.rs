@@ -1,40 +1,40 @@
-//! What an operator orders.
+//! The orders of operators.
 
 use std::fmt;
 
 use super::{ItemName, Node, Time, TransferId, one_line};
 
-/// The longest name of who gave an order, in bytes.
+/// The maximum length of the name of the operator, in bytes.
 pub const BY_LIMIT: usize = 64;
-/// The most names that an ambiguous beginning is answered with.
+/// The maximum number of names in the answer to an ambiguous beginning.
 pub const MATCHES_LIMIT: usize = 20;
 
-/// An operator's order that nothing new is to start.
+/// An operator's order that pauses transfers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Pause {
-    /// When it was given.
+    /// When the operator gave the order.
     pub since: Time,
-    /// Who gave it: one printable line of 1 to [`BY_LIMIT`] bytes.
+    /// The operator: one printable line of 1 to [`BY_LIMIT`] bytes.
     pub by: Box<str>,
-    /// On which node.
+    /// The node on which the operator gave the order.
     pub node: Node,
 }
 
 impl Pause {
-    /// An order; what is no printable line of at most [`BY_LIMIT`] bytes in `by` is made one.
+    /// An order; `by` is made one printable line of at most [`BY_LIMIT`] bytes.
     pub fn new(since: Time, by: &str, node: Node) -> Self {
         Self { since, by: who(by), node }
     }
 }
 
-/// Who gave it and where. Not when: readers have clocks of their own zones, so `synklerctl` shows that.
+/// The operator and the node, without the time: readers have their own time zones, so `synklerctl` shows the time.
 impl fmt::Display for Pause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "by {} on {}", self.by, self.node)
     }
 }
 
-/// Who gave an order, as it is kept and shown.
+/// The name of the operator, as it is kept and shown.
 pub(super) fn who(by: &str) -> Box<str> {
     let line = one_line(by);
     let end = (0..=BY_LIMIT.min(line.len())).rev().find(|end| line.is_char_boundary(*end));
@@ -44,70 +44,70 @@ pub(super) fn who(by: &str) -> Box<str> {
     }
 }
 
-/// Whether the whole group is paused: every node keeps the youngest such order that it has heard of, so that it
-/// reaches all of them, also those that are away when it is given. The younger of two is the greater.
+/// Whether the whole group is paused. Every node keeps the latest such order that it knows. So the order reaches all
+/// nodes, also those that are away when it is given. The later of two compares as greater.
 #[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct GroupPause {
-    /// When it was set last; it only grows, even where clocks differ.
+    /// When the order was last set; the value only grows, even if clocks differ.
     pub changed: Time,
-    /// The order that holds the group; `None` when it was ended.
+    /// The order that pauses the group; `None` after its end.
     pub pause: Option<Pause>,
-    /// Running transfers are stopped too.
+    /// Whether running transfers stop too.
     pub stop: bool,
 }
 
-/// What an ITEM argument stands for.
+/// What an ITEM argument means.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Handle {
     /// One transfer.
     Transfer(TransferId),
-    /// Whatever is unfinished of this name.
+    /// Everything unfinished with this name.
     Item(ItemName),
 }
 
-/// What a text was found to stand for on a node.
+/// What a text means on a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Found {
-    /// Just this.
+    /// Exactly this.
     One(Handle),
-    /// Nothing that is unfinished here.
+    /// Nothing unfinished on this node.
     Nothing,
-    /// All these begin like it: names and ids, at most [`MATCHES_LIMIT`].
+    /// Several names and ids begin with it; at most [`MATCHES_LIMIT`].
     Several(Vec<String>),
 }
 
-/// What an operator wants.
+/// An order of an operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Order {
-    /// Nothing new is to start.
+    /// Start no new transfers.
     Pause {
-        /// Where.
+        /// Which transfers.
         scope: Scope,
-        /// Running transfers are stopped too; what they have moved stays, and a later run continues it.
+        /// Whether running transfers stop too; a later run continues from the data already moved.
         now: bool,
     },
-    /// The end of such an order.
+    /// End such a pause.
     Resume {
-        /// Where.
+        /// Which transfers.
         scope: Scope,
     },
-    /// Something about these items.
+    /// An order about these items.
     Items(ItemOrder, Vec<Handle>),
-    /// A node will not come back.
+    /// A node that will not come back.
     Forget(Node),
 }
 
 macro_rules! item_orders {
     ($($(#[$doc:meta])* $variant:ident = $word:literal;)*) => {
-        /// What may be ordered about unfinished items, besides a pause and its end: a verb of `synklerctl` and a method
-        /// of the control interface each.
+        /// The orders about unfinished items, apart from pause and resume. Each is a verb of `synklerctl` and a method
+        /// of the control interface.
         #[derive(Debug, Clone, Copy, PartialEq, Eq)]
         pub enum ItemOrder {
             $($(#[$doc])* $variant,)*
         }
 
         impl ItemOrder {
-            /// Every one.
+            /// All of them.
             pub const ALL: &[Self] = &[$(Self::$variant,)*];
 
             /// The method's name.
@@ -124,45 +124,45 @@ macro_rules! item_orders {
 }
 
 item_orders! {
-    /// What waits for its next attempt is tried now.
+    /// Retry now, without waiting for the next attempt.
     Retry = "retry";
-    /// What is queued is next.
+    /// Move the transfer to the front of the queue.
     Bump = "bump";
-    /// The transfer is cancelled; its source stays.
+    /// Cancel the transfer; its source is kept.
     Withdraw = "withdraw";
 }
 
 impl ItemOrder {
-    /// The order that a method of the control interface gives, if it is one of these.
+    /// The order of a method of the control interface, if the method is one of these.
     pub fn of_method(method: &str) -> Option<Self> {
         Self::ALL.iter().copied().find(|order| order.method() == method)
     }
 
-    /// Whether only the item's upload can carry it out.
+    /// Whether only the upload of the item can carry it out.
     pub fn is_for_upload(self) -> bool {
         self == Self::Withdraw
     }
 }
 
-/// What is paused or resumed.
+/// The scope of a pause or a resume.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Scope {
     /// This node.
     Node,
     /// Every node of the group.
     Group,
-    /// These items, here.
+    /// These items, on this node.
     Items(Vec<Handle>),
 }
 
 /// What this node did about an order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Deed {
-    /// The item it was about; `None` when it was about the node, the group, or a node.
+    /// The item; `None` if the order was about the node, the group, or a node.
     pub item: Option<ItemName>,
-    /// Whether it was done, or was so already. When it was not, the text says why.
+    /// Whether the order is carried out, now or earlier. If not, the text says why.
     pub done: bool,
-    /// What was done, in one line.
+    /// What the node did, in one line.
     pub text: String,
 }
 
@@ -173,5 +173,5 @@ impl Deed {
     }
 }
 
-/// What was done, or why it was not.
+/// What the node did, or why it did nothing.
 pub(super) type Outcome = Result<String, String>;

@@ -1,4 +1,4 @@
-//! How an operator's orders are carried out.
+//! Carries out orders of operators.
 
 use std::collections::BTreeSet;
 
@@ -9,34 +9,34 @@ use super::{
     decode_bytes,
 };
 
-/// What an item is told that no order but a retry is for.
+/// The answer to every order but a retry about an item that is not a transfer yet.
 pub(super) const NO_TRANSFER: &str = "no transfer yet: the item must stay unchanged first";
 
-/// What differs from role to role when an order is carried out.
+/// What differs between the roles when they carry out an order.
 pub(super) trait Operable {
     fn shared(&mut self) -> &mut Shared;
-    /// Everything that is unfinished: transfers, and items that are no transfers yet.
+    /// All unfinished transfers, and items that are not transfers yet.
     fn entries(&self) -> impl Iterator<Item = (Option<TransferId>, &ItemName)>;
     fn row(&mut self, id: TransferId) -> Option<&mut Row>;
-    /// Stops the runs that carry such transfers, and tells how many.
+    /// Stops the runs that carry such transfers, and returns their number.
     fn halt(&mut self, chosen: &dyn Fn(TransferId) -> bool) -> u64;
-    /// The transfer alone has been paused.
+    /// An operator has paused the transfer alone.
     fn hold_back(&mut self, id: TransferId);
-    /// That is over.
+    /// An operator has resumed the transfer.
     fn let_go_on(&mut self, id: TransferId);
-    /// The node or the group is no longer paused.
+    /// An operator has resumed the node or the group.
     fn go_on(&mut self);
-    /// Carries out an order about a transfer; `None` where that is another node's to say.
+    /// Carries out an order about a transfer; `None` if another node has to do that.
     fn carry_out(&mut self, order: ItemOrder, id: TransferId, by: &str) -> Option<Outcome>;
-    /// The same of an item that is no transfer yet.
+    /// Carries out an order about an item that is not a transfer yet.
     fn carry_out_for_item(&mut self, _order: ItemOrder, _name: &ItemName) -> Outcome {
         Err(NO_TRANSFER.to_owned())
     }
-    /// A node has been forgotten. What came of it, to be told.
+    /// An operator has removed a node from the group. Returns the results, for the answer.
     fn forget(&mut self, node: &Node) -> Vec<Deed>;
 }
 
-/// Carries out an order. What this node knows nothing of gives no deed.
+/// Carries out an order. What this node does not know gives no deed.
 pub(super) fn carry_out<R: Operable>(role: &mut R, by: &str, order: Order) -> Vec<Deed> {
     let by = &*who(by);
     match order {
@@ -83,7 +83,7 @@ pub(super) fn carry_out<R: Operable>(role: &mut R, by: &str, order: Order) -> Ve
     }
 }
 
-/// Stops every run, and tells how many there were.
+/// Stops every run, and returns their number.
 fn stop_all(role: &mut impl Operable, by: &str) -> String {
     let runs = role.halt(&|_| true);
     if runs > 0 {
@@ -100,8 +100,8 @@ fn no_transfer<R>(_: &mut R, _: &ItemName) -> Outcome {
     Err(NO_TRANSFER.to_owned())
 }
 
-/// Does something with every transfer that is meant, and something else with items that are no transfers yet. Each one's
-/// story tells of it, and who wanted it.
+/// Carries out an order for every transfer that it names, and for items that are not transfers yet. The log of each
+/// says so, with the operator.
 fn each<R: Operable>(
     role: &mut R,
     by: &str,
@@ -126,7 +126,7 @@ fn each<R: Operable>(
     deeds
 }
 
-/// What is unfinished here of what the handles stand for. An item counts only where no transfer carries its name.
+/// The unfinished transfers and items that the handles name. An item counts only if no transfer carries its name.
 fn meant(role: &impl Operable, handles: &[Handle]) -> Vec<(Option<TransferId>, ItemName)> {
     let ids: BTreeSet<_> =
         handles.iter().filter_map(|handle| if let Handle::Transfer(id) = handle { Some(*id) } else { None }).collect();
@@ -178,7 +178,7 @@ fn resume_item<R: Operable>(role: &mut R, id: TransferId) -> Option<Outcome> {
     Some(Ok(text))
 }
 
-/// Nothing paused is tried.
+/// A paused transfer is not retried.
 fn retry<R: Operable>(role: &mut R, id: TransferId, by: &str) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
     match paused.map(|pause| *pause).or(role.shared().held_by().cloned()) {
@@ -187,7 +187,7 @@ fn retry<R: Operable>(role: &mut R, id: TransferId, by: &str) -> Outcome {
     }
 }
 
-/// What a text stands for: a name, in one of its spellings; an id; or the beginning of one that nothing else has.
+/// What a text means: a name, in one of its spellings; an id; or an unambiguous beginning of either.
 pub(super) fn find(role: &impl Operable, text: &str) -> Found {
     if text.is_empty() {
         return Found::Nothing;
@@ -199,7 +199,7 @@ pub(super) fn find(role: &impl Operable, text: &str) -> Found {
     for (transfer, name) in role.entries() {
         let raw = name.as_bytes();
         let encoded = |compare: fn(&[u8], &[u8]) -> bool| bytes.as_deref().is_some_and(|bytes| compare(raw, bytes));
-        // Most names are shown as they are.
+        // Most names need no escaping, so the shown form is the name itself.
         let plain = raw.iter().all(|byte| byte.is_ascii_graphic() && *byte != b'\\' || *byte == b' ');
         let shown = if plain { None } else { Some(name.to_string()) };
         let shown = shown.as_deref().map_or(raw, str::as_bytes);

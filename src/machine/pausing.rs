@@ -5,8 +5,8 @@ use std::time::Duration;
 use super::shared::{HELLO_EVERY, Shared};
 use super::{Address, BrokerState, GroupPause, Level, Node, Pause, Record};
 
-/// How long a node must have listened before its silence about another one means something: longer than between two
-/// hellos.
+/// How long a node must have been connected before the silence of another node means anything: longer than the interval
+/// of hellos.
 const LISTENED: Duration = Duration::from_secs(HELLO_EVERY.as_secs() + 15);
 
 impl Shared {
@@ -63,14 +63,14 @@ impl Shared {
         }
     }
 
-    /// Sets the group's order here and tells all.
+    /// Sets the order about the group on this node and sends it to all.
     fn order_group(&mut self, pause: Option<Pause>, stop: bool) {
         let changed = self.now.max(self.group.changed.after(Duration::from_millis(1)));
         self.take_group_order(GroupPause { changed, pause, stop });
         self.hello(Address::All, false);
     }
 
-    /// Forgets a peer, unless it is or may be alive. Tells whether it was one.
+    /// Removes a peer, unless it is alive or may be alive. Returns whether the peer was known.
     pub(super) fn forget(&mut self, node: &Node, by: &str) -> Result<bool, String> {
         if *node == self.me {
             return Err("a node cannot remove itself from the group".to_owned());

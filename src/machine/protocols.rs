@@ -1,30 +1,30 @@
-//! Which versions of the protocol a node speaks, and whether two nodes can talk.
+//! The protocol versions of a node, and whether two nodes share one.
 
 use std::fmt;
 
-/// The versions of the protocol that a node speaks: all from the lowest to the highest.
+/// The protocol versions that a node supports: all from the lowest to the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Protocols {
     min: u64,
     max: u64,
 }
 
-/// How a peer's versions of the protocol meet ours.
+/// How the protocol versions of a peer compare with ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fit {
-    /// Both talk in this one, the highest that both know.
+    /// Both support this version; it is the highest common one.
     Together(u64),
-    /// All of the peer's are older than ours.
+    /// All versions of the peer are older than ours.
     TooOld,
-    /// All of the peer's are newer than ours.
+    /// All versions of the peer are newer than ours.
     TooNew,
 }
 
 impl Protocols {
-    /// What this program speaks.
+    /// The versions that this program supports.
     pub const OURS: Self = Self { min: 2, max: 2 };
 
-    /// From `min` to `max`; `None` where that is no range, or begins below 1.
+    /// From `min` to `max`; `None` if that is not a range, or begins below 1.
     pub fn new(min: u64, max: u64) -> Option<Self> {
         (1 <= min && min <= max).then_some(Self { min, max })
     }
@@ -39,12 +39,12 @@ impl Protocols {
         self.max
     }
 
-    /// Whether this version is one of them.
+    /// Whether this version is in the range.
     pub fn hold(self, version: u64) -> bool {
         (self.min..=self.max).contains(&version)
     }
 
-    /// How a peer that speaks `peer` fits who speaks these.
+    /// Compares the versions of a peer with these.
     pub fn fit(self, peer: Self) -> Fit {
         if peer.max < self.min {
             Fit::TooOld
@@ -67,7 +67,7 @@ impl fmt::Display for Protocols {
 }
 
 impl Fit {
-    /// The stable word for a peer that shares none; `None` for one that does.
+    /// The stable word for a peer that shares no version; `None` for one that does.
     pub fn apart(self) -> Option<&'static str> {
         match self {
             Self::Together(_) => None,

@@ -1,4 +1,4 @@
-//! Chance from a seed: the same seed gives the same numbers, everywhere and always. Not for secrets.
+//! Random numbers from a seed: the same seed always gives the same numbers, everywhere. Not for secrets.
 
 /// SplitMix64 (Steele, Lea and Flood, 2014). The number is its state.
 #[derive(Debug, Clone)]

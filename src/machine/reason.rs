@@ -1,14 +1,14 @@
-//! Why something waits, in plain words that travel to every node that shows them.
+//! Why something waits, as a code and a text that every node can show.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The longest detail, in bytes; what is longer is cut.
+/// The maximum length of a detail, in bytes; a longer one is cut.
 pub const DETAIL_LIMIT: usize = 300;
 
 macro_rules! reason_codes {
     ($($(#[$doc:meta])* $variant:ident = $code:literal, $text:literal;)*) => {
-        /// The kinds of waiting. The code is stable, for scripts; the text is for people.
+        /// The causes of a wait. The code is stable, for scripts; the text is for people.
         #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
         pub enum Cause {
             $($(#[$doc])* $variant,)*
@@ -23,7 +23,7 @@ macro_rules! reason_codes {
                 match self { $(Self::$variant => $code,)* }
             }
 
-            /// What a person reads.
+            /// The text for people.
             pub fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -34,52 +34,52 @@ macro_rules! reason_codes {
 reason_codes! {
     /// The item has changed within `settle_seconds`.
     Settling = "settling", "waiting for the file to stay unchanged (settle_seconds)";
-    /// A process has it open for writing.
+    /// A process has the item open for writing.
     Busy = "busy", "a process has the file open for writing";
     /// The directory holds something that `ignore` matches.
     Incomplete = "incomplete", "the directory is not complete";
     /// It holds a fifo, socket or device.
     Special = "special", "the item contains a fifo, socket or device";
-    /// It cannot be read.
+    /// The item cannot be read.
     Unreadable = "unreadable", "cannot read the item";
-    /// It stands in line for its digest.
+    /// The item is queued for its digest, or the digest is being computed.
     Hashing = "hashing", "computing the checksum";
-    /// An earlier transfer of the same name is not over.
+    /// An earlier transfer of the same name is not finished.
     Predecessor = "predecessor", "waiting for an earlier transfer of the same name";
     /// Central has not answered yet.
     Central = "central", "waiting for an answer from central";
-    /// The broker cannot be reached, refuses us, or takes no messages.
+    /// The broker cannot be reached, refuses this node, or accepts no messages.
     Broker = "broker", "no session with the broker";
     /// Central knows no download in the group.
     Receivers = "receivers", "no download node has joined the group yet";
-    /// A peer that it needs speaks no protocol that this node speaks.
+    /// A peer that the transfer needs shares no protocol version with this node.
     Protocol = "protocol", "a node uses an incompatible protocol version";
     /// Not enough free space.
     Space = "space", "not enough free space";
-    /// It stands in line for an rsync run.
+    /// The transfer is queued for an rsync run.
     Queued = "queued", "queued for rsync";
-    /// rsync is at work.
+    /// An rsync run carries the transfer.
     Running = "running", "rsync is running";
     /// rsync or ssh failed.
     Transport = "transport", "rsync failed";
-    /// The copy that arrived is not what was announced.
+    /// The copy that arrived differs from the announced item.
     Mismatch = "mismatch", "the received copy differs from the announced item";
-    /// The copy that arrived is not what was announced, and so was the one before it, in the same way.
+    /// The copy differs from the announced item in the same way as the previous copy.
     Steady = "mismatch-again", "the received copy differs from the announced item again in the same way: find the \
      cause, then retry";
-    /// The file system has no place for such a thing.
+    /// The file system cannot store the item.
     Unfit = "unfit", "the file system cannot store the item: change the item or the file system, then retry";
-    /// The file system does not keep modes, and they are asked for.
+    /// The file system does not keep the modes that the config requires.
     Modes = "modes", "the file system does not keep the permission bits that keep_modes = \"yes\" requires";
-    /// What should be fetched is not there.
+    /// The copy to fetch does not exist.
     Missing = "missing", "the copy to fetch does not exist";
-    /// The local file system refused.
+    /// The local file system returned an error.
     Storage = "storage", "file system error";
-    /// Something else stands under the final name.
+    /// Another file has the final name.
     NameTaken = "name-taken", "another file has the name of the item";
     /// Receivers have not given their receipts.
     Receipts = "receipts", "waiting for receipts";
-    /// A peer has to acknowledge.
+    /// A peer has to acknowledge a message.
     Acknowledgement = "acknowledgement", "waiting for another node to acknowledge";
     /// The cleanup script is at work.
     Cleaning = "cleaning", "cleanup is running";
@@ -88,25 +88,25 @@ reason_codes! {
     /// It changed between its receipts and the end of its cleanup script.
     Disputed = "disputed", "the item changed between its receipts and the end of its cleanup: not sent automatically, \
      retry sends it";
-    /// A cleanup script has made it.
+    /// A cleanup script has made the item.
     Leftover = "leftover", "created by the cleanup script of another item: not sent automatically, retry sends it";
-    /// A file system below it is no longer mounted.
+    /// A file system in the item is no longer mounted.
     Unmounted = "unmounted", "a file system in the item is no longer mounted: mount it again, or retry to send the \
      item without it";
-    /// Retention.
+    /// Central keeps the copy for `keep_minutes`.
     Keeping = "keeping", "kept for keep_minutes after the last receipt";
-    /// An operator said so.
+    /// An operator paused the transfer.
     Paused = "paused", "paused by an operator";
-    /// An operator gave it up.
+    /// An operator cancelled the transfer.
     Withdrawn = "withdrawn", "cancelled by an operator";
-    /// A peer told a code that only newer versions know; it stands before the detail.
+    /// A peer sent a code that only newer versions know; the detail begins with the code.
     Other = "other", "reason unknown to this version of synkler";
 }
 
 impl Cause {
-    /// Which of two reasons for the same transfer is told: the one with the smaller number. First comes what nobody but a
-    /// person can end, then what failed and is tried again by itself, then what waits for something outside, then what is
-    /// at work, then what is as it should be.
+    /// Which of two reasons for the same transfer is shown: the one with the smaller number. First come reasons that
+    /// only a person can end, then failures that are retried automatically, then waits for something outside, then
+    /// running work, then normal states.
     pub fn precedence(self) -> u8 {
         match self {
             Self::Disputed => 0,
@@ -145,13 +145,13 @@ impl Cause {
         }
     }
 
-    /// Whether it ends by itself only when a person has done something.
+    /// Whether only a person can end this reason.
     pub fn needs_person(self) -> bool {
         self.precedence() < 20
     }
 
-    /// The order in which transfers are listed, by this and by how often they failed in a row: 0 needs attention, 1 is
-    /// at work, 2 is the rest, 3 is only kept.
+    /// The order of transfers in a list, by the cause and the number of failures in a row: 0 needs attention, 1 is
+    /// running, 2 is the rest, 3 is only kept.
     pub fn urgency(self, attempts: u32) -> u8 {
         match self {
             Self::Running => 1,
@@ -168,7 +168,7 @@ impl fmt::Display for Cause {
     }
 }
 
-/// Why a text is no [`Cause`].
+/// Why a text is not a [`Cause`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown reason code")]
 pub struct UnknownCause;
@@ -180,8 +180,7 @@ impl FromStr for Cause {
     }
 }
 
-/// Why something waits: a cause and, where there is more to say, a detail of at most [`DETAIL_LIMIT`] bytes
-/// on one line.
+/// Why something waits: a cause and optionally a detail of at most [`DETAIL_LIMIT`] bytes on one line.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Reason {
     cause: Cause,
@@ -189,22 +188,22 @@ pub struct Reason {
 }
 
 impl Reason {
-    /// A cause that needs no detail.
+    /// A cause without a detail.
     pub fn new(cause: Cause) -> Self {
         Self { cause, detail: "".into() }
     }
 
-    /// A cause with a detail, which is made one printable line and cut to [`DETAIL_LIMIT`].
+    /// A cause with a detail. The detail is made one printable line and cut to [`DETAIL_LIMIT`].
     pub fn with(cause: Cause, detail: &str) -> Self {
         Self { cause, detail: one_line(detail).into() }
     }
 
-    /// The kind of waiting.
+    /// The cause.
     pub fn cause(&self) -> Cause {
         self.cause
     }
 
-    /// What more there is to say; may be empty.
+    /// The detail; may be empty.
     pub fn detail(&self) -> &str {
         &self.detail
     }
@@ -235,7 +234,7 @@ pub fn one_line(text: &str) -> String {
         }
         line.push(c);
     }
-    // The cut, too, may have left a space at the end.
+    // Cutting can leave a space at the end, too.
     line.truncate(line.trim_end().len());
     line
 }

@@ -1,4 +1,4 @@
-//! What the journal holds.
+//! The rows of the journal.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,17 +21,17 @@ pub enum Record {
     Unkept(ItemName),
     /// Central: the number of the next place.
     NextPlace(u64),
-    /// The order that holds this node; `None` when there is none.
+    /// The order that pauses this node; `None` if there is none.
     Paused(Option<Pause>),
-    /// The youngest order about the whole group.
+    /// The latest order about the whole group.
     Group(GroupPause),
     /// The manifest text of a directory, by its transfer.
     Manifest(TransferId, Arc<str>),
-    /// A peer is forgotten.
+    /// A peer was removed from the group.
     Forgotten(Node),
 }
 
-/// One transfer as a node's journal holds it: the same columns for every role, each using what it needs.
+/// One transfer in the journal of a node: the same columns for every role; each role uses what it needs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Row {
     /// The transfer.
@@ -40,65 +40,64 @@ pub struct Row {
     pub name: ItemName,
     /// The upload it comes from.
     pub upload: NodeName,
-    /// What the item is.
+    /// The kind of the item.
     pub kind: Kind,
-    /// How many files, directories and links.
+    /// The number of files, directories and links.
     pub entries: u64,
-    /// Its proof.
+    /// The announced fingerprint.
     pub fingerprint: Fingerprint,
     /// The modes of its entries, as announced.
     pub modes: Modes,
-    /// The role's stage, by its stable word.
+    /// The stage of the role, by its stable word.
     pub stage: String,
-    /// When its upload made it. It grows with every transfer of an upload: of two contents of one name, the one with the
-    /// greater is the later.
+    /// When its upload made the transfer. The value grows with every transfer of an upload: of two contents of one
+    /// name, the one with the greater value is the later one.
     pub minted: Time,
-    /// When this node first knew of it.
+    /// When this node first knew the transfer.
     pub created: Time,
-    /// Since when it has been in this stage.
+    /// Since when the transfer has been in this stage.
     pub since: Time,
-    /// Why it waits.
+    /// Why the transfer waits.
     pub reason: Option<Reason>,
     /// Failed attempts in a row.
     pub attempts: u32,
     /// Upload: the central that took it.
     pub central: Option<NodeName>,
-    /// Upload, central: the place it was or is to be sent to.
+    /// Upload, central: the place to which the item was sent or has to be sent.
     pub place: Option<PlaceId>,
-    /// Upload: where that is. Download: where to fetch it.
+    /// Upload: the location of that place. Download: the location to fetch from.
     pub location: Option<Location>,
-    /// Upload: the source as fingerprinted. Download: the item as placed.
+    /// Upload: the source when it was hashed. Download: the item under its final name.
     pub signature: Option<Signature>,
-    /// Upload: the top entry of the source as fingerprinted. Download: that of what was verified.
+    /// Upload: the top entry of the source when it was hashed. Download: the top entry of the verified copy.
     pub inode: Option<u64>,
-    /// Upload: when that inode was made, where the file system tells: a later file may be given its number.
+    /// Upload: when that inode was created, if the file system records it. A later file may get the same inode number.
     pub born: Option<Time>,
-    /// Upload: where in the source another file system began.
+    /// Upload: the mount points in the source.
     pub mounts: Mounts,
-    /// Central: who must give a receipt, and when they did.
+    /// Central: who must send a receipt, and when it arrived.
     pub receivers: Vec<(NodeName, Option<Time>)>,
-    /// Central: the source is free. Download: the receipt is noted.
+    /// Central: the source is free. Download: central has noted the receipt.
     pub acknowledged: bool,
     /// Upload, download: the cleanup script has been started. Central: the copy has been removed.
     pub cleaned: bool,
-    /// When its bytes began to move from here (upload), were asked for (central) or began to move to here
-    /// (download).
+    /// When rsync began to move the item from here (upload) or to here (download), or when central requested it.
     pub began: Option<Time>,
-    /// When they had moved and were proven: by central (upload, central) or here (download).
+    /// When the item was moved and verified: by central (upload, central) or here (download).
     pub arrived: Option<Time>,
-    /// The order that holds it alone.
+    /// The order that pauses this transfer alone.
     pub paused: Option<Box<Pause>>,
-    /// Central, download: what the last copy was found to be that was not what was announced.
+    /// Central, download: the digest of the last copy that differed from the announced item.
     pub wrong: Option<Box<Digest>>,
-    /// How what receivers hold differs from the source other than in content: one line for people.
+    /// How the receivers' copies differ from the source except in content: one line for people.
     pub remark: Option<Box<str>>,
-    /// When it was over; a finished row is history and is not loaded at start.
+    /// When the transfer finished; a finished row is history and is not loaded at the start.
     pub finished: Option<Time>,
 }
 
 impl Row {
-    /// A transfer as it begins: known here since `created` (which no two transfers of one journal share) and in its first
-    /// stage since `since`.
+    /// A transfer at its beginning: known here since `created` (which no two transfers of one journal share) and in its
+    /// first stage since `since`.
     pub fn new(offer: Offer, upload: NodeName, created: Time, since: Time) -> Self {
         Self {
             transfer: offer.transfer,
@@ -137,57 +136,56 @@ impl Row {
 /// A peer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct KnownNode {
-    /// Who.
+    /// The peer.
     pub node: Node,
-    /// The journal it showed last.
+    /// The journal id in its last hello.
     pub journal: JournalId,
     /// When its daemon started.
     pub started: Time,
     /// How many rsync runs it allows at once.
     pub slots: u32,
-    /// Its program's version.
+    /// The version of its program.
     pub version: String,
-    /// The host it runs on; empty where it does not tell.
+    /// The host on which the peer runs; empty if it did not say.
     pub host: String,
-    /// Central: where its `in/` and `held/` are.
+    /// Central: the directory of its `in/` and `held/`.
     pub spool: Option<Location>,
-    /// When it was first heard.
+    /// When its first message arrived.
     pub first_heard: Time,
-    /// When it was last heard; the journal may lag behind.
+    /// When its last message arrived; the journal may have an older value.
     pub last_heard: Time,
 }
 
-/// An item that stays at its source and is not sent again until somebody changes its content.
+/// An item that stays at its source and is not sent again until its content changes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Kept {
-    /// Its name.
+    /// The name of the item.
     pub name: ItemName,
-    /// As it was when its content was last known.
+    /// The item when its content was last known.
     pub signature: Signature,
-    /// What was handed over last under this name.
+    /// The content that was last handed over under this name.
     pub fingerprint: Fingerprint,
-    /// What stands there instead, where a cleanup script has had its hands on it; `None` while it is what was handed
-    /// over.
+    /// What has that name now, if a cleanup script may have changed it; `None` if that is still what was handed over.
     pub left: Option<Left>,
-    /// Where in it another file system began.
+    /// The mount points in the item.
     pub mounts: Mounts,
 }
 
-/// What stands at a source after a cleanup script.
+/// What a cleanup script left at a source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Left {
-    /// What it is; `None` until it has been read.
+    /// Its content; `None` until it has been read.
     pub fingerprint: Option<Fingerprint>,
-    /// Why a person has to decide about it; `None` where the script itself is known to have left it so.
+    /// Why a person has to decide about it; `None` if the script certainly left it in this state.
     pub aside: Option<Cause>,
 }
 
-/// How long what a cleanup script may have made is told from what users write.
+/// How long upload can distinguish files that a cleanup script may have made from files of users.
 pub const RECENT: Duration = Duration::from_secs(60 * 60);
-/// The most cleanup scripts that are remembered for that.
+/// The maximum number of cleanup scripts that are remembered for that.
 pub const RECENT_LIMIT: usize = 5_000;
 
-/// What the journal holds at start.
+/// The content of the journal at the start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Restored {
     /// The journal's identity.
@@ -203,8 +201,8 @@ pub struct Restored {
     pub recent: Vec<Row>,
     /// The number of the next place.
     pub next_place: u64,
-    /// The order that holds this node.
+    /// The order that pauses this node.
     pub paused: Option<Pause>,
-    /// The youngest order about the whole group.
+    /// The latest order about the whole group.
     pub group: GroupPause,
 }

@@ -1,11 +1,11 @@
-//! Room on a file system: bytes and inodes, whichever run out first.
+//! Space on a file system: bytes and inodes. Either can run out first.
 
 use super::{Inodes, Row, Space};
 
-/// What a copy takes beyond its own entries: the directory that it arrives in, and the one that holds it.
+/// What a copy needs beyond its own entries: the directory in which it arrives, and the one that holds it.
 const AROUND: u64 = 2;
 
-/// So many bytes and so many inodes.
+/// A number of bytes and a number of inodes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) struct Room {
     pub(super) bytes: u64,
@@ -13,10 +13,10 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// More than anything takes.
+    /// More than anything needs.
     pub(super) const ENDLESS: Self = Self { bytes: u64::MAX, inodes: u64::MAX };
 
-    /// What a copy takes that has so many bytes and entries.
+    /// The space for a copy with this many bytes and entries.
     pub(super) fn of(bytes: u64, entries: u64) -> Self {
         Self { bytes, inodes: entries.saturating_add(AROUND) }
     }
@@ -25,7 +25,7 @@ impl Room {
         Self { bytes: self.bytes.saturating_add(more.bytes), inodes: self.inodes.saturating_add(more.inodes) }
     }
 
-    /// What is left without `less`. What has no limit stays so.
+    /// The rest after `less` is taken away. A value without a limit stays without a limit.
     pub(super) fn minus(self, less: Self) -> Self {
         let left = |all: u64, less| if all == u64::MAX { all } else { all.saturating_sub(less) };
         Self { bytes: left(self.bytes, less.bytes), inodes: left(self.inodes, less.inodes) }
@@ -35,7 +35,7 @@ impl Room {
         self.bytes <= room.bytes && self.inodes <= room.inodes
     }
 
-    /// The part of `space` that is kept free, in thousandths of a percent.
+    /// The part of `space` that stays free, in thousandths of a percent.
     pub(super) fn share_of(space: Space, millipercent: u32) -> Self {
         let share = |all: u64| {
             let share = u128::from(all) * u128::from(millipercent.min(100_000)) / 100_000;
@@ -46,7 +46,7 @@ impl Room {
 }
 
 impl Row {
-    /// What a copy of it takes.
+    /// The space for a copy of the item.
     pub(super) fn room(&self) -> Room {
         Room::of(self.fingerprint.size, self.entries)
     }
@@ -62,31 +62,31 @@ impl Space {
     }
 }
 
-/// What a node knows of the room where its copies arrive.
+/// What a node knows of the space where its copies arrive.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Estate {
-    /// What was free when it was measured last.
+    /// The free space at the last measurement.
     pub(super) space: Space,
-    /// What has arrived since the measure began: it may be counted as free still.
+    /// What has arrived since the measurement began: the measurement may still count it as free.
     pub(super) arrived: Room,
-    /// What stays free in any case.
+    /// The space that must stay free.
     pub(super) kept: Room,
-    /// What is promised to copies that have not arrived yet.
+    /// The space reserved for copies that have not arrived yet.
     pub(super) promised: Room,
 }
 
 impl Estate {
-    /// What is left for more.
+    /// The space left for further copies.
     pub(super) fn room(&self) -> Room {
         self.space.free().minus(self.kept).minus(self.promised).minus(self.arrived)
     }
 
-    /// Whether the file system could not take it if it were empty.
+    /// Whether even the empty file system could not take the item.
     pub(super) fn is_hopeless(&self, needed: Room) -> bool {
         !needed.fits_in(self.space.total().minus(self.kept))
     }
 
-    /// What is missing for this; nothing where there is room. `place` is a directory of the file system.
+    /// What is missing for this item; `None` if there is enough. `place` is a directory of the file system.
     pub(super) fn shortage(&self, needed: Room, place: &str) -> Option<Shortage> {
         let room = self.room();
         if needed.bytes > room.bytes {
@@ -97,7 +97,7 @@ impl Estate {
 
     fn describe(&self, what: &'static str, needed: Room, of: impl Fn(Room) -> u64, place: &str) -> Shortage {
         let (total, kept, needed) = (of(self.space.total()), of(self.kept), of(needed));
-        // Of a file system that does not answer, nobody knows how large it is.
+        // If a file system does not answer, its size is unknown.
         let hopeless = total > 0 && needed > total.saturating_sub(kept);
         let text = if hopeless {
             format!(
@@ -114,14 +114,14 @@ impl Estate {
     }
 }
 
-/// Why something does not fit.
+/// Why an item does not fit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Shortage {
     /// Bytes or inodes.
     pub(super) what: &'static str,
-    /// It would not fit if all were free.
+    /// Whether the item would not fit if everything were free.
     pub(super) hopeless: bool,
-    /// For people.
+    /// The text for people.
     pub(super) text: String,
 }
 
@@ -131,7 +131,7 @@ impl Space {
         Self { free, total, inodes: None }
     }
 
-    /// The same with so many inodes.
+    /// The same with this many inodes.
     pub fn with_inodes(self, free: u64, total: u64) -> Self {
         Self { inodes: Some(Inodes { free, total }), ..self }
     }

@@ -1,5 +1,5 @@
-//! The state that all roles share: who the node is, what time it is, its peers, its deadlines, and what it is about
-//! to do and say.
+//! The state that all roles share: the node itself, the time, its peers and deadlines, and the effects that wait to be
+//! carried out.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -11,39 +11,39 @@ use super::{
     TransferId, message::ENTRY_LIMIT,
 };
 
-/// How often a node makes itself known.
+/// How often a node sends a hello.
 pub(super) const HELLO_EVERY: Duration = Duration::from_secs(60);
-/// A peer that has not been heard for this long is not spoken to until it is heard again: its queue holds
-/// what it needs, and it should not grow while its owner is away.
+/// A node sends nothing to a peer that has been silent for this long, until the peer's next message. The peer's queue
+/// already holds what it needs, and should not grow while the peer is away.
 const SILENT_AFTER: Duration = Duration::from_secs(150);
-/// The first and the longest wait before a word is said again.
+/// The first and the longest delay before a message is sent again.
 const REPEAT_FIRST: Duration = Duration::from_secs(5);
 const REPEAT_LAST: Duration = Duration::from_secs(300);
-/// Words that are repeated seldom are repeated on the same ticks, so that they go together in few messages.
+/// Messages that are repeated rarely are repeated on common ticks, so that few messages carry them together.
 const TICK_MILLIS: u64 = 10_000;
 
-/// What a deadline is for.
+/// The purpose of a deadline.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
-    /// Make this node known.
+    /// Send a hello.
     Hello,
     /// Measure the free space.
     Measure,
-    /// An item's quiet time is over.
+    /// The quiet time of an item ends.
     Settle(ItemName),
-    /// Forget an item that stayed at its source and has gone.
+    /// Forget an item that stayed at its source and is gone.
     Forget(ItemName),
-    /// Say what a transfer owes its peer.
+    /// Send what a transfer owes its peer.
     Send(TransferId),
-    /// Say what a transfer owes one receiver.
+    /// Send what a transfer owes one receiver.
     SendTo(TransferId, NodeName),
-    /// Try again what failed.
+    /// Retry what failed.
     Retry(TransferId),
-    /// What has been gathered for a batch goes as it is.
+    /// Send a batch as it is now.
     Gather,
-    /// Try a host again.
+    /// Retry a host.
     Host(String),
-    /// The retention is over.
+    /// The retention of a copy ends.
     Keep(TransferId),
     /// Remove what a late run may have left in the spool.
     Sweep,
@@ -67,24 +67,24 @@ impl Timer {
     }
 }
 
-/// What a peer's word tells about the peer itself.
+/// What a message tells about its sender.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Greeting {
-    /// It is new, was restarted, or had been silent: what is owed to it should be said now.
+    /// The sender is new, was restarted, or had been silent: send it now what it is owed.
     pub(super) back: bool,
-    /// It works from another journal than before: it has forgotten everything.
+    /// The sender has another journal than before: it has lost its state.
     pub(super) forgot: bool,
-    /// It told of a younger order about the whole group.
+    /// The sender knew a later order about the whole group.
     pub(super) ordered: bool,
-    /// It shares no protocol with us: what it says beyond its hello is left alone.
+    /// The sender shares no protocol version with us: ignore everything but its hello.
     pub(super) apart: bool,
 }
 
-/// A peer, and what it told last that the journal does not keep.
+/// A peer, and what it last reported that the journal does not keep.
 #[derive(Debug)]
 pub(super) struct Peer {
     pub(super) known: KnownNode,
-    /// What it speaks; `None` until it has been heard since the start.
+    /// Its protocol versions; `None` until its first message since the start.
     pub(super) protocols: Option<Protocols>,
     pub(super) paused: Option<Pause>,
     pub(super) free: Option<u64>,
@@ -93,7 +93,7 @@ pub(super) struct Peer {
     pub(super) clock_ahead: Option<i64>,
 }
 
-/// What every role is made from.
+/// The settings that every role needs.
 #[derive(Debug, Clone)]
 pub(super) struct SharedSettings {
     pub(super) me: Node,
@@ -111,37 +111,37 @@ pub(super) struct Shared {
     pub(super) started: Time,
     pub(super) journal: JournalId,
     pub(super) broker: BrokerState,
-    /// The order that holds this node.
+    /// The order that pauses this node.
     pub(super) paused: Option<Pause>,
-    /// The youngest order about the whole group.
+    /// The latest order about the whole group.
     pub(super) group: GroupPause,
-    /// What there is where this node's directory is.
+    /// The space on the file system of this node's directory.
     pub(super) space: Option<Space>,
     pub(super) peers: BTreeMap<Node, Peer>,
     /// Whether one of them shares no protocol with us: asked for each of many transfers, and nearly always not so.
     pub(super) any_apart: bool,
     pub(super) timers: Timers<Timer>,
-    /// Transfers whose row has to be written.
+    /// Transfers whose rows must be written.
     pub(super) dirty: BTreeSet<TransferId>,
     /// When the youngest unfinished transfer was created.
     youngest: Time,
     /// The modes of the latest item.
     modes: Modes,
-    /// Inputs that made no sense when they came.
+    /// The number of inputs that were impossible when they came.
     pub(super) unexpected: u64,
     version: String,
     pub(super) slots: u32,
     pub(super) host: String,
     pub(super) spool: Option<Location>,
     random: Random,
-    /// Hellos to be said, and whether they ask for an answer; they tell what this node does when the drain begins.
+    /// The hellos to send, and whether they request a reply. They say what this node does when the drain begins.
     greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
     speech: BTreeMap<Ear, Message>,
 }
 
-/// What goes into one message: the same kind, to the same peer, about the same place.
+/// What one message can carry: the same kind, to the same peer, about the same place.
 type Ear = (Address, &'static str, Option<PlaceId>, Option<Location>);
 
 impl Shared {
@@ -209,14 +209,14 @@ impl Shared {
         self.timers.stop(&Timer::Hello);
     }
 
-    /// Makes this node known, in this drain.
+    /// Sends a hello in this drain.
     pub(super) fn hello(&mut self, to: Address, reply: bool) {
         if !self.connected() {
             return;
         }
         if to == Address::All {
             self.timers.set(Timer::Hello, self.now.after(HELLO_EVERY));
-            // Tells how much space there is, next time.
+            // Measures the free space at the next opportunity.
             if self.timers.due(&Timer::Measure).is_none() {
                 self.effect(Effect::Measure);
             }
@@ -224,12 +224,12 @@ impl Shared {
         *self.greetings.entry(to).or_default() |= reply;
     }
 
-    /// How many inodes are free, where the file system has a limit for them.
+    /// How many inodes are free, if the file system has a limit for them.
     pub(super) fn free_inodes(&self) -> Option<u64> {
         self.space?.inodes.map(|inodes| inodes.free)
     }
 
-    /// Whether hellos are to be said, which need to know what this node does.
+    /// Whether hellos are due; they need to know what this node does.
     pub(super) fn greets(&self) -> bool {
         !self.greetings.is_empty()
     }
@@ -256,7 +256,7 @@ impl Shared {
         }
     }
 
-    /// Notes that a peer is alive, and what its hello tells of it.
+    /// Notes that a peer is alive, and the content of its hello.
     pub(super) fn on_message(&mut self, from: &Node, hello: Option<&Hello>) -> Greeting {
         let now = self.now;
         let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
@@ -281,7 +281,7 @@ impl Shared {
         let apart = Protocols::OURS.fit(hello.protocols).apart().is_some();
         let before = self.peers.get(from).map(|peer| &peer.known);
         let forgot = !apart && before.is_some_and(|before| before.journal != hello.journal);
-        // What it has forgotten meanwhile is noticed when it can be talked to again.
+        // The node finds out later what the peer has lost: when both share a protocol version.
         let read = before.filter(|_| apart);
         let known = KnownNode {
             node: from.clone(),
@@ -324,7 +324,7 @@ impl Shared {
         if ordered {
             self.take_group_order(hello.group.clone());
         }
-        // Who has not heard of the youngest order yet is told it.
+        // Sends the latest order to a peer that does not know it yet.
         if hello.reply || hello.group < self.group {
             self.hello(Address::Node(from.clone()), false);
         }
@@ -335,7 +335,7 @@ impl Shared {
         self.peers.get(node).is_some_and(|peer| self.now.since(peer.known.last_heard) <= SILENT_AFTER)
     }
 
-    /// Whether a word that has been said before is worth saying again now.
+    /// Whether it is useful to repeat a message now.
     pub(super) fn reachable(&self, to: &Address) -> bool {
         match to {
             Address::Node(node) => self.speaks_with(node),
@@ -344,13 +344,13 @@ impl Shared {
         }
     }
 
-    /// Whether to say a word that is owed, having been said `sends` times. The first time it is said whoever
-    /// listens, so that it lies in the peer's queue.
+    /// Whether to send an owed message that was sent `sends` times before. The first time it is sent even if the peer
+    /// is silent, so that it waits in the peer's queue.
     pub(super) fn may_send(&self, to: &Address, sends: u32) -> bool {
         self.connected() && self.understands(to) && (sends == 0 || self.reachable(to))
     }
 
-    /// How long to wait before saying a word again that has been said `sends` times.
+    /// The delay before a message is repeated that was sent `sends` times.
     pub(super) fn repeat_after(&mut self, sends: u32) -> Duration {
         let wait = self.backoff(REPEAT_FIRST, sends.saturating_sub(1), REPEAT_LAST);
         if wait < REPEAT_LAST / 5 {
@@ -360,32 +360,33 @@ impl Shared {
         wait + Duration::from_millis(TICK_MILLIS - over)
     }
 
-    /// How long it is to the next tick of this length: what is said then goes together in few messages.
+    /// The time to the next tick of this length. Messages that are sent on the same tick share few messages on the
+    /// broker.
     pub(super) fn until_tick(&self, length: Duration) -> Duration {
         let length = u64::try_from(length.as_millis()).unwrap_or(u64::MAX).max(1);
         Duration::from_millis(length - self.now.as_millis() % length)
     }
 
-    /// How long to wait before saying a word again that the peer has answered with the reason why it takes time:
-    /// it has it in its journal.
+    /// The delay before a message is repeated after the peer has answered why it takes time: the peer has journalled
+    /// the message.
     pub(super) fn repeat_answered(&mut self) -> Duration {
         self.repeat_after(u32::MAX)
     }
 
-    /// `first` doubled `steps` times, at most `last`, give or take a fifth.
+    /// `first` doubled `steps` times, at most `last`, with a jitter of a fifth.
     pub(super) fn backoff(&mut self, first: Duration, steps: u32, last: Duration) -> Duration {
         let doubled = first.saturating_mul(1u32.checked_shl(steps.min(20)).unwrap_or(u32::MAX)).min(last);
         let jitter = u32::try_from(self.random.below(400)).unwrap_or(0);
         doubled.saturating_mul(800 + jitter) / 1000
     }
 
-    /// A transfer has come back from the journal.
+    /// Adds a transfer that was loaded from the journal.
     pub(super) fn on_restored(&mut self, row: &mut Row) {
         self.youngest = self.youngest.max(row.created);
         row.modes = self.interned(std::mem::take(&mut row.modes));
     }
 
-    /// The same modes, kept once where they follow each other: those of most items are equal.
+    /// Keeps equal consecutive modes only once: those of most items are equal.
     pub(super) fn interned(&mut self, modes: Modes) -> Modes {
         if self.modes != modes {
             self.modes = modes;
@@ -393,8 +394,8 @@ impl Shared {
         self.modes.clone()
     }
 
-    /// When a new transfer counts as created. Rows come back from the journal by their age, and a clock may
-    /// have been set back in between, so each is younger than all before it.
+    /// The creation time of a new transfer. Rows come back from the journal by their age, and the clock may have been
+    /// set back since. So each transfer is younger than all before it.
     pub(super) fn next_age(&mut self) -> Time {
         self.youngest = self.now.max(self.youngest.after(Duration::from_millis(1)));
         self.youngest
@@ -417,8 +418,8 @@ impl Shared {
         self.effects.push_back(effect);
     }
 
-    /// Says something, together with what else goes to the same peer in this drain. Without a broker it is
-    /// not said at all: what is owed is said when the session is up again.
+    /// Sends a message, together with others for the same peer in this drain. Without a broker session the message is
+    /// dropped: the node sends what it owes when the session is up again.
     pub(super) fn send(&mut self, to: Address, message: Message) {
         let for_all_versions = matches!(message, Message::Hello(_));
         if !self.connected() || !(for_all_versions || self.understands(&to)) {
@@ -458,18 +459,18 @@ impl Shared {
         self.effects.push_back(Effect::Log(log));
     }
 
-    /// An input that makes no sense now: peers can say anything, so it is counted, noted and left at that.
+    /// Counts and logs an input that is impossible now, and ignores it: peers can send anything.
     pub(super) fn unexpected(&mut self, peer: Option<&Node>, transfer: Option<TransferId>, what: &str) {
         self.unexpected += 1;
         self.log(Level::Debug, transfer, None, peer, format!("unexpected: {what}"));
     }
 
-    /// The order that holds the whole node: its own, or the group's.
+    /// The order that pauses the whole node: its own, or the group's.
     pub(super) fn held_by(&self) -> Option<&Pause> {
         self.paused.as_ref().or(self.group.pause.as_ref())
     }
 
-    /// The order that keeps anything new from starting for this transfer.
+    /// The order that prevents new work for this transfer.
     pub(super) fn holds<'a>(&'a self, row: &'a Row) -> Option<&'a Pause> {
         row.paused.as_deref().or(self.held_by())
     }
@@ -484,7 +485,7 @@ impl Shared {
         self.group = group;
     }
 
-    /// What is next to be done; records come before everything else of a drain.
+    /// The next effect; records come before everything else of a drain.
     pub(super) fn poll_effect(&mut self) -> Option<Effect> {
         if let Some(record) = self.records.pop_front() {
             return Some(Effect::Persist(record));

@@ -1,4 +1,4 @@
-//! What a machine shows of itself: the stuff of `synklerctl status`.
+//! What a machine shows of itself: the data of `synklerctl status`.
 
 use std::collections::BTreeMap;
 
@@ -6,23 +6,22 @@ use super::{
     Cause, Fingerprint, ItemName, Kind, Location, Node, NodeName, Pause, Protocols, Reason, State, Time, TransferId,
 };
 
-/// What is asked of a snapshot.
+/// The query for a snapshot.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Selection {
-    /// Only what is in this state, as this node alone sees it.
+    /// Only transfers and items in this state, as this node alone sees it.
     pub state: Option<State>,
-    /// Only what comes from this upload.
+    /// Only those from this upload.
     pub upload: Option<NodeName>,
-    /// Only what fails or needs a person.
+    /// Only those that fail or need a person.
     pub failed: bool,
-    /// Also what is delivered.
+    /// Also delivered ones.
     pub all: bool,
-    /// Oldest first, by transfer id, and items that are no transfers yet at the end; otherwise the most urgent
-    /// first.
+    /// Oldest first, by transfer id, with items that are not transfers yet at the end; otherwise the most urgent first.
     pub by_age: bool,
-    /// Only what comes behind this transfer; means something with `by_age` only.
+    /// Only those after this transfer; used only with `by_age`.
     pub after: Option<TransferId>,
-    /// The most transfers to show.
+    /// The maximum number of transfers to show.
     pub limit: usize,
     /// How much of [`Tally`] is wanted.
     pub tally: Tallying,
@@ -46,7 +45,7 @@ impl Selection {
         Self { limit, ..Self::default() }
     }
 
-    /// Nothing is to be shown but the counts of everything.
+    /// Whether only the counts of everything are needed.
     pub(super) fn is_counts_only(&self) -> bool {
         self.limit == 0
             && self.tally == Tallying::Attention
@@ -56,53 +55,53 @@ impl Selection {
     }
 }
 
-/// A node at one moment. Holds counts of everything and a bounded list of transfers.
+/// A node at one moment: counts of everything, and a bounded list of transfers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Snapshot {
-    /// Who this is.
+    /// The node.
     pub node: Node,
     /// When the daemon started.
     pub started: Time,
-    /// The host it runs on; may be empty.
+    /// The host on which it runs; may be empty.
     pub host: String,
-    /// The order that holds this node.
+    /// The order that pauses this node.
     pub paused: Option<Pause>,
-    /// The order that holds the whole group.
+    /// The order that pauses the whole group.
     pub group_paused: Option<Pause>,
-    /// Bytes free on the file system of its directory; `None` until known.
+    /// Free bytes on the file system of its directory; `None` until known.
     pub free: Option<u64>,
-    /// Inodes free there; `None` until known, and where that file system has no limit for them.
+    /// Free inodes there; `None` until known, and if that file system has no limit for them.
     pub free_inodes: Option<u64>,
-    /// What it does, in one line.
+    /// What the node does, in one line.
     pub doing: String,
-    /// Central: where its `in/` and `held/` are.
+    /// Central: the directory of its `in/` and `held/`.
     pub spool: Option<Location>,
-    /// Since when the broker session is up, or down and why.
+    /// The state of the broker session, since when, and why.
     pub broker: BrokerState,
     /// How many unfinished transfers and unsent items are in each stage, by its stable word.
     pub counts: Vec<(&'static str, u64)>,
-    /// How many transfers and unsent items are what was asked for, before the limit.
+    /// How many transfers and unsent items match the query, before the limit.
     pub matching: u64,
-    /// Whether more of them follow than are shown.
+    /// Whether more of them exist than are shown.
     pub more: bool,
-    /// Transfers and unsent items: those that need attention first, then those at work, then the rest, oldest
-    /// first; or by age. At most as many as were asked for.
+    /// Transfers and unsent items: first those that need attention, then the running ones, then the rest, oldest first;
+    /// or by age. At most as many as requested.
     pub transfers: Vec<TransferView>,
-    /// What of everything needs a person, or may be over elsewhere; nothing where only counts were asked for.
+    /// Which of all transfers need a person, or may be finished elsewhere; empty if only counts were requested.
     pub tally: Tally,
-    /// The peers heard of.
+    /// The known peers.
     pub peers: Vec<PeerView>,
 }
 
-/// Of what only waits for its turn, as central presumes, no more than this many are in a [`Tally`]: else none, because the
-/// answers would be long, and little in them news.
+/// The maximum number of transfers in a [`Tally`] that only wait for their turn, as central presumes. If there are
+/// more, the tally has none of them: the answers would be long and contain little news.
 pub(super) const PRESUMED_LIMIT: usize = 200;
 /// The most ids in [`Tally::standings`]: central looks each of them up.
 pub(super) const STANDINGS_LIMIT: usize = 500;
 /// The most ids in [`Tally::urgent`]: each answer to central carries them.
 pub const TALLY_LIMIT: usize = 500;
 
-/// What of all that is unfinished needs attention, whatever is shown.
+/// Which of all unfinished transfers need attention, whatever the list shows.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tally {
     /// How many transfers and unsent items fail or need a person.
@@ -111,120 +110,120 @@ pub struct Tally {
     pub urgent: Vec<TransferId>,
     /// How many transfers are in each state, as this node alone sees them.
     pub states: BTreeMap<State, u64>,
-    /// How many items that are no transfers yet are in each state.
+    /// How many items that are not transfers yet are in each state.
     pub unsent: BTreeMap<State, u64>,
-    /// Where transfers stand here; at most 500 of them, and of what only waits for its turn at most 200 or none.
+    /// The stages of transfers on this node: at most 500 ids; of those that only wait for their turn at most 200, or
+    /// none.
     pub standings: BTreeMap<Tallied, Vec<TransferId>>,
 }
 
-/// What transfers have in common that stand here alike.
+/// The common stage, state and reason of several transfers on this node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Tallied {
-    /// The stage's stable word.
+    /// The stable word of the stage.
     pub stage: &'static str,
-    /// What this node alone says.
+    /// The state, as this node alone sees it.
     pub state: State,
     /// Why they wait, or what they do.
     pub cause: Cause,
 }
 
-/// How the broker is reached.
+/// The session with the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerState {
     /// The session is up since then.
     Connected(Time),
-    /// The session is down since then, for this reason (none before the first attempt has ended).
+    /// The session is down since then, for this reason (`None` before the first attempt has ended).
     Disconnected(Time, Option<Reason>),
 }
 
 /// One transfer, or one item that is not a transfer yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TransferView {
-    /// Its id, once it has one.
+    /// The id of the transfer, once it has one.
     pub transfer: Option<TransferId>,
-    /// Its item.
+    /// The item.
     pub name: ItemName,
-    /// The upload it comes from.
+    /// The upload that sends the item.
     pub upload: NodeName,
-    /// What it is, once that is known.
+    /// The kind of the item, once known.
     pub kind: Option<Kind>,
-    /// How many files, directories and links, once that is known.
+    /// The number of files, directories and links, once known.
     pub entries: Option<u64>,
     /// Its size in bytes.
     pub size: u64,
-    /// Its proof, once it has one.
+    /// The fingerprint, once known.
     pub fingerprint: Option<Fingerprint>,
-    /// The stage's stable word.
+    /// The stable word of the stage.
     pub stage: &'static str,
-    /// What this node alone says.
+    /// The state, as this node alone sees it.
     pub state: State,
-    /// Why it waits or what it does; never empty for what is unfinished.
+    /// Why the transfer waits or what it does; never empty for an unfinished one.
     pub reason: Reason,
-    /// When this node first knew of it.
+    /// When this node first knew the transfer.
     pub created: Time,
-    /// When its bytes began to move from or to here, or were asked for; `None` before.
+    /// When rsync began to move the item from or to this node, or when central requested it; `None` before that.
     pub began: Option<Time>,
-    /// When they had moved and were proven; `None` before.
+    /// When the item was moved and verified; `None` before that.
     pub arrived: Option<Time>,
-    /// The order that holds it alone.
+    /// The order that pauses this transfer alone.
     pub paused: Option<Pause>,
-    /// Since when it has been in this stage.
+    /// Since when the transfer has been in this stage.
     pub since: Time,
-    /// When something is tried next, where that is by the clock.
+    /// When the next attempt starts, if one is scheduled.
     pub next: Option<Time>,
     /// Failed attempts in a row.
     pub attempts: u32,
-    /// The run that moves it, when one does.
+    /// The run that carries the transfer, if there is one.
     pub progress: Option<Progress>,
-    /// Central: who must give a receipt, and when they did.
+    /// Central: who must send a receipt, and when it arrived.
     pub receivers: Vec<(NodeName, Option<Time>)>,
-    /// How copies differ from the source other than in content.
+    /// How copies differ from the source except in content.
     pub remark: Option<Box<str>>,
 }
 
-/// How far the run that carries a transfer is.
+/// The progress of the run that carries a transfer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Progress {
     /// Bytes of file data moved by the run.
     pub bytes: u64,
     /// Bytes of all items in the run.
     pub total: u64,
-    /// Bytes a second.
+    /// Bytes per second.
     pub rate: u64,
     /// How many transfers the run carries.
     pub transfers: u64,
 }
 
-/// A peer as this node knows it.
+/// A peer, as this node knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerView {
-    /// Who.
+    /// The peer.
     pub node: Node,
-    /// Its program's version.
+    /// The version of its program.
     pub version: String,
-    /// The host it runs on; empty where it does not tell.
+    /// The host on which it runs; empty if it did not say.
     pub host: String,
-    /// When it was first heard.
+    /// When its first message arrived.
     pub first_heard: Time,
-    /// When it was last heard.
+    /// When its last message arrived.
     pub last_heard: Time,
-    /// Whether it has been heard within the last few minutes.
+    /// Whether a message arrived within the last few minutes.
     pub alive: bool,
-    /// The order that holds it, as it last told.
+    /// The order that pauses the peer, by its last hello.
     pub paused: Option<Pause>,
-    /// Bytes free on the file system of its directory, as it last told; `None` until known.
+    /// Free bytes on the file system of its directory, by its last hello; `None` until known.
     pub free: Option<u64>,
-    /// Inodes free there, as it last told; `None` until known, and where that file system has no limit for them.
+    /// Free inodes there, by its last hello; `None` until known, and if that file system has no limit for them.
     pub free_inodes: Option<u64>,
-    /// What it does, in one line, as it last told; may be empty.
+    /// What the peer does, in one line, by its last hello; may be empty.
     pub doing: String,
-    /// By how many milliseconds its clock is ahead of ours, as far as its last hello's way allows to tell; `None`
-    /// until known.
+    /// By how many milliseconds its clock is ahead of ours, as precisely as its last hello allows; `None` until known.
     pub clock_ahead: Option<i64>,
-    /// The versions of the protocol that it speaks; `None` until it has been heard since the start.
+    /// Its protocol versions; `None` until its first message since the start.
     pub protocols: Option<Protocols>,
-    /// Where it shares none with this node: `too-old` or `too-new`, and what to do in one line.
+    /// If it shares no version with this node: `too-old` or `too-new`, and what to do in one line.
     pub apart: Option<(&'static str, String)>,
-    /// Central: where its `in/` and `held/` are.
+    /// Central: the directory of its `in/` and `held/`.
     pub spool: Option<Location>,
 }

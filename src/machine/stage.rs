@@ -1,5 +1,5 @@
-//! What the roles' stages have in common: their words, their tables of moves, and the order in which a
-//! status shows them.
+//! What the stages of all roles have in common: their words, their tables of moves, and the order in which a status
+//! shows them.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use super::{
     Time, TransferId, TransferView,
 };
 
-/// From, to, and what makes it happen.
+/// From, to, and when.
 pub type Move<S> = (S, S, &'static str);
 
 macro_rules! stages {
@@ -38,9 +38,9 @@ macro_rules! stages {
 }
 pub(super) use stages;
 
-/// A journal row that this role cannot take up.
+/// A journal row that is not valid for this role.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("journal: transfer {transfer}: column {column} holds {found:?}, which this role cannot take up")]
+#[error("journal: transfer {transfer}: column {column} has the value {found:?}, which is not valid for this mode")]
 pub struct BadRow {
     transfer: String,
     column: &'static str,
@@ -57,7 +57,7 @@ impl BadRow {
     }
 }
 
-/// How many transfers are in each stage, kept as they move.
+/// How many transfers are in each stage, kept up to date with each move.
 #[derive(Debug)]
 pub(super) struct Counts<S>(BTreeMap<S, u64>);
 
@@ -80,13 +80,13 @@ impl<S: Ord + Copy> Counts<S> {
         stages.iter().filter_map(|stage| self.0.get(stage)).sum()
     }
 
-    /// Those there are, by the words of their stages.
+    /// The stages with at least one transfer, by their words.
     pub(super) fn message(&self, word: fn(S) -> &'static str) -> BTreeMap<&'static str, u64> {
         self.0.iter().filter(|(_, count)| **count > 0).map(|(stage, count)| (word(*stage), *count)).collect()
     }
 }
 
-/// What a node does, in one line: how many of what.
+/// What a node does, in one line, such as `sending 2, 41 queued`.
 pub(super) fn doing(parts: &[(u64, &str)]) -> String {
     let parts: Vec<_> = parts
         .iter()
@@ -96,12 +96,12 @@ pub(super) fn doing(parts: &[(u64, &str)]) -> String {
     if parts.is_empty() { "idle".to_owned() } else { parts.join(", ") }
 }
 
-/// Why something waits, without a copy of it.
+/// Why something waits, without a copy of the reason.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Why<'a> {
     Given(&'a Reason),
     Paused(&'a Pause),
-    /// A peer that shares no protocol with the node, which is the other.
+    /// A peer that shares no protocol version with the second one, this node.
     Apart(&'a Peer, &'a Node),
     Plain(Cause),
 }
@@ -129,8 +129,8 @@ impl Why<'_> {
     }
 }
 
-/// What decides whether and where something is shown. It is made of everything there is, so that views, which cost
-/// more, are made of those shown only.
+/// The data that decides whether and where a transfer or an item is shown. Candidates are made of all; views cost more,
+/// so they are made only of those shown.
 pub(super) struct Candidate<'a> {
     pub(super) transfer: Option<TransferId>,
     pub(super) name: &'a ItemName,
@@ -151,7 +151,7 @@ impl<'a> Candidate<'a> {
 }
 
 impl Candidate<'_> {
-    /// What needs attention first, then what is at work, then the rest.
+    /// First what needs attention, then what is running, then the rest.
     fn urgency(&self) -> u8 {
         self.cause.urgency(self.attempts)
     }
@@ -183,7 +183,7 @@ impl Tally {
         if urgent && self.urgent.len() < TALLY_LIMIT {
             self.urgent.push(id);
         }
-        // Nobody asks a central for what it holds.
+        // These stages occur on central only, and no node asks central for its tally.
         if matches!(stage, "waiting" | "held" | "released") {
             return;
         }
@@ -196,7 +196,7 @@ impl Tally {
     }
 }
 
-/// Whether central takes it for granted of a transfer that it has in the stage before or after this one.
+/// Whether central presumes this stage and cause of a transfer that central itself has in the matching stage.
 fn is_presumed(stage: &str, cause: Cause) -> bool {
     matches!(
         (stage, cause),
@@ -204,7 +204,7 @@ fn is_presumed(stage: &str, cause: Cause) -> bool {
     )
 }
 
-/// The snapshot with what is selected of the candidates, in order.
+/// The snapshot with the selected candidates, in order.
 pub(super) fn selected<'a>(
     snapshot: Snapshot,
     candidates: impl Iterator<Item = Candidate<'a>>,
@@ -242,7 +242,7 @@ pub(super) fn selected<'a>(
 }
 
 impl Offer {
-    /// What is offered of a transfer.
+    /// The offer of a transfer.
     pub(super) fn of(row: &Row) -> Self {
         Self {
             transfer: row.transfer,
@@ -285,7 +285,7 @@ impl TransferView {
 }
 
 impl Shared {
-    /// The cause given, or that the broker is away, or an order, where that is what holds things up.
+    /// The given cause. If the broker session or an order is the actual reason for the wait, that instead.
     pub(super) fn why<'a>(&'a self, row: &'a Row, cause: Cause) -> Why<'a> {
         match (cause, self.holds(row)) {
             (Cause::Queued | Cause::Receivers | Cause::Space, Some(pause)) => Why::Paused(pause),

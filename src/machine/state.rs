@@ -1,5 +1,5 @@
-//! What happens to a file, in the words that people use. A node's stage says what that node has done; the state says
-//! what it means for the whole hand-over.
+//! What happens to an item, in the words that people read. A node's stage says what that node has done; the state says
+//! what that means for the whole hand-over.
 
 use super::{Cause, Mode};
 
@@ -20,7 +20,7 @@ macro_rules! states {
                 match self { $(Self::$variant => $word,)* }
             }
 
-            /// What it means, for people.
+            /// The meaning, for people.
             pub fn text(self) -> &'static str {
                 match self { $(Self::$variant => $text,)* }
             }
@@ -29,35 +29,36 @@ macro_rules! states {
 }
 
 states! {
-    /// It is no transfer yet.
+    /// The item is not a transfer yet.
     Settling = "settling", "the upload waits until the item no longer changes, or computes its checksum";
-    /// It waits for its turn.
+    /// The transfer waits for its turn.
     Queued = "queued", "waits for its turn to be sent or fetched";
-    /// It is on its way to central.
-    Uploading = "uploading", "rsync sends it to central";
-    /// A copy is compared with what was announced.
-    Verifying = "verifying", "a copy is compared with the announced item";
-    /// It is on its way to a download.
-    Downloading = "downloading", "rsync fetches it from central";
-    /// It waits for something else than its turn.
+    /// rsync sends the item to central.
+    Uploading = "uploading", "rsync sends the item to central";
+    /// A node compares a copy with the announced item.
+    Verifying = "verifying", "a node compares its copy with the announced item";
+    /// rsync fetches the item from central.
+    Downloading = "downloading", "rsync fetches the item from central";
+    /// The transfer waits for something else than its turn.
     Waiting = "waiting", "waits for something that ends by itself: space, a node, the broker, an earlier item";
-    /// Every receiver has it; a script is still to run.
-    CleaningUp = "cleaning-up", "every receiver has it, and a cleanup is still to be finished";
+    /// Every receiver has the item; a cleanup is not finished.
+    CleaningUp = "cleaning-up", "every receiver has the item, and a cleanup is not finished yet";
     /// Only central's copy is left.
-    Delivered = "delivered", "every receiver has it and every cleanup is done; central keeps its copy for keep_minutes";
-    /// An operator's order holds it.
-    Paused = "paused", "an operator paused it";
-    /// It cannot be sent as it is.
-    Blocked = "blocked", "cannot be sent as it is; the reason says why";
-    /// An attempt failed, or it needs a person.
+    Delivered = "delivered", "every receiver has the item and every cleanup is done; central keeps its copy for \
+     keep_minutes";
+    /// An order of an operator pauses the transfer.
+    Paused = "paused", "an operator paused the transfer";
+    /// The item cannot be sent as it is.
+    Blocked = "blocked", "the upload cannot send the item as it is; the reason says why";
+    /// An attempt failed, or a person has to act.
     Failed = "failed", "an attempt failed and is repeated, or a person has to act; the reason says which";
-    /// It was given up.
-    Cancelled = "cancelled", "an operator or its upload gave it up";
+    /// The transfer was cancelled or withdrawn.
+    Cancelled = "cancelled", "an operator cancelled the transfer, or its upload withdrew it";
 }
 
 impl State {
-    /// What one node alone can say of a transfer, or of an item that is to become one: by its stage there, its cause and
-    /// how often it failed in a row.
+    /// What one node alone can say about a transfer, or about an item that is not a transfer yet: by its stage there,
+    /// its cause and the number of failures in a row.
     pub fn of(mode: Mode, stage: &str, cause: Cause, attempts: u32) -> Self {
         match (stage, cause) {
             ("closed", _) => Self::Delivered,
@@ -82,12 +83,12 @@ impl State {
         }
     }
 
-    /// The word as people read it.
+    /// The word for people.
     pub fn words(self) -> &'static str {
         if self == Self::CleaningUp { "cleaning up" } else { self.as_str() }
     }
 
-    /// Of several nodes that have a transfer in hand, the one whose state is told: the one with the smallest number.
+    /// If several nodes have to act on a transfer, the state with the smallest number is shown.
     fn rank(self) -> u8 {
         match self {
             Self::Failed | Self::Blocked => 0,
@@ -103,7 +104,7 @@ impl State {
     }
 }
 
-/// Why a text is no [`State`].
+/// Why a text is not a [`State`].
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("unknown state")]
 pub struct UnknownState;
@@ -115,18 +116,18 @@ impl std::str::FromStr for State {
     }
 }
 
-/// Where a transfer stands on one node.
+/// The stage, state and reason of a transfer on one node.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Standing<'a> {
     /// The node's mode.
     pub mode: Mode,
     /// The node's name.
     pub name: &'a str,
-    /// The stage's stable word there.
+    /// The stable word of the stage there.
     pub stage: &'a str,
-    /// What that node alone says.
+    /// The state, as that node alone sees it.
     pub state: State,
-    /// Why it waits there, or what it does.
+    /// Why the transfer waits there, or what it does.
     pub cause: Cause,
     /// Download: central has its receipt.
     pub receipt: bool,
@@ -141,7 +142,7 @@ impl Standing<'_> {
         (self.state.rank(), self.cause.precedence(), self.turn(), self.name)
     }
 
-    /// Of equals, central comes first, then the end of the way.
+    /// Of equals, central comes first, then download, then upload.
     fn turn(&self) -> u8 {
         match self.mode {
             Mode::Central => 0,
@@ -151,9 +152,8 @@ impl Standing<'_> {
     }
 }
 
-/// Which of the nodes that know a transfer tells its state and its reason; nothing where no node knows it. Central says
-/// how far the hand-over is, and with it which node has the transfer in hand. What only a person can end comes before
-/// everything else, wherever it is.
+/// The node whose state and reason count for a transfer; `None` if no node knows it. Central's stage says how far the
+/// hand-over is, and so which node has to act next. A reason that only a person can end comes first, on any node.
 pub fn decisive<'s, 'a>(told: &'s [Standing<'a>]) -> Option<&'s Standing<'a>> {
     let central = told.iter().find(|standing| standing.mode == Mode::Central);
     let first = |is_in_hand: &dyn Fn(&Standing<'_>) -> bool| {
@@ -164,8 +164,8 @@ pub fn decisive<'s, 'a>(told: &'s [Standing<'a>]) -> Option<&'s Standing<'a>> {
     let receiver = first(&|it| it.mode == Mode::Download && !it.receipt);
 
     let held = central.is_some_and(|it| it.stage == "held");
-    // What a receiver told central may be long ago: the receiver itself knows better. What central finds out about its
-    // own copy is its own.
+    // What a receiver reported to central may be out of date: the receiver's own report counts. What central finds out
+    // about its own copy counts as it is.
     let is_hearsay = |it: &Standing<'_>| it.mode == Mode::Central && held && it.cause != Cause::Storage;
     let needing = told.iter().filter(|it| !it.is_over() && it.cause.needs_person());
     let needing = needing.filter(|it| receiver.is_none() || !is_hearsay(it));
@@ -174,7 +174,7 @@ pub fn decisive<'s, 'a>(told: &'s [Standing<'a>]) -> Option<&'s Standing<'a>> {
     }
     let Some(central) = central else { return first(&|_| true).or(told.first()) };
     let in_hand = match (central.stage, central.cause) {
-        // What upload told central last may be long ago.
+        // What upload last reported to central may be out of date.
         ("waiting", Cause::Queued) => {
             upload(&["announced", "granted"]).filter(|standing| standing.state == State::Paused)
         }
@@ -225,7 +225,7 @@ mod tests {
         Cause::Keeping,
     ];
 
-    /// Every stage of a node with each of these, and the node that does not know it.
+    /// Every stage of a node with each of these, and a node that does not know the transfer.
     fn all(mode: Mode, name: &'static str) -> Vec<Option<Standing<'static>>> {
         let standings = stages(mode)
             .into_iter()
@@ -300,7 +300,7 @@ mod tests {
                         if unfinished().filter(first_hand).any(|it| it.cause.needs_person()) {
                             assert!(decisive.cause.needs_person(), "{told:?}");
                         }
-                        // Nothing that a script or a receiver still has in hand looks as if it were done.
+                        // A transfer on which a script or a receiver still works never looks delivered.
                         let open = |it: &Standing<'_>| !it.is_over() && it.state != State::Delivered;
                         let is_through = central.is_none_or(|it| it.is_over() || it.stage == "released");
                         let late = |it: &&Standing<'_>| it.mode == Mode::Download && open(it);
@@ -349,7 +349,7 @@ mod tests {
                 ],
                 State::Verifying,
             ),
-            // What the receiver said before it runs again.
+            // The receiver's old report, before its next attempt.
             (vec![hub("held", Cause::NameTaken), down("delta", "placing", Cause::Queued)], State::Verifying),
             (vec![hub("held", Cause::Receipts), got(down("delta", "delivered", Cause::Cleanup))], State::Failed),
             (vec![hub("released", Cause::Keeping), down("delta", "delivered", Cause::Cleanup)], State::Failed),

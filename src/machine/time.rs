@@ -1,11 +1,10 @@
-//! Time as a value: the machine is told what time it is and never asks.
+//! Time as a value: the caller passes the time to the machine, which never reads a clock.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::time::Duration;
 
-/// A moment, in milliseconds since 1970-01-01 UTC. The clock that makes it never goes backwards while the
-/// daemon runs.
+/// A moment, in milliseconds since 1970-01-01 UTC. The daemon's clock never goes backwards while the daemon runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Time(u64);
 
@@ -25,7 +24,7 @@ impl Time {
         Self(self.0.saturating_add(u64::try_from(wait.as_millis()).unwrap_or(u64::MAX)))
     }
 
-    /// How long ago `earlier` was; zero when it lies ahead.
+    /// The time since `earlier`; zero if that is in the future.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.0.saturating_sub(earlier.0))
     }
@@ -37,7 +36,7 @@ impl fmt::Display for Time {
     }
 }
 
-/// Named deadlines: at most one moment a key, the earliest first.
+/// Named deadlines: at most one per key, the earliest first.
 #[derive(Debug, Clone)]
 pub struct Timers<K> {
     by_time: BTreeSet<(Time, K)>,
@@ -51,7 +50,7 @@ impl<K> Default for Timers<K> {
 }
 
 impl<K: Ord + Clone> Timers<K> {
-    /// Sets the deadline of `key`, in place of an earlier one.
+    /// Sets the deadline of `key`; it replaces an earlier one.
     pub fn set(&mut self, key: K, when: Time) {
         self.stop(&key);
         self.by_time.insert((when, key.clone()));
@@ -65,24 +64,24 @@ impl<K: Ord + Clone> Timers<K> {
         }
     }
 
-    /// Forgets the deadline of `key`.
+    /// Removes the deadline of `key`.
     pub fn stop(&mut self, key: &K) {
         if let Some(when) = self.by_key.remove(key) {
             self.by_time.remove(&(when, key.clone()));
         }
     }
 
-    /// When `key` is due.
+    /// The deadline of `key`.
     pub fn due(&self, key: &K) -> Option<Time> {
         self.by_key.get(key).copied()
     }
 
-    /// The earliest deadline of all.
+    /// The earliest deadline.
     pub fn next(&self) -> Option<(Time, &K)> {
         self.by_time.first().map(|(when, key)| (*when, key))
     }
 
-    /// Takes out the earliest deadline that has passed.
+    /// Removes and returns the earliest deadline that has passed.
     pub fn expire(&mut self, now: Time) -> Option<K> {
         if self.by_time.first()?.0 > now {
             return None;

@@ -1,51 +1,51 @@
-//! Accounts at the broker, one for each node: the steps that make them, as `rabbitmqctl` takes them.
+//! Accounts on the broker, one per node: the steps that create them, as `rabbitmqctl` commands.
 
 use crate::config::Secret;
 use crate::drivers::broker::Rights;
 use crate::machine::{GroupId, Mode, Node, NodeName};
 
-/// A generated password draws its characters from these: 32, so that five bits of each random byte choose one, and none
-/// that looks like another.
+/// The characters of a generated password: 32, so that five bits of each random byte choose one. No two of them look
+/// alike.
 const ALPHABET: &[u8; 32] = b"abcdefghijkmnpqrstuvwxyz23456789";
 
-/// One node's account to be.
+/// The account of one node.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Whose.
+    /// The node.
     pub node: Node,
-    /// What it logs in with.
+    /// Its password.
     pub password: Secret,
 }
 
-/// One thing to do at the broker.
+/// One step on the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
-    /// Make this virtual host, unless it is there.
+    /// Create this virtual host, unless it exists.
     Vhost(String),
-    /// Make this account; only its own rights let it do anything.
+    /// Create this account, without any permission.
     Account {
-        /// Its name.
+        /// The name of the account.
         name: String,
-        /// What it logs in with.
+        /// Its password.
         password: Secret,
     },
-    /// Give an account's rights anew.
+    /// Set the permissions of an account.
     Rights {
-        /// The virtual host they hold in.
+        /// The virtual host.
         vhost: String,
-        /// The account and what it may.
+        /// The account and its permissions.
         rights: Rights,
     },
-    /// Give the keys anew with which it may publish and bind.
+    /// Set the routing keys with which an account may publish and bind.
     Keys {
-        /// The virtual host they hold in.
+        /// The virtual host.
         vhost: String,
-        /// The account and what it may.
+        /// The account and its permissions.
         rights: Rights,
     },
 }
 
-/// Why words name no node.
+/// Why a text names no node.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("invalid node {found:?}: use MODE:NAME, such as upload:alpha ({problem})")]
 pub struct BadNode {
@@ -57,7 +57,7 @@ pub struct BadNode {
 ///
 /// # Errors
 ///
-/// When it is neither, and why.
+/// If the text is not of this form, and why.
 pub fn parse_node(text: &str) -> Result<Node, BadNode> {
     let bad = |problem: String| BadNode { found: text.chars().take(100).collect(), problem };
     let (mode, name) = text.split_once(':').ok_or_else(|| bad("no colon".to_owned()))?;
@@ -66,13 +66,13 @@ pub fn parse_node(text: &str) -> Result<Node, BadNode> {
     Ok(Node::new(mode, name))
 }
 
-/// Whether `rabbitmqctl` gets this name of a virtual host as it is: Debian's passes its arguments through a shell.
+/// Whether `rabbitmqctl` gets this virtual host's name unchanged: Debian's script passes arguments through a shell.
 pub(super) fn is_plain_vhost(vhost: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._:-".contains(c);
     !vhost.is_empty() && vhost.len() <= 255 && !vhost.starts_with('-') && vhost.chars().all(plain)
 }
 
-/// What is to be done for these nodes, in order. Safe to repeat, but for the accounts themselves.
+/// The steps for these nodes, in order. They can be repeated, except for the creation of accounts.
 pub fn steps(vhost: &str, group: &GroupId, accounts: &[Account]) -> Vec<Step> {
     let mut steps = vec![Step::Vhost(vhost.to_owned())];
     for Account { node, password } in accounts {
@@ -86,7 +86,7 @@ pub fn steps(vhost: &str, group: &GroupId, accounts: &[Account]) -> Vec<Step> {
 }
 
 impl Step {
-    /// What `rabbitmqctl` is called with.
+    /// The arguments of `rabbitmqctl`.
     pub fn arguments(&self) -> Vec<&str> {
         match self {
             Self::Vhost(name) => vec!["add_vhost", name],
@@ -102,7 +102,7 @@ impl Step {
         }
     }
 
-    /// What it reads from its standard input: a password has no place on a command line, which every user can see.
+    /// The standard input of `rabbitmqctl`: a password must not be on a command line, which every user can see.
     pub fn input(&self) -> Option<&Secret> {
         match self {
             Self::Account { password, .. } => Some(password),
@@ -110,7 +110,7 @@ impl Step {
         }
     }
 
-    /// The same as a line for a shell.
+    /// The step as a line for a shell.
     fn line(&self) -> String {
         let words: Vec<_> = self.arguments().into_iter().map(shell_word).collect();
         let command = format!("rabbitmqctl {}", words.join(" "));
@@ -118,14 +118,14 @@ impl Step {
             Self::Vhost(name) => {
                 format!("rabbitmqctl --silent list_vhosts | grep -Fqx {} || {command}", shell_word(name))
             }
-            // The shell's own printf: no other process shows it.
+            // printf is built into the shell: no other process shows the password.
             Self::Account { password, .. } => format!("printf '%s\\n' {} | {command}", shell_word(password.expose())),
             Self::Rights { .. } | Self::Keys { .. } => command,
         }
     }
 }
 
-/// All steps as a script for `sh`, with what the operator should know as its comments.
+/// All steps as a script for `sh`, with notes for the operator as comments.
 pub fn script(vhost: &str, group: &GroupId, accounts: &[Account]) -> String {
     let mut text =
         format!("# Run this as root on the broker host. It creates the accounts of group {group}.\nset -e\n");
@@ -141,7 +141,7 @@ pub fn script(vhost: &str, group: &GroupId, accounts: &[Account]) -> String {
     text
 }
 
-/// What goes where: the only time that generated passwords are shown.
+/// Where each account belongs: the only time that generated passwords are shown.
 pub fn notes(vhost: &str, group: &GroupId, accounts: &[Account]) -> String {
     let mut text = String::new();
     for Account { node, password } in accounts {
@@ -158,13 +158,13 @@ pub fn notes(vhost: &str, group: &GroupId, accounts: &[Account]) -> String {
     text
 }
 
-/// A password of 24 characters, 120 bits, that needs no quoting anywhere.
+/// A password of 24 characters, 120 bits, that needs no quotes anywhere.
 pub fn generated_password(random: [u8; 24]) -> Secret {
     let letters = random.iter().filter_map(|byte| ALPHABET.get(usize::from(byte % 32)));
     Secret::new(letters.map(|letter| char::from(*letter)).collect::<String>())
 }
 
-/// In single quotes, where nothing means anything to a shell.
+/// In single quotes, so that a shell changes nothing.
 fn shell_word(word: &str) -> String {
     format!("'{}'", word.replace('\'', r"'\''"))
 }

@@ -1,4 +1,4 @@
-//! What the service's box has to leave open for a config: systemd's drop-in, as text.
+//! The paths that the sandbox of the service must open for a config: systemd's drop-in, as text.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,28 +6,28 @@ use std::path::{Path, PathBuf};
 use super::system::Service;
 use crate::config::{Cleanup, Role, Script, Settings};
 
-/// What `ProtectHome=yes` hides.
+/// The directories that `ProtectHome=yes` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
-/// What `PrivateTmp=yes` replaces by something of the service's own.
+/// The directories that `PrivateTmp=yes` replaces by private ones.
 const TEMPORARY: [&str; 2] = ["/tmp", "/var/tmp"];
 
 /// Why there is no drop-in.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum DropInError {
-    /// A unit file has no way to write it.
+    /// A unit file cannot express the path.
     #[error("{0:?} cannot be used in a systemd unit: it contains a control character or is not UTF-8; rename it")]
     Unwritable(PathBuf),
-    /// It means something else to the service than to whoever asks.
+    /// The path means something else for the service than for the user.
     #[error("{0:?} is not an absolute path below /")]
     NotAbsolute(PathBuf),
 }
 
-/// The drop-in for the service that reads this config. `also` is opened too. Of the directories that the cleanup script
-/// names, those are opened that `is_dir` knows; everything else it names is left to the reader, in a comment.
+/// The drop-in for the service that reads this config. It also opens `also`. Of the paths in the cleanup script, it
+/// opens those that `is_dir` reports as directories; a comment names the others.
 ///
 /// # Errors
 ///
-/// When a path cannot be written down.
+/// If a unit file cannot express a path.
 pub fn drop_in(
     service: &Service,
     settings: &Settings,
@@ -54,7 +54,7 @@ pub fn drop_in(
     Ok(opening.text(service))
 }
 
-/// What is to be opened, in order.
+/// The paths to open, in order.
 struct Opening {
     own: [PathBuf; 2],
     seen: BTreeSet<PathBuf>,
@@ -86,8 +86,7 @@ impl Opening {
         }
         self.seen.insert(path.to_owned());
         self.mounts.push(unit_word(path, "")?);
-        // With the minus, a directory that is missing keeps synkler from its work with a message of its own instead of
-        // systemd's.
+        // With the minus, a missing directory leads to an error of synkler instead of one of systemd.
         let word = unit_word(path, "-")?;
         self.lines.push(format!("# {what}"));
         let order = if self.hides(path) { "BindPaths" } else { "ReadWritePaths" };
@@ -125,7 +124,7 @@ impl Opening {
         ));
     }
 
-    /// Whether the box puts something else in the path's place.
+    /// Whether the sandbox replaces the path.
     fn hides(&mut self, path: &Path) -> bool {
         let below = |places: &[&str]| places.iter().any(|place| path.starts_with(place));
         self.bares_homes |= below(&HOMES);
@@ -162,8 +161,8 @@ impl Opening {
     }
 }
 
-/// A path as one word of a unit file, behind a prefix. systemd takes quotes and backslashes off, and fills in what
-/// stands behind a percent sign.
+/// A path as one word of a unit file, after a prefix. systemd removes quotes and backslashes, and expands what follows
+/// a percent sign.
 fn unit_word(path: &Path, prefix: &str) -> Result<String, DropInError> {
     let unwritable = || DropInError::Unwritable(path.to_owned());
     let text = path.to_str().ok_or_else(unwritable)?;

@@ -1,30 +1,30 @@
-//! A node's config file, and what is to be done next, word for word.
+//! The config file of a node, and the next steps as commands.
 
 use std::path::PathBuf;
 
 use super::system::{Service, USER};
 use crate::machine::{GroupId, Mode, Node};
 
-/// What a config is made of.
+/// The values for a config.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Plan {
-    /// What the node is called, and what it does.
+    /// Name and mode of the node.
     pub node: Node,
-    /// Whether that name is another than the host's, so that the config must say it.
+    /// Whether that name differs from the host name, so that the config must contain it.
     pub is_renamed: bool,
     /// The group.
     pub group: GroupId,
-    /// Watched, spool, or destination.
+    /// The watched directory, the spool, or the destination.
     pub file_dir: PathBuf,
     /// The broker's host.
     pub server: String,
-    /// The virtual host there.
+    /// The virtual host on the broker.
     pub vhost: String,
-    /// The account there.
+    /// The account on the broker.
     pub username: String,
-    /// Whether the connection is by TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// `[user@]host` under which central is reached by ssh.
+    /// `[user@]host` of central for ssh.
     pub central_host: String,
     /// What is done with delivered items; upload and download.
     pub cleanup: Option<PlannedCleanup>,
@@ -42,13 +42,13 @@ pub enum PlannedCleanup {
 }
 
 impl Plan {
-    /// How the node is called where its credentials and its state have a place of their own.
+    /// The name of the node's own directories for credentials and state.
     pub(super) fn node_word(&self) -> String {
         format!("{}-{}", self.group, self.node.mode)
     }
 }
 
-/// The config file. Only what differs from a default is in it.
+/// The config file. It contains only what differs from a default.
 pub fn config_text(plan: &Plan) -> String {
     let mode = plan.node.mode;
     let mut lines = vec![
@@ -85,7 +85,7 @@ pub fn config_text(plan: &Plan) -> String {
     lines.join("\n") + "\n"
 }
 
-/// What an operator does after that, as root; `has_password` tells whether the credential is there already.
+/// The next steps of the operator, as root; `has_password` says whether the credential exists already.
 pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String {
     let (unit, synkler) = (service.unit(), service.command());
     let mut steps: Vec<(String, Vec<String>)> = Vec::new();
@@ -150,7 +150,7 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
     text
 }
 
-/// A text as TOML writes it.
+/// A text in TOML's form.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {

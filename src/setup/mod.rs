@@ -1,11 +1,11 @@
-//! What an administrator does once: accounts at the broker, a node's config, the way through the service's box.
+//! What an administrator does once: broker accounts, a node's config, and the paths that the service's sandbox opens.
 //!
-//! - `broker`: accounts that let each node say and hear what its role needs; pure.
-//! - `init`: a node's config file, and what is to be done next; pure.
-//! - `drop_in`: what the service's box has to leave open for a config; pure.
-//! - `system`: the service as the package has it: its directories, unit names, user.
+//! - `broker`: accounts with the permissions that each role needs; pure.
+//! - `init`: a node's config file, and the next steps; pure.
+//! - `drop_in`: the paths that the service's sandbox must open for a config; pure.
+//! - `system`: the service of the package: its directories, unit names, user.
 //! - `terminal`: questions and answers.
-//! - `verbs`: the three as an operator calls them.
+//! - `verbs`: the three commands.
 
 mod broker;
 mod drop_in;

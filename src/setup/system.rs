@@ -1,4 +1,4 @@
-//! The service as the package has it.
+//! The service of the package.
 
 use std::path::{Path, PathBuf};
 use std::{fs, io};
@@ -7,9 +7,9 @@ use crate::config::Environment;
 
 /// Its user and its group.
 pub(super) const USER: &str = "synkler";
-/// Where its config files lie.
+/// The directory of its config files.
 const CONFIGS: &str = "/etc/synkler";
-/// Where systemd takes its credentials from.
+/// The directory from which systemd loads its credentials.
 const CREDENTIALS: &str = "/etc/synkler/credentials";
 
 /// One unit of the package: `synkler.service`, or an instance of `synkler@.service`.
@@ -19,8 +19,8 @@ pub struct Service {
 }
 
 impl Service {
-    /// The unit that reads this config file: `/etc/synkler/NAME.toml` is the instance NAME's, unless it is the package's
-    /// own, `synkler.toml`.
+    /// The unit that reads this config file: `/etc/synkler/NAME.toml` belongs to the instance NAME; `synkler.toml`
+    /// belongs to the package's unit.
     pub fn of(config: Option<&Path>) -> Self {
         let name = config.filter(|path| path.parent() == Some(Path::new(CONFIGS))).and_then(|path| {
             let stem = path.file_name()?.to_str()?.strip_suffix(".toml")?;
@@ -34,12 +34,12 @@ impl Service {
         self.instance.as_ref().map_or_else(|| "synkler".to_owned(), |instance| format!("synkler@{instance}"))
     }
 
-    /// What it finds around itself.
+    /// Its environment.
     pub fn environment(&self) -> Environment {
         Environment::of_service(self.instance.as_deref())
     }
 
-    /// The directories that are its own and open to it.
+    /// The directories that belong to it and are open to it.
     pub(super) fn own_directories(&self) -> [PathBuf; 2] {
         ["/var/lib/synkler", "/run/synkler"].map(|directory| match &self.instance {
             Some(instance) => Path::new(directory).join(instance),
@@ -52,18 +52,18 @@ impl Service {
         Path::new(CONFIGS).join(format!("{}.toml", self.instance.as_deref().unwrap_or("synkler")))
     }
 
-    /// The drop-in that opens its box.
+    /// The drop-in that opens its sandbox.
     pub(super) fn drop_in(&self) -> PathBuf {
         PathBuf::from(format!("/etc/systemd/system/{}.service.d/paths.conf", self.unit()))
     }
 
-    /// Where a credential of the node belongs; `node` is `<id>-<mode>`. An instance's are its own.
+    /// The path of a credential of the node; `node` is `<id>-<mode>`. An instance has its own.
     pub(super) fn credential(&self, node: &str, name: &str) -> PathBuf {
         let directory = Path::new(CREDENTIALS);
         if self.instance.is_some() { directory.join(node).join(name) } else { directory.join(name) }
     }
 
-    /// The words with which an operator calls `synkler` for this unit.
+    /// The command with which an operator calls `synkler` for this unit.
     pub(super) fn command(&self) -> String {
         match &self.instance {
             Some(_) => format!("synkler --config {}", self.config().display()),
@@ -72,13 +72,13 @@ impl Service {
     }
 }
 
-/// The numbers of the service's user and group, where sysusers has made them; systemd makes them in these files.
+/// The ids of the service's user and group, if sysusers has created them in these files.
 pub(super) fn numbers() -> io::Result<(Option<u32>, Option<u32>)> {
     let find = |path: &str| Ok::<_, io::Error>(number(&fs::read_to_string(path)?, USER));
     Ok((find("/etc/passwd")?, find("/etc/group")?))
 }
 
-/// The third field of the line that begins with the name: the number in `/etc/passwd` and in `/etc/group`.
+/// The third field of the line that begins with the name: the id in `/etc/passwd` and in `/etc/group`.
 fn number(text: &str, name: &str) -> Option<u32> {
     let mut lines = text.lines().map(|line| line.split(':'));
     lines.find_map(|mut fields| if fields.next() == Some(name) { fields.nth(1)?.parse().ok() } else { None })

@@ -1,4 +1,4 @@
-//! Questions to whoever sits at the terminal.
+//! Questions to the user at the terminal.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 
@@ -7,12 +7,12 @@ use rustix::termios::{LocalModes, OptionalActions, tcgetattr, tcsetattr};
 /// The longest answer, in bytes.
 const ANSWER_LIMIT: u64 = 4096;
 
-/// Whether there is anybody to ask.
+/// Whether there is a terminal.
 pub(super) fn is_there() -> bool {
     io::stdin().is_terminal() && io::stderr().is_terminal()
 }
 
-/// Asks, with an answer for whoever just presses Enter, until there is one.
+/// Asks until there is an answer; Enter alone chooses the suggested answer.
 pub(super) fn ask(question: &str, default: Option<&str>) -> io::Result<String> {
     loop {
         match default {
@@ -29,12 +29,12 @@ pub(super) fn ask(question: &str, default: Option<&str>) -> io::Result<String> {
     }
 }
 
-/// Asks for something that is not to be seen; nothing is an answer too.
+/// Asks for a secret, without echo; an empty answer is allowed.
 pub(super) fn ask_secret(question: &str) -> io::Result<String> {
     let before = tcgetattr(io::stdin())?;
     let mut silent = before.clone();
     silent.local_modes.remove(LocalModes::ECHO);
-    // First of all: who answers as soon as the question stands there must not see it on the screen.
+    // The echo is off before the question appears, so that a fast answer is not shown either.
     tcsetattr(io::stdin(), OptionalActions::Flush, &silent)?;
     let asked = write!(io::stderr(), "{question}: ").and_then(|()| io::stderr().flush());
     let answer = asked.and_then(|()| line());
@@ -46,7 +46,7 @@ pub(super) fn ask_secret(question: &str) -> io::Result<String> {
 
 fn line() -> io::Result<String> {
     let mut answer = String::new();
-    // The end of the input is no answer, and would be asked for ever.
+    // The end of the input is not an answer; asking again would never end.
     match io::stdin().lock().take(ANSWER_LIMIT).read_line(&mut answer)? {
         0 => Err(io::ErrorKind::UnexpectedEof.into()),
         _ => Ok(answer),

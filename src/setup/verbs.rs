@@ -1,4 +1,4 @@
-//! `synkler broker-setup`, `synkler init` and `synkler drop-in`: what they read, write and say.
+//! `synkler broker-setup`, `synkler init` and `synkler drop-in`: what they read, write and print.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -18,12 +18,12 @@ use crate::machine::{GroupId, Mode, Node, NodeName};
 
 /// The largest password file, in bytes.
 const PASSWORD_LIMIT: u64 = 4096;
-/// The largest file of authorities, in bytes.
+/// The largest file of CA certificates, in bytes.
 const PEM_LIMIT: u64 = 1024 * 1024;
-/// Wrong arguments, as clap has it.
+/// Wrong arguments, with clap's exit code.
 const USAGE: u8 = 2;
 
-/// What `synkler broker-setup` was told.
+/// The arguments of `synkler broker-setup`.
 #[derive(Debug, Clone)]
 pub struct BrokerOrder {
     /// `MODE:NAME` each.
@@ -34,18 +34,18 @@ pub struct BrokerOrder {
     pub vhost: String,
     /// Whether to run the commands instead of printing them.
     pub apply: bool,
-    /// Holds the password of the one node there is.
+    /// The file with the password, for exactly one node.
     pub password_file: Option<PathBuf>,
 }
 
-/// What `synkler init` was told; the rest is asked for.
+/// The arguments of `synkler init`; it asks for missing ones.
 #[derive(Debug, Clone)]
 pub struct InitOrder {
-    /// What the node does.
+    /// The mode of the node.
     pub mode: Mode,
     /// The file to write, instead of the package's.
     pub config: Option<PathBuf>,
-    /// Watched, spool, or destination.
+    /// The watched directory, the spool, or the destination.
     pub file_dir: Option<PathBuf>,
     /// The broker's host.
     pub server: Option<String>,
@@ -57,23 +57,23 @@ pub struct InitOrder {
     pub central_host: Option<String>,
     /// The virtual host.
     pub vhost: Option<String>,
-    /// The account at the broker.
+    /// The account on the broker.
     pub username: Option<String>,
-    /// Holds its password; `-` is standard input.
+    /// The file with its password; `-` is standard input.
     pub password_file: Option<PathBuf>,
-    /// Whether the connection is by TLS.
+    /// Whether the connection uses TLS.
     pub tls: bool,
-    /// The authorities that its certificate may be of.
+    /// The CA certificates for the broker's certificate.
     pub ca_file: Option<PathBuf>,
     /// What is done with delivered items; asked for where it is not given.
     pub cleanup: Option<PlannedCleanup>,
     /// Whether to make `file_dir`.
     pub make_dir: bool,
-    /// Whether a config that is there may be replaced.
+    /// Whether to overwrite an existing config.
     pub force: bool,
 }
 
-/// Why something ended early, and with what.
+/// Why a command ended early, and its exit code.
 struct Failure(u8, String);
 
 impl From<String> for Failure {
@@ -82,17 +82,17 @@ impl From<String> for Failure {
     }
 }
 
-/// Prints or runs what makes accounts at the broker.
+/// Prints or runs the steps that create accounts on the broker.
 pub fn broker_setup(order: &BrokerOrder) -> ExitCode {
     ended(make_accounts(order))
 }
 
-/// Writes a node's config and says what comes next.
+/// Writes a node's config and prints the next steps.
 pub fn init(order: &InitOrder) -> ExitCode {
     ended(write_config(order))
 }
 
-/// Prints the drop-in for the service that reads this config, or with `apply` puts it where systemd reads it.
+/// Prints the drop-in for the service that reads this config, or with `apply` installs it where systemd reads it.
 pub fn print_drop_in(config: Option<&Path>, also: &[PathBuf], apply: bool) -> ExitCode {
     let service = Service::of(config);
     let made = config::load(config, &service.environment()).map_err(|error| Failure(78, error.to_string())).and_then(
@@ -118,7 +118,7 @@ fn install_drop_in(path: &Path, text: &str) -> Result<(), Failure> {
     let new = path.with_extension("new");
     write(&new, 0o644, text.as_bytes()).and_then(|()| fs::rename(&new, path)).map_err(failed)?;
     say(&format!("{} written", path.display()));
-    // Where systemd does not run, it reads the file when it does.
+    // If systemd does not run, it reads the file at its next start.
     if Path::new("/run/systemd/system").is_dir() {
         let reloaded = Command::new("systemctl").arg("daemon-reload").stdin(Stdio::null()).status();
         if !reloaded.is_ok_and(|status| status.success()) {
@@ -155,7 +155,7 @@ fn make_accounts(order: &BrokerOrder) -> Result<(), Failure> {
     }
 }
 
-/// Runs the steps. What is there already stays, with rights given anew.
+/// Runs the steps. Existing accounts stay, and their permissions are set again.
 fn apply(order: &BrokerOrder, group: &GroupId, accounts: &[Account]) -> Result<(), Failure> {
     let listed = |what: &str| -> Result<Vec<String>, Failure> {
         let text = rabbitmqctl(&["--silent", what], None)?;
@@ -191,7 +191,7 @@ fn rabbitmqctl(arguments: &[&str], input: Option<&Secret>) -> Result<String, Fai
     command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = command.spawn().map_err(failed)?;
     if let (Some(mut stdin), Some(input)) = (child.stdin.take(), input) {
-        // One that ends without reading says why, below.
+        // If the command ends without reading its input, its error follows below.
         let _ = writeln!(stdin, "{}", input.expose());
     }
     let output = child.wait_with_output().map_err(failed)?;
@@ -240,7 +240,7 @@ fn write_config(order: &InitOrder) -> Result<(), Failure> {
     Ok(())
 }
 
-/// From the flags, and where there is somebody to ask, from the answers.
+/// The values from the options and, on a terminal, from the answers.
 fn plan(order: &InitOrder) -> Result<Plan, Failure> {
     let usage = |text: String| Failure(USAGE, text);
     let answered = |flag: &Option<String>, option: &str, question: &str, default: Option<&str>| match (flag, default) {
@@ -313,7 +313,7 @@ fn password(order: &InitOrder) -> Result<Option<Secret>, Failure> {
     }
 }
 
-/// Only a config that the service can use takes the place of the one that is there.
+/// An existing file is replaced only by a config that the service can use.
 fn install_config(path: &Path, plan: &Plan, service: &Service) -> Result<(), Failure> {
     let new = path.with_extension("toml.new");
     let failed = |error: io::Error| Failure::from(format!("{}: {error}{}", path.display(), as_root(&error)));
@@ -326,7 +326,7 @@ fn install_config(path: &Path, plan: &Plan, service: &Service) -> Result<(), Fai
         .and_then(|_| give_to_group(&new).map_err(failed))
         .and_then(|()| fs::rename(&new, path).map_err(failed));
     if installed.is_err() {
-        // The file of before is untouched, and this one is of no use.
+        // The old file is unchanged, and the new one is not needed.
         let _ = fs::remove_file(&new);
     }
     installed
@@ -352,7 +352,7 @@ fn make_dir(path: &Path, mode: Mode) -> Result<(), Failure> {
     if let Some(parent) = path.parent() {
         fs::create_dir_all(parent).map_err(failed)?;
     }
-    // Others have no business in central's spool.
+    // Other users have no access to central's spool.
     let bits = if mode == Mode::Central { 0o750 } else { 0o755 };
     fs::DirBuilder::new().mode(bits).create(path).map_err(failed)?;
     if let (true, (Some(user), group)) = (rustix::process::geteuid().is_root(), numbers().map_err(failed)?) {
@@ -362,7 +362,7 @@ fn make_dir(path: &Path, mode: Mode) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The service's group may read it, where there is one.
+/// The service's group may read the file, if the group exists.
 fn give_to_group(path: &Path) -> io::Result<()> {
     if let (true, (_, Some(group))) = (rustix::process::geteuid().is_root(), numbers()?) {
         chown(path, None, Some(Gid::from_raw(group)))?;
@@ -393,7 +393,7 @@ fn password_in(path: &Path) -> Result<Secret, Failure> {
     }
 }
 
-/// A file's bytes; `-` is standard input.
+/// The bytes of a file; `-` is standard input.
 fn read(path: &Path, limit: u64) -> Result<Vec<u8>, Failure> {
     let failed = |error: io::Error| Failure::from(format!("{}: {error}", path.display()));
     let source: Box<dyn Read> =
@@ -423,7 +423,7 @@ fn ended(outcome: Result<(), Failure>) -> ExitCode {
     }
 }
 
-/// A reader that has gone away has seen enough.
+/// A reader that has closed the pipe needs no more.
 fn print(text: &str) {
     let _ = write!(io::stdout(), "{text}").and_then(|()| io::stdout().flush());
 }

@@ -1,6 +1,7 @@
-//! The box of a process, by Landlock: from [`confine`] on, this process and whatever it becomes can open, make and remove
-//! only what lies below the directories it was given, links or not; it opens no TCP connection and signals nobody
-//! outside. What needs no opening (looking at a file's metadata, changing its mode or times) the kernel does not restrict.
+//! The sandbox of a process, by Landlock. After [`confine`], this process and the program that it becomes can open,
+//! create and remove only what is below the given directories, whether by links or not. It opens no TCP connection and
+//! sends no signal to processes outside. The kernel does not restrict what needs no opening: looking at metadata,
+//! changing modes or times.
 
 use std::error::Error;
 use std::io;
@@ -12,7 +13,7 @@ use landlock::{
 };
 use rustix::io::Errno;
 
-/// What a process in a box may do with a file, or with everything below a directory.
+/// What a process in the sandbox may do with a file, or with everything below a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reach {
     /// List directories.
@@ -21,7 +22,7 @@ pub(super) enum Reach {
     Read,
     /// The same, and start programs.
     Run,
-    /// Read, write, make and remove files, directories and links.
+    /// Read, write, create and remove files, directories and links.
     Change,
 }
 
@@ -38,13 +39,13 @@ impl Reach {
     }
 }
 
-/// Why a process is not in its box.
+/// Why a process is not in its sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum Unconfined {
-    /// The kernel has no Landlock, does not use it, or a container's filter of system calls keeps it away.
+    /// The kernel has no Landlock or does not use it, or a system call filter of a container blocks it.
     #[error("the kernel offers no Landlock")]
     Missing,
-    /// It does, and yet it did not work.
+    /// The kernel has Landlock, and the setup failed.
     #[error(transparent)]
     Failed(RulesetError),
 }
@@ -62,20 +63,21 @@ impl From<RulesetError> for Unconfined {
     }
 }
 
-/// Boxes this thread in, and whatever program it becomes, for good: nothing but what `rules` names can be opened from
-/// now on; what is open stays so. To be called before there are other threads, which it does not reach.
+/// Confines this thread, and the program that it becomes, for good: from now on it can open only what `rules` names;
+/// open files stay open. Must be called before other threads exist, which it would not confine.
 ///
 /// # Errors
 ///
-/// When the process is not in the box. [`Unconfined::Missing`] has changed nothing, unless a filter of system calls lets
-/// Landlock be asked for and no more; then it keeps this thread from gaining rights by a set-user-id program.
+/// If the process is not confined. [`Unconfined::Missing`] has changed nothing, with one exception: a system call
+/// filter that allows only the query for Landlock. Then this thread can no longer gain rights by a set-user-id program.
 pub(super) fn confine(rules: &[(BorrowedFd<'_>, Reach)]) -> Result<(), Unconfined> {
-    // What does not apply to a file is left out of its rule.
+    // Rights that do not apply to a file are left out of its rule.
     let rules = rules.iter().map(|(place, reach)| Ok::<_, RulesetError>(PathBeneath::new(place, reach.access())));
     let status = Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
         .handle_access(AccessFs::from_all(ABI::V1))?
-        // Later kernels restrict more: moving elsewhere, truncating, devices; TCP; signals and abstract sockets.
+        // Later kernels restrict more: moves to other directories, truncation, devices, TCP, signals and abstract
+        // sockets.
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(ABI::V5))?
         .handle_access(AccessNet::from_all(ABI::V4))?
@@ -108,7 +110,7 @@ mod tests {
         std::os::unix::fs::symlink(&outside, inside.join("link")).unwrap();
         let open = |path: &std::path::Path| File::open(path).unwrap();
         let (own, other) = (open(&inside), open(&outside));
-        // The box is for good, so a thread of its own goes into it.
+        // The sandbox is for good, so the test confines a thread of its own.
         let tried = std::thread::spawn(move || {
             confine(&[(own.as_fd(), Reach::Change), (other.as_fd(), Reach::List)]).unwrap();
             [

@@ -1,9 +1,9 @@
-//! Central's side of a node's key: the command judged, the directory opened, the process boxed in, rsync started.
+//! Central's side of a node's key: checks the command, opens the directory, confines the process, and starts rsync.
 //!
-//! The gate's judgement alone would not do: the far side tells the names of files over the connection, where no
-//! command line shows them, and an rsync that is told `../x`, or a name below a link that an earlier run has left,
-//! follows. So the directory is opened without following a link, rsync works in it as `./`, and Landlock keeps rsync,
-//! whatever it is told, from opening anything else.
+//! The check of the command alone is not enough. The other side sends file names over the connection, where no command
+//! line shows them. An rsync that gets `../x`, or a name below a link that an earlier run left, follows it. So the
+//! directory is opened without following a link, rsync works in it as `./`, and Landlock prevents rsync from opening
+//! anything else.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;
@@ -18,7 +18,7 @@ use rustix::io::Errno;
 use super::confine::{Reach, Unconfined, confine};
 use super::gate::{Refusal, Side, Target, judge};
 
-/// What rsync needs of the system: programs and libraries to run, and files that tell names and time zones.
+/// What rsync needs of the system: programs and libraries, and files for names and time zones.
 const PROGRAMS: &[&str] = &["/usr", "/lib", "/lib64", "/bin", "/sbin", "/opt", "/nix/store", "/gnu/store"];
 const TABLES: &[&str] = &[
     "/etc/ld.so.cache",
@@ -31,57 +31,57 @@ const TABLES: &[&str] = &[
     "/dev/random",
 ];
 
-/// What one key in `authorized_keys` opens.
+/// What one key in `authorized_keys` gives access to.
 #[derive(Debug, Clone)]
 pub struct Entrance {
-    /// Whose key it is.
+    /// The mode of the node that owns the key.
     pub side: Side,
-    /// One group's directory on this host, `<file_dir>/<id>`, as central tells the others: absolute.
+    /// One group's directory on this host, `<file_dir>/<id>`, as central announces it: absolute.
     pub spool: PathBuf,
     /// The rsync program.
     pub rsync: PathBuf,
-    /// Whether to go on where the kernel has no Landlock; then rsync alone keeps to the directory.
+    /// Whether to continue if the kernel has no Landlock; then only rsync itself stays in the directory.
     pub without_landlock: bool,
 }
 
-/// Why nobody comes in.
+/// Why access is refused.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
-    /// What was asked for is not allowed.
-    #[error("refused: {0}")]
+    /// The requested command is not allowed.
+    #[error("refused")]
     Refused(#[from] Refusal),
-    /// A directory of the spool is not there, or no directory.
+    /// A directory of the spool does not exist, or is not a directory.
     #[error("cannot open {}: start central once, which creates it, or use the directory that central announces in \
      authorized_keys", path.display())]
     Spool {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: Errno,
     },
-    /// The kernel cannot box rsync in.
+    /// The kernel cannot confine rsync.
     #[error(
         "the kernel cannot confine rsync to the spool (Landlock, Linux 5.13): enable Landlock, allow it in the \
          container, or add --no-landlock to the command in authorized_keys, which trusts the owner of this key to \
          stay in the spool"
     )]
     Landlock(#[source] Unconfined),
-    /// rsync is not there.
+    /// rsync does not exist.
     #[error("cannot start {}: install rsync, or give its path with --rsync in authorized_keys", program.display())]
     NotStarted {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The error.
         source: std::io::Error,
     },
 }
 
-/// Turns this process into the rsync that `command` (sshd's `$SSH_ORIGINAL_COMMAND`) asks for, if that is allowed.
-/// To be called first thing, while the process has one thread.
+/// Turns this process into the rsync that `command` (sshd's `$SSH_ORIGINAL_COMMAND`) requests, if that is allowed. Must
+/// be called first, while the process has one thread.
 ///
 /// # Errors
 ///
-/// Returns only with the reason why not.
+/// Returns only with the reason of a refusal.
 pub fn enter(entrance: &Entrance, command: Option<&OsStr>) -> Result<Infallible, EnterError> {
     let Entrance { side, spool, rsync, without_landlock } = entrance;
     let command = command.map_or(Some(""), OsStr::to_str).ok_or(Refusal::Unreadable)?;
@@ -97,8 +97,8 @@ pub fn enter(entrance: &Entrance, command: Option<&OsStr>) -> Result<Infallible,
     Err(EnterError::NotStarted { program: rsync.clone(), source })
 }
 
-/// The directory to work in; below the spool no link is followed. A place is made where it is not there yet, with the
-/// mode that rsync would give it.
+/// The directory to work in; no link below the spool is followed. A missing place is created, with the mode that rsync
+/// would give it.
 fn open_target(target: Target, side: Side, spool: &Path) -> Result<OwnedFd, EnterError> {
     const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
     let failed = |path: &Path, source| EnterError::Spool { path: path.to_owned(), source };

@@ -1,62 +1,62 @@
-//! What a node's key may ask for on central: exactly the rsync that synkler's own runs start there. Pure.
+//! Which commands a node's key may run on central: exactly the rsync commands of synkler's own runs. Pure.
 //!
-//! sshd hands over the command that the far side asked for; no shell sees it. Here it is taken apart, and everything
-//! that is not known to be harmless is refused by name: an upload's key may write one batch to `<spool>/in/<place>/`,
-//! a download's key may read `<spool>/held/`, and both may list what stands in `<spool>` itself and in their half of
-//! it, and run dry there, which is how a node examines its way to central. The path is never handed on: rsync gets a directory that was
-//! opened without following links.
+//! sshd passes on the command that the other side requested; no shell sees it. The gate parses the command and refuses
+//! by name everything that is not known to be harmless. An upload's key may write one batch to `<spool>/in/<place>/`,
+//! and a download's key may read `<spool>/held/`. Both may list the names in `<spool>` itself and in their half of it,
+//! and run dry there, which is how a node checks its connection to central. The path is never passed on: rsync gets a
+//! directory that was opened without following links.
 //!
-//! The script `rrsync` that comes with rsync does not do: a writer may put anything anywhere in its directory, links in
-//! the place of batches too; what keeps names and links inside depends on rsync's version; and it needs Python.
+//! The script `rrsync` of rsync is not enough. A writer may put anything anywhere in its directory, also links in the
+//! place of batches. What keeps names and links inside depends on the version of rsync. And it needs Python.
 
 use crate::machine::{PlaceId, escaped};
 
-/// The longest command, in bytes: ours have some 120.
+/// The maximum length of the command, in bytes: ours have about 120.
 const COMMAND_LIMIT: usize = 4096;
-/// The longest value of an option, in bytes.
+/// The maximum length of an option's value, in bytes.
 const VALUE_LIMIT: usize = 512;
 
-/// Whose key it is.
+/// The mode of the node that owns the key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
-    /// An upload's: it writes.
+    /// The key of an upload: it writes.
     Upload,
-    /// A download's: it reads.
+    /// The key of a download: it reads.
     Download,
 }
 
-/// What may be done.
+/// What the gate allows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Permit {
-    /// With which arguments rsync is to be started, in the directory of [`Permit::target`], which they call `./`.
+    /// The arguments for rsync, which works in the directory [`Permit::target`] as `./`.
     pub arguments: Vec<String>,
-    /// Where.
+    /// The directory.
     pub target: Target,
 }
 
-/// A directory of the spool, and what is done there.
+/// A directory of the spool, and the operation there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Target {
-    /// One batch is written to `in/<place>`, which may have to be made.
+    /// One batch is written to `in/<place>`, which may have to be created.
     Arrival(PlaceId),
     /// Copies are read from `held`.
     Held,
     /// The names in the spool itself are listed.
     ListSpool,
-    /// The names in `in` (upload) or `held` (download) are listed, or a run there moves nothing (`--dry-run`).
+    /// The names in `in` (upload) or `held` (download) are listed, or a dry run works there (`--dry-run`).
     ListHalf,
 }
 
-/// Why a command is refused.
+/// Why the gate refuses a command.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// Somebody wants a shell.
+    /// The other side wants a shell.
     #[error("this key is only for file transfers of synkler")]
     NoCommand,
-    /// It is too long, or not text.
+    /// The command is too long, or not text.
     #[error("the command is longer than {COMMAND_LIMIT} bytes or not text")]
     Unreadable,
-    /// Something else than rsync's far side.
+    /// The program is not rsync's server.
     #[error("only rsync --server is allowed, not {0:?}")]
     OtherProgram(String),
     /// An option that no run of ours uses.
@@ -65,36 +65,36 @@ pub enum Refusal {
     /// An option whose value no run of ours uses.
     #[error("the option {0} is not allowed with that value")]
     Value(String),
-    /// The options come where they cannot be judged.
+    /// The options come in a way that the gate cannot check.
     #[error("the option --protect-args hides the request: remove it from rsync_opts")]
     Hidden,
-    /// A key that writes was used to read, or the other way round.
+    /// A key that writes was used for reading, or a key that reads for writing.
     #[error("this key is for {0}s and may not {1}")]
     Direction(&'static str, &'static str),
     /// Another directory.
-    #[error("{found:?} is not open to this key, only {allowed} is")]
+    #[error("this key may not access {found:?}, only {allowed}")]
     Path {
-        /// What was asked for.
+        /// The requested path.
         found: String,
-        /// What may be.
+        /// The allowed path.
         allowed: String,
     },
 }
 
-/// Which options take a value, and what it may be.
+/// Which options take a value, and which values are allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Value {
     None,
-    /// A number or a word; rsync reads it and opens nothing for it.
+    /// A number or a word; rsync opens no file for it.
     Plain,
     /// The list of names, which comes over the connection.
     Stdin,
 }
 
-/// The options of one letter that our runs, with what `rsync_opts` allows, ask of the far side.
+/// The options of one letter that our runs send to the server, also with allowed `rsync_opts`.
 const LETTERS: &str = "lptrogRWcIzSAXUv";
 
-/// The same for the long ones.
+/// The same for the long options.
 const OPTIONS: &[(&str, Value)] = &[
     ("--timeout", Value::Plain),
     ("--bwlimit", Value::Plain),
@@ -118,7 +118,7 @@ const OPTIONS: &[(&str, Value)] = &[
     ("--super", Value::None),
 ];
 
-/// Judges what the far side asks for. `spool` is one group's directory on central, `<file_dir>/<id>`.
+/// Checks the command of the other side. `spool` is one group's directory on central, `<file_dir>/<id>`.
 ///
 /// # Errors
 ///
@@ -155,7 +155,7 @@ pub fn judge(command: &str, side: Side, spool: &str) -> Result<Permit, Refusal> 
     Ok(Permit { arguments, target })
 }
 
-/// What the options say of the whole.
+/// What the options mean together.
 #[derive(Debug, Default)]
 struct Asked {
     sender: bool,
@@ -202,7 +202,7 @@ impl Asked {
         if fits { Ok(()) } else { Err(Refusal::Value(shown(name))) }
     }
 
-    /// `-ltprRe.iLsfxCIvu`: what stands after `e` is not an option but what the far side's rsync can do.
+    /// `-ltprRe.iLsfxCIvu`: what follows `e` is not an option but the capabilities of the client's rsync.
     fn take_letters(&mut self, option: &str) -> Result<(), Refusal> {
         let Some(letters) = option.strip_prefix('-').filter(|letters| !letters.is_empty()) else {
             return Err(Refusal::OtherProgram(shown(option)));
@@ -276,8 +276,8 @@ fn is_plain(value: &str) -> bool {
         && value.chars().all(|c| c.is_ascii_alphanumeric() || "./,+-_[]:".contains(c))
 }
 
-/// Words as rsync writes them for a shell: blanks between, a backslash before what a shell would take for something
-/// else. No quotes: rsync uses none, and a word that has them is then no word that is allowed.
+/// Words as rsync writes them for a shell: separated by blanks, with a backslash before special characters. rsync uses
+/// no quotes; a word with quotes is not an allowed word.
 fn split(command: &str) -> Vec<String> {
     let mut words = Vec::new();
     let mut word: Option<String> = None;
@@ -316,7 +316,7 @@ mod tests {
             (WRITE.to_owned(), Side::Upload, place()),
             (WRITE.replace("12/", "12"), Side::Upload, place()),
             (WRITE.replace("rsync ", "/opt/rsync/bin/rsync "), Side::Upload, place()),
-            // Of rsync 3.1.3, as root.
+            // From rsync 3.1.3, as root.
             (WRITE.replace("-ltprRe.iLsfxCIvu", "-logtprRe.iLsfxC"), Side::Upload, place()),
             (WRITE.replace("-l", "-vvlzXXUUASWcI"), Side::Upload, place()),
             (
@@ -335,7 +335,7 @@ mod tests {
             (LIST.replace("in/", "held"), Side::Download, Target::ListHalf),
             (LIST.replace("/in/", "/"), Side::Download, Target::ListSpool),
             (LIST.replace("-de", "-nde"), Side::Upload, Target::ListHalf),
-            // What synklerctl check asks for.
+            // The command of synklerctl check.
             (WRITE.replace("-l", "-nl").replace("000000ab-12/", ""), Side::Upload, Target::ListHalf),
             (READ.replace("-l", "-nl"), Side::Download, Target::ListHalf),
         ] {
@@ -343,7 +343,7 @@ mod tests {
             assert_eq!(permit.target, target, "{command}");
             assert_eq!(permit.arguments[permit.arguments.len() - 2..], [".", "./"], "{command}");
             assert!(!permit.arguments.concat().contains('\\'));
-            // A slash at the end of the setting is nothing.
+            // A slash at the end of the setting has no effect.
             assert_eq!(judge(&command, side, "/srv/spool/default/").unwrap(), permit);
         }
     }

@@ -1,4 +1,4 @@
-//! The service's own key pair, and the line that lets it in on central.
+//! The service's own key pair, and its line for `authorized_keys` on central.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use super::gate::Side;
 use super::one_line;
 use crate::machine::{InvalidLocation, Location, NodeName};
 
-/// The program on central that the line names.
+/// The program on central in the line.
 const GATE: &str = "/usr/bin/synkler";
 
 /// A key of the service.
@@ -18,47 +18,48 @@ pub struct Key {
     pub path: PathBuf,
     /// The public half: kind and key, without a comment.
     pub public: String,
-    /// Whether it has just been made.
+    /// Whether the key was just created.
     pub made: bool,
 }
 
 /// Why there is no key, or no line for it.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// ssh-keygen is not there.
+    /// ssh-keygen does not exist.
     #[error("cannot start ssh-keygen: install openssh-client")]
     NotStarted(#[source] io::Error),
-    /// The directory for the key is not there and cannot be made.
+    /// The directory for the key does not exist and cannot be created.
     #[error("cannot create the directory {}: run this as root or as the user of the service", path.display())]
     Directory {
-        /// Which.
+        /// The directory.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// The key cannot be made.
+    /// The key cannot be created.
     #[error("ssh-keygen cannot create {}: {heard}: run this as root or as the user of the service", path.display())]
     NotMade {
-        /// Where.
+        /// Its path.
         path: PathBuf,
-        /// What it said.
+        /// The output of ssh-keygen.
         heard: String,
     },
-    /// The key cannot be read: another's, damaged, or with a passphrase, which a service cannot type.
+    /// The key cannot be read: it belongs to another user, is damaged, or has a passphrase, which a service cannot
+    /// type.
     #[error("cannot use {} as a key without a passphrase: {heard}", path.display())]
     Unusable {
-        /// Which.
+        /// Its path.
         path: PathBuf,
-        /// What ssh-keygen said.
+        /// The output of ssh-keygen.
         heard: String,
     },
-    /// The spool's path cannot be in the line.
+    /// The path of the spool is not allowed in the line.
     #[error("--spool")]
     Spool(#[from] InvalidLocation),
 }
 
-/// The first key of `places` that is there; where there is none, a fresh ed25519 pair at the last of them, with
-/// `comment` in its public half. No key is ever replaced.
+/// The first existing key of `places`. If there is none, creates an ed25519 pair at the last of them, with `comment` in
+/// its public half. No key is ever replaced.
 pub fn own_key(places: &[PathBuf], comment: &str) -> Result<Key, KeyError> {
     let found = places.iter().find(|path| path.symlink_metadata().is_ok());
     let (Some(path), made) = (found.or(places.last()), found.is_none()) else {
@@ -67,7 +68,7 @@ pub fn own_key(places: &[PathBuf], comment: &str) -> Result<Key, KeyError> {
     if made {
         make(path, comment)?;
     }
-    // An empty passphrase is given, so that ssh-keygen asks for none.
+    // An empty passphrase is given, so that ssh-keygen does not ask for one.
     let output = keygen(["-y", "-P", "", "-f"], path)?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut words = text.split_ascii_whitespace();
@@ -96,10 +97,10 @@ fn keygen<const N: usize>(arguments: [&str; N], path: &Path) -> Result<Output, K
     command.output().map_err(KeyError::NotStarted)
 }
 
-/// The line for `authorized_keys` of the account on central: this key opens the gate of one group's spool and nothing
-/// else. `spool` is `<file_dir>/<id>` as central has them.
+/// The line for `authorized_keys` of the account on central: this key can run only the gate, for one group's spool.
+/// `spool` is `<file_dir>/<id>` on central.
 pub fn authorized_line(key: &Key, side: Side, name: &NodeName, spool: &str) -> Result<String, KeyError> {
-    // What a remote shell would take for something else must not be in it.
+    // The path must not contain characters with a meaning in a remote shell.
     Location::new("central", spool)?;
     let side = match side {
         Side::Upload => "upload",
@@ -141,7 +142,7 @@ mod tests {
             assert!(matches!(refused, Err(KeyError::Spool(_))), "{spool}");
         }
 
-        // What systemd hands over goes first, and is not made up for when it is no good.
+        // A key from systemd comes first, and is not replaced by another one if it is unusable.
         fs::create_dir(&credentials).unwrap();
         fs::write(credentials.join("synkler_ssh_key"), "no key").unwrap();
         let error = own_key(&places, "x").unwrap_err();

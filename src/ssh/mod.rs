@@ -1,12 +1,12 @@
-//! ssh between the nodes, kept small: a key of the service's own that opens one door, and host keys that a person has
-//! looked at.
+//! ssh between the nodes: the service has its own key, which allows one command only, and host keys that a person has
+//! confirmed.
 //!
 //! - `keys`: the service's key pair, and the line for central's `authorized_keys`.
-//! - `trust`: central's host key into the service's own `known_hosts`.
-//! - `gate`: what that key may ask for on central; pure.
-//! - `confine`: the box, by Landlock.
-//! - `enter`: central's side of it: what was asked for, judged, boxed in, and handed to rsync.
-//! - `verbs`: the three as an operator calls them.
+//! - `trust`: writes central's host key to the service's own `known_hosts`.
+//! - `gate`: which commands that key may run on central; pure.
+//! - `confine`: the sandbox, by Landlock.
+//! - `enter`: central's side: checks the command, confines the process, and starts rsync.
+//! - `verbs`: the three commands.
 
 mod confine;
 mod enter;
@@ -27,19 +27,20 @@ pub use verbs::{gate, keys, trust_host};
 use crate::config::Settings;
 use crate::drivers::rsync::Ssh;
 
-/// Where the service's private key may lie, the first that is there is it: what systemd has handed over (`credentials`
-/// is `$CREDENTIALS_DIRECTORY`), else `ssh_key` in the state directory, where [`own_key`] makes it.
+/// The possible paths of the service's private key; the first existing one is used. These are the credential from
+/// systemd (`credentials` is `$CREDENTIALS_DIRECTORY`), then `ssh_key` in the state directory, where [`own_key`]
+/// creates it.
 pub fn key_places(state_dir: &Path, credentials: Option<&Path>) -> Vec<PathBuf> {
     let handed_over = credentials.into_iter().flat_map(|dir| [dir.join("synkler_ssh_key"), dir.join("ssh_key")]);
     handed_over.chain([state_dir.join("ssh_key")]).collect()
 }
 
-/// Where the service's own known host keys lie.
+/// The path of the service's own known host keys.
 pub fn known_hosts(state_dir: &Path) -> PathBuf {
     state_dir.join("known_hosts")
 }
 
-/// How the service's own ssh is run: its key and its known host keys, where they are there; no connection is shared.
+/// The options of the service's own ssh: its key and its known host keys, if they exist; no connection is shared.
 pub fn of_service(settings: &Settings) -> Ssh {
     Ssh {
         program: PathBuf::from("ssh"),
@@ -49,12 +50,12 @@ pub fn of_service(settings: &Settings) -> Ssh {
     }
 }
 
-/// The first directory that an environment variable of systemd's names.
+/// The first directory in an environment variable of systemd.
 pub fn first_of(variable: &str) -> Option<PathBuf> {
     std::env::split_paths(&std::env::var_os(variable)?).find(|path| path.is_absolute())
 }
 
-/// A short text of one line out of what a program or a peer said.
+/// A short text of one line from the output of a program or a peer.
 fn one_line(bytes: &[u8]) -> String {
     let text = String::from_utf8_lossy(bytes);
     let line = text.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or_default();

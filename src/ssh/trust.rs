@@ -1,4 +1,4 @@
-//! Host keys: what a host shows, for a person to compare, and what the service believes from then on.
+//! Host keys: shows those of a host, for a person to compare, and stores those that the service trusts.
 
 use std::fs;
 use std::io::{self, Write};
@@ -8,20 +8,20 @@ use std::process::{Command, Stdio};
 
 use super::one_line;
 
-/// How long a host may take to show a key, in seconds.
+/// The time limit for a host to send a key, in seconds.
 const SCAN_SECONDS: &str = "15";
-/// How many keys a host may show; it has one of each kind.
+/// The maximum number of keys of a host; it has one of each kind.
 const KEY_LIMIT: usize = 16;
-/// The longest line of a key, in bytes, and the largest `known_hosts`.
+/// The maximum length of a key's line in bytes, and the maximum size of `known_hosts`.
 const LINE_LIMIT: usize = 16 * 1024;
 const FILE_LIMIT: usize = 1 << 20;
 
-/// A key that a host has shown.
+/// A key of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HostKey {
     /// Its line for `known_hosts`: host, kind, key.
     pub line: String,
-    /// As `ssh-keygen -l` shows it, `SHA256:...`.
+    /// In the form of `ssh-keygen -l`, `SHA256:...`.
     pub fingerprint: String,
     /// Its kind, such as `ssh-ed25519`.
     pub kind: String,
@@ -30,42 +30,42 @@ pub struct HostKey {
 /// Why a host is not trusted.
 #[derive(Debug, thiserror::Error)]
 pub enum TrustError {
-    /// The name cannot be one.
+    /// The text is not a host name or address.
     #[error("{0:?} is not a host name or address")]
     Host(String),
-    /// A program of openssh-client is not there.
+    /// A program of openssh-client does not exist.
     #[error("cannot start {0}: install openssh-client")]
     NotStarted(&'static str, #[source] io::Error),
-    /// No key came.
+    /// The host sent no key.
     #[error("no host key from {host} on port {port}{heard}: check both, and that sshd runs there")]
     Silent {
         /// The host.
         host: String,
-        /// The port asked.
+        /// The port.
         port: u16,
-        /// What ssh-keyscan said, if it did, after a colon.
+        /// The error of ssh-keyscan, if there is one, after a colon.
         heard: String,
     },
-    /// What came is no key.
+    /// The answer is not a key.
     #[error("invalid host key from {host}: {heard}")]
     Strange {
         /// The host.
         host: String,
-        /// What ssh-keygen said.
+        /// The output of ssh-keygen.
         heard: String,
     },
     /// The file cannot be read or written.
     #[error("cannot change {}: run this as root or as the user of the service", path.display())]
     File {
-        /// Which.
+        /// The file.
         path: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
 }
 
-/// Asks `host` (a name or an address, as `central_host` has it; what stands before an `@` does not count) for its keys,
-/// for 15 s at most each.
+/// Requests the keys of `host` (a name or an address, as in `central_host`; a part before an `@` is ignored), for at
+/// most 15 s per kind.
 pub fn scan(host: &str, port: u16) -> Result<Vec<HostKey>, TrustError> {
     let bare = host.rsplit('@').next().unwrap_or(host);
     let bare = bare.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(bare);
@@ -101,7 +101,7 @@ fn read(line: &str, host: &str) -> Result<HostKey, TrustError> {
     let missing = |source| TrustError::NotStarted("ssh-keygen", source);
     let mut child = keygen.env("LC_ALL", "C").spawn().map_err(missing)?;
     if let Some(mut input) = child.stdin.take() {
-        // One that ends before it has read all says why by itself.
+        // A program that ends before it has read everything prints the reason itself.
         let _ = writeln!(input, "{line}");
     }
     let output = child.wait_with_output().map_err(missing)?;
@@ -115,8 +115,7 @@ fn read(line: &str, host: &str) -> Result<HostKey, TrustError> {
     }
 }
 
-/// Which of these keys `known_hosts` has already, and how many others of that host it has; a file that is not there
-/// has none.
+/// Which of these keys `known_hosts` has already, and how many others of that host; a missing file has none.
 pub fn known(keys: &[HostKey], known_hosts: &Path) -> Result<(usize, usize), TrustError> {
     let text = content(known_hosts)?;
     let of_host: Vec<&str> =
@@ -125,8 +124,8 @@ pub fn known(keys: &[HostKey], known_hosts: &Path) -> Result<(usize, usize), Tru
     Ok((same, of_host.len() - same))
 }
 
-/// Writes these keys of one host into `known_hosts`, in place of what it had for that host. The file is replaced in one
-/// step; other lines stay as they are.
+/// Writes these keys of one host into `known_hosts`; they replace its earlier keys of that host. The file is replaced
+/// in one step; other lines stay unchanged.
 pub fn trust(keys: &[HostKey], known_hosts: &Path) -> Result<(), TrustError> {
     let failed = |source| TrustError::File { path: known_hosts.to_owned(), source };
     let mut text = String::new();
@@ -137,7 +136,7 @@ pub fn trust(keys: &[HostKey], known_hosts: &Path) -> Result<(), TrustError> {
         text.push('\n');
     }
     let fresh = known_hosts.with_extension("new");
-    // What an earlier try has left.
+    // A leftover of an earlier attempt.
     match fs::remove_file(&fresh) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(failed(error)),
         _ => {}
@@ -165,7 +164,7 @@ fn name(line: &str) -> &str {
     line.split_ascii_whitespace().next().unwrap_or_default()
 }
 
-/// The host that a line is about, where it is about one by name; comments, marks and hashed names are left alone.
+/// The host of a line, if the line has a plain name; comments, marks and hashed names are left alone.
 fn host_of(line: &str) -> Option<&str> {
     Some(name(line)).filter(|name| !name.is_empty() && !name.starts_with(['#', '@', '|']))
 }

@@ -1,5 +1,5 @@
-//! `synkler keys`, `synkler trust` and `synkler gate`: what they say and to whom. Each works on the files of the daemon
-//! that the config is for, as the user who owns them: root becomes that user first.
+//! `synkler keys`, `synkler trust` and `synkler gate`: their output. `keys` and `trust` work on the files of the daemon
+//! that uses the config, as the user who owns these files: root becomes that user first.
 
 use std::io::{self, BufRead, IsTerminal, Read, Write};
 use std::os::unix::fs::MetadataExt;
@@ -15,25 +15,25 @@ use super::{key_places, known_hosts};
 use crate::config::Loaded;
 use crate::machine::Mode;
 
-/// Where root keeps what systemd hands over.
+/// The directory of the credentials for systemd, which root can read.
 const CREDENTIALS: &str = "/etc/synkler/credentials";
-/// The longest answer to a question, in bytes.
+/// The maximum length of an answer, in bytes.
 const ANSWER_LIMIT: u64 = 100;
 
-/// `synkler gate`: becomes rsync, or says on standard error why not.
+/// `synkler gate`: becomes rsync, or prints on standard error why not.
 pub fn gate(entrance: &Entrance) -> ExitCode {
     match enter(entrance, std::env::var_os("SSH_ORIGINAL_COMMAND").as_deref()) {
         Ok(never) => match never {},
         Err(error) => {
-            // rsync on the other side shows this to its operator.
+            // rsync on the other side shows this text to its operator.
             say(&format!("synkler gate: {}", chain(&error)));
             ExitCode::FAILURE
         }
     }
 }
 
-/// `synkler keys`: makes sure that there is a key pair and prints the line for central on standard output. `spool` is
-/// `<file_dir>/<id>` as central has them; without it the line has a gap to fill in.
+/// `synkler keys`: creates the key pair if there is none, and prints the line for central on standard output. `spool`
+/// is `<file_dir>/<id>` on central; without it the line has a placeholder.
 pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
     let state_dir = loaded.service_state_dir();
     let settings = &loaded.settings;
@@ -42,7 +42,7 @@ pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
         Mode::Download => Side::Download,
         Mode::Central => return fail("central needs no SSH key: run synkler keys on uploads and downloads"),
     };
-    // What systemd hands over has no directory outside of the service; root can look where it comes from.
+    // Outside of the service, the directory of credentials does not exist; root can read their source.
     let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
     let credentials = credentials.or_else(|| Some(PathBuf::from(CREDENTIALS)).filter(|_| loaded.is_of_system()));
     let places = key_places(&state_dir, credentials.as_deref());
@@ -62,7 +62,7 @@ pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
             if spool.is_none() {
                 say(&format!("synkler: and insert file_dir of central; or use --spool FILE_DIR/{}", settings.group));
             }
-            // A reader that has gone away has seen enough.
+            // A reader that has closed the pipe needs no more.
             let _ = writeln!(io::stdout(), "{line}");
             ExitCode::SUCCESS
         }
@@ -70,8 +70,8 @@ pub fn keys(loaded: &Loaded, spool: Option<&str>) -> ExitCode {
     }
 }
 
-/// `synkler trust`: shows the keys of a host, and has the service believe them when `fingerprint`, or who sits at the
-/// terminal, says that they are the right ones.
+/// `synkler trust`: shows the keys of a host, and stores them after `fingerprint`, or the user at the terminal, has
+/// confirmed them.
 pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&str>) -> ExitCode {
     let state_dir = loaded.service_state_dir();
     if let Some(ended) = as_owner(&state_dir, loaded) {
@@ -127,7 +127,7 @@ pub fn trust_host(loaded: &Loaded, host: &str, port: u16, fingerprint: Option<&s
     }
 }
 
-/// What shows a host's own fingerprints.
+/// The command that shows the fingerprints on the host itself.
 const LOOK: &str = "\"for f in /etc/ssh/ssh_host_*_key.pub; do ssh-keygen -lf $f; done\"";
 
 fn show(keys: &[HostKey]) {
@@ -143,9 +143,9 @@ fn agreed() -> bool {
     read.is_ok() && answer.trim() == "yes"
 }
 
-/// Where root calls and the state directory (or what is there of its path) belongs to another user, does all of it
-/// again as that user, so that no file is made that the service could not use, and no link of that user's leads root
-/// astray; how that ended.
+/// If root calls and the state directory (or the existing part of its path) belongs to another user, runs the command
+/// again as that user and returns its exit status. So no file is created that the service cannot use, and no link of
+/// that user misleads root.
 fn as_owner(state_dir: &Path, loaded: &Loaded) -> Option<ExitCode> {
     let owner = state_dir.ancestors().find_map(|dir| dir.metadata().ok())?;
     if !rustix::process::geteuid().is_root() || owner.uid() == 0 {
@@ -175,7 +175,7 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// An error and what led to it, as one line.
+/// An error and its causes, as one line.
 fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();

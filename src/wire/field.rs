@@ -1,4 +1,4 @@
-//! Single values in messages: each is read through the constructor that makes it valid.
+//! Single values in messages: each is parsed by the constructor of its type, which validates it.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -11,7 +11,7 @@ use crate::machine::{BY_LIMIT, DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
 
 use super::{DOTTED_LIMIT, KIND_LIMIT, SLOT_LIMIT};
 
-/// A value that stands in messages as the text it prints and parses.
+/// A value that is written in messages as the text that it prints and parses.
 #[derive(Debug, Clone)]
 pub(super) struct Spelled<T>(pub(super) T);
 
@@ -85,13 +85,13 @@ impl<'de, T: Deserialize<'de>, const LIMIT: usize> Deserialize<'de> for List<T, 
     }
 }
 
-/// One printable line of at most `LIMIT` bytes, for people to read; may be empty.
+/// One printable line of at most `LIMIT` bytes, for people; may be empty.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Line<const LIMIT: usize>(String);
 
 impl<const LIMIT: usize> Line<LIMIT> {
-    /// What is longer is cut.
+    /// A longer text is cut.
     pub(super) fn cut(text: &str) -> Self {
         let mut line = one_line(text);
         let mut end = line.len().min(LIMIT);
@@ -114,7 +114,7 @@ impl<const LIMIT: usize> TryFrom<String> for Line<LIMIT> {
     }
 }
 
-/// Who gave an order: one printable line of 1 to [`BY_LIMIT`] bytes.
+/// The operator of an order: one printable line of 1 to [`BY_LIMIT`] bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Giver(pub(super) String);
@@ -151,7 +151,7 @@ impl TryFrom<String> for Detail {
     }
 }
 
-/// The stable word of a reason, whether or not this version knows it: 1 to [`KIND_LIMIT`] of `a-z` and `-`.
+/// The stable code of a reason, known to this version or not: 1 to [`KIND_LIMIT`] of `a-z` and `-`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(try_from = "String")]
 pub(super) struct Code(pub(super) String);
@@ -163,7 +163,7 @@ impl TryFrom<String> for Code {
     }
 }
 
-/// Whether it has the shape of a kind or a code: 1 to [`KIND_LIMIT`] of `a-z` and `-`.
+/// Whether the text has the form of a kind or a code: 1 to [`KIND_LIMIT`] of `a-z` and `-`.
 pub(super) fn is_word(text: &str) -> bool {
     (1..=KIND_LIMIT).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')
 }

@@ -1,10 +1,10 @@
-//! The serialised shapes of messages, apart from the machine that decides on them.
+//! The serialised shapes of messages, separate from the machine that decides on them.
 //!
-//! A message is one JSON object, `{"v":2,"group":…,"from":{"mode":…,"name":…},"words":{KIND:{…}}}`;
-//! docs/protocol.md shows each kind byte by byte. Whatever [`decode`] lets through is valid: names, ids,
-//! digests and places have been through their constructors, lists are within their limits, and the sender's mode is one
-//! that may say such a thing. What only a newer version knows is no error: fields that are not known here are
-//! ignored, and a kind that is not known here is told apart from what is malformed ([`Problem::UnknownKind`]).
+//! A message is one JSON object, `{"v":2,"group":…,"from":{"mode":…,"name":…},"words":{KIND:{…}}}`; docs/protocol.md
+//! shows each kind byte by byte. Everything that [`decode`] returns is valid: constructors have checked names, ids,
+//! digests and places, lists are within their limits, and the sender's mode may send this kind. What only a newer
+//! version knows is no error. Unknown fields are ignored, and an unknown kind is distinguished from a malformed message
+//! ([`Problem::UnknownKind`]).
 
 use std::collections::BTreeMap;
 
@@ -21,72 +21,72 @@ mod talk;
 use shape::{Envelope, Payload, Sender, Stranger};
 pub use talk::{ANSWER_LIMIT, ASK_LIMIT, Failure, Talk, TooLong, decode_talk, encode_talk};
 
-/// The longest a message may be, in bytes.
+/// The maximum size of a message, in bytes.
 pub const MESSAGE_LIMIT: usize = 64 * 1024;
-/// The most receivers that a release names; a release with all of them fits into one message.
+/// The maximum number of receivers in a release; a release with all of them fits into one message.
 pub const RECEIVER_LIMIT: usize = 900;
-/// The longest a program's version may be in a hello, in bytes.
+/// The maximum length of a program's version in a hello, in bytes.
 pub const VERSION_LIMIT: usize = 64;
-/// The most rsync runs at once that a hello may tell of.
+/// The maximum number of parallel rsync runs in a hello.
 pub const SLOT_LIMIT: u32 = 1000;
-/// The longest the name of a kind of message may be, in bytes.
+/// The maximum length of a kind of message, in bytes.
 pub const KIND_LIMIT: usize = 32;
-/// The longest the full name of a method or an error may be, in bytes.
+/// The maximum length of a full method or error name, in bytes.
 pub const DOTTED_LIMIT: usize = 128;
 
-/// Why bytes are no message for us, and who sent them as far as that can be read.
+/// Why bytes are not a valid message for this node, and the sender if that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{problem}")]
 pub struct DecodeError {
-    /// The sender as the message names it; `None` where it names none that could exist.
+    /// The sender by the message; `None` if its name is invalid.
     pub from: Option<Node>,
     /// What is wrong.
     pub problem: Problem,
 }
 
-/// What is wrong with a message. Texts that come from the message are escaped and cut.
+/// What is wrong with a message. Texts from the message are escaped and cut.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
-    /// It is longer than is allowed.
-    #[error("{0} bytes where at most {1} are allowed")]
+    /// The message is too long.
+    #[error("{0} bytes, but at most {1} are allowed")]
     TooLong(usize, usize),
-    /// It is not JSON.
+    /// The message is not JSON.
     #[error("not JSON: {0}")]
     NotJson(String),
-    /// It is of another version of the protocol, or of none.
-    #[error("version {0} of the protocol, where {ours} is spoken", ours = Protocols::OURS)]
+    /// The message has another protocol version, or none.
+    #[error("protocol version {0}, but this node supports {ours}", ours = Protocols::OURS)]
     Version(String),
-    /// Something in it is missing, too much or invalid.
+    /// Something in the message is missing, unexpected or invalid.
     #[error("not a message: {0}")]
     Invalid(String),
-    /// It belongs to another group.
-    #[error("from group {found} where {expected} is expected")]
+    /// The message belongs to another group.
+    #[error("from group {found}, expected is {expected}")]
     Group {
-        /// The group it names.
+        /// The group in the message.
         found: GroupId,
-        /// Ours.
+        /// Our group.
         expected: GroupId,
     },
-    /// Nodes of the sender's mode never say this.
-    #[error("{mode} nodes do not say {kind}")]
+    /// Nodes of the sender's mode never send this kind.
+    #[error("{mode} nodes never send {kind}")]
     OutOfRole {
-        /// What the sender is.
+        /// The mode of the sender.
         mode: Mode,
-        /// What it says.
+        /// The kind.
         kind: &'static str,
     },
-    /// It is whole, but of a kind that only newer versions say.
+    /// The message is well-formed, but has a kind that only newer versions know.
     #[error("{0:?} is unknown to this version")]
     UnknownKind(String),
 }
 
-/// The kinds that are known here, of words, and of questions and answers.
+/// The known kinds, of messages, questions and answers.
 const KINDS: [&str; 18] = [
     "hello", "new", "withdraw", "cancel", "upload", "sent", "received", "download", "done", "noted", "release",
     "freed", "closed", "waiting", "unknown", "ask", "answer", "refusal",
 ];
 
-/// Whether nodes of this mode ever say words of this kind.
+/// Whether nodes of this mode may send this kind.
 pub fn may_send(mode: Mode, message: &Message) -> bool {
     match message {
         Message::Hello(_) | Message::Waiting(_) => true,
@@ -103,8 +103,8 @@ pub fn may_send(mode: Mode, message: &Message) -> bool {
     }
 }
 
-/// Makes messages of words: one, or as many as it takes to stay within [`MESSAGE_LIMIT`] bytes and
-/// [`ENTRY_LIMIT`] entries each, in the order of the entries; none for an empty list, which says nothing.
+/// Encodes a message as one or as many messages as needed to stay within [`MESSAGE_LIMIT`] bytes and [`ENTRY_LIMIT`]
+/// entries each, in the order of the entries; none for an empty list.
 pub fn encode(group: &GroupId, from: &Node, message: Message) -> Vec<Vec<u8>> {
     let mut encoded = Vec::new();
     let mut pending = vec![Payload::from(message)];
@@ -144,7 +144,7 @@ fn serialised<W: Serialize>(group: &GroupId, from: &Node, message: W) -> Vec<u8>
 /// Reads a message that should belong to `group`.
 ///
 /// # Errors
-/// Whatever keeps it from being one, with the sender where that can be read.
+/// Why it is not such a message, with the sender if that can be read.
 pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Message), DecodeError> {
     let (sender, message) = match opened::<Payload>(bytes, group, MESSAGE_LIMIT) {
         Ok((sender, payload)) => (sender, Message::from(payload)),
@@ -157,7 +157,7 @@ pub fn decode(bytes: &[u8], group: &GroupId) -> Result<(Node, Message), DecodeEr
     Ok((sender, message))
 }
 
-/// Reads the envelope and what is in it.
+/// Reads the envelope and its content.
 fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> Result<(Node, W), DecodeError> {
     let refuse = |from: Option<Node>, problem| Err(DecodeError { from, problem });
     if bytes.len() > limit {
@@ -187,7 +187,7 @@ fn opened<W: DeserializeOwned>(bytes: &[u8], group: &GroupId, limit: usize) -> R
     }
 }
 
-/// The hello of a node that shares no protocol with us, of which only what stays for ever can be read.
+/// The hello of a node that shares no protocol version with us; only its permanent fields can be read.
 fn stranger(bytes: &[u8], group: &GroupId) -> Option<(Node, Message)> {
     if bytes.len() > MESSAGE_LIMIT {
         return None;
@@ -200,7 +200,7 @@ fn stranger(bytes: &[u8], group: &GroupId) -> Option<(Node, Message)> {
     Some((Node::from(envelope.from), Message::Hello(Box::new(hello))))
 }
 
-/// The kind of a message that is whole and for this group, but of no kind that is known here.
+/// The kind of a message that is well-formed and for this group, but unknown here.
 fn unknown_kind(bytes: &[u8], group: &GroupId) -> Option<String> {
     let envelope: Envelope<BTreeMap<String, IgnoredAny>> = serde_json::from_slice(bytes).ok()?;
     if envelope.group.0 != *group || envelope.words.len() != 1 {
@@ -212,7 +212,7 @@ fn unknown_kind(bytes: &[u8], group: &GroupId) -> Option<String> {
     (shaped && !KINDS.contains(&kind.as_str())).then_some(kind)
 }
 
-/// What every version of a message has: enough to say who sent what we cannot read.
+/// The permanent fields of a message: enough to name the sender of a message that cannot be read.
 #[derive(Deserialize)]
 struct Header {
     #[serde(default)]

@@ -1,4 +1,4 @@
-//! The shape of a message, and its way from and to the machine's words. Whatever has this shape is valid.
+//! The shape of a message, and its conversion from and to the machine's messages. Everything with this shape is valid.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,7 +20,7 @@ pub(super) struct Envelope<W> {
     pub(super) words: W,
 }
 
-/// Who says it.
+/// The sender.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) struct Sender {
     mode: Spelled<Mode>,
@@ -41,7 +41,7 @@ impl From<Sender> for Node {
 
 type Transfers = List<Spelled<TransferId>>;
 
-/// What is said, under its kind.
+/// The content, under its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Payload {
@@ -84,7 +84,7 @@ pub(super) struct Greeting {
     spool: Option<Directory>,
 }
 
-/// The lowest and the highest version of the protocol that a node speaks.
+/// The lowest and the highest protocol version that a node supports.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 #[serde(try_from = "(u64, u64)", into = "(u64, u64)")]
 struct Range(Protocols);
@@ -102,7 +102,7 @@ impl From<Range> for (u64, u64) {
     }
 }
 
-/// What stays as it is in every version of the protocol, so that any node can tell what any other one speaks.
+/// The fields that never change, so that any node can tell which versions another one supports.
 #[derive(Deserialize)]
 pub(super) struct Stranger {
     hello: Lasting,
@@ -119,7 +119,7 @@ struct Lasting {
 }
 
 impl Stranger {
-    /// The hello of a node that shares no protocol with us; `None` where it does share one.
+    /// The hello of a node that shares no protocol version with us; `None` if it shares one.
     pub(super) fn into_hello(self) -> Option<Hello> {
         let Lasting { protocols, journal, started, version, reply, now } = self.hello;
         Protocols::OURS.fit(protocols.0).apart()?;
@@ -150,7 +150,7 @@ struct Order {
     node: Sender,
 }
 
-/// The youngest order about the whole group; without `paused` it is not paused.
+/// The latest order about the whole group; without `paused` the group is not paused.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct GroupOrder {
     changed: u64,
@@ -308,7 +308,7 @@ enum KindShape {
 }
 
 impl Payload {
-    /// How many entries it carries; `None` for what is no list.
+    /// The number of entries; `None` for a message that is not a list.
     pub(super) fn entries(&self) -> Option<usize> {
         match self {
             Self::Hello(_) => None,
@@ -329,7 +329,7 @@ impl Payload {
         }
     }
 
-    /// Keeps the first `at` entries and gives back the same word with the others.
+    /// Keeps the first `at` entries and returns a message of the same kind with the others.
     pub(super) fn split_off(&mut self, at: usize) -> Self {
         match self {
             Self::Hello(_) => self.clone(),
@@ -496,7 +496,7 @@ impl From<Proof> for Receipt {
 }
 
 impl From<Release> for Released {
-    /// Names beyond [`RECEIVER_LIMIT`] are left out: they are for people to read.
+    /// Names beyond [`RECEIVER_LIMIT`] are left out: they are only for people.
     fn from(release: Release) -> Self {
         Self {
             transfer: Spelled(release.transfer),

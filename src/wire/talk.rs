@@ -1,8 +1,8 @@
-//! Questions between nodes: their operators' interface, asked by one node of another.
+//! Questions between nodes: one node asks another by the interface of the operators.
 //!
-//! They travel in the same envelope as words, but are worth something for seconds only: nothing is journalled,
-//! and the machine never hears of them. Methods, parameters, replies and errors are those of `io.synkler.Control`;
-//! what they mean is for the control server to say, which trusts them as little as what comes from its socket.
+//! Questions have the same envelope as messages, but are useful for seconds only: nothing is journalled, and the
+//! machine does not see them. Methods, parameters, replies and errors are those of `io.synkler.Control`. The control
+//! server interprets them, and trusts them as little as requests from its socket.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -12,28 +12,28 @@ use crate::machine::{GroupId, Node};
 use super::field::Dotted;
 use super::{DecodeError, opened, serialised};
 
-/// The longest a question may be, in bytes.
+/// The maximum size of a question, in bytes.
 pub const ASK_LIMIT: usize = 64 * 1024;
-/// The longest an answer may be, in bytes.
+/// The maximum size of an answer, in bytes.
 pub const ANSWER_LIMIT: usize = 1024 * 1024;
 
-/// What one node asks another, or answers.
+/// A question of one node to another, or an answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Talk {
     /// A question.
     Ask {
-        /// The asker's number for it.
+        /// The asker's number of the question.
         ask: u64,
         /// The method's name with its interface, such as `io.synkler.Control.GetStatus`.
         method: String,
         /// Its parameters by name.
         parameters: Map<String, Value>,
     },
-    /// What came of one.
+    /// The result of a question.
     Answer {
-        /// The asker's number for it.
+        /// The asker's number of the question.
         ask: u64,
-        /// The reply's parameters, or why there are none.
+        /// The parameters of the reply, or of the error.
         outcome: Result<Map<String, Value>, Failure>,
     },
 }
@@ -48,18 +48,18 @@ pub struct Failure {
     pub parameters: Map<String, Value>,
 }
 
-/// What is to be said has more bytes than a message may have.
+/// The question or answer has more bytes than a message may have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("{length} bytes where at most {limit} are allowed")]
+#[error("{length} bytes, but at most {limit} are allowed")]
 pub struct TooLong {
-    /// How many it has.
+    /// Its size.
     pub length: usize,
-    /// How many it may have: [`ASK_LIMIT`] or [`ANSWER_LIMIT`].
+    /// The limit: [`ASK_LIMIT`] or [`ANSWER_LIMIT`].
     pub limit: usize,
 }
 
 impl Talk {
-    /// The word that stands for it in the message and in its routing key.
+    /// The kind in the message and in its routing key.
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Ask { .. } => "ask",
@@ -76,10 +76,10 @@ impl Talk {
     }
 }
 
-/// Makes the message.
+/// Encodes the message.
 ///
 /// # Errors
-/// When it would be longer than [`ASK_LIMIT`] or [`ANSWER_LIMIT`].
+/// If it would be longer than [`ASK_LIMIT`] or [`ANSWER_LIMIT`].
 pub fn encode_talk(group: &GroupId, from: &Node, talk: Talk) -> Result<Vec<u8>, TooLong> {
     let limit = talk.limit();
     let message = serialised(group, from, Spoken::from(talk));
@@ -89,7 +89,7 @@ pub fn encode_talk(group: &GroupId, from: &Node, talk: Talk) -> Result<Vec<u8>, 
 /// Reads a message that should belong to `group`.
 ///
 /// # Errors
-/// Whatever keeps it from being one, with the sender where that can be read.
+/// Why it is not such a message, with the sender if that can be read.
 pub fn decode_talk(bytes: &[u8], group: &GroupId) -> Result<(Node, Talk), DecodeError> {
     let (from, spoken) = opened::<Spoken>(bytes, group, ANSWER_LIMIT)?;
     let talk = Talk::from(spoken);
@@ -100,7 +100,7 @@ pub fn decode_talk(bytes: &[u8], group: &GroupId) -> Result<(Node, Talk), Decode
     Ok((from, talk))
 }
 
-/// The shape of what is said, under its kind.
+/// The shape of the content, under its kind.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 enum Spoken {

@@ -115,8 +115,8 @@ pub(crate) fn answer(snapshot: &Snapshot, query: Query) {
             });
             drop(reply.send(told.ok_or_else(|| AskFailure::Silent(format!("{to} has no session with the broker")))));
         }
-        Query::Order { by, order: Order::Pause { scope: Scope::Node, .. }, reply } => {
-            let text = format!("paused by {by}: nothing new starts here");
+        Query::Order { order: Order::Pause { scope: Scope::Node, .. }, reply, .. } => {
+            let text = "paused: this node starts no new transfers".to_owned();
             drop(reply.send(vec![Deed { item: None, done: true, text }]));
         }
         Query::History { span, reply } => drop(reply.send(Ok((vec![past(); span.limit as usize], true)))),
@@ -353,7 +353,7 @@ pub(crate) fn troubled() -> Snapshot {
         group_paused: None,
         free: Some(300_000_000),
         free_inodes: None,
-        doing: "receiving 4, 4101 in line".to_owned(),
+        doing: "receiving 4, 4101 queued".to_owned(),
         spool: None,
         matching: 4107,
         more: true,

@@ -137,9 +137,9 @@ fn what_a_mount_without_modes_does_not_keep_is_reported_and_all_arrives() {
         assert_eq!(fs::read_to_string(to.join(path)).unwrap(), content, "{path}");
     }
     assert_eq!(fs::read_link(to.join("linked/link")).unwrap(), Path::new("to"));
-    let four = "modes differ in 4 of 4 entries, first `.`: 0750 asked, 0777 kept (fuse)";
-    let group = "modes differ in 3 of 3 entries, first `.`: 0755 asked, 0777 kept (fuse)";
-    let one = "mode 0640 asked, 0777 kept (fuse)";
+    let four = "modes differ in 4 of 4 entries, first `.`: 0750 announced, 0777 kept (fuse)";
+    let group = "modes differ in 3 of 3 entries, first `.`: 0755 announced, 0777 kept (fuse)";
+    let one = "mode 0640 announced, 0777 kept (fuse)";
     for text in [four, group, one] {
         let warned = download.log.count(|line| line.contains("WARN") && line.contains(text));
         assert_eq!(warned, 1, "{text}: {}", download.log.text());
@@ -156,7 +156,7 @@ fn what_a_mount_without_modes_does_not_keep_is_reported_and_all_arrives() {
     assert!(told(&upload, &["receipt", "four"]).ends_with(&format!("# down: {four}\n")));
     let journey = in_one_line(&told(&upload, &["status", "four"]));
     assert!(journey.contains("modes differ in 4 of 4 entries"), "{journey}");
-    assert_eq!(download.log.count(|line| line.contains("arrived, announced")), 0);
+    assert_eq!(download.log.count(|line| line.contains(", announced ")), 0);
 }
 
 #[test]
@@ -172,7 +172,7 @@ fn who_asks_for_modes_gets_nothing_without_them() {
     for node in [&mut central, &mut download, &mut upload] {
         node.start();
     }
-    download.until_reason(LONG, "modes", "first `.`: 0750 asked, 0777 kept (fuse)");
+    download.until_reason(LONG, "modes", "first `.`: 0750 announced, 0777 kept (fuse)");
     assert!(!download.file_dir.join("four").exists(), "it is not delivered");
     assert!(in_one_line(&told(&download, &["check"])).contains("with keep_modes = \"yes\" most items are refused"));
     waits_long(&download, 1);

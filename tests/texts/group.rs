@@ -266,7 +266,7 @@ pub(crate) fn troubled() -> Status {
 
 /// An upload at work in a group that is well.
 pub(crate) fn well() -> Status {
-    let waiting = |number, item: &str| transfer(number, item, "waiting", reason("queued", "in line for rsync"));
+    let waiting = |number, item: &str| transfer(number, item, "waiting", reason("queued", "queued for rsync"));
     let fetching = Transfer {
         size: 820_000_000,
         state: text("downloading"),

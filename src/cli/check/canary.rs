@@ -1,4 +1,4 @@
-//! A small file that travels like any other, from this upload to every receiver.
+//! A small test file that goes like any other item from this upload to every receiver.
 
 use std::fs::{self, File};
 use std::io::{self, Write};
@@ -16,12 +16,12 @@ use crate::cli::zone::Zone;
 use crate::control::types::{Finding, Shown, Transfer};
 use crate::control::{Client, ClientError, Refusal};
 
-/// When it has been on its way for too long.
+/// The time limit of its transfer.
 const DEADLINE: Duration = Duration::from_secs(180);
-/// How often it is looked for where nothing is heard.
+/// How often its status is read if no change is reported.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// Puts a canary into the directory that this upload watches and follows it until every receipt is in and its source is
+/// Creates a canary in the directory that this upload watches. Follows it until every receipt is in and its source is
 /// free.
 pub(super) fn fly(mut client: Client, report: &mut Report<'_>) -> Result<(), Failure> {
     let node = client.status(Some(0), true)?.node;
@@ -48,7 +48,7 @@ pub(super) fn fly(mut client: Client, report: &mut Report<'_>) -> Result<(), Fai
     let took = span(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX), 2);
     match outcome {
         Outcome::Arrived(receivers) => {
-            // Where no script takes sources away, it would lie here for ever.
+            // Without a cleanup script the file would stay here for ever.
             let _ = fs::remove_file(&path);
             let text = format!("{name} has arrived at {} in {took}", receivers.join(", "));
             report.add(finding("ok", &text, None))
@@ -69,19 +69,19 @@ pub(super) fn finding(result: &str, text: &str, cure: Option<&str>) -> Finding {
     }
 }
 
-/// It appears whole, in one rename: what begins with a dot is no item.
+/// One rename makes the whole file appear: a name that begins with a dot is not an item.
 fn release(directory: &Path, name: &str) -> io::Result<PathBuf> {
     if !directory.is_absolute() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the daemon does not say where it is"));
     }
     let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
     let written = File::create_new(&hidden).and_then(|mut file| {
-        // Read on other hosts, which may be in other zones.
+        // Other hosts may be in other time zones, and people read the text there.
         writeln!(file, "synklerctl check --canary, {}", Zone::utc().moment(now()))?;
         fs::rename(&hidden, &path)
     });
     if let Err(err) = written {
-        // It may not even have been made.
+        // The file may not exist.
         let _ = fs::remove_file(&hidden);
         return Err(err);
     }
@@ -89,9 +89,9 @@ fn release(directory: &Path, name: &str) -> io::Result<PathBuf> {
 }
 
 enum Outcome {
-    /// At these receivers.
+    /// Delivered to these receivers.
     Arrived(Vec<String>),
-    /// For this reason.
+    /// Not delivered, for this reason.
     Lost(String),
 }
 
@@ -100,7 +100,7 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report<'_>
     let mut told = String::new();
     let mut receivers = Vec::new();
     loop {
-        let mut why = "the upload has not noticed it".to_owned();
+        let mut why = "the upload has not noticed the file".to_owned();
         match client.transfer(name, false) {
             Ok(answer) => {
                 let transfer = answer.journey.transfer;
@@ -115,7 +115,7 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report<'_>
                 match transfer.stage.as_str() {
                     "closed" => return Ok(Outcome::Arrived(receivers)),
                     "withdrawn" => return Ok(Outcome::Lost("the transfer was cancelled".to_owned())),
-                    // On central only the retention is left, and that its source is freed.
+                    // On central only the retention and the release of the source are left.
                     "released" => return Ok(Outcome::Arrived(receivers)),
                     _ => {}
                 }

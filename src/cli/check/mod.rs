@@ -1,4 +1,4 @@
-//! `check`: the daemon examines itself; when it does not run, the `synkler` program beside this one does.
+//! `check`: the daemon checks its node; if it does not run, the `synkler` program in the same directory does.
 
 mod canary;
 
@@ -14,10 +14,10 @@ use super::terminal::complain;
 use crate::control::ClientError;
 use crate::control::types::{Check, Finding};
 
-/// The most bytes taken of what the program prints.
+/// The maximum output of the program that is read, in bytes.
 const OUTPUT_LIMIT: u64 = 1024 * 1024;
 
-/// Examines this node, and with `canary` its whole group.
+/// Checks this node, and with `canary` its whole group.
 pub(super) fn check(target: &Target, canary: bool, out: Out<'_>) -> Result<Exit, Failure> {
     let (findings, client) = match target.connect() {
         Ok(mut client) => (client.check()?, Some(client)),
@@ -43,7 +43,7 @@ pub(super) fn check(target: &Target, canary: bool, out: Out<'_>) -> Result<Exit,
     Ok(if running || exit == Exit::Refused { exit } else { Exit::NotRunning })
 }
 
-/// What is printed as it comes, or as one document at the end.
+/// Prints findings as they come, or as one document at the end.
 struct Report<'a> {
     out: Out<'a>,
     check: Check,
@@ -58,7 +58,7 @@ impl Report<'_> {
         Ok(())
     }
 
-    /// A step on the way to a finding.
+    /// Progress towards a finding.
     fn step(&self, text: &str) -> Result<(), Failure> {
         if self.out.json { Ok(()) } else { self.out.text(|look| super::reports::step_text(text, look)) }
     }
@@ -68,7 +68,7 @@ impl Report<'_> {
     }
 }
 
-/// What `synkler check` finds.
+/// The findings of `synkler check`.
 fn by_program() -> Result<Vec<Finding>, Failure> {
     let own =
         env::current_exe().map_err(|err| Failure::Refused(format!("cannot find the path of this program: {err}")))?;
@@ -83,7 +83,7 @@ fn by_program() -> Result<Vec<Finding>, Failure> {
     let status = child.wait().map_err(failed)?;
     match serde_json::from_slice::<Check>(&output) {
         Ok(check) => Ok(check.findings),
-        // It has said on stderr what is wrong.
+        // The program has printed on stderr what is wrong.
         Err(_) if output.is_empty() => Err(Failure::Refused(format!("{program:?} printed no findings: {status}"))),
         Err(err) => Err(Failure::Refused(format!("the output of {program:?} is invalid: {err}"))),
     }

@@ -1,4 +1,4 @@
-//! The monitor stream on a thread of its own, which connects again when the daemon has gone.
+//! The monitor stream in its own thread, which reconnects after the daemon has ended.
 
 use std::path::PathBuf;
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError, SyncSender};
@@ -9,44 +9,44 @@ use crate::cli::terminal::reader_leaves;
 use crate::control::types::{Monitor, Shown};
 use crate::control::{Client, ClientError};
 
-/// Between two attempts to reach a daemon that has gone.
+/// The delay between two attempts to reach the daemon.
 const AGAIN: Duration = Duration::from_secs(1);
-/// The most news that wait to be shown.
+/// The maximum number of news that wait to be shown.
 const QUEUE: usize = 16;
 
-/// What comes from the daemon.
+/// News from the daemon.
 #[derive(Debug)]
 pub(in crate::cli) enum News {
-    /// The status, or what of it has changed.
+    /// The status, or its changes.
     Answer(Box<Monitor>),
-    /// It does not answer any more, for this reason, and is being called again.
+    /// The daemon does not answer any more, for this reason; the feed reconnects.
     Lost(String),
-    /// It has never answered, and nothing more comes.
+    /// The daemon has never answered, and the feed has ended.
     Failed(ClientError),
-    /// Nobody reads any more what is written about it.
+    /// The output has no reader any more.
     Unread,
 }
 
-/// The receiving end; when it is dropped, the thread ends with its next news.
+/// The receiving end. After it is dropped, the thread ends with its next news.
 #[derive(Debug)]
 pub(in crate::cli) struct Feed {
     news: Receiver<News>,
-    /// Dropped with the feed, which wakes the thread where it waits to try again.
+    /// Dropped with the feed, which wakes the thread if it waits for a retry.
     _stop: mpsc::Sender<()>,
 }
 
 impl Feed {
-    /// Starts to listen, first on this connection.
+    /// Starts the feed, first on this connection.
     pub(in crate::cli) fn start(client: Client, what: Shown) -> Self {
         Self::with(client, what, |_| {})
     }
 
-    /// The same for what is written to stdout: nothing may change for long, and whoever reads may have seen enough.
+    /// The same for output to stdout: without changes for a long time, a closed output would not be noticed otherwise.
     pub(super) fn until_unread(client: Client, what: Shown) -> Self {
         Self::with(client, what, |sender| {
             thread::spawn(move || {
                 if reader_leaves() {
-                    // When nobody listens, there is nobody to tell.
+                    // Without a receiver, nothing is reported.
                     drop(sender.send(News::Unread));
                 }
             });
@@ -61,23 +61,23 @@ impl Feed {
         Self { news, _stop: stop }
     }
 
-    /// The next news, as soon as there are any; none when none can come any more.
+    /// Waits for the next news; `None` if none can come any more.
     pub(in crate::cli) fn wait(&self) -> Option<News> {
         self.news.recv().ok()
     }
 
-    /// The next news, if they come within this time.
+    /// The next news within this time, if any.
     pub(in crate::cli) fn wait_for(&self, time: Duration) -> Option<News> {
         self.news.recv_timeout(time).ok()
     }
 
-    /// The next news if there are any.
+    /// The next news, without waiting.
     pub(in crate::cli) fn take(&self) -> Option<News> {
         self.news.try_recv().ok()
     }
 }
 
-/// Ends when nobody listens any more.
+/// Ends when the receiver is dropped.
 fn listen(client: Client, what: Shown, sender: &SyncSender<News>, stopped: &Receiver<()>) {
     let path: PathBuf = client.path().to_owned();
     let mut answered = false;
@@ -98,7 +98,7 @@ fn listen(client: Client, what: Shown, sender: &SyncSender<News>, stopped: &Rece
                         Err(error) => broken = Some(error),
                     }
                 }
-                // A stream that ends without an error ends because the daemon does.
+                // A stream that ends without an error ends with the daemon.
                 broken.unwrap_or_else(|| ClientError::Incomplete {
                     path: path.clone(),
                     source: std::io::ErrorKind::UnexpectedEof.into(),

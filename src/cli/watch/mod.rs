@@ -1,4 +1,4 @@
-//! The status live: in place on a terminal, a line for each change elsewhere.
+//! The live status: drawn in place on a terminal, else one line per change.
 
 mod feed;
 mod model;
@@ -18,7 +18,7 @@ pub(super) use feed::Feed;
 use feed::News;
 use model::Model;
 
-/// Watches until the user, or whoever reads, has seen enough.
+/// Watches until the user quits or the output has no reader.
 pub(super) fn watch(target: &Target, what: Shown, out: Out<'_>) -> Result<Exit, Failure> {
     let client = target.connect()?;
     if out.json || is_dumb() || !io::stdout().is_terminal() {
@@ -63,7 +63,7 @@ fn json(answer: &Monitor) -> Result<String, Failure> {
     Ok(serde_json::to_string(answer).map_err(Failure::Json)? + "\n")
 }
 
-/// A line for each transfer that is new, has changed or is gone, and one for the node when it is another than before.
+/// A line for each transfer that is new, has changed or is gone, and one for the node if its line has changed.
 fn changes(model: &mut Model, answer: Monitor, zone: &Zone) -> String {
     let before = model.status().map(headline);
     let changed = model.compare(answer);
@@ -76,7 +76,7 @@ fn changes(model: &mut Model, answer: Monitor, zone: &Zone) -> String {
     }
     lines.extend(changed.fresh.iter().map(|transfer| line(transfer, status.now, &node)));
     lines.extend(changed.gone.iter().map(|item| format!("{item}: finished")));
-    // Everything in one line of its own, whatever it says.
+    // The text as one line, whatever it contains.
     let stamp = zone.moment(if status.now > 0 { status.now } else { now() });
     lines.iter().map(|line| format!("{stamp}  {}\n", printable(line))).collect()
 }

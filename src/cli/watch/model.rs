@@ -1,31 +1,31 @@
-//! The status as it stands after all that the monitor stream has told so far.
+//! The current status, built from the replies of the monitor stream.
 
 use std::collections::BTreeMap;
 
 use crate::control::types::{Monitor, Status, Transfer};
 
-/// What the stream has told.
+/// The status built so far.
 #[derive(Debug, Default)]
 pub(super) struct Model {
     status: Option<Status>,
 }
 
-/// What one answer has changed.
+/// The changes by one reply.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Changed {
-    /// New, or different from before.
+    /// The transfers that are new or have changed.
     pub(super) fresh: Vec<Transfer>,
-    /// The items of those that are no longer in the list.
+    /// The items of transfers that left the list.
     pub(super) gone: Vec<String>,
 }
 
 impl Model {
-    /// The status, once there has been an answer.
+    /// The status, after the first reply.
     pub(super) fn status(&self) -> Option<&Status> {
         self.status.as_ref()
     }
 
-    /// Takes in the next answer.
+    /// Applies the next reply.
     pub(super) fn apply(&mut self, answer: Monitor) {
         match &mut self.status {
             Some(status) => answer.apply(status),
@@ -33,7 +33,7 @@ impl Model {
         }
     }
 
-    /// The same, and what has changed by it.
+    /// The same, and returns the changes.
     pub(super) fn compare(&mut self, answer: Monitor) -> Changed {
         let mut before: BTreeMap<_, _> = self.transfers().iter().cloned().map(named).collect();
         self.apply(answer);
@@ -44,7 +44,7 @@ impl Model {
                 changed.fresh.push(transfer);
             }
         }
-        // What has got an id since then goes on under it.
+        // An item that has got an id since then continues under that id.
         let goes_on = |old: &Transfer| old.id.is_none() && changed.fresh.iter().any(|new| same_item(old, new));
         changed.gone = before.into_values().filter(|old| !goes_on(old)).map(|old| old.item).collect();
         changed
@@ -59,7 +59,7 @@ fn same_item(a: &Transfer, b: &Transfer) -> bool {
     (&a.upload, &a.item_encoded) == (&b.upload, &b.item_encoded)
 }
 
-/// By what a transfer is told from all others.
+/// The transfers by their keys.
 fn named(transfer: Transfer) -> ((Option<String>, String, String), Transfer) {
     ((transfer.id.clone(), transfer.upload.clone(), transfer.item_encoded.clone()), transfer)
 }

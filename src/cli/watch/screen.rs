@@ -23,19 +23,19 @@ use crate::cli::status::status_text;
 use crate::cli::units::{cut, pad, printable};
 use crate::control::types::Status;
 
-/// How long news, keys and signals may lie before they are looked at.
+/// How long news, keys and signals may wait for an update of the screen.
 const LOOK: Duration = Duration::from_millis(50);
-/// How often spans of time are drawn anew.
+/// How often durations are redrawn.
 const TICK: Duration = Duration::from_secs(1);
 
-/// Shows what comes until a key or a signal ends it.
+/// Shows the status until a key or a signal ends the view.
 pub(super) fn show(feed: &Feed, look: Look<'_>) -> Result<(), Failure> {
     let mut screen = Screen { model: Model::default(), answered: Instant::now(), lost: None, look, scroll: 0, rows: 0 };
     on_terminal(|terminal, signal| screen.run(terminal, feed, signal))
 }
 
-/// Has the whole terminal for `act`, which is to end when the number is no longer 0: a signal has come. The terminal is
-/// as it was before, however it ends.
+/// Gives the whole terminal to `act`, which has to end when the number is no longer 0: a signal has arrived. The
+/// terminal is restored in every case.
 fn on_terminal(act: impl FnOnce(DefaultTerminal, &AtomicUsize) -> Result<(), Failure>) -> Result<(), Failure> {
     let signal = Arc::new(AtomicUsize::new(0));
     for number in [SIGTERM, SIGHUP, SIGINT, SIGQUIT] {
@@ -43,28 +43,28 @@ fn on_terminal(act: impl FnOnce(DefaultTerminal, &AtomicUsize) -> Result<(), Fai
         let value = usize::try_from(number).unwrap_or(0);
         signal_hook::flag::register_usize(number, Arc::clone(&signal), value).map_err(Failure::Terminal)?;
     }
-    // It also sets a panic hook that restores the terminal first.
+    // ratatui also sets a panic hook that restores the terminal first.
     let terminal = ratatui::try_init().map_err(Failure::Terminal)?;
     let ended = act(terminal, &signal);
-    // A terminal that has gone needs nothing.
+    // A closed terminal needs no restoration.
     let _ = ratatui::try_restore();
     match i32::try_from(signal.load(Ordering::Relaxed)) {
         Ok(0) | Err(_) => ended,
-        // Whoever waits for this process is to see that a signal has ended it.
+        // The parent process must see that a signal has ended this process.
         Ok(number) => signal_hook::low_level::emulate_default_handler(number).map_err(Failure::Terminal),
     }
 }
 
 struct Screen<'a> {
     model: Model,
-    /// When the daemon last said something.
+    /// When the daemon last answered.
     answered: Instant,
     /// Why it does not answer any more.
     lost: Option<String>,
     look: Look<'a>,
-    /// How many lines are above the first one shown.
+    /// The number of lines above the first visible one.
     scroll: usize,
-    /// How many are shown.
+    /// The number of visible lines.
     rows: usize,
 }
 
@@ -98,8 +98,8 @@ impl Screen<'_> {
         }
     }
 
-    /// Draws one frame between the marks of a synchronized update, so that a terminal shows it at once or not at all:
-    /// it is written in pieces.
+    /// Draws one frame between the marks of a synchronized update, because the frame is written in pieces. So a
+    /// terminal shows the frame at once or not at all.
     fn show_whole(&mut self, terminal: &mut DefaultTerminal) -> io::Result<()> {
         queue!(terminal.backend_mut(), BeginSynchronizedUpdate)?;
         let drawn = terminal.draw(|frame| self.draw(frame)).map(|_| ());
@@ -121,7 +121,7 @@ impl Screen<'_> {
         Ok(())
     }
 
-    /// Takes a key; whether it ends the view.
+    /// Handles a key; returns whether it ends the view.
     fn quits(&mut self, key: KeyCode, control: bool) -> bool {
         let page = self.rows.saturating_sub(1).max(1);
         match key {
@@ -147,7 +147,7 @@ impl Screen<'_> {
         let (title, text) = match self.model.status() {
             None => ("synklerctl watch".to_owned(), Text::of("waiting for the daemon's first answer")),
             Some(status) => {
-                // Between two answers time goes on.
+                // Time also passes between two replies.
                 let now = status.now.saturating_add(since);
                 let title = format!("{} {}   {}", status.node.mode, status.node.name, look.zone.moment(now));
                 (title, status_text(&Status { now, ..status.clone() }, look))
@@ -192,7 +192,7 @@ mod tests {
 
     use super::*;
 
-    /// A terminal belongs to a whole process, so this test runs itself once more on a terminal of its own.
+    /// A process has at most one terminal, so this test runs itself once more on a terminal of its own.
     #[test]
     fn a_panic_leaves_the_terminal_as_it_was() {
         const CHILD: &str = "SYNKLER_TEST_PANIC";

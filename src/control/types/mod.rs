@@ -1,6 +1,6 @@
-//! What goes over the control socket, shared by server and client. The shapes are those of
-//! `io.synkler.Control.varlink`, by the same names and field by field; the core's own types stay without serde.
-//! Moments are milliseconds since 1970-01-01 UTC, sizes are bytes, and nodes are written as mode and name.
+//! The data on the control socket, shared by server and client. The shapes are those of `io.synkler.Control.varlink`,
+//! with the same names and fields; the core's own types stay without serde. Times are milliseconds since 1970-01-01
+//! UTC, sizes are bytes, and nodes are written as mode and name.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +14,7 @@ macro_rules! shapes {
             }
         )*
 
-        /// Each shape's name, and its fields with their types as they are written above.
+        /// The name of each shape, and its fields with their types as written above.
         #[cfg(test)]
         pub(super) const SHAPES: &[(&str, &[(&str, &str)])] =
             &[$((stringify!($name), &[$((stringify!($field), stringify!($kind)),)*]),)*];
@@ -38,39 +38,39 @@ shapes! {
 
     /// The daemon that answers.
     Node {
-        /// `upload`, `central` or `download`.
+        /// The mode of the node: `upload`, `central` or `download`.
         mode: String,
-        /// What it is called.
+        /// The name of the node: config key name.
         name: String,
-        /// The group it belongs to.
+        /// The group of the node: config key id.
         group: String,
-        /// The directory it watches, keeps copies in or delivers to.
+        /// The directory that the node watches, keeps copies in or delivers to: config key file_dir.
         file_dir: String,
         /// The version of its program.
         version: String,
         /// Its process id.
         pid: u32,
-        /// When it started.
+        /// When the daemon started.
         started: u64,
     }
 
     /// The session with the broker.
     Broker {
-        /// Whether it is up.
+        /// Whether the session is up.
         connected: bool,
-        /// Since when it is up or down.
+        /// Since when the session is up or down.
         since: u64,
-        /// Why it is down.
+        /// Why the session is down.
         reason: Option<Reason>,
     }
 
-    /// Whose view of the group an answer is.
+    /// Which node's view of the group an answer is.
     View {
-        /// Whether it is central's, with the word of every node that is alive.
+        /// Whether the view is central's and every node that is alive has answered.
         whole: bool,
-        /// Whose view it is.
+        /// The node whose view it is: mode and name.
         from: String,
-        /// Why it is not whole.
+        /// Why the view is not whole.
         why: Option<String>,
         /// Nodes that are alive and did not answer in time.
         silent: Vec<String>,
@@ -78,59 +78,59 @@ shapes! {
 
     /// Why something waits, or what it does.
     Reason {
-        /// The stable word.
+        /// The stable code.
         code: String,
         /// One line for people.
         text: String,
     }
 
-    /// An operator's order that nothing new is to start.
+    /// An operator's order that pauses transfers.
     Paused {
-        /// When it was given.
+        /// When the operator gave the order.
         since: u64,
-        /// Who gave it.
+        /// The user name of the operator.
         by: String,
-        /// On which node.
+        /// The node on which the operator gave the order: mode and name.
         node: String,
     }
 
     /// How many transfers are in one stage.
     Count {
-        /// The stage's stable word.
+        /// The stable word of the stage.
         stage: String,
-        /// How many.
+        /// The number of transfers.
         count: u64,
     }
 
-    /// How many transfers are in one state.
+    /// How many transfers, and items that are not yet transfers, are in one state.
     StateCount {
-        /// The state's stable word.
+        /// The stable word of the state.
         state: String,
-        /// How many.
+        /// The number of transfers and items.
         count: u64,
     }
 
-    /// Transfers that stand on one node alike.
+    /// Transfers with the same stage, state and reason on one node.
     Tallied {
-        /// The stage's stable word.
+        /// The stable word of the stage.
         stage: String,
-        /// The state's stable word, as that node alone sees it.
+        /// The stable word of the state, derived from that node alone.
         state: String,
-        /// The reason's stable word.
+        /// The stable code of the reason.
         code: String,
-        /// Their ids.
+        /// The ids of the transfers.
         ids: Vec<String>,
     }
 
-    /// How far the rsync run that carries a transfer is.
+    /// The progress of the rsync run that carries a transfer.
     Progress {
-        /// The node that runs it.
+        /// The node on which rsync runs: mode and name.
         node: String,
-        /// Bytes moved so far.
+        /// Bytes that the run has moved so far.
         bytes: u64,
         /// Bytes of all items in the run.
         total: u64,
-        /// Bytes a second.
+        /// Bytes per second.
         rate: u64,
         /// How many transfers the run carries.
         transfers: u64,
@@ -138,191 +138,196 @@ shapes! {
 
     /// Who must give a receipt.
     Receiver {
-        /// The download's name.
+        /// The name of the download.
         name: String,
-        /// When its receipt came.
+        /// When its receipt arrived.
         received: Option<u64>,
     }
 
-    /// One unfinished transfer, or an item that is to become one.
+    /// One unfinished transfer, or an item that is not yet a transfer.
     Transfer {
-        /// Its id, once it has one.
+        /// The id of the transfer, a UUIDv7.
         id: Option<String>,
-        /// The item's name, printable.
+        /// The name of the item for display: printable, everything else escaped.
         item: String,
-        /// The item's name without loss; [`crate::machine::ItemName::decode`] reads it.
+        /// The name of the item without loss: UTF-8, with %, control characters and bytes that are not UTF-8 as % and
+        /// two upper-case hex digits.
         item_encoded: String,
-        /// The upload it comes from.
+        /// The upload that sends the item.
         upload: String,
-        /// `file`, `directory` or `symlink`, once known.
+        /// The kind of the item: `file`, `directory` or `symlink`.
         kind: Option<String>,
-        /// How many files, directories and links, once known.
+        /// The number of files, directories and links in the item.
         entries: Option<u64>,
-        /// Bytes.
+        /// The size of the item in bytes.
         size: u64,
-        /// 32 hex digits, once known.
+        /// The MD5 of the item as 32 hex digits: of the bytes of a file, of the manifest of a directory or link.
         md5: Option<String>,
-        /// Whose word on it this is.
+        /// The node that reports this: mode and name.
         node: String,
-        /// What happens to the item, a stable word.
+        /// What happens to the item in the whole group: settling, queued, uploading, verifying, downloading, waiting,
+        /// cleaning-up, delivered, paused, blocked, failed or cancelled.
         state: String,
-        /// The stage's stable word.
+        /// The stage of the transfer on that node.
         stage: String,
-        /// Why it waits, or what it does.
+        /// Why the transfer waits, or what happens to it.
         reason: Reason,
-        /// Since when it has been in this stage.
+        /// Since when the transfer has been in this stage.
         since: u64,
-        /// When something is tried next, where that is by the clock.
+        /// When the next attempt starts.
         next: Option<u64>,
         /// Failed attempts in a row.
         attempts: u32,
-        /// The order that holds it alone.
+        /// The order that pauses this transfer alone.
         paused: Option<Paused>,
-        /// The rsync run that moves it, when one does.
+        /// The rsync run that moves the item, on any node.
         progress: Option<Progress>,
-        /// Central: who must give a receipt.
+        /// On central: the downloads that must send a receipt.
         receivers: Vec<Receiver>,
-        /// How copies differ from the source other than in content, one line for people.
+        /// How copies differ from the source except in content, in one line, such as modes that a file system does not
+        /// keep.
         remark: Option<String>,
     }
 
-    /// Where a transfer stands on one node.
+    /// The stage of a transfer on one node.
     Step {
         /// The node.
         node: String,
-        /// The stage's stable word.
+        /// The stage of the transfer there.
         stage: String,
-        /// Why it waits, or what it does; nothing when it is over.
+        /// Why the transfer waits there, or what happens to it.
         reason: Option<Reason>,
-        /// Since when it has been in this stage.
+        /// Since when the transfer has been in this stage.
         since: u64,
-        /// When something is tried next, where that is by the clock.
+        /// When the next attempt starts.
         next: Option<u64>,
         /// Failed attempts in a row.
         attempts: u32,
-        /// What this node found its own copy to be, once proven there.
+        /// The MD5 that this node computed of its own copy.
         md5: Option<String>,
-        /// When this node first knew of it.
+        /// When this node first knew the transfer.
         created: u64,
-        /// When the bytes began to move.
+        /// When rsync began to move the item from this node (upload) or to it.
         began: Option<u64>,
-        /// When they had moved and were proven.
+        /// When the item was moved and verified.
         arrived: Option<u64>,
-        /// When it was over on this node.
+        /// When the transfer was finished on this node.
         finished: Option<u64>,
-        /// The order that holds it there.
+        /// The order that pauses the transfer there.
         paused: Option<Paused>,
-        /// The rsync run that moves it, when one does.
+        /// The rsync run that moves the item.
         progress: Option<Progress>,
-        /// How its copy differs from the source other than in content, one line for people.
+        /// How the copy of this node differs from the source except in content, in one line.
         remark: Option<String>,
     }
 
-    /// A transfer's whole way, hop by hop.
+    /// One transfer on all nodes.
     Journey {
-        /// The transfer as the group sees it; of a finished one, as it ended.
+        /// The transfer as the group sees it; a finished one as it ended.
         transfer: Transfer,
-        /// Where it stands: upload, central, then the downloads.
+        /// Its stage on each node that knows it: upload, central, then the downloads.
         steps: Vec<Step>,
     }
 
-    /// A node of the group.
+    /// A node of the group, as known to the node whose view it is.
     Member {
-        /// `upload`, `central` or `download`.
+        /// The mode of the node: `upload`, `central` or `download`.
         mode: String,
-        /// What it is called.
+        /// The name of the node.
         name: String,
         /// The version of its program.
         version: String,
-        /// The host it runs on; empty where it does not tell.
+        /// The host on which the node runs; empty if an older version does not report it.
         host: String,
-        /// When it was first heard.
+        /// When its first message arrived.
         first_heard: u64,
-        /// When it was last heard.
+        /// When its last message arrived.
         heard: u64,
-        /// Whether that was within the last few minutes.
+        /// Whether a message from the node arrived within the last few minutes.
         alive: bool,
-        /// The order that holds the whole node.
+        /// The order that pauses the whole node.
         paused: Option<Paused>,
-        /// Bytes free on the file system of its directory, once known.
+        /// Free bytes on the file system of its directory.
         free: Option<u64>,
-        /// Inodes free there, once known, where that file system has a limit for them.
+        /// Free inodes there.
         free_inodes: Option<u64>,
-        /// What it does, in one line.
+        /// What the node does, in one line.
         doing: String,
-        /// By how many milliseconds its clock is ahead, once known.
+        /// By how many milliseconds its clock is ahead of the clock of the node whose view it is.
         clock_ahead: Option<i64>,
-        /// The lowest and the highest version of the protocol that it speaks, once known.
+        /// The lowest and the highest version of the protocol between nodes that the node supports.
         protocols: Option<Vec<u64>>,
-        /// Why it cannot be worked with, where it shares no protocol, and what to do.
+        /// If the node has no protocol version in common with the node whose view it is: too-old or too-new, and what
+        /// to do.
         apart: Option<Reason>,
     }
 
-    /// The group at one moment, as one node tells it.
+    /// The group at one moment, as one node reports it.
     Status {
-        /// When this was so, by the answering node's clock.
+        /// The time of this status, by the clock of the answering node.
         now: u64,
         /// The daemon that answers.
         node: Node,
         /// Its session with the broker.
         broker: Broker,
-        /// Whose view of the group the rest is.
+        /// Which node's view of the group the other fields are.
         view: View,
-        /// The order that holds the whole group.
+        /// The order that pauses the whole group.
         group_paused: Option<Paused>,
-        /// The nodes of the group, the answering one among them: uploads, centrals, downloads.
+        /// The nodes of the group, also the answering one: uploads, centrals, downloads.
         members: Vec<Member>,
-        /// How many transfers are unfinished; what is delivered does not count.
+        /// The number of unfinished transfers and of items that are not yet transfers.
         total: u64,
-        /// How many are in each stage, what is delivered among them.
+        /// The number of transfers in each stage, also of delivered ones.
         counts: Vec<Count>,
-        /// How many are in each state.
+        /// The number of transfers in each state.
         states: Vec<StateCount>,
-        /// How many of them fail or need a person.
+        /// The number of transfers that fail or need a person: as many as List finds with failed.
         attention: u64,
-        /// Which transfers those are, for the node that asks another.
+        /// The ids of these transfers, at most 4000.
         urgent: Vec<String>,
-        /// How many items that are no transfers yet are in each state, for the node that asks another.
+        /// The number of items in each state that are not yet transfers.
         unsent: Vec<StateCount>,
-        /// Where transfers stand on this node, for the node that asks another.
+        /// The stages of transfers on this node.
         tallied: Vec<Tallied>,
-        /// The first of them, most in need of attention first.
+        /// Unfinished transfers: first those that need attention, then the running ones, then the rest, oldest first.
         transfers: Vec<Transfer>,
     }
 
-    /// A transfer that is over, as one node's journal has it.
+    /// A finished transfer, from the journal of one node.
     Past {
-        /// Its id.
+        /// The id of the transfer.
         id: String,
-        /// The item's name, printable.
+        /// The name of the item for display.
         item: String,
-        /// The item's name without loss.
+        /// The name of the item without loss.
         item_encoded: String,
-        /// The upload it came from.
+        /// The upload that sent the item.
         upload: String,
-        /// `file`, `directory` or `symlink`.
+        /// The kind of the item: `file`, `directory` or `symlink`.
         kind: String,
-        /// How many files, directories and links.
+        /// The number of files, directories and links in the item.
         entries: u64,
-        /// Bytes.
+        /// The size of the item in bytes.
         size: u64,
-        /// 32 hex digits.
+        /// The MD5 of the item.
         md5: String,
-        /// `closed` or `withdrawn`.
+        /// How the transfer ended: closed if the item was handed over, withdrawn if the transfer was cancelled.
         stage: String,
-        /// When this node first knew of it.
+        /// When this node first knew the transfer.
         created: u64,
-        /// When its bytes began to move here, if they did.
+        /// When rsync began to move the item on this node.
         began: Option<u64>,
-        /// When they had moved and were proven, if they were.
+        /// When the item was moved and verified.
         arrived: Option<u64>,
-        /// When it was over.
+        /// When the transfer was finished.
         finished: u64,
-        /// Bytes a second between the two, where that can be said.
+        /// Bytes per second between began and arrived.
         rate: Option<u64>,
-        /// Central: who gave a receipt, and when.
+        /// On central: the downloads that sent a receipt, and when.
         receivers: Vec<Receiver>,
-        /// How copies differ from the source other than in content, one line for people.
+        /// How copies differ from the source except in content, in one line, such as modes that a file system does not
+        /// keep.
         remark: Option<String>,
     }
 
@@ -330,23 +335,23 @@ shapes! {
     Deed {
         /// The node.
         node: String,
-        /// The item it was about, printable; nothing when it was about the node or the group.
+        /// The name of the item for display.
         item: Option<String>,
-        /// Whether it was done.
+        /// Whether the node carried out the order.
         done: bool,
-        /// What was done, or why not, in one line.
+        /// What the node did, in one line.
         text: String,
     }
 
-    /// One thing that was examined.
+    /// The result of one check.
     Finding {
-        /// What was examined, a stable word.
+        /// The name of the check, a stable word.
         check: String,
-        /// `ok`, `warning`, `failed` or `skipped`.
+        /// The result: `ok`, `warning`, `failed` or `skipped`.
         result: String,
-        /// What was found, in one line.
+        /// What the check found, in one line.
         text: String,
-        /// What to do about it, where something needs to be done.
+        /// How to fix the problem.
         cure: Option<String>,
     }
 
@@ -360,11 +365,11 @@ shapes! {
     List {
         /// Whose view it is.
         view: View,
-        /// At most as many as were asked for, oldest first.
+        /// At most as many as requested, oldest first.
         transfers: Vec<Transfer>,
         /// How many match in all.
         total: u64,
-        /// Whether some follow.
+        /// Whether others follow.
         more: bool,
     }
 
@@ -372,17 +377,17 @@ shapes! {
     GetTransfer {
         /// Whose view it is.
         view: View,
-        /// Its whole way.
+        /// The transfer on all nodes.
         journey: Journey,
     }
 
     /// One of the answers to `Monitor`.
     Monitor {
-        /// Whether this is everything, not what has changed.
+        /// Whether this is the full list, not only the changes.
         full: bool,
-        /// The group; its transfers are those that are new or have changed.
+        /// The status; its transfers are those that are new or have changed.
         status: Status,
-        /// What is no longer in the list: ids, or upload, slash and encoded name.
+        /// The transfers that left the list: ids, or upload, slash and encoded name.
         gone: Vec<String>,
     }
 
@@ -408,11 +413,11 @@ shapes! {
         id: String,
         /// The item's name, printable.
         item: String,
-        /// What `md5sum -c` reads; [`GetReceipt::bytes`] undoes the encoding.
+        /// The input for `md5sum -c`; [`GetReceipt::bytes`] undoes the encoding.
         lines: String,
-        /// Whether names in it hold bytes that are no UTF-8, so that it is encoded.
+        /// Whether names in the lines contain bytes that are not UTF-8, so that the lines are encoded.
         encoded: bool,
-        /// How copies differ from the source other than in content, one line for people.
+        /// How copies differ from the source except in content, one line for people.
         remark: Option<String>,
     }
 
@@ -426,67 +431,67 @@ shapes! {
 
     /// Answer to `SetLogLevel`.
     SetLogLevel {
-        /// What it was.
+        /// The previous level.
         previous: String,
     }
 
     /// Answer to `Reload`.
     Reload {
-        /// Keys with another value from now on.
+        /// The keys whose new value is now in force.
         changed: Vec<String>,
-        /// Keys with another value after a restart only.
+        /// The keys whose new value needs a restart.
         restart: Vec<String>,
     }
 
     /// Answer to `Check`.
     Check {
-        /// In the order in which they were examined.
+        /// In the order of the checks.
         findings: Vec<Finding>,
     }
 }
 
-/// What `GetStatus` and `Monitor` are to show.
+/// What `GetStatus` and `Monitor` show.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Shown {
-    /// At most so many transfers; the daemon decides how many when there is no limit.
+    /// The maximum number of transfers; without it, the daemon decides.
     pub limit: Option<u64>,
-    /// Only what the node knows that answers, without asking the others.
+    /// Only what the answering node knows, without asking other nodes.
     pub here: bool,
-    /// Also what is delivered.
+    /// Also delivered transfers.
     pub all: bool,
 }
 
-/// Which transfers `List` is to tell of; what is not set does not narrow it.
+/// Which transfers `List` shows; a field that is not set does not restrict the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct Filter {
-    /// In this state.
+    /// Those in this state.
     pub state: Option<String>,
-    /// From this upload.
+    /// Those from this upload.
     pub upload: Option<String>,
-    /// Only those that fail or need a person.
+    /// Those that fail or need a person.
     pub failed: Option<bool>,
-    /// Also those that are delivered.
+    /// Also delivered transfers.
     pub all: Option<bool>,
-    /// At most so many.
+    /// At most this many.
     pub limit: Option<u64>,
-    /// Those behind the transfer with this id.
+    /// Those after the transfer with this id.
     pub after: Option<String>,
-    /// As this node alone knows them.
+    /// Only what the answering node knows, without asking other nodes.
     pub here: Option<bool>,
 }
 
-/// Which finished transfers `GetHistory` is to tell of; what is not set does not narrow it.
+/// Which finished transfers `GetHistory` shows; a field that is not set does not restrict the list.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct PastFilter {
-    /// Over since that moment.
+    /// Those that finished since that time.
     pub since: Option<u64>,
-    /// Of items of that name.
+    /// Those of items with that name.
     pub item: Option<String>,
-    /// At most so many.
+    /// At most this many.
     pub limit: Option<u64>,
-    /// Over before that moment.
+    /// Those that finished before that time.
     pub before: Option<u64>,
-    /// With `before`: also over just then, with a smaller id than this.
+    /// With `before`: also those that finished at exactly that time, with a smaller id than this.
     pub behind: Option<String>,
 }
 

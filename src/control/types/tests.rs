@@ -1,4 +1,4 @@
-//! The shapes are those of the interface file: names, order, types, optionality.
+//! The shapes match the interface file: names, order, types, optional fields.
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
 
@@ -8,7 +8,7 @@ use super::SHAPES;
 use crate::control::protocol::{DESCRIPTION, SERVICE_DESCRIPTION};
 use crate::machine::ItemOrder;
 
-/// A field list `(name: type, ...)` as pairs, and what follows it.
+/// A field list `(name: type, ...)` as pairs, and the text after it.
 fn fields(text: &str) -> (Vec<(String, String)>, &str) {
     let mut depth = 0;
     let end = text.char_indices().find_map(|(at, c)| {
@@ -29,7 +29,7 @@ fn fields(text: &str) -> (Vec<(String, String)>, &str) {
     (found, rest)
 }
 
-/// What the interface files declare: types, and the answers of methods under the method's name and `()`.
+/// The declarations of the interface files: types, and the answers of methods under the method's name and `()`.
 fn declared() -> BTreeMap<String, Vec<(String, String)>> {
     let files = format!("{DESCRIPTION}\n{SERVICE_DESCRIPTION}");
     let text: Vec<_> = files.lines().filter(|line| !line.trim_start().starts_with('#')).collect();
@@ -50,7 +50,7 @@ fn declared() -> BTreeMap<String, Vec<(String, String)>> {
 
 #[test]
 fn every_name_stands_for_one_thing() {
-    // Clients that keep types, methods and errors in one table would mistake one for the other.
+    // Clients that keep types, methods and errors in one table would confuse them.
     let words = ["type", "method", "error"];
     let declared = DESCRIPTION.lines().filter_map(|line| line.split_once(' ')).filter(|(word, _)| words.contains(word));
     let mut names: Vec<_> = declared.map(|(_, rest)| rest.split([' ', '(']).next().unwrap()).collect();
@@ -58,7 +58,7 @@ fn every_name_stands_for_one_thing() {
     assert!(names.len() > 30 && names.windows(2).all(|pair| pair[0] != pair[1]), "{names:?}");
 }
 
-/// How a type of ours stands in an interface file.
+/// How a type of ours is written in an interface file.
 fn in_varlink(kind: &str) -> String {
     let kind = kind.replace(' ', "");
     let inner = |start: &str| Some(kind.strip_prefix(start)?.strip_suffix('>')?.to_owned());
@@ -75,7 +75,7 @@ fn in_varlink(kind: &str) -> String {
     }
 }
 
-/// The declarations that a shape stands for.
+/// The declarations that a shape corresponds to.
 fn meant(shape: &str) -> Vec<String> {
     let answers = |methods: &[&str]| methods.iter().map(|method| format!("{method}()")).collect();
     match shape {

@@ -1,4 +1,4 @@
-//! Waiting for the broker.
+//! Waiting for answers of the broker.
 
 use tokio::time::timeout;
 
@@ -7,7 +7,7 @@ use crate::machine::Node;
 use super::ANSWER_TIMEOUT;
 use super::fault::Fault;
 
-/// Waits for one answer of the broker, but not for ever.
+/// Waits for one answer of the broker, with a time limit.
 pub(super) async fn answered<T>(
     asked: &'static str,
     me: &Node,

@@ -1,4 +1,4 @@
-//! Why there is no session, in words that say who can do something about it.
+//! Why there is no session, in a text that says who has to act.
 
 use std::io;
 
@@ -16,7 +16,7 @@ const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 const INTERNAL_ERROR: u16 = 541;
 
-/// What ended a session or kept it from starting.
+/// What ended a session or prevented it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Fault {
     #[error("cannot be reached: {0}")]
@@ -68,7 +68,7 @@ pub(super) enum Fault {
 }
 
 impl Fault {
-    /// Whether waiting alone will hardly mend it.
+    /// Whether a person probably has to act.
     pub(super) fn is_lasting(&self) -> bool {
         matches!(
             self,
@@ -87,7 +87,7 @@ impl Fault {
         )
     }
 
-    /// When it is about one queue: a broker that does not answer, or fails by itself, cannot serve that queue.
+    /// For an error about one queue: a broker that does not answer, or fails by itself, cannot serve that queue.
     pub(super) fn of_queue(self, queue: &str) -> Self {
         match self {
             Self::Silent { .. } | Self::Internal(_) => Self::Unserved(queue.to_owned()),
@@ -95,7 +95,7 @@ impl Fault {
         }
     }
 
-    /// When it is about what the group shares, and `why` an account may not make that.
+    /// For an error about shared exchanges and queues; `why` says that an account may not create them.
     pub(super) fn of_shared(self, why: String) -> Self {
         match self {
             Self::Missing(_) => Self::Absent(why),
@@ -107,7 +107,8 @@ impl Fault {
     pub(super) fn connecting(error: &lapin::Error, settings: &BrokerSettings) -> Self {
         let hint = match settings.tls {
             None => "; if that port is for TLS, set tls = true",
-            // The broker looks at our certificate after the handshake, and its refusal may get lost in the hanging up.
+            // The broker checks our certificate after the handshake, and its refusal may get lost when it closes the
+            // connection.
             Some(_) => {
                 "; a broker also does this if it gets no client certificate or does not trust it: check client_cert"
             }
@@ -126,7 +127,7 @@ impl Fault {
             ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionAborted => {
                 Self::NotAmqp(format!("it closes the connection on the AMQP greeting{hint}"))
             }
-            // So does a port for TLS answer, but also a broker that is just going down, after which nobody need look.
+            // A TLS port answers in this way, but also a broker that is shutting down, which needs no person.
             ErrorKind::IOError(error) if error.kind() == io::ErrorKind::ConnectionReset => {
                 Self::Unreachable(format!("{error}{hint}"))
             }
@@ -135,7 +136,7 @@ impl Fault {
         }
     }
 
-    /// For an error once the connection stands.
+    /// For an error of an established connection.
     pub(super) fn using(error: &lapin::Error, me: &Node) -> Self {
         match error.kind() {
             ErrorKind::ProtocolError(error) => match error.get_id() {
@@ -157,9 +158,9 @@ fn text(error: &AMQPError) -> String {
     format!("{} {}", error.get_id(), error.get_message())
 }
 
-/// What a failure of TLS means to the operator; `None` for any other.
+/// What a TLS error means for the operator; `None` for any other error.
 fn of_tls(error: &io::Error) -> Option<Fault> {
-    // The library's own error type is not within reach, so its words have to do.
+    // The library's own error type is not accessible, so its text decides.
     let text = error.to_string();
     if text.contains("invalid peer certificate: UnknownIssuer") {
         return Some(Fault::Untrusted(
@@ -174,7 +175,7 @@ fn of_tls(error: &io::Error) -> Option<Fault> {
     if let Some((_, alert)) = text.split_once("received fatal alert: ") {
         return Some(Fault::Unwelcome(alert.to_owned()));
     }
-    // What comes first on a plain port: the broker's own greeting, in which TLS sees no record.
+    // The first bytes from a plain port: the broker's own greeting, which is not a TLS record.
     if text.contains("InvalidContentType") || text.contains("corrupt message") {
         return Some(Fault::NotTls);
     }

@@ -1,5 +1,6 @@
-//! What a later version may do to messages, for the test that runs a group of mixed versions: one field more in every
-//! object, and now and then one kind more. Debug builds only, and only where [`SWITCH`] is set: a release has none of it.
+//! Changes to messages that a later version may make, for the test of a group with mixed versions: one more field in
+//! every object, and from time to time one more kind. Debug builds only, and only if [`SWITCH`] is set: a release
+//! contains none of it.
 //!
 //! A switch instead of a feature, because a second build of this crate would take longer than the whole test.
 
@@ -8,11 +9,11 @@ use serde_json::{Map, Value, json};
 use crate::machine::{GroupId, Node, Protocols};
 use crate::wire::MESSAGE_LIMIT;
 
-/// The variable of the environment that turns it on, with any value. Those that begin with `SYNKLER_` are keys.
+/// The environment variable that turns it on, with any value. Variables that begin with `SYNKLER_` are config keys.
 const SWITCH: &str = "FUTURE_SYNKLER";
-/// The kind that only the future knows.
+/// A kind that only the simulated later version knows.
 pub(super) const KIND: &str = "good-morning";
-/// It is sent before each so-manieth message.
+/// It is sent before every n-th message.
 const EVERY: u64 = 5;
 
 pub(super) struct Future {
@@ -25,7 +26,7 @@ impl Future {
         std::env::var_os(SWITCH).map(|_| Self { sent: 0 })
     }
 
-    /// The message as the future says it; one that would be too long stays as it is.
+    /// The message as the later version would send it; one that would be too long stays as it is.
     pub(super) fn grown(body: Vec<u8>) -> Vec<u8> {
         let grown = serde_json::from_slice::<Map<String, Value>>(&body).ok().and_then(|mut envelope| {
             for value in envelope.get_mut("words").and_then(Value::as_object_mut)?.values_mut() {
@@ -38,7 +39,7 @@ impl Future {
         grown.filter(|grown| grown.len() <= MESSAGE_LIMIT).unwrap_or(body)
     }
 
-    /// A message of the kind that only the future knows, when it is time for one.
+    /// A message of the additional kind, when it is due.
     pub(super) fn greeting(&mut self, group: &GroupId, me: &Node) -> Option<Vec<u8>> {
         self.sent += 1;
         (self.sent % EVERY == 1).then(|| {

@@ -1,4 +1,4 @@
-//! The handle to ask other nodes with, and to answer them.
+//! The handle for questions to other nodes, and for answers to them.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,10 +11,10 @@ use crate::wire::{Failure, Talk, TooLong, encode_talk};
 
 use super::BrokerSettings;
 
-/// The most questions and answers that wait to be published.
+/// The maximum number of questions and answers that wait to be published.
 const QUEUE: usize = 64;
 
-/// Asks and answers, without waiting. A clone speaks for the same session.
+/// Sends questions and answers, without waiting. A clone uses the same session.
 #[derive(Debug, Clone)]
 pub struct Line {
     group: GroupId,
@@ -23,23 +23,23 @@ pub struct Line {
     outgoing: mpsc::Sender<Outgoing>,
 }
 
-/// A message on its way to the session.
+/// A question or an answer on its way to the session.
 #[derive(Debug)]
 pub(super) struct Outgoing {
     pub(super) to: Node,
     pub(super) kind: &'static str,
-    /// The number of a question, to tell when nobody has heard it.
+    /// The number of a question, to report that no node received it.
     pub(super) ask: Option<u64>,
     pub(super) body: Vec<u8>,
 }
 
-/// Why something has not been said.
+/// Why something was not sent.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NotSent {
-    /// There is no session, or the broker takes no messages.
+    /// There is no session, or the broker accepts no messages.
     #[error("no session with the broker")]
     NoSession,
-    /// Too much waits to be said already.
+    /// Too many questions and answers wait already.
     #[error("too many questions and answers wait to be sent")]
     Full,
     /// It has more bytes than a message may have.
@@ -53,19 +53,19 @@ impl Line {
         (Self { group: settings.group.clone(), me: settings.me.clone(), open, outgoing }, end)
     }
 
-    /// Asks a node. What comes of it is told as [`BrokerEvent::Answered`](super::BrokerEvent::Answered) or
+    /// Asks a node. The result comes as [`BrokerEvent::Answered`](super::BrokerEvent::Answered) or
     /// [`Undelivered`](super::BrokerEvent::Undelivered), or not at all.
     ///
     /// # Errors
-    /// When it cannot be said.
+    /// If the question cannot be sent.
     pub fn ask(&self, to: Node, ask: u64, method: String, parameters: Map<String, Value>) -> Result<(), NotSent> {
         self.send(to, Some(ask), Talk::Ask { ask, method, parameters })
     }
 
-    /// Answers a question of that node. Makes the message here, so a long answer is better given outside of a loop.
+    /// Answers a question of that node. It encodes the message here, so call it outside of a loop for long answers.
     ///
     /// # Errors
-    /// When it cannot be said; of what is too long something shorter may be said instead.
+    /// If the answer cannot be sent; a shorter one may replace an answer that is too long.
     pub fn answer(&self, to: Node, ask: u64, outcome: Result<Map<String, Value>, Failure>) -> Result<(), NotSent> {
         self.send(to, None, Talk::Answer { ask, outcome })
     }

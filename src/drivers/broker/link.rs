@@ -23,8 +23,8 @@ use super::reach::reach;
 use super::topology::Names;
 use super::{ANSWER_TIMEOUT, BrokerSettings, HEARTBEAT, PREFETCH, rights, tls};
 
-/// A connection that is ready for work. An error closes a channel, so publishing and consuming have one each
-/// and declaring has had its own.
+/// A connection that is ready for work. An error closes a channel, so publishing and consuming have one channel each,
+/// and declaring had its own.
 pub(super) struct Link {
     pub(super) publishing: Channel,
     pub(super) events: Pin<Box<dyn Stream<Item = Event> + Send>>,
@@ -33,7 +33,7 @@ pub(super) struct Link {
     _cutter: Cutter,
 }
 
-/// The node's own queue, what is said to all, questions and answers, and on central the queue that all centrals share.
+/// The node's own queue, the queue for all, the queue for questions, and on central the centrals' queue.
 pub(super) struct Consumers {
     own: Consumer,
     all: Consumer,
@@ -41,16 +41,16 @@ pub(super) struct Consumers {
     shared: Option<Consumer>,
 }
 
-/// What came in.
+/// A delivery.
 pub(super) enum Incoming {
-    /// A word, or something that claims to be one.
+    /// A message, or bytes that claim to be one.
     Message(Delivery),
     /// A question or an answer, likewise.
     Talk(Delivery),
 }
 
 impl Link {
-    /// Connects, declares, binds and starts consuming; first removes the queue `unserved`, if there is one.
+    /// Connects, declares, binds and starts to consume; first removes the queue `unserved`, if given.
     pub(super) async fn open(settings: &BrokerSettings, names: &Names, unserved: Option<&str>) -> Result<Self, Fault> {
         ShortString::try_new(settings.username.as_str()).map_err(|_| Fault::Setting("username"))?;
         ShortString::try_new(settings.vhost.as_str()).map_err(|_| Fault::Setting("vhost"))?;
@@ -61,8 +61,8 @@ impl Link {
         let connection = connect(settings, &cutter).await?;
         let opened = async {
             shared(&connection, settings, names).await?;
-            // The only listener there ever is: several would share the events among them. What came before it is
-            // dropped, such as the refusal that a node's own account meets.
+            // There is only one listener: several would share the events. Earlier events are dropped, such as the
+            // refusal for a node's own account.
             let events = Box::pin(connection.events_listener());
             let (publishing, consumers) = consume(&connection, settings, names, unserved).await?;
             Ok((events, publishing, consumers))
@@ -78,14 +78,14 @@ impl Link {
         }
     }
 
-    /// Takes leave as AMQP asks, if the broker listens.
+    /// Closes the session in AMQP's way, if the broker still answers.
     pub(super) async fn close(self) {
         close(&self.connection).await;
     }
 }
 
 impl Consumers {
-    /// The next message of any of the queues; `None` when the broker has cancelled a consumer.
+    /// The next message of any queue; `None` if the broker has cancelled a consumer.
     pub(super) async fn next(&mut self) -> Option<lapin::Result<Incoming>> {
         let Self { own, all, now, shared } = self;
         let shared = async {
@@ -105,7 +105,7 @@ impl Consumers {
 }
 
 pub(super) async fn close(connection: &Connection) {
-    // A connection that is broken already, or a broker that is gone, has nothing to be told.
+    // A broken connection, or a dead broker, needs no close.
     let _ = timeout(Duration::from_secs(1), connection.close(200, "OK".into())).await;
 }
 
@@ -119,7 +119,8 @@ pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Resul
         Some(password) => (SASLMechanism::Plain, password.clone()),
         None => (SASLMechanism::External, String::new()),
     };
-    // Never amqps: TLS is ours, so that the TCP connection below it can be held and its errors be told apart.
+    // Never amqps: TLS is our own layer, so that the TCP connection below it is accessible and errors can be
+    // distinguished.
     let uri = AMQPUri {
         scheme: AMQPScheme::AMQP,
         authority: AMQPAuthority {
@@ -147,7 +148,7 @@ pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Resul
             let stream = stream.lock().unwrap_or_else(PoisonError::into_inner).take();
             let stream = stream.ok_or_else(|| std::io::Error::other("it is connected once"))?;
             let Some(connector) = &connector else { return Ok(stream) };
-            // Checks, too, that the certificate is for this very name or address.
+            // Also checks that the certificate is for this name or address.
             let handshake = stream.into_rustls(connector, &uri.authority.host);
             Ok(timeout(ANSWER_TIMEOUT, handshake).await.map_err(std::io::Error::from)??)
         },
@@ -160,12 +161,12 @@ pub(super) async fn connect(settings: &BrokerSettings, cutter: &Cutter) -> Resul
     }
 }
 
-/// Makes what the whole group shares, or finds it.
+/// Creates what the whole group shares, or finds it.
 async fn shared(connection: &Connection, settings: &BrokerSettings, names: &Names) -> Result<(), Fault> {
     let me = &settings.me;
     let making = answered("open a channel", me, connection.create_channel()).await?;
     let used = match names.declare_shared(&making, me).await {
-        // A node's own account may not make it. The refusal has closed the channel.
+        // A node's own account may not create it. The refusal has closed the channel.
         Err(Fault::Denied(why)) if me.mode != Mode::Central => {
             let looking = answered("open a channel", me, connection.create_channel()).await?;
             names.find_shared(&looking, me).await.map_err(|fault| fault.of_shared(why))?;
@@ -199,7 +200,7 @@ async fn consume(
 
     let consuming = answered("open a channel", me, connection.create_channel()).await?;
     answered("limit deliveries", me, consuming.basic_qos(PREFETCH, BasicQosOptions::default())).await?;
-    // Exclusive, so that a second node of the same name is refused.
+    // Exclusive, so that the broker refuses a second node of the same name.
     let own = start(&consuming, me, &names.own, true).await?;
     let all = start(&consuming, me, &names.all, true).await?;
     let now = start(&consuming, me, &names.now, true).await?;
@@ -216,8 +217,8 @@ async fn start(channel: &Channel, me: &Node, queue: &str, exclusive: bool) -> Re
     answered("consume a queue", me, consume).await.map_err(|fault| fault.of_queue(queue))
 }
 
-/// Cuts the TCP connection when the link is given up. lapin's IO thread would otherwise wait on a silent peer
-/// for ever, and every further attempt would add another one.
+/// Closes the TCP connection when the link is dropped. Otherwise lapin's IO thread would wait for a silent peer for
+/// ever, and every further attempt would add another one.
 #[derive(Default)]
 pub(super) struct Cutter(Arc<Mutex<Cut>>);
 
@@ -230,7 +231,7 @@ struct Cut {
 fn hold(cut: &Mutex<Cut>, stream: TcpStream) {
     let mut cut = cut.lock().unwrap_or_else(PoisonError::into_inner);
     if cut.done {
-        // Given up while the connection was being made. The far side may have closed it already.
+        // Dropped while the connection was being made. The other side may have closed it already.
         let _ = stream.shutdown(Shutdown::Both);
     } else {
         cut.stream = Some(stream);
@@ -242,7 +243,7 @@ impl Drop for Cutter {
         let mut cut = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         cut.done = true;
         if let Some(stream) = cut.stream.take() {
-            // Closed already where AMQP's own farewell went well.
+            // Closed already if AMQP's own close succeeded.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }

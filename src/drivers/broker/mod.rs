@@ -1,16 +1,16 @@
-//! The broker: RabbitMQ carries the words.
+//! The broker: RabbitMQ carries the messages.
 //!
-//! One task keeps one session at a time and starts it again when it ends. The broker is a doorbell, not a
-//! database: what is published while there is no session is dropped, because the machine repeats whatever
-//! is owed once [`BrokerEvent::Connected`] says that it can be heard. A delivery stays the broker's until it
-//! is acknowledged, which the daemon does when the journal holds it.
+//! One task keeps one session at a time and restarts it after its end. The broker only carries messages, it stores
+//! nothing for the machine. Messages that are published without a session are dropped: the machine repeats what it owes
+//! after [`BrokerEvent::Connected`]. A delivery stays with the broker until the daemon acknowledges it, which the
+//! daemon does when the journal has it.
 //!
-//! The contract, which the simulator's broker keeps as well: a word published while connected to a node whose
-//! queue exists arrives there at least once; it may be doubled or overtaken; once acknowledged it does not
-//! come again.
+//! The contract, which the simulator's broker keeps as well: a message that is published while connected, to a node
+//! whose queue exists, arrives there at least once. It may be duplicated or overtaken. After it is acknowledged it does
+//! not come again.
 //!
-//! Beside the words there are questions ([`Line`]), which are worth something for [`TALK_EXPIRY`] only: nobody
-//! acknowledges or repeats them, and whoever asks has a deadline.
+//! Besides messages there are questions ([`Line`]), which are valid for [`TALK_EXPIRY`] only: no node acknowledges or
+//! repeats them, and each asker has a deadline.
 
 use std::fmt;
 use std::sync::Arc;
@@ -47,34 +47,34 @@ pub use reach::{Answer, Tried, told, try_all};
 pub use rights::{Rights, role_kinds};
 pub use tls::{Identity, Tls};
 
-/// The most deliveries of one queue that wait for their acknowledgement.
+/// The maximum number of unacknowledged deliveries of one queue.
 pub const PREFETCH: u16 = 64;
-/// The most messages that are published and not yet confirmed.
+/// The maximum number of published messages without a confirm.
 pub const IN_FLIGHT_LIMIT: usize = 256;
-/// The most words that wait to be published; what is more is dropped.
+/// The maximum number of messages that wait to be published; more are dropped.
 pub const PUBLISH_QUEUE_LIMIT: usize = 4096;
-/// The most messages that the dead-letter queue keeps; the oldest give way.
+/// The maximum number of messages in the dead-letter queue; the oldest are dropped.
 pub const DEAD_LETTER_LIMIT: u32 = 10_000;
-/// The most hellos that wait for one node; the oldest give way.
+/// The maximum number of hellos that wait for one node; the oldest are dropped.
 pub const HELLO_QUEUE_LIMIT: u32 = 1000;
-/// How long a hello to all stays worth hearing.
+/// How long a hello to all stays valid.
 pub const HELLO_EXPIRY: Duration = Duration::from_secs(60);
-/// The most questions and answers that wait for one node; the oldest give way.
+/// The maximum number of questions and answers that wait for one node; the oldest are dropped.
 pub const TALK_QUEUE_LIMIT: u32 = 256;
-/// How long a question, and then its answer, stays worth hearing.
+/// How long a question, and then its answer, stays valid.
 pub const TALK_EXPIRY: Duration = Duration::from_secs(2);
-/// Both sides say something at least twice in this time, or the session is over.
+/// Both sides send something at least twice in this time, or the session ends.
 pub const HEARTBEAT: Duration = Duration::from_secs(15);
-/// The longest wait for any single answer of the broker.
+/// The time limit of any single answer of the broker.
 pub const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
-/// The longest a published message may stay unconfirmed while the broker takes messages.
+/// The time limit of a confirm while the broker accepts messages.
 pub const CONFIRM_TIMEOUT: Duration = Duration::from_secs(30);
-/// The longest wait between two attempts to connect; also the wait when a person has to mend something.
+/// The longest delay between two attempts to connect; also the delay if a person has to act.
 pub const RECONNECT_LIMIT: Duration = Duration::from_secs(30);
-/// The longest that [`Broker::close`] takes.
+/// The time limit of [`Broker::close`].
 pub const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// Where the broker is, and who we are there.
+/// The address of the broker, and our account there.
 #[derive(Clone)]
 pub struct BrokerSettings {
     /// Host name or address.
@@ -87,11 +87,11 @@ pub struct BrokerSettings {
     pub username: String,
     /// Its password, never printed; `None` means that the client certificate logs in (SASL EXTERNAL).
     pub password: Option<String>,
-    /// How the connection is kept private; `None` is plain TCP.
+    /// The TLS settings; `None` is plain TCP.
     pub tls: Option<Tls>,
-    /// The group to speak in.
+    /// The group.
     pub group: GroupId,
-    /// The node to speak as.
+    /// The node.
     pub me: Node,
 }
 
@@ -108,58 +108,58 @@ impl fmt::Display for BrokerSettings {
     }
 }
 
-/// Names one delivery of one session.
+/// Identifies one delivery of one session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct DeliveryTag {
     session: u64,
     number: u64,
 }
 
-/// What the broker tells.
+/// Events of the broker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BrokerEvent {
-    /// The queues are declared, bound and consumed: what is published from now on is heard.
+    /// The queues are declared, bound and consumed: messages that are published from now on arrive.
     Connected,
-    /// Nothing that is published is heard until the next `Connected`, and why. Told when a session ends, when
-    /// an attempt fails in another way than the one before, and while the broker takes no messages.
+    /// Messages that are published before the next `Connected` do not arrive, and why. Sent when a session ends, when
+    /// an attempt fails for a new reason, and while the broker accepts no messages.
     Disconnected(Reason),
-    /// A peer said something. It comes again in the next session unless it is acknowledged.
+    /// A message of a peer. It comes again in the next session unless it is acknowledged.
     Delivery {
-        /// Who.
+        /// The sender.
         from: Node,
-        /// What.
+        /// The message.
         message: Message,
         /// For [`Broker::acknowledge`].
         tag: DeliveryTag,
     },
-    /// A peer asks something. It wants an answer by [`Line::answer`] within [`TALK_EXPIRY`].
+    /// A question of a peer. It expects an answer by [`Line::answer`] within [`TALK_EXPIRY`].
     Asked {
-        /// Who.
+        /// The asker.
         from: Node,
-        /// Its number for the question.
+        /// The asker's number of the question.
         ask: u64,
         /// The method's full name.
         method: String,
         /// Its parameters by name.
         parameters: Map<String, Value>,
     },
-    /// A peer answers.
+    /// An answer of a peer.
     Answered {
-        /// Who.
+        /// The sender.
         from: Node,
-        /// Our number for the question.
+        /// Our number of the question.
         ask: u64,
-        /// The reply's parameters, or why there are none.
+        /// The parameters of the reply, or of the error.
         outcome: Result<Map<String, Value>, Failure>,
     },
-    /// Nobody has heard a question: the node it is for has no session with the broker.
+    /// No node received a question: the node has no session with the broker.
     Undelivered {
-        /// Our number for the question.
+        /// Our number of the question.
         ask: u64,
     },
 }
 
-/// The handle on the task that keeps the session. Dropping it ends the task without ceremony.
+/// The handle of the task that keeps the session. Dropping it ends the task at once.
 #[derive(Debug)]
 pub struct Broker {
     publish: mpsc::Sender<(Address, Message)>,
@@ -173,7 +173,7 @@ pub struct Broker {
 /// The task's ends of the handle's channels.
 struct Ends {
     publish: mpsc::Receiver<(Address, Message)>,
-    /// Holds at most what has been delivered and not acknowledged, which [`PREFETCH`] bounds.
+    /// Holds at most what is delivered and unacknowledged, which [`PREFETCH`] limits.
     acknowledge: mpsc::UnboundedReceiver<DeliveryTag>,
     talk: mpsc::Receiver<line::Outgoing>,
     stop: oneshot::Receiver<()>,
@@ -182,8 +182,7 @@ struct Ends {
 }
 
 impl Broker {
-    /// Starts connecting, and keeps at it until [`Broker::close`]. Must be called inside a tokio runtime with
-    /// time and IO.
+    /// Starts to connect, and retries until [`Broker::close`]. Must be called inside a tokio runtime with time and IO.
     pub fn start(settings: BrokerSettings, events: mpsc::Sender<BrokerEvent>) -> Self {
         let (publish, publish_end) = mpsc::channel(PUBLISH_QUEUE_LIMIT);
         let (acknowledge, acknowledge_end) = mpsc::unbounded_channel();
@@ -202,13 +201,13 @@ impl Broker {
         Self { publish, acknowledge, line, stop, open, task }
     }
 
-    /// A handle to ask and to answer with.
+    /// A handle for questions and answers.
     pub fn line(&self) -> Line {
         self.line.clone()
     }
 
-    /// Says something, without waiting. Dropped while there is no session, when [`PUBLISH_QUEUE_LIMIT`] words
-    /// wait already, and when nobody has such a queue: what is owed has to be said again anyway.
+    /// Sends a message, without waiting. It is dropped without a session, if [`PUBLISH_QUEUE_LIMIT`] messages wait
+    /// already, and if no such queue exists: the node repeats what it owes anyway.
     pub fn publish(&self, to: Address, message: Message) {
         let kind = message.kind();
         if !self.open.load(Ordering::Acquire) {
@@ -218,20 +217,19 @@ impl Broker {
         }
     }
 
-    /// Gives deliveries back as dealt with, once the journal holds what came of them. Tags of an earlier
-    /// session are ignored: those deliveries come again.
+    /// Acknowledges deliveries, after the journal has their results. Tags of an earlier session are ignored: those
+    /// deliveries come again.
     pub fn acknowledge(&self, tags: impl IntoIterator<Item = DeliveryTag>) {
         for tag in tags {
-            // A closed channel means that the task is over, and with it the session.
+            // A closed channel means that the task has ended, and with it the session.
             let _ = self.acknowledge.send(tag);
         }
     }
 
-    /// Publishes and acknowledges what is still waiting, and closes the session; gives up after
-    /// [`CLOSE_TIMEOUT`].
+    /// Publishes and acknowledges what still waits, and closes the session; stops after [`CLOSE_TIMEOUT`].
     pub async fn close(self) {
         let Self { stop, mut task, .. } = self;
-        // A task that is over needs no telling.
+        // A task that has ended needs no request.
         let _ = stop.send(());
         if tokio::time::timeout(CLOSE_TIMEOUT, &mut task).await.is_err() {
             debug!("the broker did not close the session in time");

@@ -1,4 +1,4 @@
-//! What goes out in one session: messages until they are confirmed, and the answers to deliveries.
+//! The outgoing side of one session: messages until they are confirmed, and the acknowledgements of deliveries.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::pin::Pin;
@@ -23,31 +23,31 @@ use super::{BrokerSettings, CONFIRM_TIMEOUT, HELLO_EXPIRY, IN_FLIGHT_LIMIT, TALK
 const TRANSIENT: u8 = 1;
 const PERSISTENT: u8 = 2;
 
-/// How a delivery is answered.
+/// The answer to a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Answer {
-    /// It is dealt with.
+    /// Acknowledge it.
     Acknowledge,
-    /// It goes to the dead letters.
+    /// Reject it: it becomes a dead letter.
     Reject,
 }
 
-/// One write at a time, so that order is kept; up to [`IN_FLIGHT_LIMIT`] confirms outstanding, in any order.
-/// While the broker blocks the connection the write simply does not end.
+/// One write at a time, so that the order stays; up to [`IN_FLIGHT_LIMIT`] confirms are outstanding, in any order.
+/// While the broker blocks the connection, the write does not end.
 pub(super) struct Outbox<'a> {
     settings: &'a BrokerSettings,
     exchange: &'a str,
     channel: Channel,
-    /// What message ids begin with.
+    /// The prefix of message ids.
     prefix: String,
     published: u64,
     answers: VecDeque<(Acker, Answer)>,
-    /// Questions and answers, which go before the words: somebody waits for them at this moment.
+    /// Questions and answers. They have priority over messages, because a user waits for them.
     talk: VecDeque<Publication>,
     publications: VecDeque<Publication>,
     writing: Option<(Instant, Writing)>,
     confirms: FuturesUnordered<Confirming>,
-    /// What is published and not confirmed, in that order.
+    /// Published messages without a confirm, in that order.
     unconfirmed: BTreeMap<u64, Unconfirmed>,
     confirmed_last: Instant,
     refusal_logged: bool,
@@ -100,7 +100,7 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    /// Whether another word may be taken in.
+    /// Whether another message can be added.
     pub(super) fn has_room(&self) -> bool {
         self.talk.len() + self.publications.len() + self.unconfirmed.len() < IN_FLIGHT_LIMIT
     }
@@ -114,10 +114,10 @@ impl<'a> Outbox<'a> {
             && self.unconfirmed.is_empty()
     }
 
-    /// Whether the broker still does its part; waiting counts from `since` at the earliest.
+    /// Whether the broker still answers; waiting counts from `since` at the earliest.
     ///
-    /// One queue that has lost its leader confirms nothing, which is no reason to end a session that serves
-    /// all the others; when nothing at all moves any more, there is.
+    /// A queue without a leader confirms nothing, which is no reason to end a session that serves all the others. If no
+    /// confirm comes at all any more, it is a reason.
     pub(super) fn check_patience(&mut self, since: Instant) -> Result<(), Fault> {
         let late = |instant: Instant| instant.max(since).elapsed() > CONFIRM_TIMEOUT;
         let silent = |asked| Err(Fault::Silent { asked, seconds: CONFIRM_TIMEOUT.as_secs() });
@@ -171,13 +171,13 @@ impl<'a> Outbox<'a> {
         self.talk.push_back(Publication { number: self.published, key, ask, properties, body });
     }
 
-    /// The message as it is, or as a later version says it, where a test wants that.
+    /// The message, or in a test of mixed versions, the message of a later version.
     #[cfg(debug_assertions)]
     fn as_ever(&self, body: Vec<u8>) -> Vec<u8> {
         if self.future.is_some() { super::future::Future::grown(body) } else { body }
     }
 
-    /// Says what only a later version says, where a test wants that.
+    /// Sends a message of a later version, in a test of mixed versions.
     #[cfg(debug_assertions)]
     fn foretell(&mut self, to: &Address, expiry: Option<Duration>) {
         let Self { future: Some(future), settings, .. } = self else { return };
@@ -189,14 +189,14 @@ impl<'a> Outbox<'a> {
         }
     }
 
-    /// What expires is worth nothing to a broker that has been away either.
+    /// For a message that expires, a restarted broker needs no copy on disk.
     fn properties(&self, expiry: Option<Duration>) -> BasicProperties {
         let mut properties = BasicProperties::default()
             .with_content_type("application/json".into())
             .with_app_id("synkler".into())
             .with_message_id(format!("{}.{}", self.prefix, self.published).into())
             .with_delivery_mode(if expiry.is_some() { TRANSIENT } else { PERSISTENT });
-        // The broker refuses a user id that is not the session's own account.
+        // The broker refuses a user id that differs from the account of the session.
         if let Ok(user) = ShortString::try_new(self.settings.username.as_str()) {
             properties = properties.with_user_id(user);
         }
@@ -206,8 +206,8 @@ impl<'a> Outbox<'a> {
         properties
     }
 
-    /// Goes on writing, or waits for a confirm; never ends while there is neither to do. May be dropped at
-    /// any await and called again. Gives the number of a question when it turns out that nobody hears it.
+    /// Continues to write, or waits for a confirm; never ends while there is neither. May be dropped at any await and
+    /// called again. Returns the number of a question that no node received.
     pub(super) async fn step(&mut self) -> Result<Option<u64>, Fault> {
         if self.writing.is_none() {
             self.writing = self.next_write().map(|writing| (Instant::now(), writing));
@@ -261,7 +261,7 @@ impl<'a> Outbox<'a> {
         }))
     }
 
-    /// A message that is returned or refused is dropped: what is owed is said again.
+    /// A message that is returned or refused is dropped: the node repeats what it owes.
     fn settle(&mut self, publication: &Unconfirmed, confirmation: Confirmation) -> Option<u64> {
         let Unconfirmed { key, ask, .. } = publication;
         let stored = confirmation.is_ack();

@@ -1,4 +1,4 @@
-//! A look at the broker: whether this node could do its work there. Makes nothing, consumes nothing.
+//! Tests whether this node could work with the broker. Creates nothing, consumes nothing.
 
 use lapin::options::{
     BasicGetOptions, BasicPublishOptions, ConfirmSelectOptions, QueueDeclareOptions, QueueDeleteOptions,
@@ -14,61 +14,61 @@ use super::fault::Fault;
 use super::link::{Cutter, close, connect};
 use super::topology::{Names, node_word};
 
-/// What a look at the broker found, as far as it got.
+/// The results, as far as the test got.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probed {
-    /// This node's own queue, and what it is called.
+    /// This node's own queue, and its name.
     pub own: (String, Result<QueueSight, Trouble>),
-    /// The queue that all centrals share, and what it is called.
+    /// The centrals' queue, and its name.
     pub central: (String, Result<QueueSight, Trouble>),
-    /// Whether this account has the rights that synkler needs.
+    /// Whether this account has the permissions that synkler needs.
     pub rights: Result<(), Trouble>,
 }
 
-/// A queue as somebody else sees it.
+/// A queue as another session sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum QueueSight {
-    /// It has not been made yet.
+    /// It does not exist yet.
     Missing,
-    /// It is there, as synkler makes it.
+    /// It exists, with synkler's settings.
     There {
         /// How many messages wait in it.
         messages: u32,
-        /// How many sessions listen to it.
+        /// How many sessions consume it.
         consumers: u32,
     },
 }
 
-/// What a person can do something about.
+/// What a person can act on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TroubleKind {
-    /// Nobody answers, or the connection breaks.
+    /// The broker does not answer, or the connection breaks.
     Reach,
-    /// Something else than an AMQP broker answers.
+    /// The service is not an AMQP broker.
     NotAmqp,
-    /// One side does not believe the other's certificate, or has no TLS.
+    /// One side does not accept the other's certificate, or has no TLS.
     Tls,
     /// The account or its password is wrong.
     Login,
-    /// There is no such vhost, or the account may not use it.
+    /// The vhost does not exist, or the account may not use it.
     Vhost,
-    /// The account lacks a right.
+    /// The account lacks a permission.
     Rights,
-    /// Something of that name has other settings.
+    /// A queue or an exchange of that name has other settings.
     Conflict,
-    /// The broker does not answer, or a queue of it has lost its leader.
+    /// The broker does not answer, or a queue has lost its leader.
     Silent,
     /// Anything else.
     Other,
 }
 
-/// Why the broker does not serve.
+/// Why the broker cannot be used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{text}")]
 pub struct Trouble {
-    /// What kind of trouble it is.
+    /// The kind of problem.
     pub kind: TroubleKind,
-    /// It in words, one line.
+    /// The problem in one line.
     pub text: String,
 }
 
@@ -89,7 +89,7 @@ impl From<Fault> for Trouble {
     }
 }
 
-/// Logs in and looks. Each step takes at most [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
+/// Logs in and tests. Each step takes at most [`ANSWER_TIMEOUT`](super::ANSWER_TIMEOUT).
 ///
 /// # Errors
 /// Why there is no session.
@@ -131,9 +131,9 @@ impl Look<'_> {
             Err(Fault::Missing(_)) => return Ok(QueueSight::Missing),
             Err(fault) => return Err(fault.of_queue(queue).into()),
         };
-        // It is there, so this makes nothing; the broker compares.
+        // The queue exists, so this creates nothing; the broker compares the settings.
         match self.names.declare_kept(&channel, me, queue).await {
-            // What the group shares is central's: another node's own account may look, but not declare.
+            // The shared objects belong to central: another node's own account may look, but not declare.
             Err(Fault::Denied(_)) if queue == self.names.shared && me.mode != Mode::Central => {}
             declared => declared?,
         }
@@ -142,7 +142,7 @@ impl Look<'_> {
         Ok(QueueSight::There { messages: found.message_count(), consumers: found.consumer_count() })
     }
 
-    /// Uses each right on what is not there: the broker asks first whether that is allowed.
+    /// Uses each permission on an object that does not exist: the broker checks the permission first.
     async fn rights(&self) -> Result<(), Trouble> {
         let me = &self.settings.me;
         let nothing = format!("{}.check", self.names.own);

@@ -1,5 +1,5 @@
-//! From a name to one TCP connection: all its addresses are tried, each with a short head start before the next (RFC
-//! 8305), so that one that swallows packets does not keep the others from being reached.
+//! From a name to one TCP connection. All addresses of the name are tried, each with a short head start before the next
+//! (RFC 8305), so that an address that drops packets does not block the others.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,30 +13,31 @@ use futures_util::stream::FuturesUnordered;
 use tokio::net::{TcpStream, lookup_host};
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 
-/// How long an address is tried alone before the next one is tried beside it.
+/// How long an address is tried alone before the next one is tried in parallel.
 const HEAD_START: Duration = Duration::from_millis(250);
-/// The most addresses of one name that are tried.
+/// The maximum number of addresses that are tried.
 const ADDRESSES: usize = 16;
-/// The most that are looked at to find those: a name with many addresses of one family may have one of the other.
+/// The maximum number of addresses that are examined to find those: a name with many addresses of one family may have
+/// one of the other.
 const LOOKED_UP: usize = 256;
 
-/// One address of a name, and what came of it.
+/// One address of a name, and its answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     /// The address.
     pub address: SocketAddr,
-    /// What came of it.
+    /// Its answer.
     pub answer: Answer,
 }
 
-/// What an address answers to a connection.
+/// The answer of an address to a connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// It takes the connection.
+    /// The address accepts the connection.
     Taken,
-    /// It was given up without an answer after so long.
+    /// No answer within this time.
     Swallowed(Duration),
-    /// The connection is refused, or no way leads there.
+    /// The connection is refused, or there is no route.
     Refused(String),
 }
 
@@ -50,7 +51,7 @@ impl fmt::Display for Answer {
     }
 }
 
-/// What the addresses of a name answered, each answer once: `no answer within 10 s (2001:db8::2); Connection refused
+/// The answers of a name's addresses, each answer once: `no answer within 10 s (2001:db8::2); Connection refused
 /// (192.0.2.1, 192.0.2.2)`.
 pub fn told<'a>(host: &str, tried: impl IntoIterator<Item = &'a Tried>) -> String {
     let mut answers: Vec<(&Answer, Vec<String>)> = Vec::new();
@@ -69,10 +70,11 @@ pub fn told<'a>(host: &str, tried: impl IntoIterator<Item = &'a Tried>) -> Strin
     answers.into_iter().map(text).collect::<Vec<_>>().join("; ")
 }
 
-/// Tries every address of a name at the same time, each for as long as told, to see what it answers.
+/// Tries every address of a name at the same time, each with this time limit, and returns the answers.
 ///
 /// # Errors
-/// When the name has no address, in words.
+///
+/// If the name has no address, as text.
 pub async fn try_all(host: &str, port: u16, limit: Duration) -> Result<Vec<Tried>, String> {
     let until = Instant::now() + limit;
     let addresses = look_up(host, port, until).await?;
@@ -87,7 +89,7 @@ pub async fn try_all(host: &str, port: u16, limit: Duration) -> Result<Vec<Tried
     Ok(join_all(tries).await)
 }
 
-/// The first connection that stands, by any address of the name, within `limit`.
+/// The first established connection, by any address of the name, within `limit`.
 pub(super) async fn reach<T, F: Future<Output = io::Result<T>>>(
     host: &str,
     port: u16,
@@ -113,7 +115,7 @@ fn bare(host: &str) -> &str {
     host.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')).unwrap_or(host)
 }
 
-/// The families by turns, each in its own order; the one that the system puts first begins.
+/// Addresses of the two families by turns, each family in its own order; the family that the system puts first begins.
 fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     let mut seen = Vec::new();
     for address in addresses.take(LOOKED_UP) {
@@ -133,7 +135,7 @@ fn interleaved(addresses: impl Iterator<Item = SocketAddr>) -> Vec<SocketAddr> {
     turns
 }
 
-/// What every address answered, when none takes a connection.
+/// The answers of all addresses, if none accepts a connection.
 async fn race<T, F: Future<Output = io::Result<T>>>(
     addresses: Vec<SocketAddr>,
     limit: Duration,
@@ -160,7 +162,7 @@ async fn race<T, F: Future<Output = io::Result<T>>>(
                 Ok(stream) => return Ok(stream),
                 Err(error) => {
                     refused.push(Tried { address, answer: Answer::Refused(plain(&error)) });
-                    // Its turn is over.
+                    // The head start is over.
                     next = Instant::now();
                 }
             },
@@ -173,7 +175,7 @@ async fn race<T, F: Future<Output = io::Result<T>>>(
     Err(addresses.into_iter().map(|address| answered(&address).unwrap_or_else(|| silent(address))).collect())
 }
 
-/// Without the system's number for it.
+/// Without the error number of the system.
 fn plain(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or(&text).to_owned()

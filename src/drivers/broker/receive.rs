@@ -1,4 +1,4 @@
-//! From a delivery to words or to a question, or to the reason why it is refused.
+//! From a delivery to a message or a question, or to the reason why it is refused.
 
 use std::collections::BTreeSet;
 
@@ -11,16 +11,16 @@ use crate::wire::{DecodeError, Problem, Talk, decode, decode_talk};
 use super::rights;
 use super::topology::{Names, node_word, read_node_word};
 
-/// What a delivery turns out to be.
+/// The result of reading a delivery.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Received {
-    /// A peer says something.
+    /// A message of a peer.
     Message(Node, Message),
-    /// What this node itself has said to all.
+    /// A message of this node itself to all.
     Echo,
-    /// A kind of message that only newer versions know; it has been noted.
+    /// A kind of message that only newer versions know; it has been logged.
     Unknown,
-    /// Nothing that could be understood; it has been logged.
+    /// An invalid message; it has been logged.
     Refused,
 }
 
@@ -35,20 +35,20 @@ enum Refusal {
     Impostor(Node),
 }
 
-/// What a message says: something that is known here, or the kind of what is not.
+/// The content of a message: a known one, or the name of an unknown kind.
 #[derive(Debug, PartialEq, Eq)]
 enum Decoded<T> {
     Known(T),
     Unknown(String),
 }
 
-/// Which unknown kinds have been heard of whom. It lives as long as the driver, so that a new session tells nothing
+/// The unknown kinds that each sender has sent. It lives as long as the driver, so that a new session does not log them
 /// again.
 #[derive(Debug, Default)]
 pub(super) struct Noted(BTreeSet<(Node, String)>);
 
 impl Noted {
-    /// The most that are remembered; what is more is not told.
+    /// The maximum number that is remembered; more are not logged.
     const LIMIT: usize = 256;
 
     /// Whether it is the first of its sender and kind.
@@ -67,7 +67,7 @@ impl Noted {
     }
 }
 
-/// Reads a delivery. A refused one is logged here, with all that tells who sent it.
+/// Reads a delivery. A refused one is logged here, with everything that identifies the sender.
 pub(super) fn read(delivery: &Delivery, names: &Names, group: &GroupId, me: &Node, noted: &mut Noted) -> Received {
     let key = delivery.routing_key.as_str();
     match understood(&delivery.data, key, names, group, me).and_then(|received| vouched(delivery, group, received)) {
@@ -135,7 +135,7 @@ fn understood_talk(data: &[u8], key: &str, names: &Names, group: &GroupId) -> Un
     routed(decode_talk(data, group), Talk::kind, key, |to| names.is_talk_for_us(to))
 }
 
-/// Compares what was read with its routing key, which must say the same.
+/// Compares the content with the routing key, which must match.
 fn routed<T>(
     decoded: Result<(Node, T), DecodeError>,
     kind_of: impl FnOnce(&T) -> &'static str,
@@ -154,13 +154,13 @@ fn routed<T>(
     if fits { Ok((from, decoded)) } else { Err(Refusal::Misrouted) }
 }
 
-/// Lets through what may come from the account that the broker vouches for.
+/// Accepts a message only if the account that the broker reports may send for its sender.
 fn vouched<T>(delivery: &Delivery, group: &GroupId, received: (Node, T)) -> Result<(Node, T), Refusal> {
     let account = delivery.properties.user_id().as_ref().map(|account| account.as_str());
     if rights::may_be(account, group, &received.0) { Ok(received) } else { Err(Refusal::Impostor(received.0)) }
 }
 
-/// Whether a routing key says the same as its message.
+/// Whether a routing key matches its message.
 fn fits(key: &str, is_for_us: impl FnOnce(&str) -> bool, from: &Node, decoded: &str) -> bool {
     let mut parts = key.split('.');
     let (version, to, sender, kind) = (parts.next(), parts.next(), parts.next(), parts.next());

@@ -1,26 +1,26 @@
-//! What the account of one node may do at the broker: say what its role may say, and hear what is for it.
+//! The permissions of one node's account on the broker: it may send and receive what its role needs.
 //!
-//! Such an account is named like the node's own queue, `synkler.<id>.<mode>.<name>`. The broker vouches for the account
-//! of each message, so a receiver knows who it is from; accounts with other names are shared by several nodes, and tell
-//! nothing.
+//! Such an account has the name of the node's own queue, `synkler.<id>.<mode>.<name>`. The broker checks the account of
+//! each message, so a receiver knows its sender. Accounts with other names are shared by several nodes, and say nothing
+//! about the sender.
 
 use crate::machine::{GroupId, Mode, Node};
 
 use super::topology::{dotless, node_word};
 
-/// A node's account and its permissions: regular expressions, as RabbitMQ takes them, and anchored, because it does not
-/// do that by itself.
+/// A node's account and its permissions: regular expressions in RabbitMQ's form, and anchored, because RabbitMQ does
+/// not anchor them.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rights {
     /// The account's name.
     pub account: String,
-    /// The exchange that `say` and `hear` are about.
+    /// The exchange of `say` and `hear`.
     pub exchange: String,
     /// What it may declare and delete.
     pub configure: String,
-    /// What it may publish to, and which queues it may bind.
+    /// The exchanges it may publish to, and the queues it may bind.
     pub write: String,
-    /// What it may consume, and which exchanges it may bind to.
+    /// The queues it may consume, and the exchanges it may bind to.
     pub read: String,
     /// The routing keys it may publish with.
     pub say: String,
@@ -31,14 +31,14 @@ pub struct Rights {
 impl Rights {
     /// What the node needs, and nothing more.
     ///
-    /// Centrals make and read what the group shares: the exchanges, the dead letters, the centrals' queue. The others
-    /// find it there. Everyone may put something into the dead letters, because a queue that has dead letters demands
-    /// it of whoever declares it.
+    /// Centrals create and read what the group shares: the exchanges, the dead letters, the centrals' queue. Other
+    /// nodes find these. Any account may put messages into the dead letters, because RabbitMQ demands that right of
+    /// every account that declares a queue with dead letters.
     pub fn of(group: &GroupId, node: &Node) -> Self {
         let exchange = format!("synkler.{}", dotless(group.as_str()));
         let account = account(group, node);
         let base = literal(&exchange);
-        // `check` is what the examination tries its rights on; it is never there.
+        // The check tests its permissions on the queue `check`, which never exists.
         let own = format!(r"{}(\.(all|now|check))?", literal(&account));
         let shared = format!(r"{base}(\.(dead|central))?");
         let (configure, write, read) = match node.mode {
@@ -70,11 +70,11 @@ impl Rights {
     }
 }
 
-/// Kinds that newer versions add: each has a hyphen, and what is known today has none. So an account that was made by
-/// this version lets its node be upgraded, and gives it no right that another mode has today.
+/// Kinds that newer versions add have a hyphen, and no present kind has one. So an account from this version also
+/// serves an upgraded node, and gives no permission that another mode has today.
 const NEWER: &str = "[a-z]+(-[a-z]+)+";
 
-/// The kinds of words that only some say, by the mode that says them; all say `hello`, and ask and answer.
+/// The kinds that only some modes send, by mode; all modes send `hello`, and ask and answer.
 pub fn role_kinds(mode: Mode) -> &'static [&'static str] {
     match mode {
         Mode::Upload => &["new", "cancel", "withdraw", "sent", "freed", "waiting"],
@@ -90,7 +90,7 @@ fn account(group: &GroupId, node: &Node) -> String {
     format!("synkler.{}.{}.{}", dotless(group.as_str()), node.mode, dotless(node.name.as_str()))
 }
 
-/// Whose own account it is; `None` for an account that several nodes share.
+/// The node that owns the account; `None` for an account that several nodes share.
 pub(super) fn owner(account: &str) -> Option<(GroupId, Node)> {
     let mut parts = account.strip_prefix("synkler.")?.split('.');
     let (group, mode, name) = (parts.next()?, parts.next()?, parts.next()?);
@@ -101,13 +101,14 @@ pub(super) fn owner(account: &str) -> Option<(GroupId, Node)> {
     Some((dotted(group).parse().ok()?, Node::new(mode.parse().ok()?, dotted(name).parse().ok()?)))
 }
 
-/// Whether a message of this account, as the broker vouches for it, may be from this node. A message of no account is
-/// from nobody.
+/// Whether a message of this account, as the broker reports it, may be from this node. A message without an account is
+/// refused.
 pub(super) fn may_be(account: Option<&str>, group: &GroupId, from: &Node) -> bool {
     account.is_some_and(|account| owner(account).is_none_or(|(its, node)| its == *group && node == *from))
 }
 
-/// As a regular expression that matches nothing else: of what is in such names, only the dot means something there.
+/// As a regular expression that matches nothing else: of the characters in such names, only the dot has a special
+/// meaning.
 fn literal(name: &str) -> String {
     name.replace('.', r"\.")
 }

@@ -20,15 +20,15 @@ use super::receive::{self, Noted, Received};
 use super::topology::Names;
 use super::{BrokerEvent, BrokerSettings, CLOSE_TIMEOUT, DeliveryTag, Ends, TALK_QUEUE_LIMIT};
 
-/// How a session ended that nobody asked to end.
+/// How a session ended that was not closed on request.
 pub(super) struct Ended {
     pub(super) fault: Fault,
-    /// How long it had been up; `None` if it never was.
+    /// How long it was up; `None` if it never was.
     pub(super) lasted: Option<Duration>,
 }
 
-/// Runs one session until it breaks, or until it is asked to stop, which is `Ok`. The queue `unserved` is made
-/// anew first.
+/// Runs one session until it breaks, or until it is closed on request, which is `Ok`. The queue `unserved` is created
+/// again first.
 pub(super) async fn run(
     settings: &BrokerSettings,
     number: u64,
@@ -43,7 +43,7 @@ pub(super) async fn run(
     };
     let mut link = opened.map_err(|fault| Ended { fault, lasted: None })?;
     info!("connected to the broker ({settings})");
-    // Left over from before: the machine says again what is owed once it hears that it can.
+    // Left over from an earlier session: the machine repeats what it owes after `Connected`.
     while ends.publish.try_recv().is_ok() {}
     while ends.talk.try_recv().is_ok() {}
     let began = Instant::now();
@@ -76,15 +76,14 @@ struct Session<'a> {
     outbox: Outbox<'a>,
     /// Deliveries that the daemon has not acknowledged, by their number.
     unanswered: BTreeMap<u64, Acker>,
-    /// What the daemon has still to be told; bounded by the prefetch, and for what is not acknowledged by
-    /// [`TALK_QUEUE_LIMIT`].
+    /// Events for the daemon; limited by the prefetch, and by [`TALK_QUEUE_LIMIT`] for those without acknowledgement.
     news: VecDeque<BrokerEvent>,
     blocked: bool,
     unblocked: Instant,
 }
 
 impl Session<'_> {
-    /// Ends with `Ok` when asked to stop, or when nobody is left to listen.
+    /// Ends with `Ok` on request, or when the receiver is gone.
     async fn serve(&mut self, link: &mut Link, ends: &mut Ends) -> Result<(), Fault> {
         let mut check = interval(Duration::from_secs(1));
         check.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -162,7 +161,7 @@ impl Session<'_> {
         }
     }
 
-    /// Acknowledged at once: what the daemon does not take in its time is not worth hearing again.
+    /// Acknowledged at once: a question that the daemon does not take in time is not useful later.
     fn receive_talk(&mut self, delivery: Delivery) {
         let received = receive::read_talk(&delivery, self.names, &self.settings.group, self.noted);
         self.outbox.answer(delivery.acker, Answer::Acknowledge);
@@ -189,7 +188,7 @@ impl Session<'_> {
         if self.blocked { Ok(()) } else { self.outbox.check_patience(self.unblocked) }
     }
 
-    /// Lets out what has been handed over before the end.
+    /// Publishes what was handed over before the end.
     async fn flush(&mut self, ends: &mut Ends) {
         while let Ok(tag) = ends.acknowledge.try_recv() {
             self.acknowledge(tag);

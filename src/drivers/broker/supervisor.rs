@@ -1,4 +1,4 @@
-//! Keeps a session up: starts it again when it ends, with growing pauses, and says why it is down.
+//! Keeps a session up: restarts it after its end, with increasing delays, and reports why it is down.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::Ordering;
@@ -16,7 +16,7 @@ use super::topology::node_word;
 use super::{BrokerEvent, BrokerSettings, Ends, RECONNECT_LIMIT};
 
 const FIRST_PAUSE: Duration = Duration::from_millis(200);
-/// A session that has lasted this long ends a row of failures.
+/// A session that lasted this long ends a series of failures.
 const HEALTHY: Duration = Duration::from_secs(5);
 
 pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
@@ -67,9 +67,9 @@ pub(super) async fn run(settings: BrokerSettings, mut ends: Ends) {
     }
 }
 
-/// A queue that cannot be consumed because it has lost its leader. RabbitMQ can lose what a quorum queue needs
-/// to elect one when it is killed right after the queue was made, and such a queue never recovers. It is worth
-/// nothing to keep: what is owed is said again.
+/// A queue that cannot be consumed because it has lost its leader. RabbitMQ can lose what a quorum queue needs to elect
+/// one, if RabbitMQ is killed right after the queue was created. Such a queue never recovers. Nodes repeat what they
+/// owe, so deleting it loses nothing.
 #[derive(Default)]
 struct Unserved {
     queue: String,
@@ -92,8 +92,8 @@ impl Unserved {
     }
 }
 
-/// The pauses between attempts: doubling up to the limit, each shortened by up to a quarter so that the nodes
-/// of a group do not all come back at once. The same node always gets the same row.
+/// The delays between attempts: doubled up to the limit, each shortened by up to a quarter, so that the nodes of a
+/// group do not all reconnect at once. The same node always gets the same series.
 struct Pauses {
     attempts: u32,
     random: Random,

@@ -1,4 +1,4 @@
-//! TLS below AMQP: whom to trust, what to show, and what its failures mean.
+//! TLS below AMQP: what to trust, which certificate to send, and the meaning of errors.
 
 use std::io;
 
@@ -7,26 +7,26 @@ use tokio::task::spawn_blocking;
 
 use super::fault::Fault;
 
-/// What TLS trusts and shows; certificates and keys are in DER.
+/// What TLS trusts and sends; certificates and keys are in DER.
 #[derive(Clone)]
 pub struct Tls {
-    /// The only authorities whose certificate the broker may have; `None` are the system's.
+    /// The only authorities that the broker's certificate may come from; `None` means the system's.
     pub authorities: Option<Vec<Vec<u8>>>,
-    /// What the broker is shown of us.
+    /// Our own certificate.
     pub identity: Option<Identity>,
 }
 
 /// A certificate and its private key.
 #[derive(Clone)]
 pub struct Identity {
-    /// Our certificate first, then those that lead to its authority.
+    /// Our certificate first, then the intermediate ones.
     pub chain: Vec<Vec<u8>>,
     /// The private key; never printed.
     pub key: Vec<u8>,
 }
 
-/// What the handshakes of one session need. Reading the system's authorities takes some milliseconds of disk, so it is
-/// done where waiting hurts nobody.
+/// The data for the handshakes of one session. Reading the system's authorities takes some milliseconds of disk time,
+/// so it happens in a thread that may block.
 pub(super) async fn connector(tls: Tls) -> Result<RustlsConnector, Fault> {
     let built = spawn_blocking(move || built(tls)).await;
     built.unwrap_or_else(|error| Err(Fault::Tls(error.to_string())))

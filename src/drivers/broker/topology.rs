@@ -10,18 +10,18 @@ use super::answered::answered;
 use super::fault::Fault;
 use super::{DEAD_LETTER_LIMIT, HELLO_QUEUE_LIMIT, TALK_QUEUE_LIMIT};
 
-/// What a group's things are called at the broker. A name is at most 140 bytes long, well below AMQP's 255.
+/// The names of a group's objects on the broker. A name is at most 140 bytes long, well below AMQP's 255.
 #[derive(Debug, Clone)]
 pub(super) struct Names {
-    /// The exchange that everything is published to.
+    /// The exchange for all messages.
     pub(super) exchange: String,
     /// This node's own queue.
     pub(super) own: String,
-    /// This node's queue for what is said to all; it lives as long as the session.
+    /// This node's queue for messages to all; it lives as long as the session.
     pub(super) all: String,
-    /// This node's queue for questions and answers; it too lives as long as the session.
+    /// This node's queue for questions and answers; it also lives as long as the session.
     pub(super) now: String,
-    /// The queue that all centrals share.
+    /// The queue that all centrals consume.
     pub(super) shared: String,
     /// The exchange and the queue of dead letters.
     pub(super) dead: String,
@@ -43,7 +43,7 @@ impl Names {
         }
     }
 
-    /// Declares and binds what the whole group shares. Safe to repeat.
+    /// Declares and binds what the whole group shares. Can be repeated.
     pub(super) async fn declare_shared(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         let durable = ExchangeDeclareOptions { durable: true, ..Default::default() };
         self.exchanges(channel, me, durable).await?;
@@ -55,7 +55,7 @@ impl Names {
         self.bind(channel, me, &self.dead, &self.dead, "").await
     }
 
-    /// Looks whether it is there, for an account that may not make it.
+    /// Checks that the shared objects exist, for an account that may not create them.
     pub(super) async fn find_shared(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         self.exchanges(channel, me, ExchangeDeclareOptions { passive: true, ..Default::default() }).await
     }
@@ -66,12 +66,12 @@ impl Names {
         answered("declare the dead-letter exchange", me, exchange(&self.dead, ExchangeKind::Fanout)).await
     }
 
-    /// Declares and binds this node's own queues, and on central the one that all centrals share. Safe to repeat.
+    /// Declares and binds this node's own queues, and on central the centrals' queue. Can be repeated.
     ///
-    /// What must survive is durable and a quorum queue. What is said to all are hellos, which are worth
-    /// nothing later: they go to a queue that ends with the session, so that they neither pile up for a node
-    /// that is away nor end up as dead letters when they expire. Questions and answers have another such queue,
-    /// where they need not stand behind hellos, and without dead letters, because they are worth even less.
+    /// What must survive is durable and a quorum queue. Messages to all are hellos, which are useless later. They go to
+    /// a queue that ends with the session, so that they neither accumulate for a node that is away nor become dead
+    /// letters when they expire. Questions and answers have another such queue, where they need not wait behind hellos,
+    /// and without dead letters, because they are useless even sooner.
     pub(super) async fn declare_own(&self, channel: &Channel, me: &Node) -> Result<(), Fault> {
         let passing = QueueDeclareOptions { exclusive: true, auto_delete: true, ..Default::default() };
         let mut arguments = self.dead_letters(FieldTable::default());
@@ -96,7 +96,7 @@ impl Names {
         Ok(())
     }
 
-    /// Declares a queue that outlives the session: this node's own, or the one that all centrals share.
+    /// Declares a queue that outlives the session: this node's own, or the centrals' queue.
     pub(super) async fn declare_kept(&self, channel: &Channel, me: &Node, queue: &str) -> Result<(), Fault> {
         let kept = QueueDeclareOptions { durable: true, ..Default::default() };
         let declare = channel.queue_declare(queue.into(), kept, self.dead_letters(quorum()));
@@ -114,7 +114,7 @@ impl Names {
         arguments
     }
 
-    /// Whether a routing key's second word means this node.
+    /// Whether a routing key's second word addresses this node.
     pub(super) fn is_for_us(&self, word: &str, mode: Mode) -> bool {
         word == self.me || word == "all" || (word == "central" && mode == Mode::Central)
     }
@@ -151,7 +151,7 @@ pub(super) fn read_node_word(word: &str) -> Option<Node> {
     Some(Node::new(mode.parse().ok()?, name.replace(':', ".").parse().ok()?))
 }
 
-/// Dots divide words, and a colon is in no name.
+/// Dots separate words, and no name contains a colon.
 pub(super) fn dotless(name: &str) -> String {
     name.replace('.', ":")
 }

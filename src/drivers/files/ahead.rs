@@ -1,9 +1,8 @@
-//! Digests computed while the bytes arrive, so that a large file is proven soon after its last byte.
+//! Computes digests while the bytes arrive, so that a large file is verified soon after its last byte.
 //!
-//! rsync writes a file that was not there before from its beginning to its end, so what lies there can be read while
-//! more comes. A file that was begun in an earlier run may still be mended anywhere, and is left alone. Should rsync
-//! ever write otherwise (its options are the user's), the digest is not the announced one; then, as for everything
-//! else, what lies there is read from the beginning.
+//! rsync writes a new file from its beginning to its end, so the arrived part can be read while more comes. A file that
+//! an earlier run began may still change anywhere, and is left alone. The user's options may make rsync write in
+//! another order. Then the digest differs from the announced one, and the file is read again from the beginning.
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
@@ -16,27 +15,28 @@ use rustix::io::retry_on_intr;
 use super::folder::Folder;
 use crate::machine::{Digest, ItemName, Kind, TransferId};
 
-/// Smaller files are read in no time anyway.
+/// Smaller files are read quickly enough afterwards.
 const LEAST: u64 = 8 << 20;
-/// The most transfers that are read along: as many as can be under way at once, and some that have failed since.
+/// The maximum number of transfers that are read while they arrive: all that can be under way at once, and some that
+/// have failed since.
 const LIMIT: usize = 64;
 const BUFFER: usize = 256 * 1024;
 
-/// What is read along.
+/// What is read while it arrives.
 #[derive(Default)]
 pub(super) struct Ahead {
     arriving: Mutex<BTreeMap<TransferId, Arc<Arriving>>>,
 }
 
-/// One item on its way.
+/// One arriving item.
 pub(super) struct Arriving {
     pub(super) name: ItemName,
-    /// Whether somebody is about to read on.
+    /// Whether a task is about to continue reading.
     queued: Mutex<bool>,
     read: Mutex<Option<Read>>,
 }
 
-/// What has been read of a file from its beginning.
+/// The part of a file that has been read, from its beginning.
 struct Read {
     file: OwnedFd,
     inode: u64,
@@ -45,7 +45,7 @@ struct Read {
 }
 
 impl Ahead {
-    /// An item that is about to be fetched, of which nothing lies in staging.
+    /// An item that is about to be fetched, and of which staging has nothing.
     pub(super) fn expect(&self, transfer: TransferId, name: ItemName) {
         let mut arriving = lock(&self.arriving);
         if arriving.len() < LIMIT {
@@ -54,21 +54,21 @@ impl Ahead {
         }
     }
 
-    /// What may be read on, each until it has been.
+    /// The items for which reading may continue, each once until it has been read on.
     pub(super) fn due(&self) -> Vec<(TransferId, Arc<Arriving>)> {
         let arriving = lock(&self.arriving);
         let due = arriving.iter().filter(|(_, item)| !std::mem::replace(&mut *lock(&item.queued), true));
         due.map(|(transfer, item)| (*transfer, Arc::clone(item))).collect()
     }
 
-    /// No more of it is read along; gives what has been.
+    /// Stops reading an item, and returns what has been read.
     pub(super) fn end(&self, transfer: TransferId) -> Option<Arc<Arriving>> {
         lock(&self.arriving).remove(&transfer)
     }
 }
 
 impl Arriving {
-    /// Reads on as far as there is something. What cannot be read now is looked at again when it is proven.
+    /// Continues reading as far as data is there. What cannot be read now is read at the verification.
     pub(super) fn read_on(&self, own: Option<&Folder>) {
         *lock(&self.queued) = false;
         let mut slot = lock(&self.read);
@@ -78,7 +78,7 @@ impl Arriving {
         }
     }
 
-    /// The digest of all `size` bytes of the file `inode`, where that is the one that was read along.
+    /// The digest of all `size` bytes of the file `inode`, if that file was read while it arrived.
     pub(super) fn digest(&self, kind: Kind, inode: u64, size: u64) -> Option<Digest> {
         let mut read = lock(&self.read).take().filter(|read| kind == Kind::File && read.inode == inode)?;
         read.advance().ok()?;
@@ -107,7 +107,7 @@ impl Read {
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // Nothing is left half changed by a panic: what is read is taken out while it changes.
+    // A panic leaves nothing half changed: an entry is taken out while it changes.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -203,7 +203,7 @@ mod tests {
         again.seek(SeekFrom::Start(3)).unwrap();
         again.write_all(b"x").unwrap();
         let lies_there: [u8; 16] = Md5::digest(std::fs::read(bench.path()).unwrap()).into();
-        // Whoever expects what lies there does not believe this one, and reads all of it.
+        // The verification does not accept this digest, and reads the whole file.
         assert_ne!(bench.digest(), Some(Digest(lies_there)));
     }
 

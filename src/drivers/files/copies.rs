@@ -1,4 +1,4 @@
-//! What a copy of ours is: central's held one, a download's staged one.
+//! The content of our copies: central's held ones, a download's staged ones.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -12,22 +12,22 @@ use crate::drivers::manifest::{Entry, Form, Site, Survey, SurveyError};
 use crate::drivers::modes;
 use crate::machine::{CopyOutcome, Digest, Kind, Modes};
 
-/// How many threads make one directory durable: file systems commit together what is asked for at once.
+/// How many threads make one directory durable: file systems combine concurrent requests into one commit.
 const SYNC_THREADS: usize = 8;
 /// How many entries a thread takes at once.
 const SYNC_CHUNK: usize = 16;
-/// From this many bytes on, an item is made durable while its digest is computed.
+/// From this size in bytes on, an item is made durable while its digest is computed.
 const SYNC_AHEAD: u64 = 8 << 20;
 
 type Proof = Result<(Digest, Option<Arc<str>>), SurveyError>;
 
-/// Computes a copy's fingerprint and, where `durable` names the directory it lies in, makes it durable. An
-/// entry of another kind than the announced one is not the item: it counts as missing, so that the item is
-/// asked for again.
+/// Computes a copy's fingerprint and, if `durable` names its directory, makes the copy durable. An entry of another
+/// kind than announced is not the item: it counts as missing, so that the item is requested again.
 ///
-/// The modes that are not as `asked` are set first, so that they become durable with the rest, and compared at the end.
+/// Modes that differ from `asked` are set first, so that they become durable with the rest, and are compared at the
+/// end.
 ///
-/// `read` is asked for the digest of a file that was read while it arrived, by its kind, inode and size.
+/// `read` returns the digest of a file that was read while it arrived, by its kind, inode and size.
 pub(super) fn appraise(
     site: &Site,
     kind: Kind,
@@ -66,13 +66,13 @@ pub(super) fn appraise(
     Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest, unkept })
 }
 
-/// Both at once where there is much to do: one waits for the processor, the other for the disk. A change between the
-/// two shows in the survey that follows, as it would if they came one after the other.
+/// For large items both happen at once: one waits for the processor, the other for the disk. A change between the two
+/// shows in the following survey, as it would if they ran one after the other.
 fn prove_and_make_durable(site: &Site, survey: &Survey, prove: impl FnOnce() -> Proof) -> Proof {
     thread::scope(|scope| {
         let durable = || make_durable(site, survey);
         let ahead = survey.size() >= SYNC_AHEAD;
-        // Where no thread is to be had, one comes after the other.
+        // If no thread can be started, they run one after the other.
         let writing = ahead.then(|| thread::Builder::new().spawn_scoped(scope, durable).ok()).flatten();
         let proof = prove()?;
         match writing.map(thread::ScopedJoinHandle::join) {
@@ -109,7 +109,7 @@ fn make_durable(site: &Site, survey: &Survey) -> Result<(), SurveyError> {
     };
     thread::scope(|scope| {
         for _ in 1..SYNC_THREADS.min(entries.len().div_ceil(SYNC_CHUNK)) {
-            // Where no thread is to be had, this one does the work alone.
+            // If no thread can be started, this one does all the work.
             if thread::Builder::new().spawn_scoped(scope, work).is_err() {
                 break;
             }
@@ -121,7 +121,7 @@ fn make_durable(site: &Site, survey: &Survey) -> Result<(), SurveyError> {
 
 fn sync(fd: std::os::fd::OwnedFd, entry: &Entry) -> Result<(), Errno> {
     match fsync(&fd) {
-        // Some network file systems do not know it for directories, and keep them in step by themselves.
+        // Some network file systems do not support fsync of directories, and keep them durable themselves.
         Err(Errno::INVAL) if entry.form == Form::Directory => Ok(()),
         other => other,
     }

@@ -1,5 +1,5 @@
-//! A directory of ours, held open: spool, staging, destination. Everything in it is named relative to the
-//! descriptor, symbolic links in it are never followed, and what is removed never lies outside it.
+//! A directory of ours, kept open: spool, staging, destination. All names are relative to the descriptor, symbolic
+//! links are never followed, and nothing outside of it is ever removed.
 
 use std::ffi::OsStr;
 use std::fmt;
@@ -26,12 +26,12 @@ pub(super) const RESERVED: &[u8] = b".synkler";
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
-/// How a rename treats what stands under the new name.
+/// What a rename does with an existing entry of the new name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Onto {
-    /// Fail if there is something.
+    /// Fail if there is one.
     Nothing,
-    /// Swap the two.
+    /// Exchange the two.
     Exchange,
 }
 
@@ -48,13 +48,13 @@ impl fmt::Display for Folder {
 }
 
 impl Folder {
-    /// Opens a directory by its configured path, in which symbolic links are fine.
+    /// Opens a directory by its configured path, which may contain symbolic links.
     pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
         let fd = openat(CWD, path, OPEN, Mode::empty()).map_err(|errno| Refusal::new("open", path, errno))?;
         Ok(Self { fd, path: path.to_owned() })
     }
 
-    /// Fails unless this process may list it and, where `write`, create and remove entries in it.
+    /// Fails unless this process may list it and, with `write`, create and remove entries in it.
     pub(super) fn check(&self, write: bool) -> Result<(), Refusal> {
         let (doing, wanted) = if write {
             ("write to", Access::READ_OK | Access::EXEC_OK | Access::WRITE_OK)
@@ -64,7 +64,7 @@ impl Folder {
         accessat(&self.fd, c".", wanted, AtFlags::EACCESS).map_err(|errno| self.refusal(doing, b"", errno))
     }
 
-    /// A directory in it; `None` where nothing or something else stands there.
+    /// A directory in it; `None` if the entry is missing or of another kind.
     pub(super) fn child(&self, name: &[u8]) -> Result<Option<Self>, Refusal> {
         match openat(&self.fd, name, OPEN | OFlags::NOFOLLOW, Mode::empty()) {
             Ok(fd) => Ok(Some(Self { fd, path: self.path_of(name) })),
@@ -73,7 +73,7 @@ impl Folder {
         }
     }
 
-    /// A file in it, for reading; `None` where there is none.
+    /// A file in it, for reading; `None` if there is none.
     pub(super) fn open_file(&self, name: &[u8]) -> Result<Option<OwnedFd>, Refusal> {
         let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::NOCTTY | OFlags::CLOEXEC;
         match openat(&self.fd, name, flags, Mode::empty()) {
@@ -83,7 +83,7 @@ impl Folder {
         }
     }
 
-    /// A directory in it, made with mode 0700 where it is not there; one that is there keeps its mode.
+    /// A directory in it, created with mode 0700 if it is missing; an existing one keeps its mode.
     pub(super) fn make(&self, name: &[u8]) -> Result<Self, Refusal> {
         match mkdirat(&self.fd, name, Mode::RWXU) {
             Ok(()) | Err(Errno::EXIST) => {}
@@ -92,7 +92,7 @@ impl Folder {
         self.child(name)?.ok_or_else(|| self.refusal("open", name, Errno::NOTDIR))
     }
 
-    /// Puts an empty file into it, for the sake of its name; whatever is there already will do.
+    /// Creates an empty file for the sake of its name; an existing entry is fine.
     pub(super) fn mark(&self, name: &[u8]) -> Result<(), Refusal> {
         match mknodat(&self.fd, name, FileType::RegularFile, Mode::RUSR | Mode::WUSR, 0) {
             Ok(()) | Err(Errno::EXIST) => Ok(()),
@@ -100,7 +100,7 @@ impl Folder {
         }
     }
 
-    /// What stands under a name.
+    /// The entry of a name.
     pub(super) fn stat(&self, name: &[u8]) -> Result<Option<Statx>, Refusal> {
         match look(&self.fd, name) {
             Ok(stat) => Ok(Some(stat)),
@@ -109,7 +109,7 @@ impl Folder {
         }
     }
 
-    /// The inode of what stands under a name.
+    /// The inode of the entry of a name.
     pub(super) fn inode(&self, name: &[u8]) -> Result<Option<u64>, Refusal> {
         Ok(self.stat(name)?.map(|stat| stat.stx_ino))
     }
@@ -145,17 +145,17 @@ impl Folder {
         Ok(names)
     }
 
-    /// Makes what was created, renamed and removed in it durable.
+    /// Makes the entries that were created, renamed and removed in it durable.
     pub(super) fn sync(&self) -> Result<(), Refusal> {
         match fsync(&self.fd) {
-            // Some network file systems do not know it for directories, and keep them in step by themselves.
+            // Some network file systems do not support fsync of directories, and keep them durable themselves.
             Ok(()) | Err(Errno::INVAL) => Ok(()),
             Err(errno) => Err(self.refusal("make durable", b"", errno)),
         }
     }
 
-    /// Renames an entry into another directory of the same file system. Where the file system does not know
-    /// `onto`, fails with [`Errno::INVAL`].
+    /// Renames an entry into another directory of the same file system. If the file system does not support `onto`,
+    /// fails with [`Errno::INVAL`].
     pub(super) fn rename(&self, name: &[u8], to: &Self, new_name: &[u8], onto: Onto) -> Result<(), Errno> {
         let flags = match onto {
             Onto::Nothing => RenameFlags::NOREPLACE,
@@ -167,9 +167,9 @@ impl Folder {
         }
     }
 
-    /// [`Onto::Nothing`] for a file system that does not know it: by a second link, which is as good, and
-    /// where that is impossible (directories; FAT) by looking first, which leaves an instant in which an
-    /// empty directory or a file that has just been put there is replaced.
+    /// [`Onto::Nothing`] for a file system that does not support it: a second link, which is equally safe. If links are
+    /// impossible (directories; FAT), it looks first; then for an instant an empty directory or a file that was just
+    /// created could be replaced.
     pub(super) fn rename_by_hand(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<(), Errno> {
         match linkat(&self.fd, name, &to.fd, new_name, AtFlags::empty()) {
             Ok(()) => return unlinkat(&self.fd, name, AtFlags::empty()),
@@ -239,13 +239,13 @@ impl Folder {
         let refused = |errno| self.refusal("change the mode of", name, errno);
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
         let fd = openat(&self.fd, name, flags, Mode::empty()).map_err(refused)?;
-        // chmod itself follows symbolic links, and fchmod wants a descriptor that can be had only with read
-        // permission; the link in /proc leads to exactly what was opened.
+        // chmod follows symbolic links, and fchmod needs a descriptor that requires read permission; the link in /proc
+        // leads to exactly the opened file.
         let path = format!("/proc/self/fd/{}", fd.as_raw_fd());
         chmod(path, Mode::from_raw_mode(mode.into())).map_err(refused)
     }
 
-    /// Removes an entry with everything below it. Nothing there is fine.
+    /// Removes an entry with everything below it. A missing entry is fine.
     pub(super) fn remove(&self, name: &[u8]) -> Result<(), Refusal> {
         match unlinkat(&self.fd, name, AtFlags::empty()) {
             Ok(()) | Err(Errno::NOENT) => return Ok(()),
@@ -259,8 +259,8 @@ impl Folder {
         self.remove_empty(name)
     }
 
-    /// Removes everything in it. Directories are emptied by moving those inside them up to here first, so
-    /// that no depth can use up the stack or the descriptors.
+    /// Removes everything in it. Directories in it are moved up to it before they are emptied, so that no depth can
+    /// exhaust the stack or the descriptors.
     pub(super) fn clear(&self) -> Result<(), Refusal> {
         let mut moved = 0;
         loop {
@@ -283,7 +283,7 @@ impl Folder {
         }
     }
 
-    /// Removes what is no directory, and moves directories up under numbered names.
+    /// Removes files, and moves directories up under numbered names.
     fn hoist_into(&self, top: &Self, moved: &mut u64) -> Result<(), Refusal> {
         loop {
             let names = self.names(NAMES_AT_ONCE)?;
@@ -312,8 +312,8 @@ impl Folder {
         }
     }
 
-    /// Opens a directory that is to be emptied, and gives its owner (us) the right to do so. `None` where no
-    /// directory stands there; another file system mounted there is refused.
+    /// Opens a directory that has to be emptied, and gives its owner (us) the permissions for that. `None` if there is
+    /// no directory; refuses a mount point of another file system.
     fn enter(&self, name: &[u8]) -> Result<Option<Self>, Refusal> {
         let Some(stat) = self.stat(name)?.filter(|stat| file_type(stat) == FileType::Directory) else {
             return Ok(None);

@@ -1,7 +1,7 @@
-//! Files: what is watched, held, staged and placed.
+//! Files: watched, held, staged and delivered ones.
 //!
-//! [`Source`], [`Spool`] and [`Staging`] are what the three roles do with files, as plain calls that block;
-//! [`Files`] carries out a machine's effects with them on threads of its own and sends the answers.
+//! [`Source`], [`Spool`] and [`Staging`] do the file operations of the three roles, as plain blocking calls. [`Files`]
+//! carries out a machine's effects with them in threads of its own and sends the answers.
 
 mod ahead;
 mod copies;
@@ -38,22 +38,22 @@ use crate::machine::{
     Run, Sight, Signature, Space, TransferId, escaped,
 };
 
-/// The most leftovers one sweep looks at in one directory; the next start does the rest.
+/// The maximum number of leftovers that one sweep examines in one directory; the next start does the rest.
 const SWEEP_LIMIT: usize = 1_000_000;
 
-/// What `file_dir` is to this node.
+/// The use of `file_dir` on this node.
 #[derive(Debug, Clone)]
 pub enum Layout {
-    /// It is watched.
+    /// The watched directory.
     Upload(Source),
-    /// It holds the spool.
+    /// It contains the spool.
     Central(Spool),
-    /// It is the destination.
+    /// The destination.
     Download(Staging),
 }
 
 impl Layout {
-    /// Makes what is missing below `file_dir`, and fails where this node could not do its work there.
+    /// Creates what is missing below `file_dir`, and fails if this node cannot work there.
     pub fn prepare(&self) -> Result<(), LayoutError> {
         match self {
             Self::Upload(source) => source.prepare(),
@@ -72,7 +72,7 @@ impl Layout {
     }
 }
 
-/// `file_dir` cannot be used; the source says what was refused.
+/// `file_dir` cannot be used; the source says which operation failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot use file_dir {}: {}", shown(.path), advice(.source))]
 pub struct LayoutError {
@@ -85,7 +85,7 @@ impl LayoutError {
         Self { path: file_dir.to_owned(), source }
     }
 
-    /// Whether only a person can mend it.
+    /// Whether only a person can fix it.
     pub fn is_lasting(&self) -> bool {
         !matches!(
             self.source.errno(),
@@ -106,12 +106,12 @@ fn advice(refusal: &Refusal) -> &'static str {
     }
 }
 
-/// Something in spool or staging that no transfer needs any more.
+/// An entry in spool or staging that no transfer needs any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Leftover {
     /// A copy.
     Transfer(TransferId),
-    /// Where a batch was to arrive.
+    /// The directory of a batch.
     Place(PlaceId),
 }
 
@@ -137,7 +137,8 @@ fn leftovers_in<T: FromStr + Ord>(
     Ok(found)
 }
 
-/// Which of these have no directory there. One that cannot be looked at counts as present: reading it gives the error.
+/// Those transfers whose directory does not exist. A directory that cannot be examined counts as existing: reading it
+/// gives the error.
 fn missing_in(dir: &Path, transfers: &BTreeSet<TransferId>) -> BTreeSet<TransferId> {
     let Ok(dir) = Folder::open(dir) else { return BTreeSet::new() };
     let is_missing = |id: &&TransferId| matches!(dir.child(id.to_string().as_bytes()), Ok(None));
@@ -152,9 +153,9 @@ fn look_at(file_dir: &Path, item: &ItemName) -> Sight {
     }
 }
 
-/// Carries out the effects that concern files. No call blocks (but see [`Files::sweep`]); every answer is one
-/// [`Input`], and those about one transfer come in the order of the calls. Dropping it ends its threads, each after
-/// the work it is at, whose answer is then lost.
+/// Carries out the effects that concern files. No call blocks, except for [`Files::sweep`]. Every answer is one
+/// [`Input`], and the answers about one transfer come in the order of the calls. Dropping it ends its threads, each
+/// after its current task, whose answer is then lost.
 pub struct Files {
     layout: Arc<Layout>,
     events: mpsc::Sender<Input>,
@@ -162,12 +163,12 @@ pub struct Files {
     ahead: Arc<Ahead>,
 }
 
-/// Larger batches are of small files, which are read in no time.
+/// Larger batches consist of small files, which are read quickly.
 const BATCH_READ_ALONG: usize = 4;
 
 impl Files {
-    /// Starts `workers` threads (at least one) for work that reads whole items, and four for the rest. Fails
-    /// where the system allows no more threads.
+    /// Starts `workers` threads (at least one) for work that reads whole items, and four for the rest. Fails if the
+    /// system allows no more threads.
     pub fn new(layout: Layout, events: mpsc::Sender<Input>, workers: usize) -> io::Result<Self> {
         Ok(Self { layout: Arc::new(layout), events, pool: Pool::start(workers)?, ahead: Arc::default() })
     }
@@ -202,14 +203,14 @@ impl Files {
         });
     }
 
-    /// Download: a run is about to fetch these. What it begins anew is read while it arrives, see [`Files::read_on`].
+    /// Download: a run is about to fetch these. New files are read while they arrive, see [`Files::read_on`].
     pub fn expect(&self, run: &Run) {
         if run.direction != Direction::Pull || run.batch.len() > BATCH_READ_ALONG {
             return;
         }
         for (transfer, name) in run.batch.clone() {
             let ahead = Arc::clone(&self.ahead);
-            // Should the run be quicker, the file looks like one that was begun earlier, and that is fine.
+            // If the run is faster, the file looks like one from an earlier run, which does no harm.
             self.submit(Lane::Short, Some(transfer), move |layout| {
                 ahead.end(transfer);
                 if let Layout::Download(staging) = layout
@@ -222,7 +223,7 @@ impl Files {
         }
     }
 
-    /// Download: more bytes have arrived, so that there may be more to read.
+    /// Download: more bytes have arrived, so there may be more to read.
     pub fn read_on(&self) {
         for (transfer, item) in self.ahead.due() {
             self.submit(Lane::Long, Some(transfer), move |layout| {
@@ -259,7 +260,7 @@ impl Files {
         });
     }
 
-    /// Central and download: [`crate::machine::Effect::Drop`]. On upload there is nothing of ours to remove.
+    /// Central and download: [`crate::machine::Effect::Drop`]. An upload has nothing of ours to remove.
     pub fn discard(&self, transfer: TransferId) {
         self.ahead.end(transfer);
         self.submit(Lane::Short, Some(transfer), move |layout| {
@@ -272,8 +273,7 @@ impl Files {
         });
     }
 
-    /// Central: [`crate::machine::Effect::DropPlace`]. What cannot be removed is logged and left to the next
-    /// sweep.
+    /// Central: [`crate::machine::Effect::DropPlace`]. What cannot be removed is logged; the next sweep removes it.
     pub fn discard_place(&self, place: PlaceId) {
         self.submit(Lane::Short, None, move |layout| {
             if let Layout::Central(spool) = layout
@@ -297,9 +297,9 @@ impl Files {
         });
     }
 
-    /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which
-    /// blocks for that long, so that nothing that comes after the call can be taken for a leftover; removes, and looks
-    /// for what is missing, in the background.
+    /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which blocks
+    /// that long, so that nothing that is created after the call counts as a leftover. Removes leftovers, and looks for
+    /// missing copies, in the background.
     pub fn sweep(&self, transfers: BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
         self.clear_leftovers(&transfers, places);
         self.submit(Lane::Short, None, move |layout| {
@@ -365,14 +365,14 @@ impl Files {
         let (layout, events) = (Arc::clone(&self.layout), self.events.clone());
         self.pool.submit(lane, transfer, move || {
             if let Some(input) = work(&layout) {
-                // Nobody is left to hear it when the daemon stops; the journal knows what is owed.
+                // When the daemon stops, no receiver is left; the journal knows what is owed.
                 let _ = events.blocking_send(input);
             }
         });
     }
 }
 
-/// Answers an effect that this node's role never asks for.
+/// Answers an effect that this node's role never requests.
 fn misplaced() -> Reason {
     Reason::with(Cause::Storage, "this node has no such directory")
 }

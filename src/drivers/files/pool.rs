@@ -1,6 +1,5 @@
-//! Threads for work that blocks. Long work (reading whole items) and short work have threads of their own, so
-//! that an item of a terabyte never holds up a rename; what concerns one transfer is done one after the
-//! other, in the order in which it was asked for.
+//! Threads for blocking work. Long work (reading whole items) and short work have separate threads, so that an item of
+//! a terabyte never delays a rename. Tasks of one transfer run one after the other, in the order of the requests.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
@@ -9,22 +8,22 @@ use std::thread;
 
 use crate::machine::TransferId;
 
-/// How many threads do short work; several, because file systems commit together what is asked for at once.
+/// How many threads do short work; several, because file systems combine concurrent requests into one commit.
 const SHORT_WORKERS: usize = 4;
 
 type Task = Box<dyn FnOnce() + Send>;
 
-/// Which threads do it.
+/// The kind of work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lane {
-    /// It reads, or makes durable, whole items.
+    /// Reads whole items, or makes them durable.
     Long,
     /// Anything else.
     Short,
 }
 
-/// The threads. They end, each after the task it is at, when this is dropped; tasks in line are forgotten.
-/// What is in line has no limit of its own: machines ask at most once a time about each transfer.
+/// The threads. When this is dropped, each ends after its current task, and queued tasks are forgotten. The queue has
+/// no limit of its own: machines request at most one task per transfer at a time.
 pub(super) struct Pool {
     shared: Arc<Shared>,
 }
@@ -39,7 +38,7 @@ struct Shared {
 struct State {
     long: VecDeque<(Option<TransferId>, Task)>,
     short: VecDeque<(Option<TransferId>, Task)>,
-    /// For each transfer that is in line or at work: what comes after.
+    /// For each transfer with a queued or running task: the tasks after it.
     after: BTreeMap<TransferId, VecDeque<(Lane, Task)>>,
     closed: bool,
 }
@@ -57,7 +56,7 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Puts a task in line. Tasks with the same transfer never run at the same time.
+    /// Queues a task. Tasks of the same transfer never run at the same time.
     pub(super) fn submit(&self, lane: Lane, transfer: Option<TransferId>, task: impl FnOnce() + Send + 'static) {
         let mut state = self.shared.lock();
         if let Some(transfer) = transfer {
@@ -130,7 +129,7 @@ impl Shared {
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Tasks run outside the lock, so a panic in one cannot leave the state half changed.
+        // Tasks run outside of the lock, so a panic in one cannot leave the state half changed.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -187,7 +186,7 @@ mod tests {
         release.send(()).unwrap();
         let order: Vec<i32> = (0..4).map(|_| results.recv_timeout(LIMIT).unwrap()).collect();
         assert_eq!(order, [1, 2, 3, 4]);
-        // Nothing is kept of a transfer that is through.
+        // Nothing is kept of a transfer without tasks.
         let through = done.clone();
         pool.submit(Lane::Short, Some(one), move || through.send(5).unwrap());
         assert_eq!(results.recv_timeout(LIMIT).unwrap(), 5);

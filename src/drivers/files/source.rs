@@ -1,4 +1,4 @@
-//! Upload: items in `file_dir`, which belong to somebody else and are only ever read.
+//! Upload: items in `file_dir`, which belong to users and are only ever read.
 
 use std::fmt;
 use std::os::fd::AsFd;
@@ -14,8 +14,8 @@ use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
 use crate::machine::{Cause, HashOutcome, ItemName, Origin, Reason, Sight, Sighting, Signature, escaped};
 
-/// Longer than a file system's clock stands still between two of its ticks (10 ms where the kernel runs at
-/// 100 Hz): what changed at least this long ago shows every later change in its time stamps.
+/// Longer than a tick of a file system's clock (10 ms if the kernel runs at 100 Hz): after a change at least this long
+/// ago, every later change shows in the time stamps.
 const TICK: Duration = Duration::from_millis(25);
 
 /// The watched directory.
@@ -50,8 +50,7 @@ impl Source {
         &self.file_dir
     }
 
-    /// Fails unless `file_dir` can be listed. It need not be writable: what else a cleanup script needs is
-    /// known only to that.
+    /// Fails unless `file_dir` can be listed. It need not be writable: only the cleanup script knows what it needs.
     pub fn prepare(&self) -> Result<(), LayoutError> {
         let checked = Folder::open(&self.file_dir).and_then(|dir| dir.check(false));
         checked.map_err(|refusal| LayoutError::new(&self.file_dir, refusal))
@@ -62,9 +61,9 @@ impl Source {
         look_at(&self.file_dir, item)
     }
 
-    /// Carries out [`crate::machine::Effect::Hash`]: nobody may have a file of it open for writing, and it
-    /// has to carry `signature` before its bytes are read and after. Where the kernel does not tell about
-    /// writers, the quiet time that has passed has to do.
+    /// Carries out [`crate::machine::Effect::Hash`]: no process may have a file of the item open for writing, and the
+    /// item must have `signature` before its bytes are read and after. If the kernel does not report writers, the quiet
+    /// time has to be enough.
     pub fn hash(&self, item: &ItemName, signature: Signature) -> HashOutcome {
         match self.try_hash(item, signature) {
             Ok(outcome) => outcome,
@@ -99,7 +98,7 @@ impl Source {
             Ok(None) => site.prove_with_manifest(&survey).map(Ok),
             Err(error) => Err(error),
         };
-        // Whatever was found, a source that has changed meanwhile is to settle first.
+        // Whatever the result, a source that has changed meanwhile has to settle first.
         let again = site.survey()?;
         if again.signature() != signature {
             return Ok(changed(item, &again));
@@ -146,7 +145,7 @@ fn changed(item: &ItemName, survey: &Survey) -> HashOutcome {
     })
 }
 
-/// The first file of an item that somebody has open for writing, by its path inside the item.
+/// The first file of an item that a process has open for writing, by its path inside the item.
 pub(super) fn written(site: &Site, survey: &Survey) -> Result<Option<String>, SurveyError> {
     static UNKNOWN: Once = Once::new();
     let mut opener = site.opener();
@@ -189,8 +188,7 @@ mod tests {
         source.hash(item, signature(source, item))
     }
 
-    /// Once nobody writes it: a child that another test starts shares our descriptors until it is another
-    /// program.
+    /// After all writers are gone: a child of another test shares our descriptors until exec.
     fn hash_closed(source: &Source, item: &ItemName, signature: Signature) -> HashOutcome {
         let start = std::time::Instant::now();
         loop {
@@ -261,7 +259,7 @@ mod tests {
         let before = signature(&source, &item);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // Whoever opens it has looked at it before and is about to read it.
+                // The caller has surveyed the file before and is about to read it.
                 while !is_open(&path) {
                     std::thread::yield_now();
                 }
@@ -288,7 +286,7 @@ mod tests {
             fs::write(dir.path().join("item"), format!("{:04}", round + 1000)).unwrap();
             match hash_closed(&source, &item, before) {
                 HashOutcome::Changed(_) => {}
-                // The clock stood still: then it is what stands there now that is proven.
+                // The clock did not advance: then the present content is the one that is hashed.
                 HashOutcome::Proven { fingerprint, .. } => {
                     let HashOutcome::Proven { fingerprint: now, .. } = hash_closed(&source, &item, before) else {
                         panic!()

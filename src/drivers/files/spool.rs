@@ -1,7 +1,7 @@
-//! Central: what uploads have sent, and the copies held until every receiver has them.
+//! Central: what uploads have sent, and the copies that are held until every receiver has them.
 //!
-//! `<file_dir>/<id>/in/<place>/<name>` is where an upload's rsync writes; `held/<transfer>/<name>` is where
-//! downloads fetch. What lies in `in` may be anybody's making: nothing in it is followed or trusted.
+//! An upload's rsync writes to `<file_dir>/<id>/in/<place>/<name>`; downloads fetch from `held/<transfer>/<name>`. The
+//! content of `in` may be anything: nothing in it is followed or trusted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -34,20 +34,19 @@ impl Spool {
         &self.file_dir
     }
 
-    /// Where an upload's rsync writes one batch.
+    /// The directory to which an upload's rsync writes one batch.
     pub fn in_dir(&self, place: PlaceId) -> PathBuf {
         self.arrivals().join(place.to_string())
     }
 
-    /// Where downloads fetch: `<held_dir>/<transfer>/<name>`.
+    /// The directory from which downloads fetch: `<held_dir>/<transfer>/<name>`.
     pub fn held_dir(&self) -> PathBuf {
         self.group_dir().join("held")
     }
 
-    /// Makes the directories that are not there yet, with mode 0700, because the account that rsync comes in
-    /// with normally is the daemon's own. Where it is another one, make them beforehand with the group and
-    /// mode it needs: a directory that is there keeps its mode. Fails when `file_dir` is not there or the
-    /// spool cannot be written.
+    /// Creates missing directories, with mode 0700, because the account for rsync is normally the daemon's own. For
+    /// another account, create them beforehand with the group and mode that it needs: an existing directory keeps its
+    /// mode. Fails if `file_dir` does not exist or the spool cannot be written.
     pub fn prepare(&self) -> Result<(), LayoutError> {
         self.try_prepare().map_err(|refusal| LayoutError::new(&self.file_dir, refusal))
     }
@@ -65,8 +64,8 @@ impl Spool {
         Ok(())
     }
 
-    /// Carries out [`crate::machine::Effect::Take`]. What is held is not made durable: until the receivers
-    /// have given their receipts, the source has it.
+    /// Carries out [`crate::machine::Effect::Take`]. A held copy is not made durable: until the receivers have given
+    /// their receipts, the source still exists.
     pub fn take(
         &self,
         transfer: TransferId,
@@ -104,7 +103,7 @@ impl Spool {
         let Some(arrived) = arrivals.child(place.to_string().as_bytes())? else { return Ok(()) };
         let Some(stat) = arrived.stat(name.as_bytes())? else { return Ok(()) };
         let own = transfer.to_string();
-        // What an earlier try left; this one is newer.
+        // A leftover of an earlier attempt; this one is newer.
         held.remove(own.as_bytes())?;
         let own = held.make(own.as_bytes())?;
         let name = name.as_bytes();
@@ -114,8 +113,8 @@ impl Spool {
         };
         let refused = |errno| arrived.refusal("rename", name, errno);
         match rename() {
-            // A directory can change its parent only if we may write it, because its `..` changes. Should we
-            // die before its mode is put back, its digest is wrong and it is asked for again.
+            // Moving a directory to another parent needs write permission for it, because its `..` changes. After a
+            // crash before the mode is restored, the copy differs and central requests it again.
             Err(Errno::ACCESS) if file_type(&stat) == FileType::Directory => {
                 arrived.set_mode(name, stat.stx_mode & 0o7777 | 0o200)?;
                 rename().map_err(refused)?;
@@ -143,7 +142,7 @@ impl Spool {
         removed.map_err(|refusal| refusal.reason())
     }
 
-    /// What the spool holds beyond these; see [`crate::machine::Effect::Sweep`].
+    /// Everything else in the spool; see [`crate::machine::Effect::Sweep`].
     pub fn leftovers(
         &self,
         transfers: &BTreeSet<TransferId>,

@@ -1,4 +1,4 @@
-//! What the tests of this directory share.
+//! Helpers for the tests of this directory.
 
 use std::collections::BTreeMap;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -39,8 +39,8 @@ pub(super) fn tree(dir: &Path) -> BTreeMap<String, String> {
     found
 }
 
-/// Runs `check` as a user who is refused things: here, where the tests run as one; else in a copy of this
-/// program that runs the test `path` as `nobody`.
+/// Runs `check` as an unprivileged user: here, if the tests run as one; else in a copy of this program that runs the
+/// test `path` as `nobody`.
 pub(super) fn as_nobody(path: &str, check: impl FnOnce()) {
     if !rustix::process::geteuid().is_root() {
         check();
@@ -62,9 +62,9 @@ pub(super) fn as_nobody(path: &str, check: impl FnOnce()) {
     assert!(output.status.success() && text.contains("1 passed"), "{text}\n{errors}");
 }
 
-/// Runs `check` where a file system of its own is mounted at `below`: in a copy of this program that runs the
-/// test `path` in a mount namespace, so that nothing stays behind. `check` is given the directory above.
-/// Where the machine allows no such namespaces, nothing is checked.
+/// Runs `check` with a separate file system mounted at `below`: in a copy of this program that runs the test `path` in
+/// a mount namespace, so that nothing stays behind. `check` gets the directory above. If the host allows no such
+/// namespaces, nothing is checked.
 pub(super) fn with_mount(path: &str, options: &str, below: &str, check: impl FnOnce(&Path)) {
     const INNER: &str = "SYNKLER_TEST_MOUNTED";
     if let Some(dir) = std::env::var_os(INNER) {

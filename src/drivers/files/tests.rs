@@ -51,7 +51,7 @@ fn a_spool_that_is_no_directory_is_refused() {
     let dir = tempfile::tempdir().unwrap();
     let missing = Spool::new(dir.path().join("none"), "g".parse().unwrap()).prepare().unwrap_err();
     assert!(missing.to_string().ends_with("/none: create it, or change file_dir"), "{missing}");
-    // A link where the spool should be could lead anywhere.
+    // A link in place of the spool could lead anywhere.
     symlink("/tmp", dir.path().join("g")).unwrap();
     let error = Spool::new(dir.path().to_owned(), "g".parse().unwrap()).prepare().unwrap_err();
     assert!(error.to_string().contains("must be directories"), "{error}");
@@ -70,7 +70,7 @@ fn the_newer_arrival_counts() {
     arrive(&spool, 2, "good");
     let good = digest(&take(Some(place(2))));
     assert_ne!(good, bad);
-    // Done already, or looked at only.
+    // Done already, or only examined.
     assert_eq!(digest(&take(Some(place(2)))), good);
     assert_eq!(digest(&take(None)), good);
     spool.discard(transfer(1)).unwrap();
@@ -109,7 +109,7 @@ fn nothing_that_is_sent_can_make_us_hang_or_leave_the_spool() {
     mkfifoat(CWD, spool.held_dir().join(format!("{}/item/sub/pipe", transfer(9))), Mode::RWXU).unwrap();
     let with_pipe = digest(&spool.take(transfer(9), None, &item, Kind::Directory, None));
     assert_ne!(with_pipe, clean);
-    // None of it is followed when it is removed.
+    // No link is followed during the removal.
     for number in 1..=5 {
         spool.discard_place(place(number)).unwrap();
     }
@@ -186,7 +186,7 @@ fn a_sweep_removes_what_no_transfer_needs_and_nothing_else() {
     let (events, mut inputs) = mpsc::channel(16);
     let files = Files::new(Layout::Central(spool.clone()), events, 1).unwrap();
     files.sweep(transfers, &places);
-    // What comes after the call is no leftover; and what is said of a transfer comes after its removal.
+    // What is created after the call is no leftover; and answers about a transfer come after its removal.
     arrive(&spool, 4, "late");
     files.take(transfer(3), Some(place(4)), name("item"), Kind::File, None);
     for _ in 0..2 {

@@ -1,4 +1,4 @@
-//! What can be wrong with a journal, and what its owner can do about it.
+//! The errors of a journal, and what its owner can do about them.
 
 use std::error::Error;
 use std::fmt;
@@ -10,12 +10,12 @@ use rusqlite::ErrorCode;
 
 use crate::machine::one_line;
 
-/// What has become of a file that is open.
+/// What happened to an open file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Change {
-    /// Nothing stands at its path.
+    /// No file is at its path.
     Removed,
-    /// Another file stands at its path.
+    /// Another file is at its path.
     Replaced,
 }
 
@@ -28,16 +28,16 @@ impl fmt::Display for Change {
     }
 }
 
-/// Why the journal cannot be opened, written or read. Cheap to clone, because one failed transaction is
-/// the answer to every commit that was merged into it.
+/// Why the journal cannot be opened, written or read. Cheap to clone, because one failed transaction is the answer to
+/// every commit in it.
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum JournalError {
-    /// `state_dir` does not exist and cannot be made.
+    /// `state_dir` does not exist and cannot be created.
     #[error("cannot create state_dir {}: create it for synkler's user, or set state_dir to another directory", .path.display())]
     Create {
         /// The directory.
         path: PathBuf,
-        /// What the system says.
+        /// The error of the system.
         #[source]
         source: Arc<io::Error>,
     },
@@ -46,47 +46,47 @@ pub enum JournalError {
     NotWritable {
         /// The directory or file.
         path: PathBuf,
-        /// What the system or SQLite says.
+        /// The error of the system or SQLite.
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
-    /// A running daemon holds this `state_dir`.
+    /// A running daemon uses this `state_dir`.
     #[error("state_dir {} is in use by another synkler{}: stop that one, or give this one its own state_dir", .path.display(), pid(*.holder))]
     Locked {
         /// The directory.
         path: PathBuf,
-        /// The other's process id, where it could be read.
+        /// The process id of the other daemon, if it could be read.
         holder: Option<u32>,
     },
-    /// The journal was begun under another group, mode or name.
+    /// The journal was created for another group, mode or name.
     #[error("{} belongs to {found}, but this node is {wanted}: set its own state_dir, or restore id, mode and name", .path.display())]
     Foreign {
         /// The database.
         path: PathBuf,
-        /// Whose it is.
+        /// The node in the journal.
         found: String,
-        /// Who asks.
+        /// This node.
         wanted: String,
     },
-    /// A later program has written it.
+    /// A later version of the program has written it.
     #[error("{} has version {found}, this synkler supports versions up to {known}: install the newer synkler again", .path.display())]
     Newer {
         /// The database.
         path: PathBuf,
         /// Its version.
         found: i64,
-        /// The newest one this program knows.
+        /// The newest version that this program supports.
         known: i64,
     },
-    /// The file is no database of ours, or its structure is broken.
+    /// The file is not a database of ours, or its structure is damaged.
     #[error("{} is damaged ({what}): with synkler stopped, recover it (sqlite3 journal.db .recover) or put a backup in its place; without it this node forgets what it has delivered", .path.display())]
     Damaged {
         /// The database.
         path: PathBuf,
-        /// What SQLite found, one line.
+        /// The finding of SQLite, one line.
         what: String,
     },
-    /// The database is sound, but one value in it is none that synkler writes.
+    /// The database is undamaged, but one value in it is invalid.
     #[error("{}: table {table}, row {key}, column {column}: {what}: with synkler stopped, correct the value with sqlite3 or put a backup in its place", .path.display())]
     Corrupt {
         /// The database.
@@ -105,45 +105,45 @@ pub enum JournalError {
     Full {
         /// The database.
         path: PathBuf,
-        /// What the system or SQLite says.
+        /// The error of the system or SQLite.
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
     /// Another program, such as an open `sqlite3`, kept the database locked for too long.
-    #[error("{} is kept locked by another program: end the sqlite3 or the backup that has it open", .path.display())]
+    #[error("{} is locked by another program: stop the sqlite3 or the backup that has it open", .path.display())]
     Busy {
         /// The database.
         path: PathBuf,
-        /// What SQLite says.
+        /// The error of SQLite.
         #[source]
         source: Arc<rusqlite::Error>,
     },
-    /// The open database is not the one at its path any more, so that no later start finds what is written.
+    /// The open database is no longer the file at its path, so a later start would not find what is written.
     #[error("{} was {change} while synkler had it open: put state_dir back as it was, then start synkler; a start without it forgets what this node has delivered", .path.display())]
     Taken {
-        /// The database, or the WAL where that is what cannot be got over.
+        /// The database, or the WAL if its loss is what cannot be repaired.
         path: PathBuf,
-        /// What has become of it.
+        /// What happened to it.
         change: Change,
     },
-    /// One of the files beside the database is not the one at its path any more. The database is complete.
+    /// One of the files beside the database is no longer the file at its path. The database is complete.
     #[error("{} was {change} while synkler had it open: the next start creates it again; keep other programs from removing files in state_dir", .path.display())]
     Beside {
         /// The file.
         path: PathBuf,
-        /// What has become of it.
+        /// What happened to it.
         change: Change,
     },
-    /// Anything else: the disk's errors above all.
+    /// Anything else, above all errors of the disk.
     #[error("cannot use {}: look for disk errors in the system log", .path.display())]
     Failed {
         /// The database.
         path: PathBuf,
-        /// What the system or SQLite says.
+        /// The error of the system or SQLite.
         #[source]
         source: Arc<dyn Error + Send + Sync>,
     },
-    /// The journal's thread is gone, so nothing can be journalled any more.
+    /// The journal's thread has ended, so nothing can be journalled any more.
     #[error("the journal has stopped")]
     Stopped,
 }
@@ -153,7 +153,7 @@ fn pid(holder: Option<u32>) -> String {
 }
 
 impl JournalError {
-    /// Whether only a person can mend it: no later start can do without.
+    /// Whether only a person can fix it: a later start would fail in the same way.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::Create { .. }
@@ -172,7 +172,7 @@ impl JournalError {
         }
     }
 
-    /// Sorts what the system says of a file in `state_dir`.
+    /// Classifies an error of the system about a file in `state_dir`.
     pub(super) fn from_io(path: &Path, source: io::Error) -> Self {
         let path = path.to_owned();
         match source.kind() {
@@ -181,7 +181,7 @@ impl JournalError {
         }
     }
 
-    /// Sorts SQLite's errors by who can do something about them.
+    /// Classifies SQLite's errors by who can fix them.
     pub(super) fn from_sqlite(path: &Path, source: rusqlite::Error) -> Self {
         let path = path.to_owned();
         match source.sqlite_error_code() {

@@ -1,4 +1,4 @@
-//! A look at a journal that writes nothing: while a daemon has it open, and when none has.
+//! Examines a journal without writing, whether or not a daemon has it open.
 
 use std::fs::{File, TryLockError};
 use std::io::Read;
@@ -10,27 +10,27 @@ use super::store::{BUSY_LIMIT, MIGRATIONS, damaged, quick_check};
 use super::{JournalError, Owner};
 use crate::machine::{GroupId, Location, Mode, Node, NodeName};
 
-/// What a look at a journal found.
+/// The result of the examination.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inspected {
-    /// The process that has it open.
+    /// The process that has the journal open.
     pub holder: Option<u32>,
-    /// The database; nothing where there is none yet.
+    /// The content; `None` if there is no database yet.
     pub content: Option<Content>,
 }
 
-/// What a sound journal holds.
+/// The content of an undamaged journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Content {
-    /// Transfers that are under way.
+    /// The number of unfinished transfers.
     pub unfinished: u64,
-    /// Transfers that are over.
+    /// The number of finished transfers.
     pub finished: u64,
-    /// Where each central that has announced itself can be reached.
+    /// The address of each central that has announced itself.
     pub centrals: Vec<(Node, Location)>,
 }
 
-/// Checks the structure of the journal in `state_dir`, and whose it is. Blocks: for milliseconds, with hundreds of
+/// Checks the structure of the journal in `state_dir`, and whose it is. Blocks for milliseconds, with hundreds of
 /// thousands of rows for part of a second.
 ///
 /// # Errors
@@ -66,7 +66,7 @@ pub fn inspect(state_dir: &Path, owner: &Owner) -> Result<Inspected, JournalErro
     Ok(Inspected { holder, content: Some(content) })
 }
 
-/// Who has the journal's lock. Who only looks does not take it.
+/// The process that holds the journal's lock. The examination does not take the lock.
 fn holder(state_dir: &Path) -> Result<Option<u32>, JournalError> {
     let path = state_dir.join("lock");
     let mut file = match File::open(&path) {
@@ -76,7 +76,7 @@ fn holder(state_dir: &Path) -> Result<Option<u32>, JournalError> {
     };
     match file.try_lock_shared() {
         Ok(()) => {
-            // Not left to a child process that is just being started.
+            // Closed explicitly, so that a child process that is just being started does not keep the lock.
             drop(file.unlock());
             Ok(None)
         }
@@ -89,7 +89,8 @@ fn holder(state_dir: &Path) -> Result<Option<u32>, JournalError> {
     }
 }
 
-/// Where nobody has it open, SQLite would make files beside it even to read it, unless it is told that nothing changes.
+/// If no process has the database open, SQLite would create files beside it even for reading, unless it is told that
+/// nothing changes.
 fn connect(path: &Path) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX | OpenFlags::SQLITE_OPEN_URI;
     let wal = path.with_extension("db-wal");

@@ -1,10 +1,11 @@
-//! The journal: what a node knows, in a SQLite database that survives the process, the host and the power.
+//! The journal: the state of a node, in a SQLite database that survives crashes of the process and the host, and power
+//! failures.
 //!
-//! One thread of its own owns the connection, because SQLite blocks. Commits that wait for it together become
-//! one transaction, so that one fsync serves them all. The file is `state_dir/journal.db`, readable with the
-//! `sqlite3` program even while the daemon runs.
+//! One thread owns the connection, because SQLite blocks. Commits that wait for it together become one transaction, so
+//! that one fsync serves them all. The file is `state_dir/journal.db`; the `sqlite3` program can read it even while the
+//! daemon runs.
 //!
-//! Invariant: a commit that is answered with success is in the files that stand at their paths.
+//! Invariant: a commit that succeeded is in the files at the journal's paths.
 
 mod error;
 mod inspect;
@@ -26,40 +27,41 @@ use store::Store;
 
 use crate::machine::{GroupId, ItemName, Node, Question, Record, Restored, Row, Time, TransferId};
 
-/// The most requests that wait for the journal's thread; the next one waits for its place. Also the most
-/// commits that become one transaction.
+/// The maximum number of requests that wait for the journal's thread; further callers wait. Also the maximum number of
+/// commits in one transaction.
 pub const QUEUE_LIMIT: usize = 64;
-/// The most rows one look into the history gives.
+/// The maximum number of rows in one answer about the history.
 pub const HISTORY_LIMIT: u32 = 1000;
 
-/// What is asked of the history.
+/// A query about the history.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Past {
-    /// Only what finished then or later.
+    /// Only what finished at that time or later.
     pub since: Option<Time>,
-    /// Only what finished earlier than that.
+    /// Only what finished before that time.
     pub before: Option<Time>,
-    /// With `before`: also what finished just then, if its transfer's id is smaller than this. With both from the last
-    /// entry of one page, the next page begins where it ended, though many may finish at one moment.
+    /// With `before`: also what finished at exactly that time, if its transfer's id is smaller than this. With both
+    /// from the last entry of one page, the next page begins where that one ended, even if many finished at the same
+    /// time.
     pub behind: Option<TransferId>,
     /// Only items of this name.
     pub name: Option<ItemName>,
-    /// The most entries; never more than [`HISTORY_LIMIT`].
+    /// The maximum number of entries, up to [`HISTORY_LIMIT`].
     pub limit: u32,
 }
 
-/// What a text was found to stand for in the history.
+/// What a text means in the history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Sought {
-    /// Just this.
+    /// Exactly this transfer.
     One(Box<Row>),
-    /// Nothing that is over.
+    /// Nothing finished.
     Nothing,
-    /// All these begin like it: names and ids, at most [`crate::machine::MATCHES_LIMIT`].
+    /// Several names and ids begin with it; at most [`crate::machine::MATCHES_LIMIT`].
     Several(Vec<String>),
 }
 
-/// Whose journal it is. A journal serves one identity for its whole life.
+/// The owner of a journal. A journal belongs to one node for its whole life.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Owner {
     /// The group.
@@ -74,10 +76,10 @@ impl fmt::Display for Owner {
     }
 }
 
-/// An open journal. Dropping it finishes what is queued, closes the database and gives up the lock.
+/// An open journal. Dropping it finishes queued work, closes the database and releases the lock.
 #[derive(Debug)]
 pub struct Journal {
-    // None only while it is being dropped.
+    // `None` only while it is being dropped.
     jobs: Option<mpsc::Sender<Job>>,
     thread: Option<JoinHandle<()>>,
 }
@@ -88,12 +90,12 @@ enum Job {
 }
 
 impl Journal {
-    /// Opens the journal in `state_dir`, creates both where they are missing (mode 0700, files 0600), and
-    /// reads what is unfinished. Blocks: for milliseconds, with tens of thousands of rows for part of a second.
+    /// Opens the journal in `state_dir`, creates both if they are missing (mode 0700, files 0600), and reads unfinished
+    /// transfers. Blocks for milliseconds, with tens of thousands of rows for part of a second.
     ///
     /// # Errors
     ///
-    /// Every [`JournalError`] but `Stopped`; none of them is repaired by trying again, except `Full` and `Busy`.
+    /// Every [`JournalError`] but `Stopped`. A retry helps only for `Full` and `Busy`.
     pub fn open(state_dir: &Path, owner: &Owner) -> Result<(Self, Restored), JournalError> {
         let (store, restored) = Store::open(state_dir, owner)?;
         let (sender, receiver) = mpsc::channel(QUEUE_LIMIT);
@@ -104,9 +106,9 @@ impl Journal {
         Ok((Self { jobs: Some(sender), thread: Some(thread) }, restored))
     }
 
-    /// Writes all records in one transaction, in their order; they are durable when this returns, and the journal is
-    /// still the one at its path, which is looked at though there are no records. Commits of one caller are applied in
-    /// the order in which they were first polled.
+    /// Writes all records in one transaction, in their order. When this returns, they are durable, and the journal is
+    /// still the file at its path; that is checked even without records. Commits of one caller are applied in the order
+    /// in which they were first polled.
     ///
     /// # Errors
     ///
@@ -117,53 +119,53 @@ impl Journal {
         answered.await.map_err(|_| JournalError::Stopped)?
     }
 
-    /// Looks a transfer up, finished or not. [`Question::Transfer`] finds the row of that id;
-    /// [`Question::Name`] the newest row (by `created`, then id) of that name that carries a signature, other
-    /// than the asking transfer's own: on a download these are the items it has placed.
+    /// Looks up a transfer, finished or not. [`Question::Transfer`] finds the row of that id. [`Question::Name`] finds
+    /// the newest row (by `created`, then id) of that name that has a signature, other than the asking transfer's own:
+    /// on a download these are the items that it has placed.
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `Damaged` or `Failed` when the row cannot be read.
+    /// `Corrupt`, `Damaged` or `Failed` if the row cannot be read.
     pub async fn look_up(&self, question: Question) -> Result<Option<Box<Row>>, JournalError> {
         self.ask(move |store| store.look_up(&question)).await
     }
 
-    /// What is over, the newest first, and whether there is more of it.
+    /// Finished transfers, the newest first, and whether there are more.
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `Damaged` or `Failed` when a row cannot be read.
+    /// `Corrupt`, `Damaged` or `Failed` if a row cannot be read.
     pub async fn history(&self, past: Past) -> Result<(Vec<Row>, bool), JournalError> {
         self.ask(move |store| store.history(&past)).await
     }
 
-    /// What a text stands for among all that is over: an item's name, as shown or encoded (its last transfer counts);
-    /// a transfer's id; or the beginning of one that nothing else has.
+    /// What a text means among all finished transfers: an item's name, as shown or encoded (its last transfer counts);
+    /// a transfer's id; or an unambiguous beginning of either.
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `Damaged` or `Failed` when a row cannot be read.
+    /// `Corrupt`, `Damaged` or `Failed` if a row cannot be read.
     pub async fn find(&self, text: String) -> Result<Sought, JournalError> {
         self.ask(move |store| store.find(&text)).await
     }
 
-    /// The manifest text of a directory, finished or not; `None` where there is none: it was longer than
-    /// [`crate::machine::MANIFEST_LIMIT`], or it was proven before manifests were kept, or it is no directory.
+    /// The manifest text of a directory, finished or not. `None` if it was longer than
+    /// [`crate::machine::MANIFEST_LIMIT`], if it was verified before manifests were kept, or if the item is not a
+    /// directory.
     ///
     /// # Errors
     ///
-    /// `Corrupt`, `Damaged` or `Failed` when it cannot be read.
+    /// `Corrupt`, `Damaged` or `Failed` if it cannot be read.
     pub async fn manifest(&self, transfer: TransferId) -> Result<Option<String>, JournalError> {
         self.ask(move |store| store.manifest(transfer)).await
     }
 
-    /// Removes at most `limit` rows that finished before `before`, the oldest first, with their
-    /// manifests, and tells how many; call
-    /// it again while it is `limit`, so that no commit waits long behind it.
+    /// Removes at most `limit` rows that finished before `before`, the oldest first, with their manifests, and returns
+    /// the number. Call it again while the number is `limit`, so that no commit waits long behind it.
     ///
     /// # Errors
     ///
-    /// As [`Journal::commit`], except that the daemon may go on.
+    /// As for [`Journal::commit`], except that the daemon may continue.
     pub async fn prune(&self, before: Time, limit: u32) -> Result<usize, JournalError> {
         self.ask(move |store| store.prune(before, limit)).await
     }
@@ -173,7 +175,7 @@ impl Journal {
         question: impl FnOnce(&mut Store) -> Result<T, JournalError> + Send + 'static,
     ) -> Result<T, JournalError> {
         let (answer, answered) = oneshot::channel();
-        // Who has stopped waiting does not miss the answer.
+        // The caller may have stopped waiting; then the answer is dropped.
         let job = Job::Ask(Box::new(move |store| drop(answer.send(question(store)))));
         self.send(job).await?;
         answered.await.map_err(|_| JournalError::Stopped)?
@@ -189,14 +191,14 @@ impl Drop for Journal {
     fn drop(&mut self) {
         self.jobs = None;
         if let Some(thread) = self.thread.take() {
-            // A panic there has been printed, and has answered every caller with `Stopped`.
+            // A panic there has been printed, and every caller has got `Stopped`.
             drop(thread.join());
         }
     }
 }
 
-/// The journal's thread. What is committed is answered before what is asked, so an answer never rests on
-/// something that is not durable.
+/// The journal's thread. It answers commits before queries, so an answer never depends on something that is not
+/// durable.
 fn work(mut store: Store, mut jobs: mpsc::Receiver<Job>) {
     let mut queue = Vec::with_capacity(QUEUE_LIMIT);
     while jobs.blocking_recv_many(&mut queue, QUEUE_LIMIT) > 0 {

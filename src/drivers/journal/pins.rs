@@ -14,11 +14,11 @@ use super::error::{Change, JournalError};
 /// The files of an open journal.
 pub(super) struct Pins {
     database: Pin,
-    /// Without the WAL, commits are missing; without the others, another program or daemon writes beside this one.
+    /// Without the WAL, commits are missing; without the others, another program or daemon writes at the same time.
     beside: [Pin; 3],
 }
 
-/// One file, pinned by a handle that can neither read nor write: closing one that can would give up the locks that
+/// One file, pinned by a handle that can neither read nor write: closing one that can would release the locks that
 /// SQLite holds for this process.
 struct Pin {
     path: PathBuf,
@@ -26,7 +26,7 @@ struct Pin {
 }
 
 impl Pins {
-    /// All of them stand there while the database is open in WAL mode.
+    /// All of them exist while the database is open in WAL mode.
     pub(super) fn new(state_dir: &Path) -> Result<Self, JournalError> {
         let pin = |name| Pin::new(state_dir.join(name));
         Ok(Self {
@@ -35,7 +35,7 @@ impl Pins {
         })
     }
 
-    /// Makes sure that what was committed will be found by the next start.
+    /// Checks that the next start will find the commits.
     pub(super) fn look(&self, connection: &Connection) -> Result<(), JournalError> {
         if let Some(change) = self.database.change()? {
             return Err(JournalError::Taken { path: self.database.path.clone(), change });
@@ -43,7 +43,7 @@ impl Pins {
         for pin in &self.beside {
             if let Some(change) = pin.change()? {
                 let path = pin.path.clone();
-                // What only a removed WAL holds would end with this process.
+                // Commits that are only in a removed WAL would be lost with this process.
                 let gathered = gather(connection);
                 return Err(if gathered {
                     JournalError::Beside { path, change }
@@ -71,14 +71,14 @@ impl Pin {
             Err(Errno::NOENT | Errno::NOTDIR | Errno::LOOP | Errno::STALE) => return Ok(Some(Change::Removed)),
             Err(error) => return Err(failed(error)),
         };
-        // Asked each time: some file systems give a file another number while it is open.
+        // Read each time: some file systems give a file another number while it is open.
         let ours = fstat(&self.handle).map_err(failed)?;
         let same = (there.st_dev, there.st_ino) == (ours.st_dev, ours.st_ino);
         Ok((!same).then_some(Change::Replaced))
     }
 }
 
-/// Copies all that the WAL holds into the database; tells whether that is done.
+/// Copies everything in the WAL into the database; returns whether that succeeded.
 fn gather(connection: &Connection) -> bool {
     let busy = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0));
     matches!(busy, Ok(0))

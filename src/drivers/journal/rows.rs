@@ -1,5 +1,5 @@
-//! Between records and table rows. Writing takes every value there can be; reading trusts none: each value
-//! goes through the constructor of its type, and the error names the row and column of one that does not fit.
+//! Converts records to table rows and back. Writing accepts every value. Reading trusts none: the constructor of its
+//! type checks each value, and the error names row and column.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -43,7 +43,7 @@ const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (mode, name, journal, start
 const PUT_KEPT: &str = "INSERT OR REPLACE INTO kept (name, shown, signature, size, digest, mounts, is_left, left_size, \
      left_digest, aside) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
 
-/// Writes one record within the transaction that is open.
+/// Writes one record within the open transaction.
 pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<()> {
     let put = |sql, values: &[&dyn ToSql]| connection.prepare_cached(sql)?.execute(values).map(drop);
     match record {
@@ -110,7 +110,7 @@ fn paths(mounts: &Mounts) -> rusqlite::Result<String> {
     serde_json::to_string(&paths).map_err(|error| rusqlite::Error::ToSqlConversionFailure(error.into()))
 }
 
-/// An order as its three columns hold it.
+/// An order in its three columns.
 fn order(pause: Option<&Pause>) -> (Option<i64>, Option<&str>, Option<String>) {
     let Some(pause) = pause else { return (None, None, None) };
     (Some(signed(pause.since.as_millis())), Some(&pause.by), Some(pause.node.to_string()))
@@ -162,16 +162,16 @@ fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Resu
     Ok(())
 }
 
-/// The signed number of the same bits: SQLite has no unsigned ones, and peers may say any `u64`.
+/// The signed number with the same bits: SQLite has no unsigned numbers, and peers may send any `u64`.
 pub(super) fn signed(number: u64) -> i64 {
     number.cast_signed()
 }
 
-/// One row on its way back.
+/// One row that is being read.
 pub(super) struct Fields<'a> {
     pub(super) path: &'a Path,
     pub(super) table: &'static str,
-    /// The columns that name the row to a person.
+    /// The columns that identify the row for a person.
     pub(super) key: &'static [&'static str],
     pub(super) row: &'a rusqlite::Row<'a>,
 }
@@ -265,7 +265,7 @@ impl Fields<'_> {
     fn item_name(&self) -> Result<ItemName, JournalError> {
         match self.value("name")? {
             ValueRef::Blob(bytes) => ItemName::new(bytes).map_err(|error| self.corrupt("name", &error)),
-            _ => Err(self.corrupt("name", &"it is no blob")),
+            _ => Err(self.corrupt("name", &"not a blob")),
         }
     }
 
@@ -306,7 +306,7 @@ impl Fields<'_> {
             .text(on)?
             .split_once(' ')
             .and_then(|(mode, name)| Some(Node::new(mode.parse().ok()?, name.parse().ok()?)));
-        let node = node.ok_or_else(|| self.corrupt(on, &"it is no mode and name"))?;
+        let node = node.ok_or_else(|| self.corrupt(on, &"not a mode and a name"))?;
         Ok(Some(Pause::new(Time::from_millis(when), self.text(by)?, node)))
     }
 
@@ -340,7 +340,7 @@ impl Fields<'_> {
         match self.value(column)? {
             ValueRef::Null => Ok(None),
             ValueRef::Integer(number) => Ok(Some(number.cast_unsigned())),
-            _ => Err(self.corrupt(column, &"it is no integer")),
+            _ => Err(self.corrupt(column, &"not an integer")),
         }
     }
 
@@ -355,7 +355,7 @@ impl Fields<'_> {
                 Ok(text) => Ok(Some(text)),
                 Err(error) => Err(self.corrupt(column, &error)),
             },
-            _ => Err(self.corrupt(column, &"it is no text")),
+            _ => Err(self.corrupt(column, &"not text")),
         }
     }
 

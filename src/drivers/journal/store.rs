@@ -1,4 +1,4 @@
-//! The database itself: opened, checked, brought to the present version; one method a transaction.
+//! The database itself: opened, checked, converted to the present version; one method per transaction.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{Read, Seek, Write};
@@ -20,7 +20,7 @@ use crate::machine::{
     TransferId,
 };
 
-/// What leads from each version to the next; the first one starts from nothing. Never edited, only appended to.
+/// The steps from each version to the next; the first one starts from nothing. They are never edited, only appended to.
 pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_1.sql"),
     include_str!("schema_2.sql"),
@@ -29,28 +29,28 @@ pub(super) const MIGRATIONS: &[&str] = &[
 ];
 /// How long another program may keep the database locked.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
-/// How long what a killed daemon has left behind may keep the lock.
+/// How long processes that a killed daemon left behind may keep the lock.
 const LEFT_OVER_LIMIT: Duration = Duration::from_secs(2);
 /// SQLite's page cache, in KiB.
 const CACHE_KIB: i64 = 2048;
-/// What the WAL file is cut back to once a bulk of writes has passed, in bytes.
+/// The size to which the WAL file is truncated after many writes, in bytes.
 const WAL_LIMIT: i64 = 8 << 20;
 
-/// The open database and the lock that makes it ours.
+/// The open database and its lock.
 pub(super) struct Store {
     path: PathBuf,
-    // Fields are dropped in this order: the database is closed before the lock is given up.
+    // Fields are dropped in this order: the database is closed before the lock is released.
     connection: Connection,
     pins: Pins,
     _lock: Lock,
 }
 
-/// A lock on an open file, which the system gives up for us however the process ends.
+/// A lock on an open file, which the system releases however the process ends.
 struct Lock(File);
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Closing alone would leave it to a child process that is just being started, until its exec.
+        // Closing alone would leave the lock to a child process that is just being started, until its exec.
         drop(self.0.unlock());
     }
 }
@@ -61,7 +61,7 @@ impl Store {
             .map_err(|source| JournalError::Create { path: state_dir.to_owned(), source: Arc::new(source) })?;
         let lock = lock(state_dir)?;
         let path = state_dir.join("journal.db");
-        // SQLite would make it readable for everyone; its WAL gets the mode that this file has.
+        // SQLite would make it readable for every user; its WAL gets the mode of this file.
         OpenOptions::new()
             .write(true)
             .create(true)
@@ -77,13 +77,14 @@ impl Store {
         Ok((store, restored))
     }
 
-    /// Writes all records in one transaction. When this returns, it is durable, and in the journal at its path.
+    /// Writes all records in one transaction. When this returns, the transaction is durable, and in the journal at its
+    /// path.
     pub(super) fn commit<'a>(&mut self, records: impl Iterator<Item = &'a Record>) -> Result<(), JournalError> {
         let mut records = records.peekable();
         if records.peek().is_some() {
             self.write(records)?;
         }
-        // Afterwards: what is at the path then has the records.
+        // Checked afterwards: then the file at the path has the records.
         self.pins.look(&self.connection)
     }
 
@@ -101,7 +102,7 @@ impl Store {
     pub(super) fn look_up(&self, question: &Question) -> Result<Option<Box<Row>>, JournalError> {
         let rows = match question {
             Question::Transfer(transfer) => self.transfers("WHERE id = ?1", params![transfer.to_string()]),
-            // A download notes a signature when it has placed an item, and only then.
+            // A download records a signature only when it has placed an item.
             Question::Name { name, transfer } => self.transfers(
                 "WHERE name = ?1 AND signature IS NOT NULL AND id <> ?2 ORDER BY created DESC, id DESC LIMIT 1",
                 params![name.as_bytes(), transfer.to_string()],
@@ -114,7 +115,7 @@ impl Store {
         let limit = past.limit.min(HISTORY_LIMIT);
         let since = past.since.map_or(0, Time::as_millis);
         let mut rows = match &past.name {
-            // The most a moment can be here: later ones are stored as negative numbers.
+            // The largest possible time here: later ones are stored as negative numbers.
             None => self.transfers(
                 "WHERE finished IS NOT NULL AND finished >= ?1 AND (finished, id) < (?2, ?3) \
                  ORDER BY finished DESC, id DESC LIMIT ?4",
@@ -225,7 +226,7 @@ impl Store {
              host, spool_host, spool_path FROM nodes ORDER BY mode, name";
         let kept = "SELECT name, signature, size, digest, mounts, is_left, left_size, left_digest, aside \
              FROM kept ORDER BY name";
-        // Only uploads start scripts whose leftovers they could meet again.
+        // Only uploads can meet leftovers of their scripts again.
         let clause = "WHERE finished IS NOT NULL AND cleaned = 1 AND finished >= ?1 AND ?2 \
              ORDER BY finished DESC, id DESC LIMIT ?3";
         let newest = self.newest_finished()?;
@@ -275,15 +276,15 @@ impl Store {
     }
 }
 
-/// The least text that no text with this beginning reaches.
+/// The smallest text after all texts with this beginning.
 fn after(beginning: &str) -> String {
     format!("{beginning}{}", char::MAX)
 }
 
 impl Past {
-    /// What finished before this comes: as the columns hold it.
+    /// What finished before this, in the form of the columns.
     fn end(&self) -> (i64, String) {
-        // Ids are hex digits and hyphens: nothing reaches behind them, and nothing comes before nothing.
+        // Ids are hex digits and hyphens: this text is greater than any of them, and the empty one smaller.
         match (self.before, self.behind) {
             (None, _) => (i64::MAX, "~".to_owned()),
             (Some(before), behind) => {
@@ -293,8 +294,8 @@ impl Past {
     }
 }
 
-/// Makes the directory and what leads to it, for this user alone, and makes that durable: a journal whose
-/// directory is gone after a power failure is no journal.
+/// Creates the directory and its parents, for this user alone, and makes that durable: a journal whose directory
+/// disappears after a power failure is useless.
 fn create_state_dir(state_dir: &Path) -> std::io::Result<()> {
     let missing: Vec<_> =
         state_dir.ancestors().take_while(|dir| !dir.as_os_str().is_empty() && !dir.exists()).collect();
@@ -318,7 +319,7 @@ fn lock(state_dir: &Path) -> Result<Lock, JournalError> {
             let mut text = String::new();
             let read = (&file).take(20).read_to_string(&mut text);
             let holder = read.ok().and_then(|_| text.trim_end().parse().ok());
-            // Of a daemon that was killed, a child may be left that has not come to its exec yet.
+            // A child of a killed daemon may still exist and not have reached its exec.
             if !holder.is_some_and(is_gone) || !comes_free(&file) {
                 return Err(JournalError::Locked { path: state_dir.to_owned(), holder });
             }
@@ -335,10 +336,10 @@ fn is_gone(pid: u32) -> bool {
     pid.is_some_and(|pid| test_kill_process(pid) == Err(Errno::SRCH))
 }
 
-/// Takes the lock if it comes free soon.
+/// Takes the lock if it becomes free soon.
 fn comes_free(file: &File) -> bool {
     let (taken, result) = channel();
-    // Both share one lock. A thread that waits in vain ends with the process, which does not start then.
+    // Both use one lock. A thread that waits in vain ends with the process, which then does not start.
     let Ok(shared) = file.try_clone() else { return false };
     std::thread::spawn(move || taken.send(shared.lock().is_ok()));
     result.recv_timeout(LEFT_OVER_LIMIT) == Ok(true)
@@ -353,7 +354,7 @@ fn connect(path: &Path) -> rusqlite::Result<Connection> {
     Ok(connection)
 }
 
-/// Looks before it writes: what is not ours, or newer than we are, stays as it is.
+/// Examines the file before writing: a file that is not ours, or of a newer version, stays unchanged.
 fn migrate(path: &Path, connection: &mut Connection) -> Result<(), JournalError> {
     let failed = |error| JournalError::from_sqlite(path, error);
     let count = |pragma| connection.query_row(pragma, [], |row| row.get::<_, i64>(0)).map_err(failed);

@@ -1,12 +1,12 @@
-//! Where the log goes: to journald with fields where stderr is connected to it, else one line per event on stderr.
-//! Never to stdout. A log that cannot be written is no reason to stop: such errors are swallowed.
+//! The target of the log: journald with fields if stderr is connected to it, else one line per event on stderr. Never
+//! stdout. If the log cannot be written, the daemon continues: such errors are ignored.
 //!
-//! Whoever logs waits for nobody: a thread writes, from a bounded queue. What does not fit is counted, and told when
-//! there is room again; WARN and ERROR are kept longest. The queue and its order are our own, because the library's
-//! appender counts in silence, drops whatever comes last, and waits at its end for as long as the sink likes.
+//! Callers never wait: a thread writes, from a bounded queue. Lines that do not fit are counted, and the log says so
+//! when there is room again; WARN and ERROR are kept longest. The queue is our own, because the library's appender
+//! counts without reporting, drops the newest line, and waits at its end without a limit.
 //!
-//! Only synkler's own events are let through. Libraries report as errors what the program handles and tells in its
-//! own words, with the host and the remedy.
+//! Only synkler's own events are logged. Libraries report as errors what the program handles and reports in its own
+//! words, with the host and what to do.
 
 mod queue;
 mod sink;
@@ -32,14 +32,14 @@ use crate::machine::{Level, Log};
 use queue::{Queue, Taken};
 use sink::{Entry, Sink};
 
-/// The name under which the journal files the log.
+/// The identifier of the log in the journal.
 const IDENTIFIER: &str = "synkler";
-/// Where a line on stderr is cut, and the value of a field in the journal, in bytes.
+/// The maximum length of a line on stderr, and of a field's value in the journal, in bytes.
 const LINE_LIMIT: usize = 4096;
-/// How long the end of the process waits for what is still to be written.
+/// How long the end of the process waits for lines that are not written yet.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
-/// The words for the levels.
+/// The names of the levels.
 const LEVELS: [(&str, LevelFilter); 5] = [
     ("error", LevelFilter::ERROR),
     ("warn", LevelFilter::WARN),
@@ -57,8 +57,8 @@ pub struct Logging {
 }
 
 impl Logging {
-    /// From now on only events of at least this level are logged: `error`, `warn`, `info`, `debug` or `trace`. Gives
-    /// back what it was; `None` when there is no such level, and nothing has changed.
+    /// Sets the log level: `error`, `warn`, `info`, `debug` or `trace`. Returns the previous one; `None` if there is no
+    /// such level, and then nothing changes.
     pub fn set_level(&self, word: &str) -> Option<&'static str> {
         let (_, level) = LEVELS.iter().find(|(known, _)| *known == word)?;
         let before = self.level.clone_current()?;
@@ -66,9 +66,10 @@ impl Logging {
         LEVELS.iter().find(|(_, level)| *level == before).map(|(word, _)| *word)
     }
 
-    /// To be called when the process is about to end, however it does: gives what is logged a second at most to get out.
+    /// Must be called when the process is about to end, in every case: gives the log at most a second to write its
+    /// lines.
     pub fn close(&self) {
-        // What has died may be the writer itself, with the last words still before it.
+        // After a panic of the writer itself, this finds its last lines unwritten.
         let limit = if thread::current().id() == self.writer { Duration::ZERO } else { CLOSE_LIMIT };
         self.log.queue.close(limit);
         if limit.is_zero() {
@@ -77,15 +78,15 @@ impl Logging {
     }
 }
 
-/// Sets up the log of this process. To be called once: a second call leaves the log as it is.
+/// Sets up the log of this process. Must be called once: a second call changes nothing.
 ///
 /// # Errors
-/// When the system gives no thread for it.
+/// If the system cannot create a thread for it.
 pub fn init(level: Level) -> io::Result<Logging> {
     let in_journal = stderr_is_journal();
     let (sink, form) = match in_journal.then(Sink::journald) {
         Some(Ok(journald)) => (journald, Form::Journald),
-        // The journal stamps the lines it reads from stderr.
+        // journald adds the time to lines from stderr.
         Some(Err(_)) => (Sink::Stderr, Form::Line { stamped: false }),
         None => (Sink::Stderr, Form::Line { stamped: true }),
     };
@@ -97,9 +98,9 @@ pub fn init(level: Level) -> io::Result<Logging> {
     Ok(Logging { level: handle, log, writer: writer.thread().id() })
 }
 
-/// Logs what a machine has to say. Item, transfer and peer become the fields `item` (the name as lossless text),
-/// `transfer` and `peer`, in journald `SYNKLER_ITEM`, `SYNKLER_TRANSFER` and `SYNKLER_PEER`. Item and peer stand in the
-/// message too, because that is all `journalctl` shows by default.
+/// Logs a line of a machine. Item, transfer and peer become the fields `item` (the name as lossless text), `transfer`
+/// and `peer`, in journald `SYNKLER_ITEM`, `SYNKLER_TRANSFER` and `SYNKLER_PEER`. The message contains item and peer
+/// too, because `journalctl` shows only the message by default.
 pub fn log(log: &Log) {
     let mut text = String::new();
     if let Some(item) = &log.item {
@@ -138,8 +139,8 @@ fn subscriber(level: Level, layer: impl Layer<Filtered> + Send + Sync) -> (impl 
     (tracing_subscriber::registry().with(filter).with(layer.with_filter(own)), handle)
 }
 
-/// Whether stderr is the stream that the service manager connected to the journal: a shell in a service inherits
-/// the variable, but not always the stream.
+/// Whether stderr is the stream that the service manager connected to the journal: a shell in a service inherits the
+/// variable, but not always the stream.
 fn stderr_is_journal() -> bool {
     let stream = std::env::var("JOURNAL_STREAM").ok();
     stream.is_some_and(|stream| fstat(io::stderr()).is_ok_and(|stat| names_file(&stream, stat.st_dev, stat.st_ino)))
@@ -150,19 +151,19 @@ fn names_file(stream: &str, device: u64, inode: u64) -> bool {
     stream == format!("{device}:{inode}")
 }
 
-/// What an event is written as.
+/// The form of an event.
 #[derive(Debug, Clone, Copy)]
 enum Form {
     /// One line: time, level, text, `field=value`.
     Line {
-        /// Whether the time stands in it.
+        /// Whether the line contains the time.
         stamped: bool,
     },
     /// An entry in journald's native form.
     Journald,
 }
 
-/// The two ends of the queue: events become lines where they happen, and are written on the log's thread.
+/// The two ends of the queue: events become lines in the calling thread, and the log's thread writes them.
 #[derive(Debug, Clone)]
 struct LogWriter {
     form: Form,
@@ -227,7 +228,7 @@ fn line(entry: &Entry<'_>, stamp: &str) -> String {
         if line.len() >= LINE_LIMIT {
             break;
         }
-        // Nothing in a line may end it or move a cursor; what is printable stays as it is.
+        // Nothing in a line may end it or move a cursor; printable characters stay.
         match c {
             '\\' | '"' | '\'' => line.push(c),
             _ => line.extend(c.escape_debug()),
@@ -237,7 +238,7 @@ fn line(entry: &Entry<'_>, stamp: &str) -> String {
     line
 }
 
-/// Now, for people.
+/// The present time, for people.
 fn moment() -> String {
     let mut moment = String::new();
     // Writing to a String cannot fail.

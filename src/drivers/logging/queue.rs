@@ -1,5 +1,5 @@
-//! The lines between whoever logs and the thread that writes them. Whoever logs never waits here: what does not fit is
-//! counted instead, the least important lines first.
+//! The lines between the callers and the thread that writes them. Callers never wait: lines that do not fit are counted
+//! instead, the least important ones first.
 
 use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tracing::Level;
 
-/// The most lines that wait.
+/// The maximum number of waiting lines.
 pub(super) const LINES: usize = 4096;
-/// The most bytes that wait.
+/// The maximum number of waiting bytes.
 const BYTES: usize = 1 << 20;
 
 /// The levels, the most important first.
@@ -19,24 +19,24 @@ const RANKS: [Level; 5] = [Level::ERROR, Level::WARN, Level::INFO, Level::DEBUG,
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     state: Mutex<State>,
-    /// A line has come, or the end.
+    /// A line has come, or the queue has ended.
     more: Condvar,
     /// The reader has ended.
     ended: Condvar,
 }
 
-/// What the reader is given.
+/// What the reader gets.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
     /// The next line.
     Line(Vec<u8>),
-    /// What was left out before there was room again.
+    /// The lines that were dropped before there was room again.
     LeftOut(LeftOut),
     /// The queue is closed and empty.
     End,
 }
 
-/// Lines that did not fit.
+/// Dropped lines.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct LeftOut {
     counts: [u64; RANKS.len()],
@@ -49,7 +49,7 @@ struct State {
     ranks: [Rank; RANKS.len()],
     next: u64,
     left_out: LeftOut,
-    /// How many lines the reader has taken since the first one was left out.
+    /// How many lines the reader has taken since the first one was dropped.
     taken: usize,
     closed: bool,
     ended: bool,
@@ -63,8 +63,8 @@ struct Rank {
 }
 
 impl Queue {
-    /// Adds a line, logged at `moment`. Where there is no room, less important lines are left out for it, the newest
-    /// first; else the line itself.
+    /// Adds a line, logged at `moment`. If there is no room, less important lines are dropped for it, the newest first;
+    /// else the line itself is dropped.
     pub(super) fn push(&self, level: Level, moment: &str, line: Vec<u8>) {
         self.lock().push(rank(level), moment, line);
         self.more.notify_one();
@@ -81,25 +81,25 @@ impl Queue {
         }
     }
 
-    /// Waits for as long as told; not once the queue is closed. Whether it is still open.
+    /// Waits for this long, or until the queue is closed. Returns whether it is still open.
     pub(super) fn rest(&self, pause: Duration) -> bool {
         let state = self.lock();
         let waited = self.more.wait_timeout_while(state, pause, |state| !state.closed);
         !waited.unwrap_or_else(PoisonError::into_inner).0.closed
     }
 
-    /// The reader ends: it will take nothing any more.
+    /// The reader has ended: it takes no more lines.
     pub(super) fn end(&self) {
         self.lock().ended = true;
         self.ended.notify_all();
     }
 
-    /// Lets the reader end when it has taken everything, and waits for that, but no longer than `limit`.
+    /// Closes the queue and waits until the reader has taken everything, but no longer than `limit`.
     pub(super) fn close(&self, limit: Duration) {
         let mut state = self.lock();
         state.closed = true;
         self.more.notify_all();
-        // Who does not end in time is left behind: the process ends without it.
+        // If the reader does not end in time, the process ends without it.
         drop(self.ended.wait_timeout_while(state, limit, |state| !state.ended));
     }
 
@@ -149,10 +149,10 @@ impl State {
         }
     }
 
-    /// `None` when there is nothing to take yet.
+    /// `None` if there is nothing to take yet.
     fn take(&mut self) -> Option<Taken> {
         let lines: usize = self.ranks.iter().map(|rank| rank.lines.len()).sum();
-        // Told once a stretch, not once a line, though the log may be taken more slowly than it grows.
+        // Reported once per series, not once per line, even if the log grows faster than it is written.
         if !self.left_out.is_empty() && (lines <= LINES / 2 || self.taken >= LINES) {
             return Some(Taken::LeftOut(std::mem::take(&mut self.left_out)));
         }
@@ -179,7 +179,7 @@ impl Rank {
         Some(line)
     }
 
-    /// How long the line was.
+    /// The length of the line.
     fn pop_newest(&mut self) -> Option<usize> {
         let (_, line) = self.lines.pop_back()?;
         self.bytes -= line.len();
@@ -192,7 +192,7 @@ impl LeftOut {
         self.counts.iter().all(|count| *count == 0)
     }
 
-    /// What a person reads about it.
+    /// The text for people.
     pub(super) fn text(&self) -> String {
         let total: u64 = self.counts.iter().sum();
         let by_level: Vec<_> = RANKS
@@ -219,7 +219,7 @@ fn rank(level: Level) -> usize {
 mod tests {
     use super::*;
 
-    /// What is there, without waiting.
+    /// The next line, without waiting.
     fn drained(queue: &Queue) -> Vec<Taken> {
         std::iter::from_fn(|| queue.lock().take().filter(|taken| *taken != Taken::End)).collect()
     }
@@ -249,7 +249,7 @@ mod tests {
             queue.push(if at % 2 == 0 { Level::DEBUG } else { Level::INFO }, "10:00", at.to_string().into_bytes());
         }
         queue.push(Level::ERROR, "10:01", b"error".to_vec());
-        // Full. Each of these takes the place of a debug line; a debug line has none to take.
+        // Full. Each of these takes the place of a debug line; a debug line can take no place.
         queue.push(Level::WARN, "10:02", b"warn".to_vec());
         queue.push(Level::ERROR, "10:03", b"error again".to_vec());
         queue.push(Level::DEBUG, "10:04", b"debug".to_vec());

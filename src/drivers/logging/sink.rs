@@ -1,4 +1,4 @@
-//! Where the lines end: stderr, or journald's own socket. Only the log's thread comes here, so it may wait.
+//! Where the lines are written: stderr, or journald's own socket. Only the log's thread writes here, so it may block.
 
 use std::io;
 use std::os::fd::AsFd;
@@ -11,29 +11,29 @@ use tracing::Level;
 
 use super::queue::Queue;
 
-/// Where journald takes entries in its native form.
+/// The socket of journald for entries in its native form.
 const JOURNALD: &str = "/run/systemd/journal/socket";
-/// How long a journald that is not there is left alone.
+/// How long a missing journald is not tried again.
 const AWAY: Duration = Duration::from_secs(1);
 
-/// Takes one line after the other.
+/// Writes one line after the other.
 #[derive(Debug)]
 pub(super) enum Sink {
     /// This process's stderr.
     Stderr,
-    /// journald, addressed anew with each entry, so that another one may take its place.
+    /// journald, addressed anew with each entry, so that a restarted journald gets the next one.
     Journald(UnixDatagram),
 }
 
 impl Sink {
-    /// journald's socket, if somebody listens there. Waits for nothing.
+    /// journald's socket, if journald listens there. Does not block.
     pub(super) fn journald() -> io::Result<Self> {
         UnixDatagram::unbound()?.connect(JOURNALD)?;
         Ok(Self::Journald(UnixDatagram::unbound()?))
     }
 
-    /// Hands over one line, however long that takes. What stderr refuses is gone: a closed stderr is not our trouble.
-    /// While journald is not there, it is tried again until the queue is closed.
+    /// Writes one line, however long that takes. What stderr refuses is lost: a closed stderr is not an error of the
+    /// daemon. While journald is missing, it is tried again until the queue is closed.
     pub(super) fn write(&self, line: &[u8], queue: &Queue) {
         match self {
             Self::Stderr => to_stderr(line),
@@ -49,15 +49,15 @@ impl Sink {
     }
 }
 
-/// By the descriptor, without the standard library's lock: a thread that waits here must not keep another one from
-/// saying its last words. One write a line, so that lines of several processes do not mix.
+/// By the descriptor, without the standard library's lock: a blocked thread here must not prevent another one from
+/// writing its last lines. One write per line, so that lines of several processes do not mix.
 fn to_stderr(mut line: &[u8]) {
     let stderr = io::stderr();
     while !line.is_empty() {
         match rustix::io::write(&stderr, line) {
             Ok(written) => line = line.get(written..).unwrap_or_default(),
             Err(Errno::INTR) => {}
-            // Somebody who shares it has made it non-blocking.
+            // Another process that shares it has made it non-blocking.
             Err(Errno::AGAIN) => {
                 let mut writable = [PollFd::from_borrowed_fd(stderr.as_fd(), PollFlags::OUT)];
                 if poll(&mut writable, None).is_err_and(|error| error != Errno::INTR) {
@@ -78,8 +78,9 @@ pub(super) struct Entry<'a> {
     pub(super) fields: &'a [(&'static str, String)],
 }
 
-/// The entry as journald takes it: each field is its name, a line break, the length of its value as 64 bits
-/// (little-endian), the value and a line break. `moment` is when it was logged; journald's own stamp is when it came.
+/// The entry in journald's form: each field is its name, a line break, the length of its value as 64 bits
+/// (little-endian), the value and a line break. `moment` is the time of the event; journald's own time is that of the
+/// arrival.
 pub(super) fn for_journald(entry: &Entry<'_>, moment: &str, identifier: &str, limit: usize) -> Vec<u8> {
     let mut bytes = Vec::with_capacity(512);
     let mut put = |name: &str, value: &str| {
@@ -106,7 +107,7 @@ pub(super) fn for_journald(entry: &Entry<'_>, moment: &str, identifier: &str, li
     bytes
 }
 
-/// As syslog numbers them.
+/// The numbers of syslog.
 fn priority(level: Level) -> &'static str {
     match level {
         Level::ERROR => "3",

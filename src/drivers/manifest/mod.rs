@@ -1,10 +1,10 @@
-//! Every entry of an item: what tells that it was touched (its signature) and what proves it (its digest).
+//! Every entry of an item: its signature shows whether it was touched, and its digest identifies its content.
 //!
-//! An item is walked relative to directory descriptors; symbolic links are never followed and nothing that
-//! could block is ever opened to the point of blocking, because what lies there may be anybody's making.
+//! An item is walked relative to directory descriptors. Symbolic links are never followed, and no entry is opened in a
+//! way that could block, because the entries may be anything.
 //!
-//! The digest of a regular file is the MD5 of its bytes. That of a directory or a symbolic link is the MD5 of
-//! its manifest text: one line an entry, sorted bytewise by path, the item itself under the path `.`:
+//! The digest of a regular file is the MD5 of its bytes. That of a directory or a symbolic link is the MD5 of its
+//! manifest text: one line per entry, sorted bytewise by path, the item itself under the path `.`:
 //!
 //! ```text
 //! d - - .
@@ -12,9 +12,10 @@
 //! l - ../target link
 //! ```
 //!
-//! The fields are: kind, size, MD5 of the bytes, path; for a link its target stands in place of the MD5. Paths and targets are encoded as [`encode_bytes`] does it, and a space as `%20`.
-//! Times and modes are no part of it: file systems keep times with different precision, and modes not at all.
-//! Modes stand beside it, see [`crate::machine::Modes`] and [`super::modes`].
+//! The fields are: kind, size, MD5 of the bytes, path; a link has its target in place of the MD5. Paths and targets are
+//! encoded by [`encode_bytes`], and a space as `%20`. Times and modes are no part of it: file systems keep times with
+//! different precision, and many keep no modes. Modes are announced beside the manifest, see [`crate::machine::Modes`]
+//! and [`super::modes`].
 
 use std::collections::VecDeque;
 use std::ffi::OsStr;
@@ -35,18 +36,18 @@ use crate::machine::{
     encode_bytes,
 };
 
-/// The most entries an item may have.
+/// The maximum number of entries of an item.
 pub const SURVEY_LIMIT: usize = 2_000_000;
-/// The longest path inside an item, in bytes: rsync refuses paths of more than 4,095 with the directory that
-/// holds the item.
+/// The longest path inside an item, in bytes: rsync refuses paths of more than 4,095 bytes, including the directory
+/// that holds the item.
 pub const PATH_LIMIT: usize = 3_500;
 
-/// How many directories on the way to an entry stay open.
+/// How many directories on the path to an entry stay open.
 const OPEN_AT_ONCE: usize = 32;
 const BUFFER: usize = 64 * 1024;
 const ITSELF: &[u8] = b".";
 
-/// What an entry is.
+/// The kind of an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Form {
     /// A regular file.
@@ -62,22 +63,22 @@ pub enum Form {
 /// One entry of an item.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Below the item; the item itself is `.`.
+    /// The path below the item; the item itself is `.`.
     pub path: Box<[u8]>,
-    /// What it is.
+    /// The kind.
     pub form: Form,
     /// `mode & 07777`.
     pub permissions: u16,
     /// Its inode.
     pub inode: u64,
-    /// As the file system tells it.
+    /// The size, as the file system reports it.
     pub size: u64,
     modified: (i64, u32),
     changed: (i64, u32),
 }
 
 impl Entry {
-    /// Its line in the manifest text; `digest` is needed for regular files only.
+    /// Its line in the manifest text; only regular files need `digest`.
     pub fn line(&self, digest: Option<Digest>) -> String {
         let field = |bytes: &[u8]| encode_bytes(bytes).replace(' ', "%20");
         let path = field(&self.path);
@@ -85,13 +86,13 @@ impl Entry {
             (Form::File, Some(digest)) => format!("f {} {digest} {path}\n", self.size),
             (Form::Directory, _) => format!("d - - {path}\n"),
             (Form::Symlink(target), _) => format!("l - {} {path}\n", field(target)),
-            // No upload announces these, so a copy that holds one never equals what was announced.
+            // No upload announces these, so a copy with one never equals the announced item.
             (Form::Special | Form::File, _) => format!("x - - {path}\n"),
         }
     }
 }
 
-/// Everything about an item but its bytes, at one moment.
+/// All metadata of an item at one moment, without its bytes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Survey {
     entries: Vec<Entry>,
@@ -129,17 +130,17 @@ impl Survey {
         &self.entries
     }
 
-    /// What tells whether anybody has touched it.
+    /// The signature: it shows whether the item was touched.
     pub fn signature(&self) -> Signature {
         self.signature
     }
 
-    /// What tells a user's writing from what a cleanup script has made.
+    /// The origin: it distinguishes a user's file from one that a cleanup script has made.
     pub fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// What the item is; `None` for a fifo, socket or device.
+    /// The kind of the item; `None` for a fifo, socket or device.
     pub fn kind(&self) -> Option<Kind> {
         match self.top()?.form {
             Form::File => Some(Kind::File),
@@ -159,12 +160,12 @@ impl Survey {
         self.top().map_or(0, |entry| entry.inode)
     }
 
-    /// The bytes of all its regular files.
+    /// The number of bytes of all its regular files.
     pub fn size(&self) -> u64 {
         self.files().fold(0, |sum, entry| sum.saturating_add(entry.size))
     }
 
-    /// Its proof, once its digest is known.
+    /// The fingerprint, once its digest is known.
     pub fn fingerprint(&self, digest: Digest) -> Fingerprint {
         Fingerprint { size: self.size(), digest }
     }
@@ -179,8 +180,8 @@ impl Survey {
         self.entries.iter().filter(|entry| entry.form == Form::File)
     }
 
-    /// Whether it is the same but for what moving it does to the item itself: another ctime and, where it had
-    /// to be made movable, other permissions.
+    /// Whether it is the same, apart from what a move does to the item itself: another ctime and, if it had to be made
+    /// movable, other permissions.
     pub fn same_but_moved(&self, earlier: &Self) -> bool {
         let same = |(at, (now, then)): (usize, (&Entry, &Entry))| {
             let moved = if at == self.top { now } else { then };
@@ -189,7 +190,7 @@ impl Survey {
         self.entries.len() == earlier.entries.len() && self.entries.iter().zip(&earlier.entries).enumerate().all(same)
     }
 
-    /// Whether something changed so lately that a further change could carry the same time stamp.
+    /// Whether an entry changed so recently that a further change could have the same time stamp.
     pub fn is_fresh(&self, now: SystemTime, tick: Duration) -> bool {
         let now = now.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
         let newest = self.entries.iter().map(|entry| entry.changed).max().unwrap_or_default();
@@ -205,25 +206,25 @@ impl Survey {
 /// Why an item could not be surveyed or read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum SurveyError {
-    /// It is not there.
+    /// The item does not exist.
     #[error("no such file or directory")]
     Gone,
-    /// It is larger than synkler deals with.
+    /// The item has too many entries for synkler.
     #[error("it contains more than {SURVEY_LIMIT} entries")]
     TooMany,
-    /// rsync could not carry it.
+    /// rsync could not transfer it.
     #[error("it contains a path of more than {PATH_LIMIT} bytes: {0}")]
     TooLong(String),
-    /// It is not what it was a moment ago.
+    /// The item has just changed.
     #[error("{0} changed while it was read")]
     Changed(String),
-    /// The file system refused.
+    /// The file system returned an error.
     #[error(transparent)]
     Refused(#[from] Refusal),
 }
 
 impl SurveyError {
-    /// As a reason why a copy of ours has to wait.
+    /// The reason of a wait for a copy of ours.
     pub fn reason(&self) -> Reason {
         match self {
             Self::Refused(refusal) => refusal.reason(),
@@ -232,7 +233,7 @@ impl SurveyError {
     }
 }
 
-/// Where an item stands: a directory, held open, and a name in it.
+/// The place of an item: an open directory, and a name in it.
 #[derive(Debug)]
 pub struct Site {
     dir: OwnedFd,
@@ -247,21 +248,21 @@ impl fmt::Display for Site {
 }
 
 impl Site {
-    /// The item `name` in the directory `dir`, which may itself be reached through symbolic links. Fails
-    /// when `dir` is not there; the item need not be.
+    /// The item `name` in the directory `dir`, whose path may contain symbolic links. Fails if `dir` does not exist;
+    /// the item need not exist.
     pub fn open(dir: &Path, name: &ItemName) -> Result<Self, Refusal> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|errno| Refusal::new("open", dir, errno))?;
         Ok(Self::within(fd, dir, name))
     }
 
-    /// The item `name` in a directory that is open already; `path` is what errors call it.
+    /// The item `name` in a directory that is already open; errors use `path`.
     pub fn within(dir: OwnedFd, path: &Path, name: &ItemName) -> Self {
         Self { dir, path: path.to_owned(), name: name.clone() }
     }
 
-    /// Looks at every entry. What comes and goes meanwhile may be missed, but never without a trace in the
-    /// times of its directory, so that a second survey differs.
+    /// Looks at every entry. Entries that come and go meanwhile may be missed, but they change the times of their
+    /// directory, so that a second survey differs.
     pub fn survey(&self) -> Result<Survey, SurveyError> {
         let top = match look(&self.dir, self.name.as_bytes()) {
             Ok(stat) => stat,
@@ -317,8 +318,8 @@ impl Site {
         Ok(Survey::new(entries, origin(&top, mounts)))
     }
 
-    /// Reads every regular file and computes the item's digest. `each` is given every line of the manifest
-    /// text, in order (for a single file: its one line, which is no part of its digest).
+    /// Reads every regular file and computes the item's digest. `each` gets every line of the manifest text, in order
+    /// (for a single file: its one line, which is no part of its digest).
     pub fn prove(&self, survey: &Survey, each: &mut dyn FnMut(&str)) -> Result<Digest, SurveyError> {
         let mut opener = self.opener();
         let mut buffer = vec![0; BUFFER];
@@ -338,7 +339,7 @@ impl Site {
         Ok(Digest(manifest.finalize().into()))
     }
 
-    /// The same, together with the manifest text of a directory, where that is at most [`MANIFEST_LIMIT`] bytes.
+    /// The same, with the manifest text of a directory if that has at most [`MANIFEST_LIMIT`] bytes.
     pub fn prove_with_manifest(&self, survey: &Survey) -> Result<(Digest, Option<Arc<str>>), SurveyError> {
         let mut text = (survey.kind() == Some(Kind::Directory)).then(String::new);
         let digest = self.prove(survey, &mut |line| {
@@ -371,7 +372,7 @@ impl Site {
         Ok(Digest(hasher.finalize().into()))
     }
 
-    /// The name of the file system that it stands on.
+    /// The name of its file system.
     pub(crate) fn file_system(&self) -> &'static str {
         file_system_of(&self.dir)
     }
@@ -414,16 +415,16 @@ impl Site {
     }
 }
 
-/// Opens entries of one item by their paths, one component at a time and never through a symbolic link. It
-/// keeps the last few directories on the way open, because entries come nearly in the order of their paths.
+/// Opens entries of one item by their paths, one component at a time and never through a symbolic link. It keeps the
+/// last few directories open, because entries come nearly in the order of their paths.
 pub(crate) struct Opener<'a> {
     site: &'a Site,
-    /// Each is below the one before.
+    /// Each is below the previous one.
     way: VecDeque<(Box<[u8]>, OwnedFd)>,
 }
 
 impl Opener<'_> {
-    /// Opens a regular file or directory for reading, if it still is the one that was surveyed.
+    /// Opens a regular file or directory for reading, if it is still the one of the survey.
     pub(crate) fn open(&mut self, entry: &Entry) -> Result<OwnedFd, SurveyError> {
         let changed = || SurveyError::Changed(shown(&self.site.path_of(&entry.path)));
         let fd = match self.try_open(&entry.path, OFlags::RDONLY) {
@@ -450,7 +451,7 @@ impl Opener<'_> {
         openat(self.directory(parts.next().unwrap_or(ITSELF))?, name, flags, Mode::empty())
     }
 
-    /// The directory at `path` inside the item, from the nearest one on the way to it that is open.
+    /// The directory at `path` inside the item, from the nearest open directory above it.
     fn directory(&mut self, path: &[u8]) -> Result<BorrowedFd<'_>, Errno> {
         while self.way.back().is_some_and(|(open, _)| below(path, open).is_none()) {
             self.way.pop_back();
@@ -473,7 +474,7 @@ impl Opener<'_> {
     }
 }
 
-/// What of `path` comes after the directory `dir`, when it is that or lies below it.
+/// The part of `path` after the directory `dir`, if it is that directory or below it.
 fn below<'a>(path: &'a [u8], dir: &[u8]) -> Option<&'a [u8]> {
     match path {
         _ if path == dir => Some(b""),
@@ -486,13 +487,13 @@ fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir == ITSELF { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
-/// What stands under `name` in `dir`, without following a symbolic link.
+/// The entry `name` in `dir`, without following a symbolic link.
 pub(crate) fn look(dir: impl AsFd, name: &[u8]) -> Result<Statx, Errno> {
     let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
     statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, wanted)
 }
 
-/// Tells one mounted file system from another; a kernel before 5.8 tells devices apart only.
+/// Distinguishes mounted file systems; a kernel before 5.8 distinguishes devices only.
 fn file_system(stat: &Statx) -> u64 {
     if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
         stat.stx_mnt_id

@@ -18,7 +18,7 @@ fn write(path: PathBuf, content: &[u8], mode: u32) {
     fs::set_permissions(&path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// A directory with one of everything that an item may hold.
+/// A directory with one entry of each kind that an item may contain.
 fn sample(dir: &Path) -> PathBuf {
     let item = dir.join("item");
     for sub in ["a", "a/deep", "empty"] {
@@ -35,7 +35,7 @@ fn sample(dir: &Path) -> PathBuf {
     item
 }
 
-/// What the real `md5sum` says of each regular file.
+/// The output of the real `md5sum` for each regular file.
 fn md5sum(item: &Path, survey: &Survey) -> BTreeMap<Vec<u8>, String> {
     let sum = |entry: &Entry| {
         let file = fs::File::open(item.join(OsStr::from_bytes(&entry.path))).unwrap();
@@ -121,7 +121,7 @@ fn every_touch_changes_the_signature() {
     let mut before = site.survey().unwrap();
     assert_eq!(site.survey().unwrap(), before);
     for (number, touch) in touches.into_iter().enumerate() {
-        // Two changes within one tick of the file system's clock look alike to stat.
+        // Two changes within one tick of the file system's clock look the same in stat.
         while before.is_fresh(SystemTime::now(), Duration::from_millis(25)) {
             std::thread::yield_now();
         }
@@ -202,7 +202,7 @@ fn deep_trees_end_in_words_and_not_in_a_crash() {
     let error = site.survey().unwrap_err();
     assert!(matches!(error, SurveyError::TooLong(_)));
     assert!(error.to_string().len() < 300, "{error}");
-    // The end of the tempdir would open every level at once.
+    // The removal of the tempdir would open every level at once.
     assert!(Command::new("rm").arg("-r").arg(&item).status().unwrap().success());
 }
 

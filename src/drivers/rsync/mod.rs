@@ -1,22 +1,22 @@
-//! rsync: one run moves one batch, its outcome is told, and no run outlives the daemon.
+//! rsync: one run transfers one batch and reports its outcome. No run outlives the daemon.
 //!
 //! The command line, and why:
 //!
-//! - `-rltp` (without the `p` where `keep_modes` is `no`), as root `-go` too: what `--archive` means, but for devices and special files, which no item
-//!   holds. Owners go by name where both sides know the name, by number otherwise: rsync's own rule, which
-//!   `--numeric-ids` among the user's options changes.
+//! - `-rltp` (without the `p` if `keep_modes` is `no`), as root also `-go`: the meaning of `--archive`, except for
+//!   devices and special files, which no item contains. Owners go by name if both sides know the name, by number
+//!   otherwise: this is rsync's own rule, which `--numeric-ids` among the user's options changes.
 //! - `--files-from=- --from0`, each name as `./<name>`: names travel on standard input only, byte for byte, and
 //!   none looks like an option or a comment. It turns `-R` on and `-r` off, hence `-r`.
-//! - `--no-implied-dirs`: otherwise the directory that receives takes on mode and mtime of the one that sends.
-//! - `--inplace`: spool and staging are ours, nothing there stands under a final name yet. Every way a run can
-//!   end, SIGKILL of the receiver included, leaves what has arrived where the next run looks for it, and
-//!   nothing else. `--partial` loses everything when the receiver is killed and leaves its temporary file
-//!   behind; `--partial-dir` even discards files behind the restricted shell `rrsync`.
+//! - `--no-implied-dirs`: otherwise the receiving directory gets the mode and mtime of the sending one.
+//! - `--inplace`: spool and staging are ours, and no file there has its final name yet. However a run ends, also by
+//!   SIGKILL of the receiver, the arrived data stays where the next run looks for it, and nothing else stays.
+//!   `--partial` loses everything when the receiver is killed, and leaves its temporary file;
+//!   `--partial-dir` even discards files with the restricted shell `rrsync`.
 //! - `--timeout`, with ssh's own keep-alive: the only limits on a stall. A run may take days.
 //! - `-s` is not used: `rrsync` refuses it, and no name is on a command line anyway.
 //!
-//! The user's options come after these, so theirs win. A remote shell among them is theirs to look after; else ssh is
-//! called as `shell` says. Where it is ssh, whoever's, the runs share a connection.
+//! The user's options come after these, so theirs count. A remote shell among them is the user's responsibility;
+//! otherwise `shell` says how ssh is called. If the remote shell is ssh, in either case, the runs share a connection.
 
 mod probe;
 mod progress;
@@ -49,35 +49,35 @@ use self::shell::names_remote_shell;
 use super::process::{self, DRAIN_LIMIT, Group, Tail};
 use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};
 
-/// The oldest rsync that will do.
+/// The oldest usable version of rsync.
 pub const OLDEST_VERSION: Version = Version(3, 1, 3);
 
-/// How long a run may take to end when asked; then it is killed.
+/// How long a run may take to end after SIGTERM; then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
 /// How long all runs together may take to end.
 const HALT_LIMIT: Duration = Duration::from_secs(3);
 
-/// How often at most a run's progress is told.
+/// The minimum interval between two reports of a run's progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How long `rsync --version` may take.
+/// The time limit of `rsync --version`.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
 
-/// What all runs have in common.
+/// The settings that all runs share.
 #[derive(Debug, Clone)]
 pub struct Settings {
     /// The rsync program (config key `rsync`).
     pub program: PathBuf,
     /// The user's options (config key `rsync_opts`), already checked.
     pub options: Vec<String>,
-    /// What pushes read from.
+    /// The directory that pushes read from.
     pub file_dir: PathBuf,
-    /// What pulls write to, below a directory for each transfer; has to exist.
+    /// The directory that pulls write to, below it one for each transfer; must exist.
     pub staging_dir: PathBuf,
-    /// Whether runs carry modes.
+    /// Whether runs transfer modes.
     pub modes: bool,
-    /// How ssh is run, unless the options hold a remote shell.
+    /// How to call ssh, unless the options name a remote shell.
     pub ssh: Ssh,
 }
 
@@ -88,35 +88,35 @@ impl Settings {
     }
 }
 
-/// Starts rsync runs and stops them. How many at once is the machine's business.
+/// Starts and stops rsync runs. The machine limits how many run at once.
 #[derive(Debug)]
 pub struct Rsync {
     settings: Arc<Settings>,
     events: mpsc::Sender<Input>,
     runs: BTreeMap<RunId, AtWork>,
-    /// `None` where the user has a remote shell that no runs can share.
+    /// `None` if the user has a remote shell that runs cannot share.
     connections: Option<Connections>,
 }
 
-/// A run that may still be going on.
+/// A run that may still be active.
 #[derive(Debug)]
 struct AtWork {
-    /// Asks it to stop, once.
+    /// Requests its end, once.
     stop: Option<oneshot::Sender<()>>,
-    /// Resolves when no process of it is left.
+    /// Resolves when no process of the run is left.
     gone: oneshot::Receiver<()>,
     task: JoinHandle<()>,
 }
 
 impl Rsync {
-    /// A driver whose answers go to `events`.
+    /// A driver that sends its answers to `events`.
     pub fn new(settings: Settings, events: mpsc::Sender<Input>) -> Self {
         let connections = Connections::new(&settings.ssh, &settings.options);
         Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), connections }
     }
 
-    /// Starts a run. Its progress comes as [`Input::Progress`], at most once a second, and its end, or why there
-    /// was no start, as [`Input::Ran`].
+    /// Starts a run. Its progress comes as [`Input::Progress`], at most once a second, and its end, or the reason why
+    /// it did not start, as [`Input::Ran`].
     pub fn start(&mut self, run: Run) {
         self.runs.retain(|_, at_work| !at_work.task.is_finished());
         let id = run.id;
@@ -128,30 +128,29 @@ impl Rsync {
         let task = tokio::spawn(async move {
             let outcome = carry_out(&run, &settings, share, stopped, &events).await;
             drop(end);
-            // Nobody listens any more only when the daemon is on its way out.
+            // The receiver is gone only when the daemon ends.
             let _ = events.send(Input::Ran { run: run.id, outcome }).await;
         });
         self.runs.insert(id, AtWork { stop: Some(stop), gone, task });
     }
 
-    /// Whether runs carry modes from now on.
+    /// Sets whether later runs transfer modes.
     pub fn carry_modes(&mut self, modes: bool) {
         if self.settings.modes != modes {
             Arc::make_mut(&mut self.settings).modes = modes;
         }
     }
 
-    /// Stops a run; what has arrived stays, to be continued. A run that has ended already is none of our
-    /// business.
+    /// Stops a run; the arrived data stays, and a later run continues it. A run that has already ended is ignored.
     pub fn halt(&mut self, run: RunId) {
         if let Some(stop) = self.runs.get_mut(&run).and_then(|at_work| at_work.stop.take()) {
-            // Refused only by a run that has just ended.
+            // Fails only if the run has just ended.
             let _ = stop.send(());
         }
     }
 
-    /// Stops all runs and returns when no process of theirs is left, within 3 s at most. Does not wait for
-    /// anybody to take the answers.
+    /// Stops all runs and returns when none of their processes is left, within 3 s at most. Does not wait until the
+    /// answers are read.
     pub async fn halt_all(&mut self) {
         let ids: Vec<RunId> = self.runs.keys().copied().collect();
         for id in ids {
@@ -170,7 +169,7 @@ impl Rsync {
         }
     }
 
-    /// Makes sure that the program is there and new enough, and tells its version.
+    /// Checks that the program exists and is new enough, and returns its version.
     pub async fn check_version(&self) -> Result<Version, VersionError> {
         let program = &self.settings.program;
         let mut command = process::command(program);
@@ -178,7 +177,7 @@ impl Rsync {
         let not_started = |source| VersionError::NotStarted { program: program.clone(), source };
         let mut group = Group::start_bound(command).map_err(not_started)?;
         let (output, complaints) = (group.child().stdout.take(), group.child().stderr.take());
-        // The first line counts, and it has to be among the last 4 KiB: newer versions print some 1.5 KiB.
+        // The first line counts, and must be among the last 4 KiB: newer versions print about 1.5 KiB.
         let (mut said, mut complained) = (Tail::default(), Tail::default());
         let reading = async {
             tokio::join!(follow_some(&mut said, output), follow_some(&mut complained, complaints), group.wait()).2
@@ -201,12 +200,12 @@ impl Rsync {
     }
 }
 
-/// A run by a connection of its own, or with `shared` as its remote shell.
+/// A run with a connection of its own, or with `shared` as its remote shell.
 fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
     let Settings { program, options, file_dir, staging_dir, modes, ssh } = settings;
     let mut command = process::command(program);
     for (key, _) in std::env::vars_os() {
-        // Settings of rsync's own that would change what the options above mean.
+        // Variables of rsync that would change the meaning of the options above.
         if key.as_encoded_bytes().starts_with(b"RSYNC_") {
             command.env_remove(key);
         }
@@ -229,7 +228,7 @@ fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
     command
 }
 
-/// ssh must not open a window either, and messages are to be told apart by their words.
+/// ssh must not open a window either, and the texts of messages must be in English.
 fn never_ask(command: &mut Command) {
     command.env("SSH_ASKPASS_REQUIRE", "never").env("LC_ALL", "C.UTF-8");
     for variable in ["SSH_ASKPASS", "DISPLAY", "WAYLAND_DISPLAY"] {
@@ -258,7 +257,7 @@ async fn carry_out(
     }
 }
 
-/// Feeds a run its list, reads along, and tells how it ended; when it returns, no process of it is left.
+/// Feeds a run its list, reads its output, and returns its outcome; when it returns, no process of the run is left.
 async fn follow(
     run: &Run,
     own_shell: bool,
@@ -283,7 +282,7 @@ async fn follow(
             tokio::select! {
                 () = &mut exchange, if !exchanged => exchanged = true,
                 status = group.wait() => break status,
-                // Also when the driver itself is gone.
+                // Also if the driver itself is gone.
                 _ = &mut stopped => {
                     halted = true;
                     break group.end_group(GRACE).await;
@@ -291,7 +290,7 @@ async fn follow(
             }
         };
         if !exchanged {
-            // The receiving half of a pull may still be about to say why.
+            // The receiving half of a pull may still be about to report the reason.
             let _ = tokio::time::timeout(DRAIN_LIMIT, exchange).await;
         }
         ended
@@ -313,7 +312,7 @@ async fn follow(
     }
 }
 
-/// Writes the list of names, and closes it. A run that ends before it has read all says why by itself.
+/// Writes the list of names, and closes it. A run that ends before it has read everything reports the reason itself.
 async fn feed(list: Option<ChildStdin>, names: Vec<u8>) {
     if let Some(mut list) = list {
         let _ = list.write_all(&names).await;
@@ -329,7 +328,7 @@ async fn follow_progress(run: RunId, output: Option<impl AsyncRead + Unpin>, eve
         let Some(moved) = lines.feed(buffer.get(..count).unwrap_or_default()) else { continue };
         if told.is_none_or(|told| told.elapsed() >= PROGRESS_INTERVAL) {
             told = Some(Instant::now());
-            // Where the loop is behind, a number that is about to be outdated can go: rsync must not wait.
+            // If the loop is behind, a progress report that is soon out of date can be dropped: rsync must not wait.
             let _ = events.try_send(Input::Progress { run, bytes: moved.bytes, rate: moved.rate });
         }
     }
@@ -341,7 +340,7 @@ async fn follow_some(tail: &mut Tail, output: Option<impl AsyncRead + Unpin>) {
     }
 }
 
-/// The batch as rsync reads it: relative to `file_dir`, or to central's directory of held copies.
+/// The batch in rsync's form: relative to `file_dir`, or to central's directory of held copies.
 fn file_list(run: &Run) -> Vec<u8> {
     let mut list = Vec::new();
     for (transfer, name) in &run.batch {
@@ -356,12 +355,12 @@ fn file_list(run: &Run) -> Vec<u8> {
     list
 }
 
-/// `host:path/`, as rsync takes it.
+/// `host:path/`, in rsync's form.
 fn far_dir(location: &Location) -> String {
     format!("{}:{}/", location.host(), location.path().trim_end_matches('/'))
 }
 
-/// With a slash at the end rsync means what is in the directory.
+/// With a slash at the end, rsync uses the content of the directory.
 fn with_slash(dir: &Path) -> OsString {
     let mut path = dir.as_os_str().to_owned();
     if !path.as_bytes().ends_with(b"/") {
@@ -407,26 +406,26 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Why an rsync program will not do.
+/// Why an rsync program cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum VersionError {
-    /// It is not there, cannot be executed, or does not end.
+    /// The program does not exist, cannot be executed, or does not end.
     #[error("cannot run {} --version: install rsync, or set rsync to its path", program.display())]
     NotStarted {
         /// The program.
         program: PathBuf,
-        /// Why not.
+        /// The error.
         source: io::Error,
     },
-    /// It is something else.
+    /// The program is not rsync.
     #[error("{} --version prints {heard:?}, which is not rsync: set rsync to the path of rsync", program.display())]
     Strange {
         /// The program.
         program: PathBuf,
-        /// What it said.
+        /// Its output.
         heard: String,
     },
-    /// It lacks what is needed.
+    /// The program is too old.
     #[error("{} is rsync {found}, but {OLDEST_VERSION} or newer is needed: upgrade it", program.display())]
     Old {
         /// The program.
@@ -437,7 +436,7 @@ pub enum VersionError {
 }
 
 impl VersionError {
-    /// Whether only a person can mend it: no later start can do without.
+    /// Whether only a person can fix it: a later start would fail in the same way.
     pub fn is_lasting(&self) -> bool {
         match self {
             Self::NotStarted { source, .. } => !matches!(

@@ -1,4 +1,4 @@
-//! A run that moves nothing: whether central lets this node's rsync in, and what answers there.
+//! A run that moves nothing: it shows whether central accepts this node's rsync, and which version answers.
 
 use std::process::Stdio;
 
@@ -9,11 +9,11 @@ use super::{Rsync, command, feed, follow_some, not_started, verdict};
 use crate::drivers::process::{Group, Tail};
 use crate::machine::{Cause, Direction, Location, Reason, Run, RunId, RunOutcome};
 
-/// The oldest protocol of the far rsync that will do: that of rsync 3.1.
+/// The oldest usable protocol of the remote rsync: that of rsync 3.1.
 pub const OLDEST_PROTOCOL: u32 = 31;
 
 impl Rsync {
-    /// The command that connects to the far side, as the user's options or the driver's own have it.
+    /// The command that connects to the remote side, from the user's options or the driver's own.
     pub fn remote_shell(&self) -> String {
         let own = || self.settings.ssh.remote_shell(None).trim_start_matches("--rsh=").to_owned();
         let options = &self.settings.options;
@@ -26,13 +26,13 @@ impl Rsync {
         self.settings.own_shell()
     }
 
-    /// Connects just as a run does, with an empty list and `--dry-run`, and tells which version of rsync's protocol
-    /// the far side speaks; nothing where the local rsync does not say. Takes as long as the user's ssh options allow,
-    /// by default about 20 s; may be given up at any moment.
+    /// Connects like a run, with an empty list and `--dry-run`, and returns the protocol version of the remote rsync;
+    /// `None` if the local rsync does not report it. Takes as long as the user's ssh options allow, by default about 20
+    /// s; may be cancelled at any time.
     ///
     /// # Errors
     ///
-    /// Why a run would fail, and what to do about it.
+    /// Why a run would fail, and what to do.
     pub async fn probe(&self, direction: Direction, location: Location) -> Result<Option<u32>, Reason> {
         let run = Run { id: RunId(0), direction, location, batch: Vec::new() };
         let mut command = command(&self.settings, &run, None);
@@ -63,15 +63,15 @@ fn refused(outcome: RunOutcome) -> Result<(), Reason> {
     match outcome {
         RunOutcome::Complete => Ok(()),
         RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) => Err(reason),
-        // A trial run writes nothing here.
+        // A dry run writes nothing here.
         RunOutcome::Unfit(refused) => Err(refused.into_iter().next().map_or(Cause::Unfit.into(), |(_, reason)| reason)),
     }
 }
 
-/// Reads to the end, so that rsync need not wait.
+/// Reads to the end, so that rsync does not block.
 async fn hear(protocol: &mut Option<u32>, output: Option<impl AsyncRead + Unpin>) {
     let Some(output) = output else { return };
-    // rsync's own lines are short, and nothing is listed.
+    // rsync's own lines are short, and it lists nothing.
     let mut lines = BufReader::new(output).split(b'\n');
     while let Ok(Some(line)) = lines.next_segment().await {
         *protocol = protocol.or(told(&String::from_utf8_lossy(&line)));

@@ -1,19 +1,19 @@
-//! Reads rsync's `--info=progress2` output: lines that end in a carriage return, such as
-//! `       20000003  99%   70.64MB/s    0:00:00 (xfr#2, to-chk=4/7)`. Anything else is passed over.
+//! Reads rsync's `--info=progress2` output: lines that end in a carriage return, such as `       20000003  99%
+//! 70.64MB/s    0:00:00 (xfr#2, to-chk=4/7)`. Other lines are ignored.
 
-/// Longer lines are no progress lines.
+/// Longer lines are not progress lines.
 const LINE_LIMIT: usize = 200;
 
-/// How far a run is.
+/// The progress of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Moved {
-    /// Bytes of file data dealt with so far, those that were there already included.
+    /// Bytes of file data handled so far, including those that were there before.
     pub(super) bytes: u64,
-    /// Bytes a second.
+    /// Bytes per second.
     pub(super) rate: u64,
 }
 
-/// Puts lines together from what the pipe gives.
+/// Builds lines from the output of the pipe.
 #[derive(Debug, Default)]
 pub(super) struct Lines {
     line: Vec<u8>,
@@ -21,7 +21,7 @@ pub(super) struct Lines {
 }
 
 impl Lines {
-    /// Takes more output; the last progress line that was completed by it, if any.
+    /// Takes more output; returns the last progress line that it completed, if any.
     pub(super) fn feed(&mut self, output: &[u8]) -> Option<Moved> {
         let mut last = None;
         for &byte in output {
@@ -49,7 +49,7 @@ fn parse(line: &[u8]) -> Option<Moved> {
     Some(Moved { bytes, rate })
 }
 
-/// `70.64MB/s` in bytes a second; rsync counts in powers of 1024.
+/// `70.64MB/s` in bytes per second; rsync uses powers of 1024.
 fn rate(word: &str) -> Option<u64> {
     let word = word.strip_suffix("B/s")?;
     let (number, unit) = match word.char_indices().next_back()? {
@@ -60,7 +60,7 @@ fn rate(word: &str) -> Option<u64> {
         _ => (word, 1.0),
     };
     let number: f64 = number.parse().ok()?;
-    // `as` saturates; what is no number becomes 0.
+    // `as` saturates; text that is not a number becomes 0.
     Some((number * unit) as u64)
 }
 

@@ -1,14 +1,14 @@
-//! What a receiver's file system has no place for, told from what rsync says about it.
+//! Recognises what a receiver's file system cannot store, from rsync's messages.
 
 use super::verdict::plain;
 use crate::machine::{Cause, ItemName, Reason, TransferId};
 
-/// The items of a pull that this file system cannot hold, each with the first entry that was refused; empty where rsync
-/// complains of nothing else.
+/// The items of a pull that this file system cannot store, each with the first refused entry; empty if rsync reports
+/// nothing else.
 pub(super) fn refused(complaints: &str, batch: &[(TransferId, ItemName)]) -> Vec<(TransferId, Reason)> {
     let mut refused: Vec<(TransferId, Reason)> = Vec::new();
     for (path, why) in complaints.lines().map(plain).filter_map(refusal) {
-        // Of the path's parts, the number of the transfer is the first that is one.
+        // The transfer is the first part of the path that is an id.
         let found = path.match_indices('/').find_map(|(at, _)| {
             let (part, inside) = path.get(at + 1..)?.split_once('/')?;
             let id = part.parse().ok().filter(|id| batch.iter().any(|(known, _)| known == id))?;
@@ -26,18 +26,18 @@ pub(super) fn refused(complaints: &str, batch: &[(TransferId, ItemName)]) -> Vec
 }
 
 const NAME: &str = "the file system does not support this name";
-/// How exFAT refuses a name, and what is said of a directory that somebody has taken away, too.
+/// exFAT refuses a name with this error, which also occurs for a directory that was removed.
 const NOT_FOUND: &str = "no such file or directory";
 
-/// Whether a path holds what Windows does not take in a name. A backslash stands where rsync writes a control character,
-/// too.
+/// Whether a path contains characters that Windows does not allow in a name. rsync also writes a control character with
+/// a backslash.
 fn is_odd(path: &str) -> bool {
     path.contains([':', '*', '?', '<', '>', '|', '\\'])
         || path.split('/').any(|name| name.ends_with('.') || name.ends_with(' '))
 }
 
-/// The path that a line names and what is wrong with it. The system's words stand at the end of a line, where no file
-/// name can put them; a name that the path's quotes are in only makes the path shorter.
+/// The path in a line, and its problem. The system's error text is at the end of a line, where no file name can be; a
+/// name that contains the quotes around the path only makes the path shorter.
 fn refusal(line: &str) -> Option<(&str, &'static str)> {
     let (doing, rest) = line.split_once('"').filter(|_| !line.starts_with("[sender]"))?;
     let (path, _) = rest.split_once('"')?;

@@ -1,10 +1,9 @@
-//! One ssh connection a host, which the runs share: a handshake costs more than a small batch.
+//! One ssh connection per host, which the runs share: a handshake costs more than a small batch.
 //!
-//! ssh's own way, a master that puts itself into the background, leaves a process that nobody owns. Here the driver
-//! starts the master in the foreground, as a child that dies with the daemon, and the runs go over its socket. They
-//! need it for nothing: where it is not up in time, does not greet or has died, a run connects by itself, and where
-//! sshd allows no further session on it, ssh does so of its own accord. A connection that no run has used for a minute
-//! is closed.
+//! ssh's own way, a master that puts itself into the background, leaves a process without an owner. So the driver
+//! starts the master in the foreground, as a child that dies with the daemon, and the runs use its socket. No run
+//! depends on it: if it is not ready in time, does not greet or has died, a run connects by itself. If sshd allows no
+//! further session on it, ssh does the same on its own. A connection that no run has used for a minute is closed.
 
 use std::collections::BTreeMap;
 use std::fs::DirBuilder;
@@ -27,31 +26,32 @@ use super::GRACE;
 use super::shell::{Shell, Ssh, config_word};
 use crate::drivers::process::{self, Group, Tail};
 
-/// How long a run waits for the connection before it makes one of its own.
+/// How long a run waits for the connection before it opens its own.
 const READY_LIMIT: Duration = Duration::from_secs(10);
-/// How often the socket of a connection in the making is tried.
+/// How often the socket of a starting connection is tried.
 const READY_INTERVAL: Duration = Duration::from_millis(20);
-/// How long a connection may take to greet; one that hangs is ended.
+/// How long a connection may take to greet; a hanging one is ended.
 const GREETING_LIMIT: Duration = Duration::from_secs(2);
 /// How long a connection stays when no run uses it.
 const IDLE_LIMIT: Duration = Duration::from_secs(60);
-/// How soon after one connection to a host the next one may be started.
+/// The minimum interval between the starts of two connections to one host.
 const AGAIN_AFTER: Duration = Duration::from_secs(30);
-/// How many hosts at once; there is one central, or few.
+/// The maximum number of hosts at once; there is one central, or few.
 const HOST_LIMIT: usize = 16;
-/// The longest path of a socket, in bytes: what an address holds, less what ssh appends while it makes it.
+/// The maximum length of a socket's path, in bytes: what an address can hold, without what ssh appends while it creates
+/// the socket.
 const PATH_LIMIT: usize = 107 - 17;
 
 /// The connections, by host.
 #[derive(Debug)]
 pub(super) struct Connections {
     shell: Arc<Shell>,
-    /// Where their sockets are.
+    /// The directory of their sockets.
     sockets: Option<PathBuf>,
-    /// Of the user's options those that ssh must have too: `-4`, `-6`.
+    /// Those of the user's options that ssh must have too: `-4`, `-6`.
     family: Option<&'static str>,
     by_host: BTreeMap<String, Shared>,
-    /// Numbers the sockets, so that no two ever meet.
+    /// Numbers the sockets, so that no two have the same name.
     made: u64,
 }
 
@@ -66,7 +66,7 @@ struct Shared {
 struct State {
     socket: PathBuf,
     phase: watch::Sender<Phase>,
-    /// Somebody has found it hanging.
+    /// A run has found it hanging.
     hangs: Notify,
 }
 
@@ -77,7 +77,7 @@ enum Phase {
     Gone,
 }
 
-/// A run's share in a connection, which stays up as long as somebody has one.
+/// A run's share in a connection, which stays up while any share exists.
 #[derive(Debug)]
 pub(super) struct Share {
     shell: Arc<Shell>,
@@ -86,8 +86,7 @@ pub(super) struct Share {
 }
 
 impl Share {
-    /// What a run over the connection is given as its remote shell, when the connection is up; waits for that, 12 s at
-    /// most.
+    /// The remote shell for a run over the connection, when the connection is up; waits for that, 12 s at most.
     pub(super) async fn remote_shell(&mut self) -> Option<String> {
         let ready = self.phase.wait_for(|phase| *phase != Phase::Connecting);
         match tokio::time::timeout(READY_LIMIT, ready).await {
@@ -104,7 +103,7 @@ impl Share {
 }
 
 impl Connections {
-    /// `None` where each run has to connect by itself.
+    /// `None` if each run has to connect by itself.
     pub(super) fn new(ssh: &Ssh, options: &[String]) -> Option<Self> {
         let shell = Arc::new(Shell::to_share(ssh, options)?);
         let family = options.iter().rev().find_map(|option| match option.as_str() {
@@ -115,7 +114,7 @@ impl Connections {
         Some(Self { shell, sockets: ssh.sockets.clone(), family, by_host: BTreeMap::new(), made: 0 })
     }
 
-    /// A share in the connection to `[user@]host`, which is started if need be; `None` where runs had better connect by
+    /// A share in the connection to `[user@]host`, which is started if necessary; `None` if runs should connect by
     /// themselves for now. The caller runs inside the runtime.
     pub(super) fn share(&mut self, host: &str) -> Option<Share> {
         let dir = self.sockets.clone()?;
@@ -165,7 +164,7 @@ impl Connections {
             io::Error::other("its path is too long or has characters that a socket path may not have")
         })?;
         if self.made == 0 {
-            // What a daemon that was killed has left.
+            // Sockets that a killed daemon has left.
             match std::fs::remove_dir_all(dir) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => DirBuilder::new().recursive(true).mode(0o700).create(dir)?,
@@ -197,7 +196,7 @@ impl Shared {
     }
 }
 
-/// Keeps one connection as long as it is used and useful.
+/// Keeps one connection as long as it is used and works.
 async fn hold(mut group: Group, state: Arc<State>, host: String) {
     let complaints = group.child().stderr.take();
     let mut tail = Tail::default();
@@ -242,7 +241,7 @@ async fn hold(mut group: Group, state: Arc<State>, host: String) {
     }
 }
 
-/// What ssh says first to whoever comes to the socket: that it is up, and not stuck.
+/// ssh's greeting on the socket: it shows that ssh is up, and not stuck.
 async fn greeting(socket: &Path) -> io::Result<()> {
     // The length of a message and its kind.
     let mut hello = [0; 8];
@@ -250,7 +249,7 @@ async fn greeting(socket: &Path) -> io::Result<()> {
     if hello[4..] == [0, 0, 0, 1] { Ok(()) } else { Err(io::ErrorKind::InvalidData.into()) }
 }
 
-/// `[user@]host` as arguments, as rsync itself gives them to ssh: no brackets around an address.
+/// `[user@]host` as arguments, as rsync gives them to ssh: without brackets around an address.
 fn add_host(command: &mut Command, host: &str) {
     let (user, host) = match host.rsplit_once('@') {
         Some((user, host)) => (Some(user), host),

@@ -1,8 +1,8 @@
-//! The remote shell: how ssh is called, by the service's own rules or as the user's options say.
+//! The remote shell: how ssh is called, with the service's own settings or with the user's options.
 
 use std::path::{Path, PathBuf};
 
-/// Options of every ssh: it never asks, believes no new host key, and notices a dead link within a minute.
+/// Options of every ssh: it never asks, accepts no new host key, and notices a dead connection within a minute.
 pub(super) const SSH_OPTIONS: [&str; 5] = [
     "BatchMode=yes",
     "StrictHostKeyChecking=yes",
@@ -11,23 +11,24 @@ pub(super) const SSH_OPTIONS: [&str; 5] = [
     "ConnectTimeout=20",
 ];
 
-/// How ssh is run. What is not there is left to ssh's own rules (`~/.ssh` of the service's user, `/etc/ssh`).
+/// How ssh is run. For settings that are missing, ssh uses its own defaults (`~/.ssh` of the service's user,
+/// `/etc/ssh`).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ssh {
     /// The program.
     pub program: PathBuf,
-    /// Where the service's own private key may lie; the first that is there is used, and no other key. Looked for anew
-    /// for every run.
+    /// The possible paths of the service's own private key. The first existing one is used, and no other key. Looked up
+    /// again for every run.
     pub keys: Vec<PathBuf>,
-    /// The service's own known host keys; when the file is there, no other file of the user counts.
+    /// The service's own known host keys; if the file exists, no other file of the user counts.
     pub known_hosts: Option<PathBuf>,
-    /// A directory for the sockets of shared connections, which is emptied at start; without one, or where its path is
+    /// A directory for the sockets of shared connections, which is emptied at the start. Without it, or if its path is
     /// too long for a socket, each run connects by itself.
     pub sockets: Option<PathBuf>,
 }
 
 impl Default for Ssh {
-    /// ssh by its own rules, every run by itself.
+    /// ssh with its own defaults, one connection per run.
     fn default() -> Self {
         Self { program: PathBuf::from("ssh"), keys: Vec::new(), known_hosts: None, sockets: None }
     }
@@ -49,28 +50,28 @@ impl Ssh {
         arguments
     }
 
-    /// What rsync is given as its remote shell, over the connection that is shared at `socket`, if any.
+    /// The remote shell for rsync, over the connection that is shared at `socket`, if any.
     pub(super) fn remote_shell(&self, socket: Option<&Path>) -> String {
         with_socket(&self.program.to_string_lossy(), self.arguments(), socket)
     }
 }
 
-/// How the runs reach the far side.
+/// How the runs reach the remote side.
 #[derive(Debug)]
 pub(super) enum Shell {
-    /// ssh by the service's own rules.
+    /// ssh with the service's own settings.
     Service(Ssh),
-    /// ssh with the arguments that the user's options give it.
+    /// ssh with the arguments in the user's options.
     User { program: String, arguments: Vec<String> },
 }
 
 impl Shell {
-    /// The ssh whose connection the runs can share; `None` where the user has a remote shell of another kind, or one
-    /// with an argument that may mean something else on a connection that is not its own.
+    /// The ssh whose connection the runs can share. `None` if the user has another remote shell, or one with an
+    /// argument that may mean something else on a shared connection.
     pub(super) fn to_share(ssh: &Ssh, options: &[String]) -> Option<Self> {
         let mut named = options.iter().filter(|option| names_remote_shell(option));
         let Some(option) = named.next_back() else { return Some(Self::Service(ssh.clone())) };
-        // rsync takes quotes out by rules of its own, which nobody needs for an ordinary ssh.
+        // rsync removes quotes by rules of its own, and an ordinary ssh needs no quotes.
         let text = option.strip_prefix("--rsh=").filter(|text| !text.contains(['\'', '"']))?;
         let mut words = text.split(' ').filter(|word| !word.is_empty()).map(str::to_owned);
         let program = words.next().filter(|program| Path::new(program).file_name() == Some("ssh".as_ref()))?;
@@ -78,11 +79,11 @@ impl Shell {
         are_ordinary(&arguments).then_some(Self::User { program, arguments })
     }
 
-    /// The program and its arguments, for the connection that is shared.
+    /// The program and its arguments, for the shared connection.
     pub(super) fn of_master(&self) -> (&Path, Vec<String>) {
         match self {
             Self::Service(ssh) => (&ssh.program, ssh.arguments()),
-            // Of two equal options ssh takes the first, so the user's win.
+            // Of two equal options ssh uses the first, so the user's counts.
             Self::User { program, arguments } => {
                 let notices = SSH_OPTIONS.iter().filter(|option| option.starts_with("Server"));
                 let notices = notices.flat_map(|option| ["-o".to_owned(), (*option).to_owned()]);
@@ -91,7 +92,7 @@ impl Shell {
         }
     }
 
-    /// What a run over the connection at `socket` is given as `--rsh`; without the connection it makes one of its own.
+    /// The `--rsh` of a run over the connection at `socket`; without the connection the run opens its own.
     pub(super) fn over(&self, socket: &Path) -> String {
         match self {
             Self::Service(ssh) => ssh.remote_shell(Some(socket)),
@@ -100,7 +101,7 @@ impl Shell {
     }
 }
 
-/// Whether each of ssh's arguments only says where and as whom to connect, and how to be sure of it.
+/// Whether each of ssh's arguments only says where to connect, as which user, and how to authenticate.
 fn are_ordinary(arguments: &[String]) -> bool {
     const FLAGS: [&str; 8] = ["-4", "-6", "-a", "-C", "-k", "-q", "-T", "-x"];
     const OPTIONS: [&str; 30] = [
@@ -154,8 +155,8 @@ fn are_ordinary(arguments: &[String]) -> bool {
     true
 }
 
-/// Whether an option is `--rsh` or `-e`, also among other short options; after a short option that takes a
-/// value, the rest of the word is that value.
+/// Whether an option is `--rsh` or `-e`, also among other short options; after a short option that takes a value, the
+/// rest of the word is that value.
 pub(super) fn names_remote_shell(option: &str) -> bool {
     if option.starts_with("--") {
         return option == "--rsh" || option.starts_with("--rsh=");
@@ -164,8 +165,8 @@ pub(super) fn names_remote_shell(option: &str) -> bool {
     letters.chars().find(|letter| "efBMT@".contains(*letter)) == Some('e')
 }
 
-/// What rsync is given as its remote shell: one text, which it splits at blanks that are not in quotes. With `socket`,
-/// over the connection that is shared there, or without it if it is gone.
+/// The remote shell for rsync: one text, which rsync splits at blanks outside of quotes. With `socket` it uses the
+/// connection that is shared there, or its own if that is gone.
 fn with_socket(program: &str, mut arguments: Vec<String>, socket: Option<&Path>) -> String {
     if let Some(socket) = socket.and_then(config_word) {
         arguments.extend(["-o".to_owned(), "ControlMaster=no".to_owned()]);
@@ -175,15 +176,15 @@ fn with_socket(program: &str, mut arguments: Vec<String>, socket: Option<&Path>)
     format!("--rsh={}", words.map(quoted).collect::<Vec<_>>().join(" "))
 }
 
-/// A path as ssh reads it from an option: in quotes, and with `%` doubled. `None` for a path that ssh has no way of
-/// writing; the config allows none of these where the service keeps its files.
+/// A path in the form of an ssh option: in quotes, and with `%` doubled. `None` for a path that ssh cannot express; the
+/// config allows none of these for the service's files.
 pub(super) fn config_word(path: &Path) -> Option<String> {
     let text = path.to_str().filter(|text| !text.contains(['"', '\\', '$', '\n']))?;
     let text = text.replace('%', "%%");
     Some(if text.contains([' ', '\t', '#', '\'']) { format!("\"{text}\"") } else { text })
 }
 
-/// A word as rsync reads it: quotes hold it together, and doubled they are themselves.
+/// A word in rsync's form: in quotes, with quotes inside doubled.
 fn quoted(word: &str) -> String {
     if word.contains([' ', '\'', '"']) { format!("'{}'", word.replace('\'', "''")) } else { word.to_owned() }
 }

@@ -1,14 +1,14 @@
-//! What a run's exit code and its complaints mean: who can do something about it, and what.
+//! The meaning of a run's exit code and messages: who has to act, and how.
 //!
-//! rsync's exit codes are coarse (ssh's failures come as 255 or 12, depending on who notices first), so what
-//! ssh, the remote shell and rsync print comes first and the code last.
+//! rsync's exit codes are coarse (a failure of ssh comes as 255 or 12, depending on which side notices first). So the
+//! messages of ssh, the remote shell and rsync come first and the code last.
 
 use std::process::ExitStatus;
 
 use crate::drivers::process;
 use crate::machine::{Cause, Direction, Fault, Location, Reason, RunOutcome};
 
-/// What came of a run that was not stopped by us; `own_shell` says that rsync_opts name the remote shell, so that
+/// The outcome of a run that was not stopped by us. `own_shell` says that rsync_opts names the remote shell, so that
 /// keys and known hosts are the user's and not the service's.
 pub(super) fn verdict(
     status: ExitStatus,
@@ -27,12 +27,12 @@ pub(super) fn verdict(
         return if partial { RunOutcome::Partial(reason) } else { RunOutcome::Failed(Fault::Passing, reason) };
     }
     if direction == Direction::Push && status.code() == Some(11) && failure.telling_line().is_none() {
-        // A receiver that cannot write reports it and ends; the report arrives first only about every other time.
+        // A receiver that cannot write reports the error and ends; in about half of the cases the report arrives first.
         let text = format!("on {}, probably: it could not write and gave no reason", location.host());
         return RunOutcome::Failed(Fault::Passing, Reason::with(Cause::Space, &text));
     }
     if failure.source_is_missing() {
-        // Each item is then looked at on its own.
+        // Then each item is examined alone.
         return RunOutcome::Partial(Reason::with(Cause::Missing, &failure.last_line()));
     }
     if partial {
@@ -51,10 +51,10 @@ struct Failure<'a> {
 }
 
 impl Failure<'_> {
-    /// What ssh says.
+    /// The messages of ssh.
     fn connection(&self) -> Option<(Fault, String)> {
         let host = self.location.host();
-        // rsync's own lines may hold anything: they name files.
+        // rsync's own lines may contain anything: they name files.
         let of_ssh = || self.complaints.lines().filter(|line| !line.starts_with("rsync:"));
         let has = |patterns: &[&str]| of_ssh().any(|line| patterns.iter().any(|pattern| line.contains(pattern)));
         let passing = |text: String| Some((Fault::Passing, text));
@@ -100,7 +100,7 @@ impl Failure<'_> {
         None
     }
 
-    /// What the remote shell and the remote rsync say.
+    /// The messages of the remote shell and the remote rsync.
     fn far_side(&self) -> Option<(Fault, String)> {
         let host = self.location.host();
         let lasting = |text: String| Some((Fault::Lasting, text));
@@ -141,7 +141,7 @@ impl Failure<'_> {
         }
     }
 
-    /// The far side of a pull lacks the directory itself.
+    /// The remote side of a pull lacks the directory itself.
     fn source_is_missing(&self) -> bool {
         self.direction == Direction::Pull
             && self
@@ -149,14 +149,13 @@ impl Failure<'_> {
                 .is_some_and(|line| line.contains("No such file or directory"))
     }
 
-    /// The line by which the receiver says that it has no room. The words stand at the end, where no file name
-    /// can put them.
+    /// The line in which the receiver reports missing space. The text is at the end, where no file name can be.
     fn no_space(&self) -> Option<&str> {
         let words = ["No space left on device (28)", "Disk quota exceeded (122)"];
         self.complaints.lines().map(plain).rfind(|line| words.iter().any(|words| line.ends_with(words)))
     }
 
-    /// Who was to write.
+    /// The side that had to write.
     fn receiver(&self) -> String {
         match self.direction {
             Direction::Push => format!("on {}", self.location.host()),
@@ -164,25 +163,25 @@ impl Failure<'_> {
         }
     }
 
-    /// The last line that holds one of these.
+    /// The last line that contains one of these.
     fn line_with(&self, patterns: &[&str]) -> Option<&str> {
         self.complaints.lines().rfind(|line| patterns.iter().any(|pattern| line.contains(pattern))).map(plain)
     }
 
-    /// The last line that says something.
+    /// The last line that is not empty.
     fn telling_line(&self) -> Option<&str> {
         let echoes = ["rsync error:", "connection unexpectedly closed", "write error: Broken pipe", "rsync manpage"];
         let tells = |line: &&str| !line.trim().is_empty() && !echoes.iter().any(|echo| line.contains(echo));
         self.complaints.lines().rfind(tells).map(plain)
     }
 
-    /// The last line that says something, or else what rsync makes of it all; may be empty.
+    /// The last line that is not empty, or else rsync's summary; may be empty.
     fn last_line(&self) -> String {
         let last = || self.complaints.lines().rfind(|line| !line.trim().is_empty()).map(plain);
         self.telling_line().or_else(last).unwrap_or_default().to_owned()
     }
 
-    /// Where ssh says the old host key stands: `FILE:LINE`.
+    /// Where ssh found the old host key: `FILE:LINE`.
     fn offending_key(&self) -> Option<String> {
         let line = self.complaints.lines().find(|line| line.starts_with("Offending "))?;
         line.split_once(" key in ").map(|(_, place)| place.trim().to_owned())
@@ -215,7 +214,7 @@ mod tests {
         }
     }
 
-    // Most classes are met for real in tests/rsync.rs; here are those that are hard to bring about.
+    // tests/rsync.rs covers most classes with the real programs; these are hard to provoke.
     #[test]
     fn networks_and_name_servers_may_come_back() {
         for (line, expected) in [

@@ -1,4 +1,4 @@
-//! inotify: which items may have changed. Hints only, the watch always looks for itself.
+//! inotify: which items may have changed. These are only hints; the watch always checks for itself.
 
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
@@ -13,15 +13,15 @@ use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::machine::ItemName;
 
-/// The most names that are collected before they are looked at.
+/// The maximum number of names that are collected before the watch checks them.
 const NAMES: usize = 4096;
 /// Bytes of events read at once.
 const BUFFER: usize = 64 * 1024;
 
-/// What inotify told since it was last asked.
+/// What inotify has reported since the last call.
 #[derive(Debug, Default)]
 pub(super) struct Hints {
-    /// Items to look at, and whether the last thing that happened to each was a rename to this name.
+    /// Items to check, and whether the last event of each was a rename to this name.
     pub(super) names: BTreeMap<ItemName, bool>,
     /// Events were lost.
     pub(super) overflow: bool,
@@ -43,11 +43,11 @@ impl Hints {
     }
 }
 
-/// A directory's subscription, not yet tied to the runtime.
+/// A subscription for a directory, not yet registered with the runtime.
 pub(super) struct Subscription(Inotify);
 
 impl Subscription {
-    /// Asks for everything that can change an item's signature. Blocks.
+    /// Subscribes to everything that can change an item's signature. Blocks.
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
         let mask = WatchMask::CLOSE_WRITE
             | WatchMask::MOVED_TO
@@ -64,13 +64,13 @@ impl Subscription {
         Ok(Self(inotify))
     }
 
-    /// Starts listening; must be called on the runtime.
+    /// Starts to read events; must be called in the runtime.
     pub(super) fn listen(self) -> io::Result<Listener> {
         Ok(Listener(self.0.into_event_stream(vec![0; BUFFER])?))
     }
 }
 
-/// Why there is no subscription, and what can be done about it.
+/// Why there is no subscription, and what to do.
 pub(super) fn remedy(error: &io::Error) -> String {
     match error.raw_os_error().map(Errno::from_raw_os_error) {
         Some(Errno::NOSPC) => "the inotify watches of this user are used up: raise fs.inotify.max_user_watches \
@@ -83,11 +83,11 @@ pub(super) fn remedy(error: &io::Error) -> String {
     }
 }
 
-/// Hears what happens in the directory.
+/// Receives the events of the directory.
 pub(super) struct Listener(EventStream<Vec<u8>>);
 
 impl Listener {
-    /// Waits for the first event until `until`, then until `calm`, and collects all that has come in by then.
+    /// Waits for the first event until `until`, then until `calm`, and collects all events up to then.
     pub(super) async fn next(&mut self, until: Instant, calm: Instant) -> io::Result<Hints> {
         let mut hints = Hints::default();
         let Ok(mut event) = timeout_at(until, self.0.next()).await else {

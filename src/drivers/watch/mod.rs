@@ -1,9 +1,9 @@
-//! Upload's eyes: what is in `file_dir`, and what has changed since it was reported last.
+//! The watch of an upload: what `file_dir` contains, and what has changed since the last report.
 //!
-//! Looking is the truth and inotify only a hint where to look next: the whole directory is looked at again and again,
-//! every item entry by entry, so an event that is lost, late or never sent (deep inside a directory, on a network
-//! file system) costs time and nothing else. A directory that is away is not an empty one: while `file_dir` is
-//! missing, or a mount below it is, nothing is reported at all.
+//! Scans find every change, and inotify only says where to look next. The whole directory is scanned again and again,
+//! every item entry by entry. So an event that is lost, late or never sent (deep inside a directory, on a network file
+//! system) costs only time. A directory that is not available is not empty: while `file_dir` is missing, or a mount
+//! below it, the watch reports nothing.
 
 mod hints;
 mod place;
@@ -27,41 +27,41 @@ use self::hints::{Hints, Listener, Subscription, remedy};
 use self::place::{Identity, Look, Looks, Lost, Place};
 use crate::machine::{Input, ItemName, Sighting, Signature, escaped, one_line};
 
-/// The most items that are known at a time; what is beyond waits until others are gone.
+/// The maximum number of known items; further ones wait until others are gone.
 pub const ITEM_LIMIT: usize = 1_000_000;
 
-/// Items that are looked at in one go, before inotify is heard again.
+/// How many items are checked before inotify's events are read again.
 const CHUNK: usize = 256;
-/// The least time between two looks that inotify asks for, so that a busy writer costs little.
+/// The minimum interval between two checks after inotify events, so that a busy writer costs little.
 const CALM: Duration = Duration::from_millis(20);
-/// The most.
+/// The maximum interval.
 const CALM_LIMIT: Duration = Duration::from_secs(1);
 
-/// What a survey of one item found.
+/// The result of surveying one item.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Surveyed {
-    /// It is there.
+    /// The item exists.
     Present {
-        /// What tells one state of it from another.
+        /// Its signature: it distinguishes one state from another.
         signature: Signature,
         /// Bytes of all its files.
         size: u64,
     },
-    /// It is not there.
+    /// The item does not exist.
     Gone,
-    /// It is there, but not all of it can be looked at. It is reported all the same: why it cannot be sent is found
-    /// out when it is hashed.
+    /// The item exists, but a part of it cannot be examined. It is reported nevertheless: hashing finds out why it
+    /// cannot be sent.
     Unreadable,
 }
 
-/// How a directory is watched, in words for status.
+/// How a directory is watched, for status texts.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Mode {
-    /// inotify tells at once, and everything is looked at about once a minute.
+    /// inotify reports changes at once, and a full scan runs about once a minute.
     Inotify,
-    /// Everything is looked at every few seconds, and why.
+    /// A full scan runs every few seconds, and why.
     Polling(String),
-    /// Nothing is looked at, and why.
+    /// Nothing is checked, and why.
     Waiting(String),
 }
 
@@ -75,12 +75,12 @@ impl fmt::Display for Mode {
     }
 }
 
-/// Asks inotify to watch `dir`, and lets it go again. Blocks.
+/// Tries an inotify watch on `dir`, and removes it again. Blocks.
 ///
 /// # Errors
 ///
-/// What inotify says: `ENOSPC` when this user's watches are used up, `EMFILE` when it is the instances or the
-/// process's open files.
+/// The error of inotify: `ENOSPC` if this user's watches are used up, `EMFILE` for its instances or the process's open
+/// files.
 pub fn probe(dir: &Path) -> io::Result<()> {
     Subscription::new(dir).map(drop)
 }
@@ -93,8 +93,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches `file_dir`; must be called on a tokio runtime. `survey` is given the directory, open, and an item's
-    /// name; it runs on blocking threads.
+    /// Watches `file_dir`; must be called in a tokio runtime. `survey` gets the open directory and an item's name; it
+    /// runs on blocking threads.
     ///
     /// What is new or changed goes to `events` as [`Input::Seen`], what is gone as [`Input::Vanished`], the end of
     /// the first look at everything as [`Input::Scanned`]. Names that start with `.` are never reported, nor those of
@@ -139,21 +139,21 @@ impl Drop for Watch {
     }
 }
 
-/// How often everything is looked at, and how much of it.
+/// The timing and size of scans.
 struct Pace {
     /// Whether inotify may be used.
     inotify: bool,
-    /// The least time between two scans where inotify helps, and how many times longer than the scan itself that is.
+    /// The minimum interval between two scans with inotify, as a time and as a multiple of the scan's duration.
     hinted: (Duration, u32),
-    /// The same where it does not.
+    /// The same without inotify.
     polling: (Duration, u32),
-    /// How long a directory that is away is left alone.
+    /// The delay before a missing directory is tried again.
     retry: Duration,
     items: usize,
 }
 
 impl Pace {
-    /// How long after a scan that took so long the next one begins.
+    /// The delay after a scan of this duration.
     fn interval(&self, hinted: bool, took: Duration) -> Duration {
         let (least, times) = if hinted { self.hinted } else { self.polling };
         least.max(took.saturating_mul(times))
@@ -172,9 +172,9 @@ impl Default for Pace {
     }
 }
 
-/// Why the watch does not go on as it did.
+/// Why the watch has to start again.
 enum Stop {
-    /// Nobody listens any more.
+    /// The receiver is gone.
     Closed,
     /// The directory was moved, removed or unmounted.
     Moved,
@@ -188,10 +188,10 @@ impl From<Lost> for Stop {
     }
 }
 
-/// A look at everything, on its way.
+/// A running scan.
 struct Scan {
     names: std::vec::IntoIter<ItemName>,
-    /// The time it has taken so far, without that for which it was left aside.
+    /// Its duration so far, without interruptions.
     took: Duration,
 }
 
@@ -200,13 +200,13 @@ struct Watcher {
     place: Arc<Place>,
     events: mpsc::Sender<Input>,
     mode: watch::Sender<Mode>,
-    /// What has been reported.
+    /// The reported items.
     known: BTreeMap<ItemName, Signature>,
-    /// The directory that `known` is about.
+    /// The directory of `known`.
     home: Option<Identity>,
     remote: Option<&'static str>,
     listener: Option<Listener>,
-    /// When inotify may ask for the next look.
+    /// When inotify events may cause the next check.
     calm: Instant,
     scanned: bool,
     overfull: bool,
@@ -228,7 +228,7 @@ impl Watcher {
         }
     }
 
-    /// Follows the directory for as long as it stays where it is.
+    /// Watches the directory as long as it stays in its place.
     async fn follow(&mut self) -> Result<Infallible, Stop> {
         let (home, remote) = self.block(|place| place.identify()).await?;
         if self.home.is_some_and(|earlier| !home.succeeds(earlier)) {
@@ -284,7 +284,7 @@ impl Watcher {
         listener.next(until, self.calm).await.map_err(lost)
     }
 
-    /// Begins a scan with everything that is there or was.
+    /// Starts a scan of everything that exists or was known.
     async fn list(&mut self, home: Identity) -> Result<Scan, Stop> {
         let mode = self.subscribe().await?;
         let started = Instant::now();
@@ -307,7 +307,7 @@ impl Watcher {
         Ok(Scan { names: listing.names.into_iter(), took: started.elapsed() })
     }
 
-    /// Makes inotify tell, where it can and does not yet: what kept it from telling may be over by now.
+    /// Sets up inotify, if it is possible and not done yet: the obstacle may be gone.
     async fn subscribe(&mut self) -> Result<Mode, Stop> {
         if self.listener.is_some() {
             return Ok(Mode::Inotify);
@@ -328,7 +328,7 @@ impl Watcher {
         })
     }
 
-    /// Looks at items, reports what is not as it was, and tells how long looking took.
+    /// Checks items, reports changes, and returns the duration.
     async fn look(&mut self, home: Identity, items: Vec<(ItemName, bool)>) -> Result<Duration, Stop> {
         let mut took = Duration::ZERO;
         for chunk in items.chunks(CHUNK) {
@@ -389,7 +389,7 @@ impl Watcher {
         self.overfull = overfull;
     }
 
-    /// Changes the mode, and says so where it is another one.
+    /// Changes the mode, and logs that if it is a new one.
     fn change_mode(&self, mode: Mode) {
         if *self.mode.borrow() == mode {
             return;

@@ -1,4 +1,4 @@
-//! The watched directory as the file system shows it. Everything here blocks.
+//! The watched directory on the file system. Everything here blocks.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::Surveyed;
 use crate::machine::{ItemName, Signature};
 
-/// File systems that change without this host's doing, by their magic numbers (`linux/magic.h`, and the sources of
+/// File systems that change without an action of this host, by their magic numbers (`linux/magic.h`, and the sources of
 /// those that are not in it).
 const REMOTE: &[(u32, &str)] = &[
     (0x6969, "nfs"),
@@ -29,7 +29,7 @@ const REMOTE: &[(u32, &str)] = &[
     (0x7461_636f, "ocfs2"),
 ];
 
-/// Why the directory cannot be trusted to show what it holds.
+/// Why the directory may not show its content.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Lost {
     #[error("it cannot be {action}: {}", io::Error::from(*errno))]
@@ -46,34 +46,34 @@ fn refused(action: &'static str) -> impl Fn(Errno) -> Lost {
     move |errno| Lost::Refused { action, errno }
 }
 
-/// Which directory it is.
+/// The identity of the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Identity {
     device: u64,
     inode: u64,
-    /// Unknown to kernels before 5.8.
+    /// Unknown in kernels before 5.8.
     mount: Option<u64>,
 }
 
 impl Identity {
-    /// Whether it is the `earlier` directory, mounted anew perhaps, or one made in its place. Not what shows where a
-    /// mount is missing: that has another device or, below a bind mount, another inode on another mount.
+    /// Whether it is the `earlier` directory, perhaps mounted again, or one created in its place. False for the
+    /// directory below a missing mount: that has another device or, below a bind mount, another inode on another mount.
     pub(super) fn succeeds(self, earlier: Self) -> bool {
         self.device == earlier.device && (self.inode == earlier.inode || self.mount == earlier.mount)
     }
 }
 
-/// What one look at an item found.
+/// The result of checking one item.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
     Present(Signature, u64),
     Gone,
 }
 
-/// What the directory holds.
+/// The content of the directory.
 #[derive(Debug, Default)]
 pub(super) struct Listing {
-    /// The items, in no order, at most as many as asked for.
+    /// The items, in no order, up to the limit.
     pub(super) names: Vec<ItemName>,
     /// How many names start with a dot.
     pub(super) hidden: usize,
@@ -81,11 +81,11 @@ pub(super) struct Listing {
     pub(super) unwanted: usize,
     /// How many names are longer than Linux allows.
     pub(super) unusable: usize,
-    /// Whether there is more than asked for.
+    /// Whether there are more than the limit.
     pub(super) cut: bool,
 }
 
-/// A directory by its path, and how to survey what is in it.
+/// A directory by its path, and how to survey its items.
 pub(super) struct Place {
     path: PathBuf,
     is_item: Box<IsItem>,
@@ -114,7 +114,7 @@ impl Place {
         &self.path
     }
 
-    /// Opens what stands at the path now. The descriptor is not kept, as it would keep the file system from being
+    /// Opens the directory at the path. The descriptor is not kept, because it would prevent the file system from being
     /// unmounted.
     fn open(&self) -> Result<(OwnedFd, Identity), Lost> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
@@ -129,7 +129,7 @@ impl Place {
 
     fn open_as(&self, home: Identity) -> Result<OwnedFd, Lost> {
         let (dir, identity) = self.open()?;
-        // A mount that comes and goes changes the mount, not the directory.
+        // Mounting and unmounting changes the mount, not the directory.
         match (identity.device == home.device, identity.inode == home.inode) {
             (true, true) => Ok(dir),
             (true, false) => Err(Lost::Replaced),
@@ -137,14 +137,14 @@ impl Place {
         }
     }
 
-    /// Which directory stands there, and the name of its file system if it is one that changes from afar.
+    /// The identity of the directory, and the name of its file system if other hosts may change it.
     pub(super) fn identify(&self) -> Result<(Identity, Option<&'static str>), Lost> {
         let (dir, identity) = self.open()?;
         let magic = fstatfs(&dir).map_err(refused("looked at"))?.f_type;
         Ok((identity, remote(magic)))
     }
 
-    /// Reads the whole directory, which must be `home`, but no more than `limit` items.
+    /// Reads the whole directory, which must be `home`, up to `limit` items.
     pub(super) fn list(&self, home: Identity, limit: usize) -> Result<Listing, Lost> {
         let mut listing = Listing::default();
         let mut dir = Dir::new(self.open_as(home)?).map_err(refused("read"))?;
@@ -167,7 +167,7 @@ impl Place {
         Ok(listing)
     }
 
-    /// Looks at items of the directory, which must be `home`.
+    /// Checks items of the directory, which must be `home`.
     pub(super) fn look(&self, home: Identity, names: impl Iterator<Item = ItemName>) -> Result<Looks, Lost> {
         let dir = self.open_as(home)?;
         let look = |name| {
@@ -186,11 +186,11 @@ impl Place {
     }
 }
 
-/// Each item looked at and what was found.
+/// Each checked item, and the result.
 pub(super) type Looks = Vec<(ItemName, Look)>;
 
-/// What can be told of an item that cannot be surveyed: its signature then covers its top entry alone, so that it is
-/// reported once, and again when that entry changes.
+/// The report on an item that cannot be surveyed: its signature covers its top entry alone, so that it is reported
+/// once, and again when that entry changes.
 fn at_a_glance(dir: BorrowedFd<'_>, name: &ItemName) -> Look {
     let (text, size) = match statat(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Look::Gone,

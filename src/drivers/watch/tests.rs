@@ -17,7 +17,7 @@ const NEVER: Duration = Duration::from_secs(24 * 3600);
 const SOON: Duration = Duration::from_millis(20);
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Everything but inotify is far off, and a directory that is away is tried again soon.
+/// Everything but inotify is far in the future, and a missing directory is tried again soon.
 fn hints_only() -> Pace {
     Pace { hinted: (NEVER, 0), polling: (NEVER, 0), retry: SOON, ..Pace::default() }
 }
@@ -54,7 +54,7 @@ struct Watched {
 }
 
 impl Watched {
-    /// Starts to watch a directory that holds these files, one byte each.
+    /// Starts to watch a directory with these files, one byte each.
     fn start(pace: Pace, files: &[&str]) -> Self {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("in");
@@ -88,7 +88,7 @@ impl Watched {
         assert_eq!(self.next().await, Input::Scanned);
     }
 
-    /// Passes over what is seen of a file on its way to this size.
+    /// Skips the sightings of a file on its way to this size.
     async fn seen_with(&mut self, name: &str, size: u64) {
         loop {
             let seen = self.seen().await;
@@ -196,7 +196,7 @@ async fn events_that_did_not_fit_are_made_up_for() {
     let limit = fs::read_to_string("/proc/sys/fs/inotify/max_queued_events").unwrap();
     let (one, other) = (watched.dir.join(".one"), watched.dir.join(".other"));
     fs::write(&one, "").unwrap();
-    // The watch runs on this very thread, so it reads none of these before the last one. Each rename is two events.
+    // The watch runs in this thread, so it reads none of these before the last one. Each rename causes two events.
     for _ in 0..limit.trim().parse::<u32>().unwrap() / 4 + 100 {
         fs::rename(&one, &other).unwrap();
         fs::rename(&other, &one).unwrap();

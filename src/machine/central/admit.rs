@@ -1,4 +1,4 @@
-//! Taking items in: offers, admission by space and turn, and what upload says about them.
+//! Admission of items: offers, their order, the space for them, and what uploads report about them.
 
 use std::time::Duration;
 
@@ -12,17 +12,17 @@ use crate::machine::{
     Row, TransferId, Wait,
 };
 
-/// How many offers may wait for the journal's answer; what is more will be offered again.
+/// How many offers may wait for the journal's answer; uploads send the others again.
 const LOOKUPS: usize = 2000;
-/// How many transfers at the head of a line are looked at for one that fits.
+/// How many transfers at the front of a queue are examined for one that fits.
 const LOOK_AHEAD: usize = 100;
-/// After waiting this long for space, an item keeps smaller ones behind it from taking the space it needs.
+/// After this long a wait for space, smaller items behind an item no longer take the space that it needs.
 const PATIENCE: Duration = Duration::from_secs(600);
-/// What has failed so often in a row is asked for alone.
+/// After this many failures in a row, central requests a transfer alone.
 const ALONE_AFTER: u32 = 2;
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
 
-/// Where upload is to send the items of a place.
+/// The location of a place.
 pub(super) fn place_location(spool: &Location, place: PlaceId) -> Option<Location> {
     Location::new(spool.host(), &format!("{}/in/{place}", spool.path())).ok()
 }
@@ -41,21 +41,20 @@ impl Central {
             }
             return;
         }
-        // A late copy of an old offer must not begin anew what is over: the journal is asked first.
+        // A late copy of an old offer must not start a finished transfer again: the journal is asked first.
         if self.lookups.len() < LOOKUPS && self.lookups.insert(id, (from.name.clone(), offer)).is_none() {
             self.shared.effect(Effect::Lookup(Question::Transfer(id)));
         }
     }
 
-    /// The journal has answered: what has been handed over already is over.
+    /// The journal has answered. A transfer that was handed over stays finished.
     pub(super) fn on_looked_up(&mut self, id: TransferId, row: Option<Box<Row>>) {
         let Some((upload, offer)) = self.lookups.remove(&id) else { return };
         let from = Node::new(Mode::Upload, upload);
         if self.transfers.contains_key(&id) {
             self.on_offer(&from, offer);
         } else if let Some(row) = row.filter(|row| row.stage == Stage::Closed.as_str()) {
-            // An old word, or an upload that knows no better because its journal is an older copy: it has the source
-            // cleaned up as it would have then.
+            // An old message, or an upload whose journal is an older copy: central releases the source again.
             let message = match row.receivers.is_empty() {
                 true => Message::Closed(vec![id]),
                 false => Message::Release(vec![release_of(&row)]),
@@ -77,7 +76,7 @@ impl Central {
         self.line_up(id);
     }
 
-    /// Asks for what there is space, a receiver and a turn for; tells the others why they wait.
+    /// Requests the transfers for which there is space, a receiver and a turn. Tells the others why they wait.
     pub(super) fn admit(&mut self) {
         let uploads: Vec<_> =
             self.lines.iter().filter(|(_, line)| !line.is_empty()).map(|(name, _)| name.clone()).collect();
@@ -85,7 +84,7 @@ impl Central {
         if busy && self.shared.timers.due(&Timer::Measure).is_none() {
             self.shared.timers.set(Timer::Measure, self.shared.now.after(MEASURE_EVERY));
             self.shared.effect(Effect::Measure);
-            // What was free before says little: others write to this file system too.
+            // An older measurement says little: other programs write to this file system too.
             self.space = None;
             self.arrived = Room::default();
         }
@@ -128,7 +127,7 @@ impl Central {
                 }
                 continue;
             }
-            // What has failed before is not to take others down with it.
+            // A transfer that failed before must not make others fail with it.
             let alone = big || transfer.row.attempts >= ALONE_AFTER;
             if big && !big_allowed || alone && !batch.is_empty() {
                 continue;
@@ -146,7 +145,7 @@ impl Central {
         if batch.is_empty() {
             return false;
         }
-        // A batch beside one that is under way waits a moment for more to join it.
+        // Beside an active batch, the next batch waits a moment for more transfers.
         let until = self.granted.get(upload).map(|granted| granted.after(GATHER));
         if let Some(until) = until.filter(|until| *until > self.shared.now)
             && open > 0
@@ -161,8 +160,8 @@ impl Central {
         true
     }
 
-    /// Whether the source of an earlier transfer of its name has not been freed yet: what stands there may be what its
-    /// cleanup is making of it.
+    /// Whether an earlier transfer of the same name has not freed its source yet. The file there may be the result of
+    /// its cleanup.
     fn follows_a_cleanup(&self, transfer: &Transfer) -> bool {
         let key = (transfer.row.upload.clone(), transfer.row.name.clone());
         let Some(same) = self.by_name.get(&key).filter(|same| same.len() > 1) else { return false };
@@ -195,10 +194,10 @@ impl Central {
         }
     }
 
-    /// How many places an upload has been asked to fill, and how many of those with one big item.
+    /// How many places an upload has been asked to fill, and how many of these have one big item.
     fn open_places(&self, upload: &NodeName) -> (usize, usize) {
         let mut counts = (0, 0);
-        // What an operator holds back at its upload keeps no slot from others.
+        // Transfers that an operator paused at their upload occupy no slot.
         let moves = |transfer: &&Transfer| {
             let row = &transfer.row;
             row.paused.is_none()
@@ -215,13 +214,13 @@ impl Central {
         counts
     }
 
-    /// Tells upload why the first of its line wait, when that is another cause than it was told last.
+    /// Tells upload why the first transfers in its queue wait, if the cause has changed.
     fn tell_reasons(&mut self, upload: &NodeName) {
         let Some(line) = self.lines.get(upload) else { return };
         let head: Vec<_> = line.iter().take(LOOK_AHEAD).map(|(_, id)| *id).collect();
         let no_receivers = self.required().is_none();
         if !no_receivers && self.space.is_none() {
-            // Being measured: what was told before still stands.
+            // A measurement is running: the last reported cause still counts.
             return;
         }
         let to = Address::Node(Node::new(Mode::Upload, upload.clone()));
@@ -252,7 +251,7 @@ impl Central {
         }
     }
 
-    /// What is known of the room here, once it has been measured.
+    /// The space here, once it has been measured.
     fn estate(&self) -> Option<Estate> {
         let space = self.space?;
         let kept = Room::share_of(space, self.settings.free_millipercent);
@@ -275,19 +274,19 @@ impl Central {
                 self.give_up(from, id, "cancelled by the upload")
             }
             Stage::Held | Stage::Released => self.answer(id),
-            // A look at the copy is under way: if it is what was announced, it goes on; upload asks again.
+            // Central examines the copy now. If the copy matches, the transfer goes on; upload asks again.
             _ => {}
         }
     }
 
-    /// An operator has given it up at its upload: what receivers have got stays there, the others are told.
+    /// An operator has cancelled these at their upload. Receivers keep the copies that they have; the others are told.
     pub(super) fn on_cancel(&mut self, from: &Node, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.upload == from.name) else {
             self.shared.send(Address::Node(from.clone()), Message::Closed(vec![id]));
             return;
         };
         match transfer.stage {
-            // A look at the copy is under way; upload asks again.
+            // Central examines the copy now; upload asks again.
             _ if self.taking.is_inside(&id) => {}
             Stage::Released => self.answer(id),
             _ => self.give_up(from, id, "cancelled by an operator"),
@@ -315,7 +314,7 @@ impl Central {
         };
         match transfer.stage {
             Stage::Waiting | Stage::Granted => {
-                // It came back by a late offer after it had been over: nothing is to be fetched any more.
+                // A late offer brought a finished transfer back: nothing has to be fetched.
                 if !self.taking.is_inside(&id) {
                     self.give_up(from, id, "the upload has already released the source");
                 }
@@ -346,7 +345,7 @@ impl Central {
                 let reason = Reason::with(cause, &format!("{}: {}", from.name, wait.reason.detail()));
                 let looked_at = transfer.is_lasting() || self.shared.timers.due(&Timer::Retry(id)).is_some();
                 if cause == Cause::Space && looked_at {
-                    // It has been sent before, and that copy waits here: only what came after it goes.
+                    // The item was sent before, and that copy waits here: remove only what came later.
                     if let Some(place) = transfer.row.place {
                         let name = transfer.row.name.clone();
                         self.shared.effect(Effect::DropArrival { place, name });
@@ -367,10 +366,10 @@ impl Central {
             return;
         };
         match transfer.stage {
-            // It has been looked at, and waits for a person.
+            // Central has examined the copy; a person has to act.
             Stage::Granted if transfer.is_lasting() && self.shared.timers.due(&Timer::Retry(id)).is_some() => {}
             Stage::Granted if transfer.row.place == Some(place) => self.taking.join(id),
-            // It has been sent to a later place, of which this journal knows nothing: it is an older copy.
+            // Upload sent the item to a later place that this journal does not know: the journal is an older copy.
             Stage::Granted if transfer.row.place.is_some_and(|known| known.is_before(place)) => {
                 let number = place.number.saturating_add(1);
                 self.next_place = self.next_place.max(number);

@@ -1,4 +1,4 @@
-//! Passing copies on: who must receive, in which order, and their receipts.
+//! Passing copies on: the required receivers, the order of offers, and receipts.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use crate::machine::{
 };
 
 impl Central {
-    /// Who must give a receipt for what is proven now; `None` while nobody is known.
+    /// The required receivers of a copy that is verified now; `None` while none is known.
     pub(super) fn required(&self) -> Option<BTreeSet<NodeName>> {
         let known = || {
             let downloads = self.shared.peers.keys().filter(|node| node.mode == Mode::Download);
@@ -20,7 +20,8 @@ impl Central {
         Some(self.settings.receivers.clone().unwrap_or_else(known)).filter(|names| !names.is_empty())
     }
 
-    /// The copy is proven: fixes, once and for all, who must receive it, and tells them. Tells whether there is anybody.
+    /// Central has verified the copy. Fixes the required receivers for good and offers the copy to them. Returns
+    /// whether there are any.
     pub(super) fn hold(&mut self, id: TransferId) -> bool {
         let required = self.required();
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
@@ -42,8 +43,9 @@ impl Central {
         true
     }
 
-    /// All that had to receive it are forgotten. Others may have a later content of its name by now, so this copy cannot be
-    /// theirs instead: it goes, and its upload is asked for it again, which still has it only if nothing came after it.
+    /// An operator has removed all required receivers. Other receivers may have a later content of this name, so they
+    /// must not get this copy. Central drops the copy and requests the item again; upload can send it only if no later
+    /// item of the name followed.
     pub(super) fn give_up_for_nobody(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (name, upload) = (transfer.row.name.clone(), Node::new(Mode::Upload, transfer.row.upload.clone()));
@@ -66,7 +68,7 @@ impl Central {
         }
     }
 
-    /// Nothing more is being proven: what has waited for it is fetched now.
+    /// No copy is being verified any more: offer now what waited for that.
     pub(super) fn forward_gathered(&mut self) {
         if self.gathered.is_empty() || !self.taking.is_idle() {
             return;
@@ -76,13 +78,13 @@ impl Central {
         }
     }
 
-    /// An earlier transfer of the same name that this receiver has not got yet: the order in which a name's
-    /// contents followed each other at the source is the order in which they arrive.
+    /// An earlier transfer of the same name that this receiver does not have yet. Contents of one name arrive in the
+    /// order in which they followed each other at the source.
     fn predecessor(&self, id: TransferId, receiver: &NodeName) -> Option<TransferId> {
         let transfer = self.transfers.get(&id)?;
         let same = self.by_name.get(&(transfer.row.upload.clone(), transfer.row.name.clone()))?;
         let mut earlier = same.range(..(transfer.order, id)).map(|(_, earlier)| *earlier);
-        // What upload has been asked for may be on its way, or being looked at, even when upload has forgotten it.
+        // A requested item may be on its way or being verified, even if upload has forgotten it.
         let arriving = |earlier: &Transfer| earlier.stage == Stage::Granted && earlier.row.receivers.is_empty();
         earlier.find(|earlier| {
             let earlier = self.transfers.get(earlier);
@@ -131,9 +133,9 @@ impl Central {
         };
         let required = &transfer.row.receivers;
         if !required.is_empty() && !transfer.pending().any(|name| *name == from.name) {
-            // It has given its receipt: either this word is older than that, and the answer does no harm, or it has
-            // lost its journal and fetches again what it has got. Or an operator had it forgotten, and it is back with
-            // old offers. Nobody waits for it.
+            // The receiver has given its receipt. Either this message is older than the receipt, and the answer does no
+            // harm. Or the receiver has lost its journal and fetches the item again. Or an operator removed it from the
+            // group, and it comes back with old offers. No transfer waits for it.
             self.shared.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
             return;
         }
@@ -144,7 +146,7 @@ impl Central {
             self.shared.timers.set(Timer::SendTo(id, from.name.clone()), self.shared.now.after(wait));
         }
         let news = state.reason.as_ref() != Some(&wait.reason);
-        // What waits there for a person is said again for hours, and our copy need not be read each time.
+        // A receiver repeats for hours that a person has to act. Our copy need not be read each time.
         let doubts = match wait.reason.cause() {
             Cause::Mismatch | Cause::Missing => true,
             Cause::Steady => news,
@@ -173,7 +175,8 @@ impl Central {
         let now = self.shared.now;
         let to = Address::Node(from.clone());
         let Some(transfer) = self.transfers.get_mut(&id) else {
-            // Over here, or forgotten with a lost journal: the receiver's own journal remembers for both.
+            // The transfer is finished here, or lost with the journal: the receiver's own journal remembers the
+            // delivery.
             self.shared.send(to, Message::Noted(vec![id]));
             return;
         };
@@ -205,7 +208,7 @@ impl Central {
     }
 }
 
-/// What upload is told when all receipts are in.
+/// The message to upload when all receipts are in.
 pub(super) fn release_of(row: &Row) -> Release {
     Release {
         transfer: row.transfer,
@@ -215,7 +218,7 @@ pub(super) fn release_of(row: &Row) -> Release {
     }
 }
 
-/// Adds what a receiver remarks to what others have remarked.
+/// Appends the remark of a receiver to those of the others.
 fn add_remark(known: &mut Option<Box<str>>, receiver: &NodeName, remark: &str) {
     let before = known.as_deref().map(|known| format!("{known}; ")).unwrap_or_default();
     *known = Some(one_line(&format!("{before}{receiver}: {remark}")).into());

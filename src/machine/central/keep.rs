@@ -1,4 +1,4 @@
-//! Retention: from the last receipt to the end.
+//! Retention: from the last receipt to the deletion of the copy.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -24,7 +24,7 @@ impl Central {
         self.shared.timers.set(Timer::Keep(id), self.shared.now.after(self.settings.keep));
     }
 
-    /// The retention is over: the only place where a proven copy is dropped.
+    /// The retention has ended. This is the only place where a verified copy is dropped.
     pub(super) fn on_keep(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let through = transfer.stage == Stage::Released && transfer.pending().next().is_none();
@@ -58,7 +58,7 @@ impl Central {
             }
             (Stage::Waiting, outcome) => {
                 if let Err(reason) = outcome {
-                    // It would keep its room from all others.
+                    // Otherwise it would keep its reserved space.
                     transfer.undropped = true;
                     transfer.row.attempts += 1;
                     self.shared.log(Level::Warn, Some(id), Some(&name), None, reason.to_string());
@@ -70,7 +70,7 @@ impl Central {
         }
     }
 
-    /// A journal that was restored from an older copy knows copies that are dropped since, and a spool can be lost.
+    /// A journal restored from an older copy lists copies that were dropped since, and a spool can be lost.
     pub(super) fn on_swept(&mut self, missing: &BTreeSet<TransferId>) {
         let held = |id: &&TransferId| self.transfers.get(id).is_some_and(|transfer| transfer.stage == Stage::Held);
         self.unseen = missing.iter().filter(held).copied().collect();

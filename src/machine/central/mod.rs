@@ -1,11 +1,10 @@
-//! Central: takes items in as space allows, proves its copies, passes them on to every required receiver,
-//! and drops them a while after the last receipt.
+//! Central: requests items as space allows, verifies its copies, passes them on to every required receiver, and deletes
+//! them some time after the last receipt.
 //!
-//! Why a copy is safe here. A proven copy is dropped in one place only (`keep::on_keep`), and only when every
-//! required receiver's receipt is journalled and `keep_minutes` have passed since the last. A copy that was found
-//! not to be what was announced is dropped too, because it is no copy; it is asked for again, and its
-//! source is still there, because no release has been given. Required receivers are fixed in the journal when
-//! the copy is proven, so that nobody is left out by a restart.
+//! Why a copy is safe here. A verified copy is dropped in one place only (`keep::on_keep`). Then every required
+//! receiver's receipt is journalled, and `keep_minutes` have passed since the last one. Central also drops a copy that
+//! differs from the announced item, and requests the item again; its source still exists, because central has sent no
+//! release. The journal fixes the required receivers when the copy is verified, so a restart omits none.
 
 mod admit;
 mod forward;
@@ -27,25 +26,25 @@ use super::{
     PlaceId, Question, Reason, Restored, Row, Space, Time, TransferId, Wait,
 };
 
-/// How many copies are looked at at once.
+/// How many copies are hashed at once.
 const TAKES: usize = 32;
-/// How long after a place was dropped the spool is looked through for what a late run has left there.
+/// How long after it dropped a place central looks through its spool for files of a late run.
 const SWEEP_AFTER: Duration = Duration::from_secs(60 * 60);
 
 super::stage::stages! {
-    /// Where a transfer stands at central.
+    /// The stage of a transfer at central.
     Stage {
-        /// On offer; central has not asked for it yet, or has to ask again.
+        /// Offered; central has not requested the item yet, or has to request it again.
         Waiting = "waiting",
-        /// Upload has been asked to send it, and its space is reserved.
+        /// Upload has been asked to send the item, and its space is reserved.
         Granted = "granted",
-        /// The copy is proven; receivers are fetching it.
+        /// The copy is verified; receivers fetch it.
         Held = "held",
         /// Every required receiver has given its receipt.
         Released = "released",
-        /// Over: handed over, the copy is gone.
+        /// Finished: handed over, the copy is deleted.
         Closed = "closed",
-        /// Over: given up by its upload or an operator.
+        /// Finished: cancelled by an operator or withdrawn by its upload.
         Withdrawn = "withdrawn",
     }
 }
@@ -73,24 +72,24 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Released, Stage::Closed, "keep_minutes are over, the copy is deleted and the source released"),
 ];
 
-/// What a central is made from.
+/// The settings of a central.
 #[derive(Debug, Clone)]
 pub struct CentralSettings {
     /// Its name.
     pub me: NodeName,
-    /// Its program's version, for its peers to see.
+    /// The version of its program, for its peers.
     pub version: String,
-    /// The downloads that must all give a receipt (`receivers`); `None`: every download known.
+    /// The downloads that must all send a receipt (`receivers`); `None`: every known download.
     pub receivers: Option<BTreeSet<NodeName>>,
     /// How long a copy stays after the last receipt (`keep_minutes`).
     pub keep: Duration,
     /// The part of the file system that stays free (`free_percent`), in thousandths of a percent.
     pub free_millipercent: u32,
-    /// What is done about the modes of its copies (`keep_modes`).
+    /// What central does with the modes of its copies (`keep_modes`).
     pub keep_modes: KeepModes,
-    /// Where the others reach the directory that holds `in/` and `held/`.
+    /// Where other nodes reach the directory that holds `in/` and `held/`.
     pub spool: Location,
-    /// The host it runs on, for people to read; may be empty.
+    /// The host on which it runs, for people; may be empty.
     pub host: String,
 }
 
@@ -101,30 +100,31 @@ pub struct Central {
     settings: CentralSettings,
     transfers: BTreeMap<TransferId, Transfer>,
     counts: Counts<Stage>,
-    /// Unfinished transfers of one upload's name, in the order in which they came.
+    /// The unfinished transfers of one name of an upload, in the order of their offers.
     by_name: BTreeMap<(NodeName, ItemName), BTreeSet<(u64, TransferId)>>,
-    /// Per upload, what stands in line to be asked for, by its turn.
+    /// Per upload, the queue of transfers to request, by their turn.
     lines: BTreeMap<NodeName, BTreeSet<(u64, TransferId)>>,
-    /// What has been asked for and has not been settled, by place.
+    /// The requested transfers that are not settled, by place.
     places: BTreeMap<PlaceId, BTreeSet<TransferId>>,
     taking: Limiter<TransferId>,
     /// Offers that wait for the journal to say whether they have been here before.
     lookups: BTreeMap<TransferId, (NodeName, Offer)>,
     next_order: u64,
-    /// The turn of the one that was put first last.
+    /// The turn of the transfer that was last moved to the front.
     first_turn: u64,
     next_place: u64,
-    /// What the last measure has found; nothing while a measure is under way.
+    /// The result of the last measurement; `None` while a measurement runs.
     space: Option<Space>,
-    /// What has arrived since the last measure began.
+    /// What has arrived since the last measurement began.
     arrived: Room,
-    /// What is promised to those that are asked for and have not arrived.
+    /// The space reserved for requested items that have not arrived.
     reserved: Room,
-    /// What waits for other copies that are just being proven, to be fetched together with them, and for whom.
+    /// Verified copies that wait for others which are being verified, and their receivers, so that receivers fetch them
+    /// together.
     gathered: BTreeSet<(TransferId, NodeName)>,
-    /// When each upload was last asked for something.
+    /// When central last requested something from each upload.
     granted: BTreeMap<NodeName, Time>,
-    /// What the journal says is held, and nobody has seen since the start.
+    /// Copies that the journal lists and that central has not seen since the start.
     unseen: BTreeSet<TransferId>,
 }
 
@@ -132,20 +132,20 @@ pub struct Central {
 struct Transfer {
     row: Row,
     stage: Stage,
-    /// When it came, among those of its name.
+    /// The order of its offer, among those of its name.
     order: u64,
-    /// Its turn in the line: its order, unless it was put first; a restart forgets that.
+    /// Its turn in the queue: its order, unless an operator moved it to the front; a restart forgets that.
     turn: u64,
     sends: u32,
-    /// The cause that upload was told last.
+    /// The cause that central last told upload.
     told: Option<Cause>,
-    /// What it was told to be short of, and whether for good.
+    /// What is missing, as last told to upload, and whether for good.
     lacks: Option<(&'static str, bool)>,
-    /// A bad copy is being removed: only then it may be asked for again.
+    /// Central is removing a bad copy. It may request the item again only after that.
     dropping: bool,
-    /// The last try to remove it failed.
+    /// The last attempt to remove it failed.
     undropped: bool,
-    /// Says and doubts, by receiver.
+    /// What was sent to each receiver, and what it reported.
     receivers: BTreeMap<NodeName, Receiver>,
 }
 
@@ -156,7 +156,7 @@ struct Receiver {
 }
 
 impl Central {
-    /// Takes up the work the journal holds.
+    /// Continues the work in the journal.
     pub fn new(settings: CentralSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
         let shared_settings = SharedSettings {
             me: Node::new(Mode::Central, settings.me.clone()),
@@ -177,7 +177,7 @@ impl Central {
             lookups: BTreeMap::new(),
             next_order: FIRST_ORDER,
             first_turn: FIRST_ORDER,
-            // A journal that was restored from an older copy does not know the last places: none may be given twice.
+            // A journal restored from an older copy does not know the last places: no number may be used twice.
             next_place: restored.next_place.max(now.as_millis()),
             space: None,
             arrived: Room::default(),
@@ -192,7 +192,7 @@ impl Central {
             central.restore(row)?;
         }
         central.sweep();
-        // An upload that has not heard of the restart yet may still be sending to a place of before.
+        // An upload that does not know of the restart may still be sending to an earlier place.
         central.shared.timers.set(Timer::Sweep, now.after(SWEEP_AFTER));
         Ok(central)
     }
@@ -249,7 +249,7 @@ impl Central {
     }
 
     fn line_up(&mut self, id: TransferId) {
-        // What is paused alone stands in no line; it comes back when that is over.
+        // A transfer that is paused alone is in no queue; resume puts it back.
         if let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.row.paused.is_none()) {
             self.lines.entry(transfer.row.upload.clone()).or_default().insert((transfer.turn, id));
         }
@@ -288,7 +288,7 @@ impl Central {
         self.go_on_with_work();
     }
 
-    /// What is due, and what can begin.
+    /// Handles due deadlines, and starts what can start.
     fn go_on_with_work(&mut self) {
         while let Some(timer) = self.shared.timers.expire(self.shared.now) {
             self.on_timer(timer);
@@ -301,9 +301,9 @@ impl Central {
     fn on_timer(&mut self, timer: Timer) {
         match timer {
             Timer::Hello => self.shared.hello(Address::All, false),
-            // `admit` measures again when no measure is pending.
+            // `admit` measures again if no measurement is running.
             Timer::Measure => {}
-            // `admit` comes after every input, so this needs no more than the wake-up.
+            // `admit` runs after every input, so waking up is enough.
             Timer::Gather => {}
             Timer::Send(id) => self.send_owed(id),
             Timer::SendTo(id, receiver) => self.send_forward(id, &receiver),
@@ -318,7 +318,7 @@ impl Central {
         }
     }
 
-    /// What waits has no copy here that is of any use.
+    /// Waiting transfers have no usable copy here.
     fn sweep(&mut self) {
         let copies = self.transfers.iter().filter(|(_, transfer)| transfer.stage != Stage::Waiting);
         let transfers = copies.map(|(id, _)| *id).collect();
@@ -359,7 +359,7 @@ impl Central {
         }
     }
 
-    /// Says again at once what is owed: to one peer, or to all.
+    /// Repeats at once what central owes: to one peer, or to all.
     fn wake(&mut self, only: Option<&Node>) {
         let now = self.shared.now;
         let mut due = Vec::new();
@@ -400,7 +400,7 @@ impl Central {
         self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));
     }
 
-    /// Answers an upload that mentions a transfer: where it stands here.
+    /// Answers an upload that mentions a transfer with the stage of the transfer here.
     fn answer(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let to = Address::Node(Node::new(Mode::Upload, transfer.row.upload.clone()));
@@ -415,7 +415,7 @@ impl Central {
                 self.shared.send(to, Message::Waiting(vec![Wait { transfer: id, reason }]));
             }
             Stage::Granted | Stage::Released => self.shared.timers.set(Timer::Send(id), self.shared.now),
-            // What was said then would free the source of a copy that may not be there any more.
+            // The answer would free the source of a copy that may no longer exist.
             Stage::Held if self.unseen.contains(&id) => {}
             Stage::Held => self.shared.send(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
@@ -454,7 +454,7 @@ impl Central {
         if left.is_empty() {
             self.places.remove(&place);
             self.shared.effect(Effect::DropPlace(place));
-            // A run that was on its way to it may make it anew.
+            // A run that was on its way to the place may create it again.
             if self.shared.timers.due(&Timer::Sweep).is_none() {
                 self.shared.timers.set(Timer::Sweep, self.shared.now.after(SWEEP_AFTER));
             }
@@ -509,7 +509,7 @@ impl Transfer {
         }
     }
 
-    /// The receivers that have not given their receipt.
+    /// The receivers that have not sent their receipt.
     fn pending(&self) -> impl Iterator<Item = &NodeName> {
         self.row.receivers.iter().filter(|(_, at)| at.is_none()).map(|(name, _)| name)
     }

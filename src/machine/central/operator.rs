@@ -1,4 +1,4 @@
-//! What an operator orders.
+//! Orders of operators.
 
 use std::collections::BTreeSet;
 
@@ -37,8 +37,8 @@ impl Central {
         self.lines.get_mut(&transfer.row.upload).is_some_and(|line| line.remove(&(transfer.turn, id)))
     }
 
-    /// Nobody waits for this receiver's receipt any more. Tells whether the transfer is released by that. Where
-    /// nobody is left it is not: no receipt at all releases nothing.
+    /// Stops requiring this receiver's receipt. Returns whether that releases the transfer. If no receiver is left it
+    /// does not: a source is never released without a receipt.
     fn stop_requiring(&mut self, id: TransferId, receiver: &NodeName) -> bool {
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
         transfer.row.receivers.retain(|(name, at)| name != receiver || at.is_some());
@@ -72,7 +72,7 @@ impl Operable for Central {
         self.transfers.get_mut(&id).map(|transfer| &mut transfer.row)
     }
 
-    /// The others come to central, so that it has no runs of its own.
+    /// Other nodes connect to central, so central has no runs of its own.
     fn halt(&mut self, _: &dyn Fn(TransferId) -> bool) -> u64 {
         0
     }

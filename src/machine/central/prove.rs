@@ -1,4 +1,4 @@
-//! The proof: whether what an upload has sent is what it announced, and what follows where it is not.
+//! Verification: whether an upload has sent what it announced, and what follows if not.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ const AGAIN_FIRST: Duration = Duration::from_secs(1);
 const AGAIN_LAST: Duration = Duration::from_secs(300);
 
 impl Transfer {
-    /// Whether only a person can help it on.
+    /// Whether only a person can continue the transfer.
     pub(super) fn is_lasting(&self) -> bool {
         self.row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting())
     }
 }
 
 impl Central {
-    /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
+    /// Loaded from the journal: a transfer that waits for a person still waits after a restart.
     pub(super) fn line_up_restored(&mut self, id: TransferId) {
         if !self.wait_for_person(id) {
             self.line_up(id);
         }
     }
 
-    /// Its copy waits here for a person: it is looked at again when that was due. Tells whether it does.
+    /// The copy waits here for a person: central examines it again when that is due. Returns whether it does.
     pub(super) fn wait_for_person(&mut self, id: TransferId) -> bool {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else { return false };
         let when = self.shared.end_of_patience(transfer.row.attempts, transfer.row.since);
@@ -74,7 +74,7 @@ impl Central {
         let name = transfer.row.name.clone();
         let was_held = transfer.stage == Stage::Held;
         let reason = match outcome {
-            // What is held stays held, whatever has become of its modes.
+            // A held copy stays held, whatever happens to its modes.
             CopyOutcome::Found { fingerprint, .. } if fingerprint == transfer.row.fingerprint && was_held => return,
             CopyOutcome::Found { fingerprint, manifest, unkept, .. } if fingerprint == transfer.row.fingerprint => {
                 if let Some(unkept) = unkept {
@@ -88,7 +88,8 @@ impl Central {
                         self.shared.persist(Record::Manifest(id, text));
                     }
                 } else {
-                    // Who was known when it was asked for is forgotten. Held for nobody it would only take space.
+                    // An operator has removed the receivers that were known at the request. A copy for no receiver
+                    // would only take space.
                     self.drop_and_wait(id, Cause::Receivers.into());
                 }
                 return;
@@ -114,8 +115,8 @@ impl Central {
         self.drop_and_wait(id, reason);
     }
 
-    /// The copy is of no use: it goes, and only then the transfer stands in line again, so that the next copy cannot be
-    /// dropped with it.
+    /// The copy is unusable. Central removes it first and then queues the transfer again, so that the removal cannot
+    /// hit the next copy.
     pub(super) fn drop_and_wait(&mut self, id: TransferId, reason: Reason) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.dropping = true;
@@ -123,8 +124,8 @@ impl Central {
         self.shared.effect(Effect::Drop(id));
     }
 
-    /// There was no room for all of it. What has arrived goes, so that it does not keep the room from others, and it
-    /// stands in line again.
+    /// There was too little space for the whole copy. Central removes what has arrived, so that other items can use the
+    /// space, and queues the transfer again.
     pub(super) fn put_back(&mut self, id: TransferId, reason: Reason) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
             return;
@@ -139,14 +140,14 @@ impl Central {
             format!("put back into the queue, the partial copy is deleted: {reason}"),
         );
         self.drop_and_wait(id, reason);
-        // Others of its place are still on their way to it.
+        // Other items of the same place are still being sent there.
         if let Some(place) = place.filter(|place| self.places.contains_key(place)) {
             self.shared.effect(Effect::DropArrival { place, name });
         }
         self.answer(id);
     }
 
-    /// Stands in line, once nothing is left of the copy that was of no use.
+    /// Queues the transfer again, after nothing is left of the unusable copy.
     pub(super) fn line_up_clean(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if std::mem::take(&mut transfer.undropped) {
@@ -157,7 +158,7 @@ impl Central {
         }
     }
 
-    /// The copy stays where it is, and is looked at again.
+    /// The copy stays where it is, and is examined again.
     fn look_again_later(&mut self, id: TransferId, reason: Reason) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts += 1;
@@ -174,7 +175,7 @@ impl Central {
         self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
-    /// A bad copy is gone: ask again, with growing patience.
+    /// The bad copy is removed: request the item again, with increasing delay.
     pub(super) fn ask_again(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let (attempts, cause) = (transfer.row.attempts, transfer.row.reason.as_ref().map(Reason::cause));
@@ -185,7 +186,7 @@ impl Central {
         self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
-    /// Upload has told what it had announced.
+    /// Upload has sent its manifest.
     pub(super) fn on_explained(&mut self, id: TransferId, differences: Option<Differences>) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Waiting) else {
             return;
@@ -204,8 +205,8 @@ impl Central {
         self.answer(id);
     }
 
-    /// Its modes are not as announced on this file system. Where they were announced one by one, downloads set them all
-    /// the same.
+    /// On this file system the copy has other modes than announced. If the modes were announced one by one, downloads
+    /// set them nevertheless.
     fn log_unkept(&mut self, id: TransferId, unkept: Box<str>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();

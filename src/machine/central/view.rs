@@ -1,4 +1,4 @@
-//! What a status shows.
+//! The data for a status.
 
 use std::collections::BTreeSet;
 
@@ -72,9 +72,9 @@ impl Central {
 
     fn state(&self, transfer: &Transfer, cause: Cause, alive: &BTreeSet<&NodeName>) -> State {
         match (transfer.stage, cause) {
-            // Offered, and nothing said against it.
+            // Offered, and the receiver has reported no obstacle.
             (Stage::Held, Cause::Receipts) if transfer.pending().any(|name| alive.contains(name)) => State::Queued,
-            // Of so many most wait for their turn, and the upload says nothing of these.
+            // Most of so many transfers wait for their turn, and the upload does not report these.
             (Stage::Granted, Cause::Running) if self.counts.of(&[Stage::Granted]) > PRESUMED_LIMIT as u64 => {
                 State::Queued
             }

@@ -1,4 +1,4 @@
-//! From a proven copy to the receipt and the cleanup script.
+//! From a verified copy to the receipt and the cleanup script.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::machine::{
 
 const TAKEN_FIRST: Duration = Duration::from_secs(5);
 const TAKEN_LAST: Duration = Duration::from_secs(60);
-/// How soon to try again when another transfer of the name is being placed or cleaned up.
+/// The delay of a retry while another transfer of the name is being placed or cleaned up.
 const MEET_AGAIN: Duration = Duration::from_secs(1);
 const SCRIPT_FIRST: Duration = Duration::from_secs(10);
 const SCRIPT_LAST: Duration = Duration::from_secs(600);
@@ -20,7 +20,7 @@ impl Download {
     pub(super) fn start_places(&mut self) {
         while let Some(id) = self.placing.enter() {
             if self.same_name(id).any(|other| self.cleaning.is_inside(&other)) {
-                // Its script may move away, any moment, what this one would be taken for.
+                // Its script may at any time move away the file that this item would get its name from.
                 self.placing.leave(&id);
                 self.shared.timers.set(Timer::Retry(id), self.shared.now.after(MEET_AGAIN));
             } else if !self.place(id, None) {
@@ -92,8 +92,8 @@ impl Download {
         }
     }
 
-    /// Something stands under the name. Only what this node put there itself, for an earlier transfer from
-    /// the same upload that is altogether over, may be replaced, and the driver replaces it only untouched.
+    /// Another file has the name. Download may replace it only if this node delivered it for an earlier, completely
+    /// finished transfer from the same upload. The driver replaces it only if it is untouched.
     fn on_name_looked_up(&mut self, id: TransferId, name: &ItemName, row: Option<Box<Row>>) {
         if !self.placing.is_inside(&id) {
             return;
@@ -107,10 +107,10 @@ impl Download {
         let under_way = same.into_iter().flatten().filter_map(|other| Some((other, self.transfers.get(other)?)));
         let delivered = under_way.filter(|(other, transfer)| **other != id && transfer.stage.is_delivered());
         let latest = delivered.map(|(_, transfer)| (&transfer.row, transfer.stage)).max_by_key(|(row, _)| row.since);
-        // What came after this one is newer at the source too.
+        // A later transfer is newer at the source too.
         let older = |row: &Row| row.upload == upload && row.minted <= minted;
         let ours = match (&latest, &row) {
-            // A script that has not succeeded yet still needs the item that it was promised.
+            // A script that has not succeeded yet still needs its item.
             (Some((row, stage)), _) => (older(row) && *stage == Stage::Cleaned).then_some(row.signature),
             (None, Some(row)) => older(row).then_some(row.signature),
             (None, None) => None,
@@ -141,7 +141,7 @@ impl Download {
         self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
-    /// Stands in line for its script, unless it is paused alone: then it comes back when that is over.
+    /// Queues the transfer for its script. A transfer that is paused alone is queued after the pause.
     pub(super) fn join_cleanups(&mut self, id: TransferId) {
         if self.transfers.get(&id).is_some_and(|transfer| transfer.row.paused.is_none()) {
             self.cleaning.join(id);
@@ -149,7 +149,7 @@ impl Download {
     }
 
     pub(super) fn start_cleanups(&mut self) {
-        // An order that holds all leaves the line as it is.
+        // A pause of all transfers leaves the queue as it is.
         while self.shared.held_by().is_none()
             && let Some(id) = self.cleaning.enter()
         {
@@ -183,7 +183,7 @@ impl Download {
         };
         let row = &transfer.row;
         if self.shared.holds(row).is_some() {
-            // The order came after the look had begun: there will be another one.
+            // The order came after the look had begun: download looks again later.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
             return;
@@ -193,11 +193,12 @@ impl Download {
             // An earlier run may have taken the item out of sight and stopped before its end.
             _ if row.cleaned && cleanup == Cleanup::Own => self.clean(id),
             Sight::Gone => self.cleaned_already(id),
-            // Another transfer has been given the name since, so this one's item is gone.
+            // Another transfer has got the name since, so this item is gone.
             Sight::Present(signature) if row.signature != Some(signature) && self.is_of_another(id, signature) => {
                 self.cleaned_already(id);
             }
-            // A script that has begun may have changed it itself; before that, it is no longer what it was for.
+            // A script that has started may have changed the item itself. Without a started script, a changed item is
+            // no longer the delivered one.
             Sight::Present(signature) if !row.cleaned && row.signature != Some(signature) => {
                 self.cleaned_by(id, &Cleared::Changed);
             }
@@ -270,7 +271,7 @@ impl Download {
         let name = transfer.row.name.clone();
         self.move_to(id, Stage::Cleaned, None);
         self.close_if_over(id);
-        // The name may be free now for whoever waits for it.
+        // The name may be free now for a transfer that waits for it.
         let waiting: Vec<_> = self.by_name.get(&name).into_iter().flatten().copied().collect();
         for other in waiting {
             if self.transfers.get(&other).is_some_and(|transfer| transfer.stage == Stage::Placing) {

@@ -12,9 +12,9 @@ use crate::machine::{
 
 pub(super) const RETRY_FIRST: Duration = Duration::from_secs(2);
 pub(super) const RETRY_LAST: Duration = Duration::from_secs(300);
-/// Free space is looked at this often while something is wanted.
+/// How often the free space is measured while transfers are wanted.
 const MEASURE_EVERY: Duration = Duration::from_secs(10);
-/// What stays free beyond the items themselves: directories, journals, other people's small needs.
+/// The space that stays free beyond the items themselves: for directories, journals, other programs.
 const SPARE: Room = Room { bytes: 16 << 20, inodes: 16 };
 
 impl Download {
@@ -46,7 +46,7 @@ impl Download {
         self.shared.timers.set(Timer::Send(id), self.shared.now);
     }
 
-    /// The journal has answered: a transfer it has seen delivered is not fetched again.
+    /// The journal has answered: download does not fetch a delivered transfer again.
     pub(super) fn on_transfer_looked_up(&mut self, id: TransferId, row: Option<Box<Row>>) {
         let Some(Offered { item, location, central }) = self.lookups.remove(&id) else { return };
         if self.transfers.contains_key(&id) {
@@ -74,7 +74,7 @@ impl Download {
         let (modes, created) = (self.shared.interned(offer.modes), self.shared.next_age());
         let new = Row::new(Offer { modes, ..offer }, upload, created, now);
         let mut new = Row { central: Some(central), location: Some(location), ..new };
-        // Given up, and offered again: what only a person can mend is not mended by that.
+        // The transfer was cancelled and offered again. This does not remove a cause that needs a person.
         if let Some(old) = row.filter(|old| old.wrong.is_some() && old.fingerprint == new.fingerprint) {
             (new.wrong, new.attempts) = (old.wrong, old.attempts);
             if old.attempts > 1 {
@@ -101,7 +101,7 @@ impl Download {
         if self.shared.timers.due(&Timer::Measure).is_none() {
             self.shared.effect(Effect::Measure);
             self.shared.timers.set(Timer::Measure, self.shared.now.after(MEASURE_EVERY));
-            // What was free before says little: others write to this file system too.
+            // An older measurement says little: other programs write to this file system too.
             self.space = None;
             self.arrived = Room::default();
         }
@@ -118,20 +118,20 @@ impl Download {
         }
     }
 
-    /// Takes out of the line what there is no space for: it comes back after a while. What others on their way are in the
-    /// way of stays in line.
+    /// Removes transfers without enough space from the queue; they come back after a while. Those that only wait for
+    /// space used by running transfers stay in the queue.
     fn put_off_what_does_not_fit(&mut self, estate: &Estate) {
         for ready in self.dispatch.first_too_big(estate.room()) {
             let Some(short) = estate.shortage(ready.room, &self.settings.directory) else { continue };
             let Some(transfer) = self.transfers.get(&ready.transfer) else { continue };
-            // It is looked at again and again; once is enough to read.
+            // The reason is checked again and again; log it only once.
             if transfer.row.reason.as_ref().is_none_or(|reason| reason.cause() != Cause::Space) {
                 let text = format!("not fetched yet: {}", short.text);
                 self.shared.log(Level::Warn, Some(ready.transfer), Some(&ready.name), None, text);
             }
             self.dispatch.leave_line(ready.transfer);
             self.move_to(ready.transfer, Stage::Wanted, Some(Reason::with(Cause::Space, &short.text)));
-            // What lies there of it already may be just the room that is missing, for this or for others.
+            // A partial copy may occupy just the missing space, for this transfer or for others.
             if self.empty_staging(ready.transfer) {
                 continue;
             }
@@ -140,8 +140,8 @@ impl Download {
         }
     }
 
-    /// Removes what staging holds of something that waits. Tells whether there may be anything: then it goes on when that is
-    /// gone.
+    /// Empties the staging directory of a waiting transfer. Returns whether there may be something to remove; the
+    /// transfer then continues after the removal.
     fn empty_staging(&mut self, id: TransferId) -> bool {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.emptied) else { return false };
         transfer.emptied = true;
@@ -154,7 +154,7 @@ impl Download {
         let load = self.dispatch.load(run);
         let alone = load.len() == 1;
         for id in load {
-            // Given up on the way: the run may have written into staging once more after that was emptied.
+            // Cancelled during a run: the run may have written into staging after the removal.
             if !self.transfers.contains_key(&id) {
                 self.shared.effect(Effect::Drop(id));
             }
@@ -182,7 +182,7 @@ impl Download {
                 RunOutcome::Unfit(refused) if refused.iter().any(|(refused, _)| of_run.contains(refused)) => {
                     match refused.iter().find(|(refused, _)| *refused == id) {
                         Some((_, reason)) => self.put_off(id, reason.clone()),
-                        // It may have been left out: rsync goes on with it where it stands.
+                        // rsync may have left the item out; the next run continues it.
                         None => {
                             self.move_to(id, Stage::Wanted, None);
                             self.line_up(id);
@@ -237,7 +237,7 @@ impl Download {
                 self.finish(id);
                 self.shared.effect(Effect::Drop(id));
             }
-            // It is proven and about to be delivered, or has been: the receipt will tell.
+            // The item is verified and about to be delivered, or delivered: the receipt follows.
             _ => {}
         }
     }

@@ -1,10 +1,10 @@
 //! Download: fetches what central offers, proves it, gives it its final name, says so, and cleans up.
 //!
-//! Why nothing is delivered twice or half. The final name is given by one rename of a proven and durable copy.
-//! Before it, the journal holds the intent together with the inode of what will be renamed; after it, the
-//! journal holds the delivery, and only then is the receipt said. A crash in between is resolved by looking
-//! whether that inode still lies in staging. An offer of a transfer that this node does not remember is put to the
-//! journal first, which keeps what has been delivered long after the machine has let go of it.
+//! Why nothing is delivered twice or in part. One rename of a verified and durable copy gives the final name. Before
+//! the rename, the journal has the intent and the inode of the copy. After it, the journal has the delivery, and only
+//! then download sends the receipt. After a crash in between, download checks whether staging still has that inode. An
+//! offer of a transfer that the machine does not know goes to the journal first, which remembers deliveries much
+//! longer.
 
 mod deliver;
 mod fetch;
@@ -27,29 +27,29 @@ use super::{
 const VERIFIES: usize = 16;
 const PLACES: usize = 64;
 const CLEANUPS: usize = 8;
-/// How many offers may wait for the journal's answer; what is more will be offered again.
+/// How many offers may wait for the journal's answer; central sends the others again.
 const LOOKUPS: usize = 2000;
 
 super::stage::stages! {
-    /// Where a transfer stands at a download.
+    /// The stage of a transfer at a download.
     Stage {
-        /// Offered by central; it stands in line for an rsync run.
+        /// Offered by central; queued for an rsync run.
         Wanted = "wanted",
-        /// An rsync run fetches it.
+        /// An rsync run fetches the item.
         Pulling = "pulling",
-        /// What was fetched is being proven and made durable.
+        /// Download verifies the copy and makes it durable.
         Verifying = "verifying",
-        /// Proven; it is being given its final name.
+        /// Verified; download gives the item its final name.
         Placing = "placing",
-        /// It stands under its final name; the script has not been run, or failed.
+        /// The item has its final name; the script has not run, or failed.
         Delivered = "delivered",
-        /// The cleanup script is at work.
+        /// The cleanup script runs.
         Cleaning = "cleaning",
-        /// Nothing is left to do but to hear that central has noted the receipt.
+        /// Only central's confirmation of the receipt is missing.
         Cleaned = "cleaned",
-        /// Over: delivered.
+        /// Finished: delivered.
         Closed = "closed",
-        /// Over: given up by central before it was placed.
+        /// Finished: cancelled by central before the item had its final name.
         Withdrawn = "withdrawn",
     }
 }
@@ -74,12 +74,12 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Cleaned, Stage::Closed, "central acknowledged the receipt"),
 ];
 
-/// What a download is made from.
+/// The settings of a download.
 #[derive(Debug, Clone)]
 pub struct DownloadSettings {
     /// Its name.
     pub me: NodeName,
-    /// Its program's version, for its peers to see.
+    /// The version of its program, for its peers.
     pub version: String,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
@@ -87,9 +87,9 @@ pub struct DownloadSettings {
     pub cleanup: Cleanup,
     /// What is done about modes (`keep_modes`).
     pub keep_modes: KeepModes,
-    /// Where items arrive (`file_dir`), for people to read.
+    /// The directory of delivered items (`file_dir`), for people.
     pub directory: String,
-    /// The host it runs on, for people to read; may be empty.
+    /// The host on which it runs, for people; may be empty.
     pub host: String,
 }
 
@@ -107,9 +107,9 @@ pub struct Download {
     verifying: Limiter<TransferId>,
     placing: Limiter<TransferId>,
     cleaning: Limiter<TransferId>,
-    /// What the last measure has found; nothing while a measure is under way.
+    /// The result of the last measurement; `None` while a measurement runs.
     space: Option<Space>,
-    /// What has arrived since the last measure began.
+    /// What has arrived since the last measurement began.
     arrived: Room,
 }
 
@@ -125,29 +125,29 @@ struct Transfer {
     row: Row,
     stage: Stage,
     sends: u32,
-    /// The reason that central was told last.
+    /// The reason that download last told central.
     told: Option<Reason>,
-    /// The placing under way may replace what stands under the name.
+    /// The current placing may replace the file that has the name.
     replacing: bool,
-    /// A bad copy is being removed from staging.
+    /// Download is removing a bad copy from staging.
     dropping: bool,
-    /// Staging holds nothing of it, unless that could not be removed.
+    /// Staging is empty for this transfer, unless a removal failed.
     emptied: bool,
-    /// The run that fetched it left something out for want of space.
+    /// The run that fetched it left something out for lack of space.
     short: Option<Box<Short>>,
-    /// It goes first wherever it stands in line; a restart forgets that.
+    /// An operator moved it to the front of every queue; a restart forgets that.
     first: bool,
 }
 
 #[derive(Debug)]
 struct Short {
     reason: Reason,
-    /// It travelled alone, so that it is this one that there was no room for.
+    /// The transfer had a run of its own, so the missing space is that of this transfer.
     alone: bool,
 }
 
 impl Download {
-    /// Takes up the work the journal holds.
+    /// Continues the work in the journal.
     pub fn new(settings: DownloadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, BadRow> {
         let shared_settings = SharedSettings {
             me: Node::new(Mode::Download, settings.me.clone()),
@@ -175,7 +175,7 @@ impl Download {
             download.shared.on_restored(&mut row);
             download.restore(row)?;
         }
-        // What stands under its final name has nothing in staging any more but leftovers.
+        // For an item with its final name, staging can have only leftovers.
         let staged = download.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
         let transfers = staged.map(|(id, _)| *id).collect();
         download.shared.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
@@ -228,10 +228,10 @@ impl Download {
     fn line_up(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
-        // What is paused alone stands in no line; it comes back when that is over.
+        // A transfer that is paused alone is in no queue; resume puts it back.
         let Some(location) = row.location.clone().filter(|_| row.paused.is_none()) else { return };
         let (name, room) = (row.name.clone(), row.room());
-        // What there was no room for is not to take others down with it.
+        // A transfer for which space was missing must not make others fail with it.
         let lacked_room = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space);
         let attempts = if lacked_room { row.attempts.max(ALONE_AFTER) } else { row.attempts };
         self.dispatch.add(Ready { transfer: id, name, room, attempts, location });
@@ -260,10 +260,10 @@ impl Download {
                 self.shared.space = Some(space);
                 self.space = Some(space);
             }
-            // What could not be removed from staging is swept at the next start.
+            // The sweep at the next start removes what could not be removed from staging.
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Explained { transfer, differences } => self.on_explained(transfer, differences),
-            // What is missing in staging is found missing when it is proven or placed.
+            // The verification or the placing finds out what is missing in staging.
             Input::Swept { .. } => {}
             Input::Seen(_) | Input::Vanished(_) | Input::Scanned | Input::Hashed { .. } | Input::Taken { .. } => {
                 self.shared.unexpected(None, None, "an answer that download never requests");
@@ -272,7 +272,7 @@ impl Download {
         self.go_on_with_work();
     }
 
-    /// What is due, and what can begin.
+    /// Handles due deadlines, and starts what can start.
     fn go_on_with_work(&mut self) {
         while let Some(timer) = self.shared.timers.expire(self.shared.now) {
             self.on_timer(timer);
@@ -288,9 +288,9 @@ impl Download {
             Timer::Hello => self.shared.hello(Address::All, false),
             Timer::Send(id) => self.send_owed(id),
             Timer::Retry(id) => self.on_retry(id),
-            // `start_runs` measures again when no measure is pending.
+            // `start_runs` measures again if no measurement is running.
             Timer::Measure => {}
-            // The line is looked at after every input, so a host's turn needs no more than the wake-up.
+            // The queue is examined after every input, so waking up is enough for a host's turn.
             Timer::Host(_) | Timer::Gather => {}
             Timer::Settle(_) | Timer::Forget(_) | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.shared.unexpected(None, None, "a timer that download does not have");
@@ -326,13 +326,13 @@ impl Download {
         }
     }
 
-    /// Says again at once what is owed for the transfers chosen.
+    /// Repeats at once what the chosen transfers owe.
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
         let chosen = self.transfers.iter().filter(|(_, transfer)| chosen(&transfer.row));
         self.shared.send_now(chosen.map(|(id, _)| *id));
     }
 
-    /// The receipt, until it is noted; before that, why there is none yet.
+    /// The receipt, until central has noted it; before that, why there is none yet.
     fn send_owed(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let row = &transfer.row;
@@ -356,7 +356,7 @@ impl Download {
             Message::Waiting(vec![Wait { transfer: id, reason }])
         };
         transfer.sends += 1;
-        // Why it waits is an answer, which central asks for again; a receipt is owed.
+        // The reason of a wait answers a repeated offer of central; a receipt is owed.
         let owed = transfer.stage.is_delivered();
         let sends = transfer.sends;
         self.shared.send(to, message);

@@ -1,4 +1,4 @@
-//! What an operator orders.
+//! Orders of operators.
 
 use super::{Download, DownloadSettings, Stage};
 use crate::machine::order::Outcome;
@@ -26,7 +26,7 @@ impl Download {
         self.go_on_with_work();
     }
 
-    /// Tells central why what it offers is not fetched, or that it is again.
+    /// Tells central why download does not fetch the offered item, or that it fetches it again.
     fn tell_central(&mut self, id: TransferId) {
         if let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| !transfer.stage.is_delivered()) {
             transfer.sends = 0;
@@ -73,7 +73,7 @@ impl Operable for Download {
         match order {
             ItemOrder::Retry => Some(self.retry(id)),
             ItemOrder::Bump => Some(self.bump(id)),
-            // Its upload cancels it.
+            // Only its upload can cancel it.
             ItemOrder::Withdraw => None,
         }
     }
@@ -92,7 +92,7 @@ impl Download {
                 let stage = transfer.stage;
                 self.shared.timers.stop(&Timer::Retry(id));
                 if stage == Stage::Wanted {
-                    // Whether there is space now is to be seen.
+                    // The next measurement shows whether there is space now.
                     self.shared.timers.stop(&Timer::Measure);
                 }
                 self.on_retry(id);

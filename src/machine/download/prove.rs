@@ -1,4 +1,4 @@
-//! Whether what was fetched is what was announced, and what follows where it is not.
+//! Whether the fetched copy matches the announced item, and what follows if not.
 
 use super::fetch::{RETRY_FIRST, RETRY_LAST};
 use super::{Download, Stage, Transfer};
@@ -9,7 +9,7 @@ use crate::machine::{
 };
 
 impl Transfer {
-    /// Whether only a person can help it on.
+    /// Whether only a person can continue the transfer.
     fn is_lasting(&self) -> bool {
         self.row.reason.as_ref().is_some_and(|reason| reason.cause().is_lasting())
     }
@@ -71,7 +71,7 @@ impl Download {
                 self.placing.join(id);
                 return;
             }
-            // What the run has left out for want of space is not there, and nothing else is wrong with it.
+            // The copy lacks what the run left out for lack of space; nothing else is wrong with it.
             CopyOutcome::Found { .. } | CopyOutcome::Missing if short.as_ref().is_some_and(|short| short.alone) => {
                 short.map_or_else(|| Cause::Space.into(), |short| short.reason)
             }
@@ -79,7 +79,8 @@ impl Download {
                 let row = &mut transfer.row;
                 let reason = mismatch(fingerprint, announced, row.kind, row.wrong.replace(fingerprint.digest.into()));
                 match short {
-                    // It may have been another of the batch: only what comes out equally wrong is no question of room.
+                    // Another transfer of the batch may have been the cause. Only a copy with the same difference twice
+                    // is not explained by missing space.
                     Some(short) if reason.cause() == Cause::Mismatch => short.reason,
                     _ => {
                         if let Some((found, central)) = manifest.zip(row.central.clone()) {
@@ -96,14 +97,14 @@ impl Download {
         self.put_off(id, reason);
     }
 
-    /// Back into the line, after a while that grows with each failure.
+    /// Queues the transfer again, after a delay that grows with each failure.
     pub(super) fn put_off(&mut self, id: TransferId, reason: Reason) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts += 1;
         let name = transfer.row.name.clone();
-        // What is wrong may have the right size and time, so that rsync would leave it as it is. It has to be
-        // gone before the next one is fetched: a late removal would take the next one with it. What there is no room for
-        // keeps none from others.
+        // A wrong file may have the right size and time, so that rsync would skip it. So download removes the copy
+        // before the next run: a late removal would hit the next copy. Removal also frees the space for other
+        // transfers.
         transfer.dropping = matches!(reason.cause(), Cause::Mismatch | Cause::Steady | Cause::Unfit | Cause::Space);
         let dropping = transfer.dropping;
         transfer.emptied |= dropping;
@@ -116,7 +117,7 @@ impl Download {
         }
     }
 
-    /// Something has been removed from staging: where it was a bad copy, a new one is fetched.
+    /// The removal from staging has ended. After the removal of a bad copy, a new one is fetched.
     pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
         self.shared.timers.set_at_most(Timer::Measure, self.shared.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
@@ -144,7 +145,7 @@ impl Download {
         self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
     }
 
-    /// Central has told what had been announced.
+    /// Central has sent the announced manifest.
     pub(super) fn on_explained(&mut self, id: TransferId, differences: Option<Differences>) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Wanted) else {
             return;
@@ -163,7 +164,7 @@ impl Download {
         }
     }
 
-    /// Back from the journal: what waits for a person goes on waiting, however often the daemon starts.
+    /// Loaded from the journal: a transfer that waits for a person still waits after a restart.
     pub(super) fn line_up_restored(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get(&id).filter(|transfer| transfer.is_lasting()) else {
             return self.line_up(id);

@@ -1,4 +1,4 @@
-//! What a status shows.
+//! The data for a status.
 
 use super::{Download, Stage, Transfer};
 use crate::machine::shared::Timer;
@@ -37,7 +37,7 @@ impl Download {
         let transfer = self.transfers.get(&id)?;
         let (why, backoff) = self.why(id, transfer);
         let timers = &self.shared.timers;
-        // Before that, what it says next is an answer, and nothing that it waits for.
+        // Before the delivery, the next message is an answer that no node waits for.
         let receipt = || timers.due(&Timer::Send(id)).filter(|_| transfer.stage.is_delivered());
         Some(TransferView {
             next: backoff.or_else(|| timers.due(&Timer::Retry(id))).or_else(receipt),
@@ -50,7 +50,7 @@ impl Download {
         State::of(Mode::Download, transfer.stage.as_str(), cause, transfer.row.attempts)
     }
 
-    /// Why it waits, and until when where that is a host's fault.
+    /// Why the transfer waits, and until when if a host is the cause.
     fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
         let row = &transfer.row;
         if let Stage::Wanted | Stage::Delivered = transfer.stage

@@ -10,7 +10,7 @@ use crate::machine::{
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
 const RETRY_LAST: Duration = Duration::from_secs(600);
-/// How often a source that was touched before its cleanup is looked at again, should its digest not come.
+/// How often upload examines again a source that was touched before its cleanup, if its digest does not come.
 const TOUCHED_EVERY: Duration = Duration::from_secs(60);
 /// How long a source that was touched at the last moment is left alone.
 const CHANGED_EVERY: Duration = Duration::from_secs(1);
@@ -21,7 +21,8 @@ impl Upload {
     pub(super) fn on_release(&mut self, from: &Node, release: &Release) {
         let id = release.transfer;
         let Some(transfer) = self.transfers.get_mut(&id) else {
-            // Over here long since, and central has missed it: without an answer it would ask for ever.
+            // The transfer finished here long ago, and central missed that: without an answer central would repeat its
+            // message for ever.
             self.shared.send(Address::Node(from.clone()), Message::Freed(vec![id]));
             return;
         };
@@ -44,7 +45,7 @@ impl Upload {
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         self.shared.log(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
         if from_withdrawn && transfer.row.is_ordered_away() {
-            // An operator wants the source left alone, and it is kept already.
+            // An operator cancelled the transfer, and its source is already kept.
             self.move_to(id, Stage::Freed, None);
             return;
         }
@@ -56,7 +57,7 @@ impl Upload {
         self.join_cleanups(id);
     }
 
-    /// Stands in line for the end at its source, unless it is paused alone: then it comes back when that is over.
+    /// Queues the transfer for the end at its source. A transfer that is paused alone is queued after the pause.
     pub(super) fn join_cleanups(&mut self, id: TransferId) {
         if self.transfers.get(&id).is_some_and(|transfer| transfer.row.paused.is_none()) {
             self.cleaning.join(id);
@@ -64,7 +65,7 @@ impl Upload {
     }
 
     pub(super) fn start_cleanups(&mut self) {
-        // An order that holds all leaves the line as it is.
+        // A pause of all transfers leaves the queue as it is.
         while self.shared.held_by().is_none()
             && let Some(id) = self.cleaning.enter()
         {
@@ -92,7 +93,7 @@ impl Upload {
     fn before_script(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if self.shared.holds(&transfer.row).is_some() {
-            // The order came after the look had begun: there will be another one.
+            // The order came after the look had begun: upload looks again later.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
             return;
@@ -184,8 +185,7 @@ impl Upload {
         }
     }
 
-    /// Nothing is cleaned up. What was handed over counts as handed over, whatever stands there: it is sent only if it is
-    /// something else.
+    /// Nothing is cleaned up. What was handed over counts as handed over; the present file is sent only if it differs.
     pub(super) fn end_without_cleanup(&mut self, id: TransferId, why: &str) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;

@@ -1,4 +1,4 @@
-//! From what the watch sees to a transfer on offer: quiet time, digest, announcement.
+//! From a sighting of the watch to an offered transfer: quiet time, digest, announcement.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,11 +13,11 @@ use crate::machine::{
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
 const HELD_LAST: Duration = Duration::from_secs(60);
-/// An item that stayed at its source and has gone is remembered this long, because a file system that was
-/// not mounted for a while brings it back.
+/// How long upload remembers an item that stayed at its source and is gone. A file system that was not mounted for a
+/// while brings such an item back.
 pub(super) const FORGET_AFTER: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// What hashing has found.
+/// The result of hashing.
 pub(super) struct Proof {
     pub(super) kind: Kind,
     pub(super) entries: u64,
@@ -33,7 +33,7 @@ impl Upload {
         self.see(name, signature, Some(size), complete);
     }
 
-    /// What a look has found under a name tells no size: then nothing is decided by it.
+    /// A look under a name does not measure the size; the size here decides nothing.
     pub(super) fn see(&mut self, name: ItemName, signature: Signature, size: Option<u64>, complete: bool) {
         let known = self.items.get(&name);
         if let Some(item) = known
@@ -77,7 +77,7 @@ impl Upload {
         self.source_changed(name, "the source disappeared");
     }
 
-    /// After the first full scan, what has not been seen is not there.
+    /// After the first full scan, an item that was not seen does not exist.
     pub(super) fn on_scanned(&mut self) {
         if std::mem::replace(&mut self.scanned, true) {
             return;
@@ -89,7 +89,7 @@ impl Upload {
         }
     }
 
-    /// The transfer that carries just this content, if there is one.
+    /// The transfer that carries exactly this content, if there is one.
     fn carrier(&self, name: &ItemName, signature: Signature) -> Option<TransferId> {
         let id = *self.latest.get(name)?;
         let transfer = self.transfers.get(&id)?;
@@ -97,13 +97,14 @@ impl Upload {
         same.then_some(id)
     }
 
-    /// Whether nothing has come after this transfer under its name: no other transfer, and nothing that stays or was left.
+    /// Whether this transfer is the last one of its name: no other transfer followed, and nothing that stays or was
+    /// left.
     pub(super) fn is_last(&self, name: &ItemName, id: TransferId) -> bool {
         self.latest.get(name) == Some(&id) && !self.kept.contains_key(name)
     }
 
-    /// The source of a transfer that central may not hold yet has been touched, and its size may be the same: whether its
-    /// content is, too, is looked at before the transfer goes on. Tells whether there is such a transfer.
+    /// The source of a transfer that central may not hold yet was touched, and its size may be the same. Upload
+    /// examines its content before the transfer continues. Returns whether there is such a transfer.
     fn doubt(&mut self, name: &ItemName, size: Option<u64>) -> bool {
         let Some(id) = self.latest.get(name).copied() else { return false };
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
@@ -115,7 +116,7 @@ impl Upload {
         true
     }
 
-    /// Gives up the transfer of this name unless central may already hold all of it.
+    /// Withdraws the transfer of this name unless central may already hold all of it.
     pub(super) fn source_changed(&mut self, name: &ItemName, why: &str) {
         let Some(id) = self.latest.get(name).copied() else { return };
         let Some(transfer) = self.transfers.get(&id) else { return };
@@ -138,8 +139,9 @@ impl Upload {
 
     pub(super) fn on_settled(&mut self, name: &ItemName) {
         let behind = self.latest.get(name).and_then(|id| self.transfers.get(id)).is_some_and(|earlier| {
-            // Central orders what it holds itself; before that, and while a script may be touching the
-            // name, two transfers of one name would meet at the source. What is only touched is the same transfer.
+            // Central puts the transfers that it holds into order. Before that, and while a script may change the file,
+            // two transfers of one name would collide at the source. An item that is only touched stays the same
+            // transfer.
             let may_be_same = earlier.stage.is_early() && earlier.doubted || earlier.stage == Stage::Releasing;
             !may_be_same && !matches!(earlier.stage, Stage::Received | Stage::Freed | Stage::Withdrawing)
         });
@@ -155,7 +157,7 @@ impl Upload {
         self.hashing.join(name.clone());
     }
 
-    /// Lets an item that stands behind an earlier transfer of its name try again.
+    /// Lets an item try again that waits for an earlier transfer of its name.
     pub(super) fn let_go(&mut self, name: &ItemName) {
         if self.items.get(name).is_some_and(|item| item.state == ItemState::Behind) {
             self.shared.timers.set(Timer::Settle(name.clone()), self.shared.now);
@@ -181,7 +183,7 @@ impl Upload {
         };
         let Some(item) = self.items.get_mut(name) else { return };
         if item.signature != asked || item.state != ItemState::Hashing {
-            // It has been seen again since; its own quiet time runs, or it stands in line already.
+            // The item was seen again since: its own quiet time runs, or it is queued already.
             if item.state == ItemState::Hashing {
                 self.hashing.join(name.clone());
             }
@@ -192,7 +194,7 @@ impl Upload {
                 self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest, origin });
             }
             HashOutcome::Changed(sighting) => {
-                // Somebody is at work on it: no more is known of it before it has settled.
+                // A process writes the item: nothing more is known of it before it has settled.
                 self.end_doubt(name);
                 if sighting.name == *name && sighting.signature != asked {
                     self.on_seen(Sighting { complete: false, ..sighting });
@@ -212,8 +214,9 @@ impl Upload {
         }
     }
 
-    /// Whether the source is what was announced cannot be told now: something else may get its turn meanwhile. What central
-    /// had once, or may have had, is waited for: receivers may have got it, and would get it a second time as another transfer.
+    /// Upload cannot tell now whether the source is still the announced item; another item may get its turn meanwhile.
+    /// A copy that central had, or may have had, is waited for. Otherwise receivers that have it would get it a second
+    /// time as another transfer.
     fn end_doubt(&mut self, name: &ItemName) {
         let is_new = |transfer: &Transfer| transfer.doubted && transfer.row.arrived.is_none() && !transfer.sent;
         let doubted = |id: &TransferId| self.transfers.get(id).is_some_and(is_new);
@@ -242,7 +245,7 @@ impl Upload {
 
     fn on_proven(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
         let Some(item) = self.items.get_mut(name) else { return };
-        // An operator who wants it sent knows better than what follows.
+        // An operator requests it, which overrides the following checks.
         let insist = std::mem::take(&mut item.insist);
         let seen = item.since;
         if !insist && let Some(lost) = self.lost_mount(name, &proof.origin.mounts) {
@@ -264,8 +267,9 @@ impl Upload {
         self.announce(name, signature, proof);
     }
 
-    /// Touched, but the same content: it still is what the transfer under way carries. Another content: that transfer
-    /// ends, and where its cleanup may have had a hand in it, the item is put aside. Tells whether the item is dealt with.
+    /// Touched with the same content: the item is still what the current transfer carries. Other content: that transfer
+    /// ends, and if its cleanup may have caused the change, the item is put aside. Returns whether the item is dealt
+    /// with.
     fn is_carried(&mut self, name: &ItemName, signature: Signature, proof: &Proof, seen: Time, insist: bool) -> bool {
         let Some(id) = self.latest.get(name).copied() else { return false };
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
@@ -293,7 +297,7 @@ impl Upload {
         match stage {
             Stage::Received => false,
             Stage::Releasing => {
-                // What was written before the receipts were in is a new version like any other.
+                // A change before all receipts are in is a new version like any other.
                 let written_before = seen < transfer.row.since && !transfer.row.cleaned;
                 let aside = self.settings.cleanup == Cleanup::Script && !written_before && !insist;
                 self.end_without_cleanup(id, "it changed after it was sent");
@@ -309,8 +313,8 @@ impl Upload {
         }
     }
 
-    /// A transfer of the same content is being given up, because its source could not be read for a while: where central
-    /// holds its copy, it goes on, and until that is known the item waits.
+    /// A transfer of the same content is being withdrawn, because its source was unreadable for a while. If central
+    /// holds its copy, that transfer continues. Until upload knows that, the item waits.
     fn is_leaving(&mut self, name: &ItemName, signature: Signature, proof: &Proof) -> bool {
         let Some(id) = self.leaving.get(name).copied() else { return false };
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Withdrawing) else {
@@ -370,7 +374,7 @@ impl Upload {
         }
     }
 
-    /// What a status shows of an item that is no transfer yet.
+    /// What a status shows of an item that is not a transfer yet.
     pub(super) fn item_view(&self, name: &ItemName, item: &Item) -> Option<TransferView> {
         let (stage, why) = item.shown()?;
         let state = State::of(Mode::Upload, stage, why.cause(), item.attempts);
@@ -400,7 +404,7 @@ impl Upload {
 }
 
 impl Item {
-    /// The word for what an item does that is no transfer yet, and why; `None` for every other.
+    /// The word for what an item does that is not a transfer yet, and why; `None` for every other.
     pub(super) fn shown(&self) -> Option<(&'static str, Why<'_>)> {
         match &self.state {
             ItemState::Settling => Some(("settling", Why::Plain(Cause::Settling))),

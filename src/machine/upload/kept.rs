@@ -1,8 +1,8 @@
 //! What stays at its source, and what cleanup scripts leave there.
 //!
-//! Nothing here is sent again before somebody changes its content: neither what was handed over and stands there still,
-//! whatever became of its times, permissions or links, nor what a cleanup script made of it or from it. Where it cannot
-//! be told who changed something, the item is put aside with a reason, and an operator decides.
+//! Upload does not send these again before their content changes: what was handed over and is still there, even with
+//! other times, permissions or links; and what a cleanup script made of it or from it. If upload cannot tell what
+//! changed an item, it puts the item aside with a reason, and an operator decides.
 
 use std::collections::VecDeque;
 
@@ -14,10 +14,10 @@ use crate::machine::{
     Time, TransferId, escaped,
 };
 
-/// How far the clock of a file system may lag behind ours, in milliseconds: it stands still between two ticks.
+/// How far the clock of a file system may be behind ours, in milliseconds: it stands still between two ticks.
 const CLOCK_LAG: u64 = 50;
 
-/// A cleanup script that runs or has run lately.
+/// A cleanup script that runs or ran recently.
 #[derive(Debug)]
 struct Script {
     transfer: TransferId,
@@ -28,7 +28,7 @@ struct Script {
     started: Time,
     /// `None` while it runs.
     ended: Option<Time>,
-    /// Names that were put aside because of it: what is written under them after that is somebody else's.
+    /// Names that were put aside because of this script: a later write under them is not by the script.
     suspected: Vec<ItemName>,
 }
 
@@ -37,7 +37,7 @@ struct Script {
 pub(super) struct Scripts(VecDeque<Script>);
 
 impl Scripts {
-    /// Those that the journal knows of, newest first.
+    /// Those from the journal, newest first.
     pub(super) fn restored(rows: &[Row]) -> Self {
         let script = |row: &Row| Script {
             transfer: row.transfer,
@@ -52,7 +52,7 @@ impl Scripts {
         Self(rows.iter().rev().map(script).collect())
     }
 
-    /// One that starts, or starts again.
+    /// A script that starts, or starts again.
     pub(super) fn start(&mut self, row: &Row, now: Time) {
         let old = |script: &Script| script.ended.is_some_and(|ended| now.since(ended) > RECENT);
         while self.0.front().is_some_and(old) || self.0.len() >= RECENT_LIMIT {
@@ -64,7 +64,7 @@ impl Scripts {
         self.0.push_back(Script { transfer, item, inode, born, fingerprint, started: now, ended: None, suspected });
     }
 
-    /// One that had been started before this daemon was: it may still run, or have come to its end unseen.
+    /// A script that was started before this daemon: it may still run, or have ended unnoticed.
     pub(super) fn resume(&mut self, row: &Row, over: bool) {
         self.start(row, began(row));
         if over {
@@ -87,7 +87,8 @@ impl Scripts {
         for (number, script) in self.0.iter().enumerate().rev().filter(|(_, script)| script.item != *name) {
             let same = script.fingerprint == proof.fingerprint;
             let early = Time::from_millis(script.started.as_millis().saturating_sub(CLOCK_LAG));
-            // An inode's number is given to a new file as soon as the old one is gone: its age tells them apart.
+            // A new file may get the inode number of a file that was just deleted: the creation time distinguishes
+            // them.
             if script.inode == Some(origin.inode) && script.born == origin.born {
                 if same && (origin.born.is_some() || is_named_after(name, &script.item)) {
                     return Some((script.item.clone(), true));
@@ -96,7 +97,7 @@ impl Scripts {
                     suspect = suspect.or(Some(number));
                 }
             }
-            // A birth in the future is of a time before the clock was set back.
+            // A creation time in the future is from before the clock was set back.
             let meanwhile = |made: Time| made >= early && (made <= script.ended.unwrap_or(now) || made > now);
             if origin.ours && origin.made.is_some_and(meanwhile) && is_named_after(name, &script.item) {
                 if same {
@@ -114,15 +115,15 @@ impl Scripts {
     }
 }
 
-/// When a script started at the earliest, which is not written down: when central held a proven copy. Where the clock was
-/// set back since then, that tells nothing.
+/// The earliest time at which a script can have started, which is not recorded: when central held a verified copy. If
+/// the clock was set back since then, the time is unknown.
 fn began(row: &Row) -> Time {
     let last = row.finished.unwrap_or(row.since);
     row.arrived.filter(|arrived| *arrived <= last).unwrap_or_default()
 }
 
-/// Whether one name is the other with something before or after it: `a.gz`, `a~` and `done-a` are named after `a`, and
-/// `a1` is not.
+/// Whether one name is the other with a prefix or suffix: `a.gz`, `a~` and `done-a` are derived from `a`, and `a1` is
+/// not.
 fn is_named_after(name: &ItemName, item: &ItemName) -> bool {
     let (name, item) = (name.as_bytes(), item.as_bytes());
     let apart = |byte: Option<&u8>| byte.is_some_and(|byte| !byte.is_ascii_alphanumeric());
@@ -132,11 +133,11 @@ fn is_named_after(name: &ItemName, item: &ItemName) -> bool {
 }
 
 impl Kept {
-    /// What its item does, as long as it carries the signature known.
+    /// What the item is, as long as it has the known signature.
     pub(super) fn state(&self) -> ItemState {
         match self.left {
             Some(Left { aside: Some(cause), .. }) => ItemState::Aside(cause),
-            // What the script has left has to be read once, to be known again.
+            // Upload has to read once what the script has left, to recognise it later.
             Some(Left { fingerprint: None, aside: None }) => ItemState::Hashing,
             Some(_) | None => ItemState::Kept,
         }
@@ -144,7 +145,7 @@ impl Kept {
 }
 
 impl Upload {
-    /// Remembers that an item has been delivered and stays, so that it is not sent again until it changes.
+    /// Remembers that an item was delivered and stays, so that it is not sent again until it changes.
     pub(super) fn keep(&mut self, name: &ItemName, signature: Signature, fingerprint: Fingerprint, mounts: Mounts) {
         self.remember(Kept { name: name.clone(), signature, fingerprint, left: None, mounts });
     }
@@ -172,19 +173,19 @@ impl Upload {
         }
     }
 
-    /// Whether the content is what was handed over last under this name, or what a cleanup script has left of it.
+    /// Whether the content is what was last handed over under this name, or what a cleanup script has left of it.
     pub(super) fn is_kept(&mut self, name: &ItemName, signature: Signature, proof: &Proof) -> bool {
         let Some(kept) = self.kept.get(name) else { return false };
         let mut now = Kept { signature, mounts: proof.origin.mounts.clone(), ..kept.clone() };
         match kept.left {
             _ if kept.fingerprint == proof.fingerprint => now.left = None,
             Some(Left { fingerprint: Some(left), .. }) if left == proof.fingerprint => {}
-            // Read for the first time, as the script has left it.
+            // Read for the first time, as the script left it.
             Some(Left { fingerprint: None, aside }) if kept.signature == signature => {
                 now.left = Some(Left { fingerprint: Some(proof.fingerprint), aside });
                 self.shared.log(Level::Info, None, Some(name), None, "left by its cleanup script: not sent again");
             }
-            // Changed before it could be read: by whom, and whether in content, nobody can tell.
+            // The file changed before it was read: it is unknown who changed it, and whether its content changed.
             Some(Left { fingerprint: None, .. }) => {
                 self.set_aside(name, signature, proof, Cause::Disputed);
                 return true;
@@ -195,26 +196,26 @@ impl Upload {
         true
     }
 
-    /// Whether it is what a script has left, has not been read yet, and still is as it was then.
+    /// Whether the file is what a script has left, unread and unchanged since then.
     pub(super) fn is_unread_leftover(&self, name: &ItemName, signature: Signature) -> bool {
         let unread =
             |kept: &Kept| kept.signature == signature && kept.left.is_some_and(|left| left.fingerprint.is_none());
         self.kept.get(name).is_some_and(unread)
     }
 
-    /// Puts an item aside until an operator or a writer decides.
+    /// Puts an item aside until an operator sends it or a process writes it.
     pub(super) fn set_aside(&mut self, name: &ItemName, signature: Signature, proof: &Proof, cause: Cause) {
         let level = if cause == Cause::Leftover { Level::Info } else { Level::Error };
         self.shared.log(level, None, Some(name), None, Reason::new(cause).to_string());
-        // What was handed over under the name, where that is known, still counts as handed over.
+        // What was handed over under the name, if known, still counts as handed over.
         let before = self.kept.get(name).map(|kept| kept.fingerprint);
         let left = Some(Left { fingerprint: Some(proof.fingerprint), aside: Some(cause) });
         let fingerprint = before.unwrap_or(proof.fingerprint);
         self.remember(Kept { name: name.clone(), signature, fingerprint, left, mounts: proof.origin.mounts.clone() });
     }
 
-    /// Whether a cleanup script has made it, from another item: then it is remembered, or, where that is not certain,
-    /// put aside.
+    /// Whether a cleanup script has made the item from another item. Upload then remembers it or, if that is not
+    /// certain, puts it aside.
     pub(super) fn is_made_by_script(&mut self, name: &ItemName, signature: Signature, proof: &Proof) -> bool {
         let Some((item, certain)) = self.scripts.maker(name, proof, self.shared.now) else { return false };
         if certain {
@@ -227,7 +228,7 @@ impl Upload {
         true
     }
 
-    /// Where a file system was mounted in the item when it was looked at before, and is not any more.
+    /// A mount point that the item had when it was last examined, and no longer has.
     pub(super) fn lost_mount(&self, name: &ItemName, now: &Mounts) -> Option<String> {
         let row = self.latest.get(name).and_then(|id| self.transfers.get(id)).map(|transfer| &transfer.row.mounts);
         let known = [self.items.get(name).map(|item| &item.mounts), self.kept.get(name).map(|kept| &kept.mounts), row];
@@ -241,7 +242,7 @@ impl Upload {
         }
     }
 
-    /// An operator wants it sent as it is.
+    /// An operator wants the item sent as it is.
     pub(super) fn insist(&mut self, name: &ItemName) {
         if let Some(Item { insist, .. }) = self.items.get_mut(name) {
             *insist = true;

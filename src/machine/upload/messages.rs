@@ -1,4 +1,4 @@
-//! What an upload says of its transfers, and repeats until it is answered.
+//! The messages of an upload about its transfers, repeated until they are answered.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{Address, Message, Mode, Node, Offer, TransferId, Wait};
 
-/// How often central is asked whether it still holds what it has received, about.
+/// How often upload asks central whether it still holds what it has received, approximately.
 const RECEIVED_AGAIN: Duration = Duration::from_secs(60 * 60);
 
 impl Upload {
@@ -37,7 +37,8 @@ impl Upload {
                 None => return,
             },
             Stage::Freed => Message::Freed(vec![id]),
-            // Central drops the place when it hears this, and a run would make it anew: not before its end.
+            // Central drops the place after this message, and a run would create it again: send it only after the end
+            // of the run.
             Stage::Withdrawing if self.dispatch.is_moving(id) => return,
             Stage::Withdrawing if row.is_ordered_away() => Message::Cancel(vec![id]),
             Stage::Withdrawing => Message::Withdraw(vec![id]),
@@ -52,8 +53,8 @@ impl Upload {
         }
     }
 
-    /// Central repeats what follows from a copy that it holds. One whose journal was restored from an older copy knows
-    /// nothing of it: this node has to ask now and then.
+    /// Central repeats the messages about a copy that it holds. A central whose journal was restored from an older copy
+    /// does not know the copy: so upload asks from time to time.
     pub(super) fn ask_later(&mut self, id: TransferId) {
         let wait = self.shared.backoff(RECEIVED_AGAIN, 0, RECEIVED_AGAIN);
         self.shared.timers.set(Timer::Send(id), self.shared.now.after(wait));

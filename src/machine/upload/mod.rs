@@ -1,11 +1,10 @@
-//! Upload: notices items, proves them, sends them when central asks, and frees the source when every
-//! required receiver has given its receipt.
+//! Upload: notices items, hashes them, sends them when central requests them, and frees the source when every required
+//! receiver has given its receipt.
 //!
-//! Why a source is safe here. The cleanup script starts in one place only (`free::on_looked`), and only when
-//! (a) central's release was journalled, and that release names receivers and carries the very fingerprint
-//! that this node computed; (b) the source was looked at in this turn and carries the signature it had when
-//! that fingerprint was computed. Whatever else a peer says, or whenever the node dies, leads to a
-//! stage from which the source is looked at again.
+//! Why a source is safe here. The cleanup script starts in one place only (`free::on_looked`), under two conditions.
+//! (a) Central's release is journalled; it names receivers and has exactly the fingerprint that this node computed. (b)
+//! Upload has looked at the source in this turn, and the source has the signature that it had when that fingerprint was
+//! computed. Any other message, and a crash at any time, leads to a stage from which upload looks at the source again.
 
 mod free;
 mod items;
@@ -28,37 +27,37 @@ use super::{
 };
 use kept::Scripts;
 
-/// How many items are hashed at once; the driver has fewer threads, this keeps them busy.
+/// How many items are queued for the hash threads at once; the driver has fewer threads, so this keeps them busy.
 const HASHES: usize = 16;
 /// How many cleanup scripts run at once.
 const CLEANUPS: usize = 8;
 
 super::stage::stages! {
-    /// Where a transfer stands at its upload.
+    /// The stage of a transfer at its upload.
     Stage {
-        /// On offer to central, which has not asked for it yet.
+        /// Offered to central, which has not requested the item yet.
         Announced = "announced",
-        /// Central has asked for it; it stands in line for an rsync run.
+        /// Central has requested the item; queued for an rsync run.
         Granted = "granted",
-        /// An rsync run carries it.
+        /// An rsync run carries the item.
         Sending = "sending",
-        /// The run is over; the source is being looked at again.
+        /// The run has ended; upload checks the source again.
         Checking = "checking",
         /// Sent as announced; central has not confirmed yet.
         Sent = "sent",
-        /// Central holds a proven copy; receivers are fetching it.
+        /// Central holds a verified copy; receivers fetch it.
         Received = "received",
-        /// Every required receiver has given its receipt; the source is to be freed.
+        /// Every required receiver has given its receipt; upload has to free the source.
         Releasing = "releasing",
-        /// The cleanup script is at work.
+        /// The cleanup script runs.
         Cleaning = "cleaning",
         /// The source is free; central has not confirmed yet.
         Freed = "freed",
-        /// Given up; central has not confirmed yet.
+        /// Cancelled or withdrawn; central has not confirmed yet.
         Withdrawing = "withdrawing",
-        /// Over: handed over.
+        /// Finished: handed over.
         Closed = "closed",
-        /// Over: given up.
+        /// Finished: cancelled or withdrawn.
         Withdrawn = "withdrawn",
     }
 }
@@ -106,14 +105,14 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Withdrawing, Stage::Withdrawn, "central acknowledged it"),
 ];
 
-/// What an upload is made from.
+/// The settings of an upload.
 #[derive(Debug, Clone)]
 pub struct UploadSettings {
     /// Its name.
     pub me: NodeName,
-    /// Its program's version, for its peers to see.
+    /// The version of its program, for its peers.
     pub version: String,
-    /// How long an item must stay the same (`settle_seconds`).
+    /// How long an item must stay unchanged (`settle_seconds`).
     pub settle: Duration,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
@@ -133,7 +132,8 @@ pub struct Upload {
     counts: Counts<Stage>,
     /// The newest unfinished transfer of each name.
     latest: BTreeMap<ItemName, TransferId>,
-    /// Transfers that this daemon has given up, that are not over yet, and after which nothing came under their names.
+    /// Transfers that this daemon has withdrawn, that are not finished yet, and after which nothing came under their
+    /// names.
     leaving: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
     hashing: Limiter<ItemName>,
@@ -148,14 +148,14 @@ pub struct Upload {
 #[derive(Debug)]
 struct Item {
     signature: Signature,
-    /// Not known where only its signature was looked at.
+    /// Unknown if only the signature was examined.
     size: Option<u64>,
     state: ItemState,
     since: Time,
     attempts: u32,
-    /// An operator wants it sent, whatever stands against it.
+    /// An operator wants the item sent, whatever reason there is against it.
     insist: bool,
-    /// Where in it another file system began when it was read last.
+    /// The mount points in the item when it was last read.
     mounts: Mounts,
 }
 
@@ -163,17 +163,17 @@ struct Item {
 enum ItemState {
     /// Its quiet time runs.
     Settling,
-    /// In line for, or at, its digest.
+    /// Queued for its digest, or being hashed.
     Hashing,
     /// Cannot be sent as it is.
     Held(Reason),
-    /// Has to wait until an earlier transfer of its name lets go of it.
+    /// Has to wait until an earlier transfer of its name has finished with the source.
     Behind,
     /// Is what a transfer carries.
     Bound,
     /// Was delivered and stays, or was left by a cleanup script.
     Kept,
-    /// Is not sent by itself.
+    /// Is not sent automatically.
     Aside(Cause),
 }
 
@@ -181,20 +181,20 @@ enum ItemState {
 struct Transfer {
     row: Row,
     stage: Stage,
-    /// How often the word it owes has been said since it is owed.
+    /// How often the owed message has been sent since it is owed.
     sends: u32,
     /// Who has cleaned up its source; the last look is under way.
     cleared: Option<Cleanup>,
     /// The source has been touched: whether it still is what was announced is being looked at.
     doubted: bool,
-    /// It goes first wherever it stands in line; a restart forgets that.
+    /// An operator moved it to the front of every queue; a restart forgets that.
     first: bool,
-    /// It was sent once, or may have been before the last start, so that central may have held it.
+    /// The item was sent once, or may have been before the last start, so central may have held it.
     sent: bool,
 }
 
 impl Upload {
-    /// Takes up the work the journal holds.
+    /// Continues the work in the journal.
     pub fn new(settings: UploadSettings, restored: Restored, seed: u64, now: Time) -> Result<Self, super::BadRow> {
         let shared_settings = SharedSettings {
             me: Node::new(Mode::Upload, settings.me.clone()),
@@ -263,7 +263,7 @@ impl Upload {
 
     fn insert(&mut self, row: Row, stage: Stage) {
         self.counts.enter(stage);
-        // Of what was begun before the last start nobody knows how far it came.
+        // It is unknown how far the work of before the last start got.
         let sent = stage == Stage::Sent || row.began.is_some();
         let transfer = Transfer { row, stage, sends: 0, cleared: None, doubted: false, first: false, sent };
         self.transfers.insert(transfer.row.transfer, transfer);
@@ -298,7 +298,7 @@ impl Upload {
         self.go_on_with_work();
     }
 
-    /// What is due, and what can begin.
+    /// Handles due deadlines, and starts what can start.
     fn go_on_with_work(&mut self) {
         while let Some(timer) = self.shared.timers.expire(self.shared.now) {
             self.on_timer(timer);
@@ -320,7 +320,7 @@ impl Upload {
                 self.send_owed(id);
             }
             Timer::Retry(id) => self.on_retry(id),
-            // The line is looked at after every input, so a host's turn needs no more than the wake-up.
+            // The queue is examined after every input, so waking up is enough for a host's turn.
             Timer::Host(_) => {}
             Timer::Measure | Timer::Gather | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.shared.unexpected(None, None, "a timer that upload does not have");
@@ -339,7 +339,7 @@ impl Upload {
         }
         if from.mode == Mode::Central {
             if let Some(hello) = hello.filter(|_| greeting.back) {
-                // A place tells whose journal granted it, even where that journal's hello was never heard.
+                // A place has the id of the journal that granted it, even if no hello of that journal arrived.
                 let forgot = greeting.forgot;
                 let journal = hello.journal;
                 let forgotten = |row: &Row| row.place.map_or(forgot, |place| place.journal != journal);
@@ -354,13 +354,13 @@ impl Upload {
         }
     }
 
-    /// Says again at once what is owed for the transfers chosen.
+    /// Repeats at once what the chosen transfers owe.
     fn wake(&mut self, chosen: impl Fn(&Row) -> bool) {
         let owing = self.transfers.iter().filter(|(_, it)| it.stage.owes_a_message() && chosen(&it.row));
         self.shared.send_now(owing.map(|(id, _)| *id));
     }
 
-    /// Moves a transfer on, journals it and says what it now owes.
+    /// Moves a transfer on, journals the move and sends what the transfer now owes.
     fn move_to(&mut self, id: TransferId, stage: Stage, reason: Option<Reason>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let Transfer { row, stage: at, .. } = transfer;
@@ -412,7 +412,7 @@ impl Upload {
             return;
         };
         let row = &transfer.row;
-        // What is paused alone stands in no line; it comes back when that is over.
+        // A transfer that is paused alone is in no queue; resume puts it back.
         let Some(location) = row.location.clone().filter(|_| row.paused.is_none() && !transfer.doubted) else { return };
         let (name, room) = (row.name.clone(), row.room());
         self.dispatch.add(Ready { transfer: id, name, room, attempts: row.attempts, location });
@@ -428,15 +428,15 @@ impl Upload {
 }
 
 impl Row {
-    /// Whether an operator has given it up, and not its source.
+    /// Whether an operator has cancelled it, not a change of its source.
     fn is_ordered_away(&self) -> bool {
         self.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn)
     }
 }
 
 impl Stage {
-    /// Whether a word about it has to be repeated until the peer answers. A granted transfer tells central
-    /// why it has not been sent, once there is a reason.
+    /// Whether a message about it has to be repeated until the peer answers. A granted transfer tells central why it
+    /// has not been sent, once there is a reason.
     fn owes_a_message(self) -> bool {
         matches!(self, Self::Announced | Self::Granted | Self::Sent | Self::Freed | Self::Withdrawing)
     }
@@ -445,7 +445,7 @@ impl Stage {
         matches!(self, Self::Closed | Self::Withdrawn)
     }
 
-    /// Whether central cannot hold a proven copy yet, as far as this node knows.
+    /// Whether central cannot hold a verified copy yet, as far as this node knows.
     fn is_early(self) -> bool {
         matches!(self, Self::Announced | Self::Granted | Self::Sending | Self::Checking)
     }

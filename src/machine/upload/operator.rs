@@ -1,4 +1,4 @@
-//! What an operator orders.
+//! Orders of operators.
 
 use super::{ItemState, Stage, Upload, UploadSettings};
 use crate::machine::order::Outcome;
@@ -26,7 +26,7 @@ impl Upload {
         self.go_on_with_work();
     }
 
-    /// Tells central why what it has asked for does not come, or that it comes now.
+    /// Tells central why the requested item does not come, or that it comes now.
     fn tell_central(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
             return;
@@ -100,7 +100,7 @@ impl Upload {
         else {
             return Err("the transfer is finished".to_owned());
         };
-        // What stands under the name now is put aside, and nothing but such an order sends it.
+        // The present file under the name is put aside; only such an order sends it.
         if stage == Stage::Freed && self.items.get(&name).is_some_and(|item| matches!(item.state, ItemState::Aside(_)))
         {
             return self.retry_item(&name);
@@ -170,7 +170,7 @@ impl Upload {
         }
     }
 
-    /// The source is kept, as if it had been delivered and stayed: it is not sent again until it changes.
+    /// The source is kept like a delivered one that stays: it is not sent again until it changes.
     fn withdraw(&mut self, id: TransferId, by: &str) -> Option<Outcome> {
         let transfer = self.transfers.get(&id)?;
         match transfer.stage {
@@ -190,7 +190,7 @@ impl Upload {
         if self.latest.get(&name) == Some(&id) {
             self.latest.remove(&name);
         }
-        // What came after it under the same name is another transfer's.
+        // A later item under the same name belongs to another transfer.
         if let Some(signature) = signature.filter(|_| is_latest) {
             self.keep(&name, signature, fingerprint, mounts);
         }

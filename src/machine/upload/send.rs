@@ -1,4 +1,4 @@
-//! What central says, and the runs that follow from it.
+//! Messages of central, and the runs that follow from them.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use crate::machine::{
 
 const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
 const UNREADABLE_LAST: Duration = Duration::from_secs(300);
-/// How long central has to answer that there was no room.
+/// How long central has to answer that it had too little space.
 const NO_ROOM_FIRST: Duration = Duration::from_secs(60);
 const NO_ROOM_LAST: Duration = Duration::from_secs(600);
 
 impl Transfer {
-    /// Whether its last run ended for want of space on central.
+    /// Whether the last run ended for lack of space on central.
     fn lacks_room(&self) -> bool {
         self.row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space)
     }
@@ -41,7 +41,7 @@ impl Upload {
         }
     }
 
-    /// Whether this central is the one that took the transfer; the first to answer an offer is.
+    /// Whether this central is the one that took the transfer: the first one that answers an offer.
     pub(super) fn taken_by(&mut self, from: &Node, id: TransferId) -> bool {
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
         match &transfer.row.central {
@@ -66,13 +66,13 @@ impl Upload {
                 transfer.row.reason = Some(wait.reason);
                 self.shared.dirty.insert(id);
             }
-            // Central waits with nothing but what it does not hold: its copy is lost, or this word is late and the answer
-            // to the offer will tell.
+            // Central asks only for transfers that it does not hold. Either its copy is lost, or this message is late
+            // and the answer to the offer shows that.
             Stage::Sent | Stage::Received => {
                 self.move_to(id, Stage::Announced, Some(wait.reason));
                 self.reconsider(id);
             }
-            // Central has heard that there was no room for it, and asks again when there is.
+            // Central knows that its space was too small for this transfer, and requests it again when there is more.
             Stage::Granted if transfer.lacks_room() => {
                 self.move_to(id, Stage::Announced, Some(wait.reason));
                 self.reconsider(id);
@@ -86,8 +86,8 @@ impl Upload {
         }
     }
 
-    /// Central wants what it had already. Where the source is something else by now, central cannot get it any more, and
-    /// what came later must not wait for it.
+    /// Central requests an item that it already had. If the source has changed by now, central cannot get that content
+    /// any more, and later items must not wait for it.
     pub(super) fn reconsider(&mut self, id: TransferId) {
         let Some(row) = self.transfers.get(&id).filter(|transfer| transfer.stage.is_early()).map(|found| &found.row)
         else {
@@ -104,8 +104,8 @@ impl Upload {
         }
     }
 
-    /// The source of a transfer that central may not hold yet has another signature: whether it has other content, too,
-    /// is found out before the transfer goes on.
+    /// The source of a transfer that central may not hold yet has another signature. Upload finds out whether its
+    /// content changed before the transfer continues.
     fn look_closer(&mut self, id: TransferId, signature: Signature, size: Option<u64>) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
@@ -120,7 +120,7 @@ impl Upload {
         }
     }
 
-    /// Tells a central that asks for something this node has not, or has given to another central.
+    /// Answers a central that requests a transfer which this node does not have, or which another central took.
     fn refuse(&mut self, from: &Node, id: TransferId) {
         self.shared.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
     }
@@ -138,7 +138,8 @@ impl Upload {
             Stage::Granted | Stage::Sending | Stage::Checking if !known && !stale => {}
             Stage::Received if !known && !stale => {}
             Stage::Sent if !known && !stale => {}
-            // This word is late, an old `received` was, or central's journal is an older copy: its answer tells which.
+            // This message is late, or an old `received` was, or central's journal is an older copy: its answer shows
+            // which.
             Stage::Received => {
                 if let Some(place) = transfer.row.place {
                     self.shared.send(Address::Node(from.clone()), Message::Sent { place, transfers: vec![id] });
@@ -193,8 +194,8 @@ impl Upload {
                     self.move_to(id, Stage::Granted, None);
                     self.line_up(id);
                 }
-                // Central is told, which makes room for others and asks again when it has room for this. Should it not
-                // answer, the same place is tried once more.
+                // Upload tells central, which removes the partial copy and requests the item again when it has space.
+                // If central does not answer, upload tries the same place once more.
                 RunOutcome::Partial(reason) | RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space => {
                     transfer.row.attempts += 1;
                     let (name, attempts) = (transfer.row.name.clone(), transfer.row.attempts);
@@ -203,7 +204,7 @@ impl Upload {
                     let wait = self.shared.backoff(NO_ROOM_FIRST, attempts.saturating_sub(1), NO_ROOM_LAST);
                     self.shared.timers.set(Timer::Retry(id), self.shared.now.after(wait));
                 }
-                // What central's file system cannot hold shows there, when the copy is compared.
+                // If central's file system cannot store the item, central finds that when it compares the copy.
                 RunOutcome::Complete | RunOutcome::Partial(_) | RunOutcome::Unfit(_) => {
                     let reason = if let RunOutcome::Partial(reason) = outcome { Some(reason.clone()) } else { None };
                     let item = transfer.row.name.clone();
@@ -226,7 +227,7 @@ impl Upload {
         }
     }
 
-    /// The look after a run: only what still is what was announced counts as sent.
+    /// The look after a run: only a source that still matches the announcement counts as sent.
     pub(super) fn on_checked(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         let name = transfer.row.name.clone();
@@ -279,9 +280,10 @@ impl Upload {
                 self.dispatch.disown(&mut self.shared, id);
                 self.move_to(id, Stage::Received, None);
             }
-            // What an operator gave up, central gives up as well when it hears of it.
+            // Central cancels a transfer that an operator has cancelled, as soon as the message arrives.
             Stage::Withdrawing if transfer.row.is_ordered_away() => {}
-            // This may be an old word, so it goes on asking: central closes it, or says when it may go.
+            // This may be an old message, so upload goes on asking: central closes the transfer, or says when it can
+            // end.
             Stage::Withdrawing => {
                 let reason = Reason::with(Cause::Receipts, "central already holds the copy");
                 if transfer.row.reason.as_ref() != Some(&reason) {
@@ -311,7 +313,7 @@ impl Upload {
         }
     }
 
-    /// Central has forgotten these: they are on offer again, to whichever central takes them.
+    /// Central does not know these: upload offers them again, to any central.
     pub(super) fn announce_again(&mut self, forgotten: impl Fn(&Row) -> bool, from: &Node) {
         let chosen: Vec<_> = self
             .transfers

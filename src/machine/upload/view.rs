@@ -1,4 +1,4 @@
-//! What a status shows.
+//! The data for a status.
 
 use super::{Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
@@ -67,7 +67,7 @@ impl Upload {
         State::of(Mode::Upload, transfer.stage.as_str(), cause, transfer.row.attempts)
     }
 
-    /// Why it waits, and until when where that is a host's fault.
+    /// Why the transfer waits, and until when if a host is the cause.
     fn why<'a>(&'a self, id: TransferId, transfer: &'a Transfer) -> (Why<'a>, Option<Time>) {
         let row = &transfer.row;
         let held = match transfer.stage {
@@ -97,7 +97,7 @@ impl Upload {
         let (why, backoff) = self.why(id, transfer);
         let timers = &self.shared.timers;
         let next = backoff.or_else(|| timers.due(&Timer::Retry(id))).or_else(|| timers.due(&Timer::Send(id)));
-        // It waits for receipts, and nothing of its own.
+        // The transfer waits for receipts, and upload has nothing to do.
         let next = next.filter(|_| transfer.stage != Stage::Received);
         TransferView {
             next,

@@ -57,7 +57,7 @@ fn a_script_that_hangs_is_ended_with_all_it_has_started() {
     let trio = with_script(&bed, &path, 0.02);
     tree::hand_in(&trio.upload.file_dir, b"item", b"content");
     for node in both(&trio) {
-        node.until_reason(LONG, "cleanup", "without an end: waiting for the tape");
+        node.until_reason(LONG, "cleanup", "longer than cleanup_timeout_minutes: waiting for the tape");
     }
     script(&path, "rm -- \"$1\"");
     trio.handed_over(1, LONG);

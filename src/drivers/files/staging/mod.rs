@@ -1,8 +1,8 @@
-//! Download: where items are fetched to, proven, and given their final names from.
+//! Download: items are fetched to staging, verified there, and renamed to their final names.
 //!
-//! `<file_dir>/.synkler/<id>/<transfer>/<name>` lies on the file system of `file_dir`, so that a final name is
-//! given by one rename. Beside `<name>` there may be marks of ours, whose names begin with `.synkler`: they
-//! tell, after a crash in the middle of placing, what had been done.
+//! `<file_dir>/.synkler/<id>/<transfer>/<name>` is on the file system of `file_dir`, so that one rename gives the final
+//! name. Beside `<name>` there may be marks of ours, whose names begin with `.synkler`: after a crash during the
+//! placing they show what was done.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -21,15 +21,15 @@ use crate::machine::{
     Cause, CopyOutcome, Digest, GroupId, ItemName, Kind, Modes, PlaceOutcome, Reason, Sight, Signature, TransferId,
 };
 
-/// Begins the name of the mark that tells the item from another one that got its inode later.
+/// The prefix of the mark that distinguishes the item from a later one with the same inode.
 const BORN_MARK: &str = ".synkler-born-";
-/// Begins the name of a mark that keeps the permissions an item had before it was made movable.
+/// The prefix of a mark that keeps the permissions of an item from before it was made movable.
 const MODE_MARK: &str = ".synkler-mode-";
-/// The mark that what lies under the item's name may be what it has replaced.
+/// The mark that the entry under the item's name may be the replaced file.
 const SWAP_MARK: &[u8] = b".synkler-swap";
-/// Where what is replaced goes on a file system that cannot exchange two names.
+/// Where the replaced file goes on a file system that cannot exchange two names.
 const ASIDE: &[u8] = b".synkler-replaced";
-/// What is told of an item that its owner has taken already: nothing ever carries this signature.
+/// The signature of an item that its owner has already taken: no item ever has it.
 pub const TAKEN: Signature = Signature([0; 16]);
 
 /// One group's directories on a download.
@@ -45,18 +45,18 @@ impl Staging {
         Self { file_dir, group }
     }
 
-    /// Where items stand under their final names.
+    /// The directory of delivered items.
     pub fn file_dir(&self) -> &Path {
         &self.file_dir
     }
 
-    /// Where rsync writes: `<staging_dir>/<transfer>/<name>`.
+    /// The directory to which rsync writes: `<staging_dir>/<transfer>/<name>`.
     pub fn staging_dir(&self) -> PathBuf {
         self.file_dir.join(".synkler").join(self.group.as_str())
     }
 
-    /// Makes the directories that are not there yet, with mode 0700; those that are there keep their mode.
-    /// Fails when `file_dir` is not there or cannot be written, or when staging lies on another file system.
+    /// Creates missing directories, with mode 0700; existing ones keep their mode. Fails if `file_dir` does not exist
+    /// or cannot be written, or if staging is on another file system.
     pub fn prepare(&self) -> Result<(), LayoutError> {
         self.try_prepare().map_err(|refusal| LayoutError::new(&self.file_dir, refusal))
     }
@@ -72,13 +72,13 @@ impl Staging {
         Ok(())
     }
 
-    /// Carries out [`crate::machine::Effect::Look`] for an item under its final name.
+    /// Carries out [`crate::machine::Effect::Look`] for a delivered item.
     pub fn look(&self, item: &ItemName) -> Sight {
         look_at(&self.file_dir, item)
     }
 
-    /// Carries out [`crate::machine::Effect::Verify`].
-    /// `read` is asked for the digest of a file that was read while it arrived, by its kind, inode and size.
+    /// Carries out [`crate::machine::Effect::Verify`]. `read` returns the digest of a file that was read while it
+    /// arrived, by its kind, inode and size.
     pub fn verify(
         &self,
         transfer: TransferId,
@@ -106,12 +106,12 @@ impl Staging {
             return Ok(CopyOutcome::Missing);
         };
         let outcome = appraise(&own.site(name)?, kind, modes, Some(&own), read)?;
-        // That the transfer's directory exists is what later tells a placed item from a lost one.
+        // The existing directory of the transfer later distinguishes a placed item from a lost one.
         staging.sync()?;
         Ok(outcome)
     }
 
-    /// Whether nothing of this item lies in staging; not where that cannot be told.
+    /// Whether staging has nothing of this item; false if that cannot be determined.
     pub(super) fn lacks(&self, transfer: TransferId, name: &ItemName) -> bool {
         let own = Folder::open(&self.staging_dir()).and_then(|dir| dir.child(transfer.to_string().as_bytes()));
         match own {
@@ -121,16 +121,16 @@ impl Staging {
         }
     }
 
-    /// Reads on in what is arriving.
+    /// Continues reading what arrives.
     pub(super) fn read_on(&self, transfer: TransferId, item: &Arriving) {
         let own = Folder::open(&self.staging_dir()).and_then(|dir| dir.child(transfer.to_string().as_bytes()));
-        // What cannot be read now is looked at when it is proven.
+        // What cannot be read now is read at the verification.
         item.read_on(own.ok().flatten().as_ref());
     }
 
     /// Carries out [`crate::machine::Effect::Place`]. May be called again after a crash at any point of it.
-    /// `staging/<transfer>` stays until it is dropped: it is the proof that the item has been placed. An
-    /// item that its owner has taken since is [`PlaceOutcome::Placed`] with the signature [`TAKEN`].
+    /// `staging/<transfer>` stays until it is dropped: it proves that the item was placed. An item that its owner has
+    /// taken since is [`PlaceOutcome::Placed`] with the signature [`TAKEN`].
     pub fn place(&self, transfer: TransferId, name: &ItemName, inode: u64, replace: Option<Signature>) -> PlaceOutcome {
         if name.as_bytes().starts_with(RESERVED) {
             let reason = Reason::with(Cause::Storage, "names that begin with .synkler are reserved for synkler");
@@ -165,13 +165,13 @@ impl Staging {
         removed.map_err(|refusal| refusal.reason())
     }
 
-    /// What staging holds beyond these; see [`crate::machine::Effect::Sweep`].
+    /// Everything else in staging; see [`crate::machine::Effect::Sweep`].
     pub fn leftovers(&self, transfers: &BTreeSet<TransferId>) -> Result<Vec<Leftover>, Refusal> {
         leftovers_in(&Folder::open(&self.staging_dir())?, transfers, Leftover::Transfer)
     }
 }
 
-/// The steps from staging to the final name, each of which may be the last before a crash.
+/// The steps from staging to the final name; a crash may follow each of them.
 struct Placing<'a> {
     base: Folder,
     own: Folder,
@@ -180,13 +180,13 @@ struct Placing<'a> {
 }
 
 impl Placing<'_> {
-    /// Whether what was verified still lies in staging.
+    /// Whether the verified copy is still in staging.
     fn is_staged(&self) -> Result<bool, Refusal> {
         Ok(self.own.inode(self.name())? == Some(self.inode))
     }
 
-    /// Whether what was verified stands under its final name, and not something that came later and was
-    /// given the inode of what its owner had removed.
+    /// Whether the verified copy has the final name, and not a later file with the inode of an item that its owner
+    /// removed.
     fn is_placed(&self) -> Result<bool, Refusal> {
         let Some(stat) = self.base.stat(self.name())?.filter(|stat| stat.stx_ino == self.inode) else {
             return Ok(false);
@@ -198,14 +198,14 @@ impl Placing<'_> {
         let Some(born) = self.own.stat(self.name())?.map(|stat| birth(&stat)) else { return Ok(()) };
         match self.mark(BORN_MARK)? {
             Some(known) if known == born => return Ok(()),
-            // Of one that was fetched earlier and never placed.
+            // A mark of a copy that was fetched earlier and never placed.
             Some(other) => self.own.remove(format!("{BORN_MARK}{other}").as_bytes())?,
             None => {}
         }
         self.own.mark(format!("{BORN_MARK}{born}").as_bytes())
     }
 
-    /// Gives it its final name; false where something else stands there that may not be replaced.
+    /// Gives the item its final name; false if another file has the name that may not be replaced.
     fn give_name(&self, replace: Option<Signature>) -> Result<bool, SurveyError> {
         self.mark_birth()?;
         match self.rename(Onto::Nothing) {
@@ -214,7 +214,7 @@ impl Placing<'_> {
             Err(_) => {}
         }
         if self.is_placed()? {
-            // Linked, but died before the name in staging was removed.
+            // Linked, with a crash before the name in staging was removed.
             self.own.remove(self.name())?;
             return Ok(true);
         }
@@ -225,13 +225,13 @@ impl Placing<'_> {
                 self.exchange(&old)
             }
             Ok(_) => Ok(false),
-            // Taken in this moment: the name is free for the next try.
+            // Removed at this moment: the name is free for the next attempt.
             Err(SurveyError::Gone) => Ok(false),
             Err(error) => Err(error),
         }
     }
 
-    /// Swaps the two, and back again if what was there has been touched since `old`.
+    /// Exchanges the two, and back again if the existing file has changed since `old`.
     fn exchange(&self, old: &Survey) -> Result<bool, SurveyError> {
         self.own.mark(SWAP_MARK)?;
         self.own.sync()?;
@@ -252,8 +252,8 @@ impl Placing<'_> {
         Ok(false)
     }
 
-    /// For a file system that cannot exchange: what is there goes aside first, so that for an instant, or
-    /// until the next start, nothing stands under the name.
+    /// For a file system that cannot exchange: the existing file is moved aside first. For an instant, or until the
+    /// next start, no file has the name.
     fn replace_by_hand(&self) -> Result<bool, Refusal> {
         let name = self.name();
         let refused = |errno| self.base.refusal("rename", name, errno);
@@ -283,8 +283,8 @@ impl Placing<'_> {
         }
     }
 
-    /// A directory can change its parent only if we may write it, because its `..` changes. What is placed
-    /// gets its permissions back at the end; what is replaced is removed anyway.
+    /// Moving a directory to another parent needs write permission for it, because its `..` changes. The placed item
+    /// gets its permissions back at the end; the replaced one is removed anyway.
     fn make_movable(&self, onto: Onto) -> Result<(), Refusal> {
         let name = self.name();
         let read_only = |stat: &Statx| file_type(stat) == FileType::Directory && stat.stx_mode & 0o200 == 0;
@@ -304,13 +304,13 @@ impl Placing<'_> {
         Ok(())
     }
 
-    /// Everything after the rename: permissions, durability, and the end of what was replaced.
+    /// Everything after the rename: permissions, durability, and the removal of the replaced file.
     fn finish(&self) -> Result<PlaceOutcome, SurveyError> {
         let placed = self.is_placed()?;
         let left = self.own.inode(self.name())?.is_some();
         if left && !placed && self.own.inode(SWAP_MARK)?.is_none() {
-            // Neither here nor there, and nothing was exchanged: the file system counts its inodes anew,
-            // so what lies in staging may be the item itself, and is not ours to remove unseen.
+            // The item is in neither place, and nothing was exchanged. The file system has assigned new inodes, so the
+            // entry in staging may be the item itself and must not be removed unseen.
             return Ok(PlaceOutcome::Lost);
         }
         if placed && let Some(mode) = self.mode_mark()? {
@@ -318,7 +318,7 @@ impl Placing<'_> {
         }
         self.base.sync()?;
         self.own.sync()?;
-        // What was replaced goes first: should we die here, its mark still tells what it is.
+        // The replaced file goes first: after a crash here, its mark still says what it is.
         self.own.remove(self.name())?;
         self.own.remove(ASIDE)?;
         self.own.remove(SWAP_MARK)?;
@@ -337,7 +337,7 @@ impl Placing<'_> {
         Ok(mode.filter(|mode| *mode <= 0o7777))
     }
 
-    /// What the mark that begins so goes on with.
+    /// The rest of the mark with this prefix.
     fn mark(&self, begin: &str) -> Result<Option<String>, Refusal> {
         let names = self.own.names(MARKS_LIMIT)?;
         let rest = |name: &Vec<u8>| Some(std::str::from_utf8(name).ok()?.strip_prefix(begin)?.to_owned());
@@ -349,14 +349,14 @@ impl Placing<'_> {
     }
 }
 
-/// When it came into being; where the file system does not keep that, when it was last written.
+/// The creation time; if the file system does not record it, the time of the last write.
 fn birth(stat: &Statx) -> String {
     let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
     let (letter, time) = if known { ('b', stat.stx_btime) } else { ('m', stat.stx_mtime) };
     format!("{letter}{}.{:09}", time.tv_sec, time.tv_nsec)
 }
 
-/// More names than the item, the marks and what rsync may have left beside them.
+/// More names than the item, the marks and the leftovers of rsync.
 const MARKS_LIMIT: usize = 1_000;
 
 #[cfg(test)]

@@ -21,7 +21,7 @@ impl Bed {
         self.staging.staging_dir().join(transfer(number).to_string())
     }
 
-    /// What rsync has left, verified: its inode.
+    /// A verified file as rsync left it: its inode.
     fn stage_file(&self, number: u8, content: &str) -> u64 {
         fs::create_dir_all(self.own(number)).unwrap();
         fs::write(self.own(number).join("item"), content).unwrap();
@@ -53,8 +53,8 @@ impl Bed {
     fn placed(&self, number: u8, inode: u64, replace: Option<Signature>) -> Signature {
         let start = std::time::Instant::now();
         let mut outcome = self.place(number, inode, replace);
-        // A child that another test starts shares our descriptors until it is another program, and so may
-        // seem to write what is to be replaced.
+        // A child of another test shares our descriptors until exec, and so may seem to write the file that is to be
+        // replaced.
         while outcome == PlaceOutcome::Occupied && start.elapsed().as_secs() < 30 {
             outcome = self.place(number, inode, replace);
         }
@@ -74,7 +74,7 @@ impl Bed {
         Placing { base, own: Folder::open(&self.own(number)).unwrap(), name: item, inode }
     }
 
-    /// The renames only, as if a crash came then.
+    /// The renames only, as if a crash followed.
     fn swap(&self, number: u8, item: &ItemName, inode: u64, replace: Signature) {
         let start = std::time::Instant::now();
         while !self.steps(number, item, inode).give_name(Some(replace)).unwrap() {
@@ -112,8 +112,7 @@ fn what_its_owner_has_taken_is_placed_all_the_same() {
     bed.placed(1, inode, None);
     fs::remove_file(bed.item()).unwrap();
     assert_eq!(bed.placed(1, inode, None), TAKEN);
-    // Something of somebody else's under the same name is neither ours nor touched, though it may well be
-    // given the same inode.
+    // A user's file under the same name is not ours and stays untouched, although it may get the same inode.
     for _ in 0..20 {
         fs::write(bed.item(), "foreign").unwrap();
         assert_eq!(bed.placed(1, inode, None), TAKEN);
@@ -165,7 +164,7 @@ fn an_exchange_that_came_too_late_is_taken_back() {
     assert!(steps.is_staged().unwrap());
     assert_eq!(tree(&bed.item())["sub/late"], "x");
     assert_eq!(bed.place(2, inode, None), PlaceOutcome::Occupied);
-    // Fetched anew, and the name has become free.
+    // Fetched again, and the name has become free.
     fs::remove_dir_all(bed.own(2).join("item")).unwrap();
     fs::rename(bed.item(), bed.dir.path().join("away")).unwrap();
     let inode = bed.stage_dir(2, "two", 0o755);
@@ -182,7 +181,7 @@ fn a_crash_after_any_step_is_made_good() {
     assert!(bed1.steps(1, &item, inode).give_name(None).unwrap());
     let first = bed1.placed(1, inode, None);
     assert_eq!(bed1.sight(), Sight::Present(first));
-    // After an exchange, with the new one in place and with the new one taken already.
+    // After an exchange, with the new item in place, and with the new item already taken.
     for taken in [false, true] {
         let inode = bed1.stage_dir(2, "two", 0o755);
         let Sight::Present(first) = bed1.sight() else { panic!() };
@@ -195,13 +194,13 @@ fn a_crash_after_any_step_is_made_good() {
         assert_eq!(signature == TAKEN, taken);
         assert_eq!(bed1.sight() == Sight::Gone, taken);
     }
-    // After the second link of a file, before the first is gone.
+    // After the second link of a file, before the first is removed.
     let bed2 = bed();
     let inode = bed2.stage_file(1, "one");
     fs::hard_link(bed2.own(1).join("item"), bed2.item()).unwrap();
     bed2.placed(1, inode, None);
     assert_eq!(fs::read_to_string(bed2.item()).unwrap(), "one");
-    // In the middle of removing what was replaced.
+    // During the removal of the replaced file.
     let inode = bed2.stage_dir(2, "two", 0o755);
     let Sight::Present(first) = bed2.sight() else { panic!() };
     bed2.swap(2, &item, inode, first);
@@ -253,7 +252,7 @@ fn read_only_directories_keep_their_mode() {
         assert_eq!(bed.sight(), Sight::Present(first));
         assert_eq!(tree(bed.dir.path())["item"], "0555");
         assert_eq!(tree(&bed.item())["sub"], before["item/sub"]);
-        // Replaced by another such one, with a crash right after the exchange.
+        // Replaced by another item of the same kind, with a crash right after the exchange.
         let inode = bed.stage_dir(2, "two", 0o555);
         bed.swap(2, &item, inode, first);
         assert_eq!(tree(bed.dir.path())["item"], "0755");
