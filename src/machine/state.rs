@@ -79,7 +79,30 @@ impl State {
             (_, Cause::Queued) => Self::Queued,
             ("freed" | "cleaned" | "released", Cause::Acknowledgement) => Self::CleaningUp,
             (_, Cause::Keeping) => Self::Delivered,
-            _ => Self::Waiting,
+            // What needs a person is dealt with above; named here, so that a new cause has to be given its state.
+            (
+                _,
+                Cause::Settling
+                | Cause::Busy
+                | Cause::Incomplete
+                | Cause::Special
+                | Cause::Unreadable
+                | Cause::Predecessor
+                | Cause::Central
+                | Cause::Broker
+                | Cause::Receivers
+                | Cause::Protocol
+                | Cause::Steady
+                | Cause::Unfit
+                | Cause::Modes
+                | Cause::Storage
+                | Cause::NameTaken
+                | Cause::Receipts
+                | Cause::Acknowledgement
+                | Cause::Cleanup
+                | Cause::Disputed
+                | Cause::Unmounted,
+            ) => Self::Waiting,
         }
     }
 

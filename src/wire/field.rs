@@ -7,7 +7,9 @@ use std::str::FromStr;
 use serde::de::{Error, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::machine::{BY_LIMIT, DETAIL_LIMIT, ENTRY_LIMIT, ItemName, one_line};
+use crate::machine::{
+    BY_LIMIT, DETAIL_LIMIT, ENTRY_LIMIT, InvalidLocation, ItemName, Location, Mode, Node, NodeName, one_line,
+};
 
 use super::{DOTTED_LIMIT, KIND_LIMIT, SLOT_LIMIT};
 
@@ -204,5 +206,47 @@ impl TryFrom<String> for Dotted {
         } else {
             Err(format!("the name of a method or an error is 1 to {DOTTED_LIMIT} letters, digits and dots"))
         }
+    }
+}
+
+/// The sender.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(super) struct Sender {
+    mode: Spelled<Mode>,
+    name: Spelled<NodeName>,
+}
+
+impl From<Node> for Sender {
+    fn from(node: Node) -> Self {
+        Self { mode: Spelled(node.mode), name: Spelled(node.name) }
+    }
+}
+
+impl From<Sender> for Node {
+    fn from(sender: Sender) -> Self {
+        Self::new(sender.mode.0, sender.name.0)
+    }
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(try_from = "DirectoryText", into = "DirectoryText")]
+pub(super) struct Directory(pub(super) Location);
+
+#[derive(Clone, Serialize, Deserialize)]
+struct DirectoryText {
+    host: String,
+    path: String,
+}
+
+impl TryFrom<DirectoryText> for Directory {
+    type Error = InvalidLocation;
+    fn try_from(text: DirectoryText) -> Result<Self, InvalidLocation> {
+        Location::new(&text.host, &text.path).map(Self)
+    }
+}
+
+impl From<Directory> for DirectoryText {
+    fn from(Directory(location): Directory) -> Self {
+        Self { host: location.host().to_owned(), path: location.path().to_owned() }
     }
 }

@@ -15,10 +15,13 @@ use serde_json::Value;
 use crate::machine::{DETAIL_LIMIT, ENTRY_LIMIT, GroupId, Message, Mode, Node, Protocols, escaped};
 
 mod field;
+mod greeting;
 mod shape;
 mod talk;
 
-use shape::{Envelope, Payload, Sender, Stranger};
+use field::Sender;
+use greeting::Stranger;
+use shape::{Envelope, Payload};
 pub use talk::{ANSWER_LIMIT, ASK_LIMIT, Failure, Talk, TooLong, decode_talk, encode_talk};
 
 /// The maximum size of a message, in bytes.
