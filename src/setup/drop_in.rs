@@ -44,7 +44,10 @@ pub fn drop_in(
     {
         match cleanup {
             Cleanup::Script(script) => opening.script(script, is_dir)?,
-            Cleanup::Move(directory) => opening.writable(directory, "cleanup_move")?,
+            Cleanup::Move(directory) => {
+                opening.writable(directory, "cleanup_move")?;
+                opening.two_mounts(&settings.file_dir, directory, also);
+            }
             Cleanup::Delete => {}
         }
     }
@@ -113,6 +116,19 @@ impl Opening {
             }
         }
         Ok(())
+    }
+
+    /// Between two mounts nothing can be renamed, even on one file system.
+    fn two_mounts(&mut self, from: &Path, to: &Path, also: &[PathBuf]) {
+        let Some(parent) = to.ancestors().find(|parent| from.starts_with(parent)) else { return };
+        if parent.parent().is_none() || also.iter().any(|open| parent.starts_with(open)) {
+            return;
+        }
+        let parent = crate::machine::escaped(parent.display().to_string().as_bytes());
+        self.remarks.push(format!(
+            "# file_dir and cleanup_move are two mounts for the service, so it copies each item; to rename items instead, open \
+             {parent} and all below it with: --also {parent}"
+        ));
     }
 
     fn doubtful(&mut self, path: &Path) {
@@ -231,6 +247,19 @@ mod tests {
         );
         let text = made("file_dir = '/srv/out'\nmode = 'upload'\ncleanup_script = 'mv %F /srv/gone'\n", &[]);
         assert!(text.contains("# cleanup_script names /srv/gone, which is not a directory now; if it writes there, repeat this with: --also /srv/gone"));
+    }
+
+    #[test]
+    fn the_directory_to_which_items_move_is_opened() {
+        let config = "file_dir = '/srv/out'\nmode = 'upload'\ncleanup_move = '/srv/sent'\n";
+        let text = made(config, &[]);
+        assert_eq!(orders(&text)[3..], ["ReadWritePaths=-/srv/out", "ReadWritePaths=-/srv/sent"]);
+        assert!(text.contains("so it copies each item") && text.contains("with: --also /srv\n"), "{text}");
+        assert!(!made(config, &["/srv"]).contains("so it copies each item"));
+        let elsewhere = "file_dir = '/srv/out'\nmode = 'upload'\ncleanup_move = '/data/sent'\n";
+        assert!(!made(elsewhere, &[]).contains("so it copies each item"), "there is nothing to be done");
+        let delete = made("file_dir = '/srv/out'\nmode = 'upload'\ncleanup_delete = true\n", &[]);
+        assert_eq!(orders(&delete)[3..], ["ReadWritePaths=-/srv/out"]);
     }
 
     #[test]
