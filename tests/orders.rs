@@ -109,6 +109,7 @@ fn restored(rows: Vec<Row>) -> Restored {
         next_place: 5,
         paused: None,
         group: GroupPause::default(),
+        directory: None,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::os::unix::ffi::OsStrExt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
@@ -10,17 +10,31 @@ use tokio::sync::mpsc;
 use crate::config::Cleanup;
 use crate::drivers::broker::{Broker, DeliveryTag};
 use crate::drivers::cleanup;
-use crate::drivers::files::Files;
+use crate::drivers::files::{FileDir, Files, Lookout};
 use crate::drivers::journal::Journal;
 use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
 use crate::machine::{Effect, Input, ItemName, Mode, Question, TransferId};
+
+/// Scripts that start only in the directory that is this node's.
+pub(super) fn cleanup_in(
+    directory: &FileDir,
+    mode: Mode,
+    file_dir: &Path,
+    inputs: &mpsc::Sender<Input>,
+) -> cleanup::Cleanup {
+    let directory = directory.clone();
+    cleanup::Cleanup::new(mode, file_dir.to_owned(), inputs.clone()).only_if(move || directory.enter().map(drop))
+}
 
 /// The outside world of one node.
 pub(super) struct Drivers {
     pub(super) mode: Mode,
     pub(super) file_dir: PathBuf,
     pub(super) broker: Broker,
+    pub(super) directory: FileDir,
+    /// Held for its task, which ends with it.
+    pub(super) _lookout: Lookout,
     pub(super) files: Files,
     pub(super) rsync: Option<Rsync>,
     pub(super) cleanup: Option<(Cleanup, cleanup::Cleanup)>,
@@ -30,6 +44,12 @@ pub(super) struct Drivers {
 }
 
 impl Drivers {
+    /// Runs this script, or the one that is set after a reload.
+    pub(super) fn set_cleanup(&mut self, script: Option<Cleanup>) {
+        self.cleanup =
+            script.map(|script| (script, cleanup_in(&self.directory, self.mode, &self.file_dir, &self.inputs)));
+    }
+
     pub(super) fn acknowledge(&self, tags: Vec<DeliveryTag>) {
         self.broker.acknowledge(tags);
     }
@@ -67,6 +87,8 @@ impl Drivers {
             Effect::DropPlace(place) => self.files.discard_place(place),
             Effect::DropArrival { place, name } => self.files.discard_arrival(place, name),
             Effect::Sweep { transfers, places } => self.files.sweep(transfers, &places),
+            Effect::Trust(known) => self.files.trust(known),
+            Effect::Mark(marker) => self.files.mark(marker),
             Effect::Measure => self.files.measure(),
             Effect::Run(run) => {
                 self.files.expect(&run);

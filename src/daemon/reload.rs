@@ -6,7 +6,6 @@ use super::Daemon;
 use super::settings::{carries_modes, cleanup_of, role_settings};
 use crate::config::{self, ConfigError, LIVE, Loaded, Role, Settings};
 use crate::control::types::Reload;
-use crate::drivers::cleanup;
 use crate::machine::InvalidLocation;
 
 /// Who waits to hear what came of it.
@@ -64,11 +63,7 @@ impl Daemon {
             };
             let settings = Settings { role, history: new.history, ..self.settings.clone() };
             self.machine.reconfigure(self.clock.now(), role_settings(&settings)?);
-            self.drivers.cleanup = cleanup_of(&settings).map(|script| {
-                let driver =
-                    cleanup::Cleanup::new(settings.mode(), settings.file_dir.clone(), self.drivers.inputs.clone());
-                (script, driver)
-            });
+            self.drivers.set_cleanup(cleanup_of(&settings));
             if let Some(rsync) = &mut self.drivers.rsync {
                 rsync.carry_modes(carries_modes(&settings));
             }

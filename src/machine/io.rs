@@ -18,14 +18,17 @@
 //! | `Measure` | `Space` |
 //! | `Lookup` | `LookedUp` |
 //! | `Explain` | `Explained` |
-//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Log` | none |
+//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Trust`, `Mark`, `Log` | none |
+//!
+//! What concerns `file_dir` is done only in the directory that `Trust` named last. Elsewhere it is answered with
+//! [`Cause::Directory`](super::Cause::Directory), after an `Input::Directory` that tells what was found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Mounts, Node, PlaceId, Reason,
-    Record, Row, Signature, Time, TransferId,
+    Address, Cause, Differences, Digest, Directory, Fingerprint, ItemName, Kind, KnownDirectory, Location, Marker,
+    Message, Modes, Mounts, Node, PlaceId, Reason, Record, Row, Signature, Time, TransferId,
 };
 
 /// One rsync run's number, unique while the daemon runs.
@@ -54,6 +57,8 @@ pub enum Input {
     Vanished(ItemName),
     /// The watch has been through the whole directory once since the daemon started.
     Scanned,
+    /// What is at `file_dir`: told before anything else, and whenever that has changed.
+    Directory(Directory),
     /// Answer to [`Effect::Hash`].
     Hashed {
         /// The item asked about.
@@ -238,6 +243,10 @@ pub enum Effect {
         /// The item.
         item: ItemName,
     },
+    /// From now on, things are done in this directory only, or in none.
+    Trust(Option<KnownDirectory>),
+    /// Put this marker into `file_dir`, if this user may.
+    Mark(Marker),
     /// How much space is there, in bytes and inodes?
     Measure,
     /// Ask the node that announced a directory for its manifest, and tell in what the copy differs. Nothing is decided
@@ -254,6 +263,16 @@ pub enum Effect {
     Lookup(Question),
     /// Tell the log.
     Log(Log),
+}
+
+impl Effect {
+    /// Whether nothing is decided before it is done, and nothing goes wrong when it is done later.
+    pub(super) fn can_wait_for_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::Look { .. } | Self::Drop(_) | Self::DropPlace(_) | Self::DropArrival { .. } | Self::Sweep { .. }
+        )
+    }
 }
 
 /// What a file system has, and what of it is free for us.
@@ -301,6 +320,13 @@ pub enum Sight {
     Gone,
     /// It cannot be looked at.
     Unreadable(Reason),
+}
+
+impl Sight {
+    /// Whether nobody has looked, because the directory was not there.
+    pub(super) fn is_of_no_directory(&self) -> bool {
+        matches!(self, Self::Unreadable(reason) if reason.cause() == Cause::Directory)
+    }
 }
 
 /// Where a source comes from: what tells one that a user has written from one that a cleanup script has left.
@@ -387,6 +413,13 @@ pub enum RunOutcome {
     Unfit(Vec<(TransferId, Reason)>),
     /// Nothing can be said of any item.
     Failed(Fault, Reason),
+}
+
+impl RunOutcome {
+    /// Whether it was not started, because the directory was not there.
+    pub(super) fn has_no_directory(&self) -> bool {
+        matches!(self, Self::Failed(_, reason) if reason.cause() == Cause::Directory)
+    }
 }
 
 /// What a copy of ours was found to be.

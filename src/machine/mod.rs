@@ -9,6 +9,7 @@
 mod apart;
 pub mod central;
 mod differences;
+mod directory;
 mod dispatch;
 pub mod download;
 mod fingerprint;
@@ -36,6 +37,7 @@ pub mod upload;
 
 pub use central::{Central, CentralSettings};
 pub use differences::{Differences, differences};
+pub use directory::{Directory, DirectoryId, KnownDirectory, Marker, Verdict, judge};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
 pub use io::{

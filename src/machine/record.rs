@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Mounts, Node, NodeName, Offer,
-    Pause, PlaceId, Reason, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, KnownDirectory, Location, Modes, Mounts, Node,
+    NodeName, Offer, Pause, PlaceId, Reason, Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -29,6 +29,8 @@ pub enum Record {
     Manifest(TransferId, Arc<str>),
     /// A peer is forgotten.
     Forgotten(Node),
+    /// The directory that `file_dir` is.
+    Directory(KnownDirectory),
 }
 
 /// One transfer as a node's journal holds it: the same columns for every role, each using what it needs.
@@ -207,4 +209,6 @@ pub struct Restored {
     pub paused: Option<Pause>,
     /// The youngest order about the whole group.
     pub group: GroupPause,
+    /// The directory that `file_dir` was last; nothing in a new journal, and in one of an older version.
+    pub directory: Option<KnownDirectory>,
 }

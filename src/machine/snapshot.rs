@@ -53,6 +53,8 @@ pub struct Snapshot {
     pub paused: Option<Pause>,
     /// The order that holds the whole group.
     pub group_paused: Option<Pause>,
+    /// Why nothing is done in its directory, where that is not the one that its journal knows.
+    pub astray: Option<Reason>,
     /// Bytes free on the file system of its directory; `None` until known.
     pub free: Option<u64>,
     /// Inodes free there; `None` until known, and where that file system has no limit for them.

@@ -266,6 +266,8 @@ shapes! {
         node: Node,
         /// Its session with the broker.
         broker: Broker,
+        /// Why nothing is done in its directory, where that is not the one it was.
+        directory: Option<Reason>,
         /// Whose view of the group the rest is.
         view: View,
         /// The order that holds the whole group.

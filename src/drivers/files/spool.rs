@@ -158,7 +158,8 @@ impl Spool {
         self.group_dir().join("in")
     }
 
-    fn group_dir(&self) -> PathBuf {
+    /// What of `file_dir` is this group's own.
+    pub fn group_dir(&self) -> PathBuf {
         self.file_dir.join(self.group.as_str())
     }
 }

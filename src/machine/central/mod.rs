@@ -17,14 +17,15 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::directory::Turn;
 use super::dispatch::{FIRST_ORDER, Limiter};
 use super::lives::Stages;
 use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Location, Message, Mode, Node, NodeName, Offer,
-    PlaceId, Question, Reason, Restored, Row, Space, Time, TransferId, Wait,
+    Address, BadRow, Cause, Directory, Effect, Input, ItemName, KeepModes, Location, Message, Mode, Node, NodeName,
+    Offer, PlaceId, Question, Reason, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 /// How many copies are looked at at once.
@@ -126,6 +127,8 @@ pub struct Central {
     granted: BTreeMap<NodeName, Time>,
     /// What the journal says is held, and nobody has seen since the start.
     unseen: BTreeSet<TransferId>,
+    /// How many looks at all copies are under way: only the last one counts.
+    sweeps: u32,
 }
 
 #[derive(Debug)]
@@ -185,6 +188,7 @@ impl Central {
             gathered: BTreeSet::new(),
             granted: BTreeMap::new(),
             unseen: BTreeSet::new(),
+            sweeps: 0,
             settings,
         };
         for mut row in restored.rows {
@@ -264,6 +268,7 @@ impl Central {
             }
             Input::Disconnected(why) => self.shared.on_disconnected(why),
             Input::Received { from, message } => self.on_message(&from, message),
+            Input::Directory(found) => self.on_directory(found),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Swept { missing } => self.on_swept(&missing),
@@ -309,9 +314,9 @@ impl Central {
             Timer::SendTo(id, receiver) => self.send_forward(id, &receiver),
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
-            Timer::Sweep => {
-                self.sweep();
-            }
+            // When the directory is there again, it is looked through in any case.
+            Timer::Sweep if self.shared.is_astray() => {}
+            Timer::Sweep => self.sweep(),
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
                 self.shared.unexpected(None, None, "a timer that central does not have");
             }
@@ -320,10 +325,39 @@ impl Central {
 
     /// What waits has no copy here that is of any use.
     fn sweep(&mut self) {
+        self.sweeps += 1;
         let copies = self.transfers.iter().filter(|(_, transfer)| transfer.stage != Stage::Waiting);
         let transfers = copies.map(|(id, _)| *id).collect();
         let places = self.places.keys().copied().collect();
         self.shared.effect(Effect::Sweep { transfers, places });
+    }
+
+    fn on_directory(&mut self, found: Directory) {
+        match self.shared.on_directory(found) {
+            Turn::Same => {}
+            Turn::Lost => {
+                self.shared.hello(Address::All, false);
+                self.see_nothing();
+            }
+            Turn::Back => self.on_directory_back(),
+        }
+    }
+
+    /// What the journal says is held is to be seen again before anything is said of it.
+    fn see_nothing(&mut self) {
+        let held = self.transfers.iter().filter(|(_, transfer)| transfer.stage == Stage::Held);
+        self.unseen = held.map(|(id, _)| *id).collect();
+    }
+
+    /// What was to be done there goes on.
+    fn on_directory_back(&mut self) {
+        self.see_nothing();
+        self.sweep();
+        // What was measured meanwhile was another file system.
+        self.space = None;
+        self.shared.timers.stop(&Timer::Measure);
+        self.shared.hello(Address::All, false);
+        self.wake(None);
     }
 
     fn on_message(&mut self, from: &Node, message: Message) {
@@ -386,6 +420,8 @@ impl Central {
             return;
         }
         let message = match (transfer.stage, row.place) {
+            // It would be sent to another directory.
+            (Stage::Granted, Some(_)) if self.shared.is_astray() => return,
             (Stage::Granted, Some(place)) => {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
                 Message::Upload { place, location, transfers: vec![id] }
@@ -407,7 +443,7 @@ impl Central {
         match transfer.stage {
             Stage::Waiting => {
                 let row = &transfer.row;
-                let reason = match (&row.reason, self.shared.holds(row)) {
+                let reason = match (self.shared.astray.as_ref().or(row.reason.as_ref()), self.shared.holds(row)) {
                     (Some(reason), None) => reason.clone(),
                     _ => self.shared.why(row, Cause::Queued).reason(),
                 };
@@ -416,7 +452,7 @@ impl Central {
             }
             Stage::Granted | Stage::Released => self.shared.timers.set(Timer::Send(id), self.shared.now),
             // What was said then would free the source of a copy that may not be there any more.
-            Stage::Held if self.unseen.contains(&id) => {}
+            Stage::Held if self.shared.is_astray() || self.unseen.contains(&id) => {}
             Stage::Held => self.shared.send(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }

@@ -17,7 +17,9 @@ const SCRIPT_LAST: Duration = Duration::from_secs(600);
 
 impl Download {
     pub(super) fn start_places(&mut self) {
-        while let Some(id) = self.placing.enter() {
+        while !self.shared.is_astray()
+            && let Some(id) = self.placing.enter()
+        {
             if self.same_name(id).any(|other| self.cleaning.is_inside(&other)) {
                 // Its script may move away, any moment, what this one would be taken for.
                 self.placing.leave(&id);
@@ -76,6 +78,10 @@ impl Download {
                 self.placing.leave(&id);
                 transfer.row.inode = None;
                 self.put_off(id, Reason::with(Cause::Storage, "the staged copy is gone"));
+            }
+            PlaceOutcome::Failed(reason) if reason.cause() == Cause::Directory => {
+                self.placing.leave(&id);
+                self.placing.join(id);
             }
             PlaceOutcome::Failed(reason) => {
                 self.placing.leave(&id);
@@ -148,8 +154,9 @@ impl Download {
     }
 
     pub(super) fn start_cleanups(&mut self) {
-        // An order that holds all leaves the line as it is.
+        // An order that holds all leaves the line as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
+            && !self.shared.is_astray()
             && let Some(id) = self.cleaning.enter()
         {
             let Some(transfer) = self
@@ -187,7 +194,11 @@ impl Download {
             return;
         };
         let row = &transfer.row;
-        if self.shared.holds(row).is_some() {
+        if sight.is_of_no_directory() {
+            let item = row.name.clone();
+            return self.shared.effect(Effect::Look { transfer: id, item });
+        }
+        if self.shared.is_astray() || self.shared.holds(row).is_some() {
             // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
@@ -249,6 +260,12 @@ impl Download {
             Ok(()) => {
                 self.shared.log(Level::Info, Some(id), Some(&name), None, "cleanup script succeeded");
                 self.cleaned(id);
+            }
+            // Not even started.
+            Err(reason) if reason.cause() == Cause::Directory => {
+                self.cleaning.leave(&id);
+                self.move_to(id, Stage::Delivered, None);
+                self.join_cleanups(id);
             }
             Err(reason) => self.script_failed(id, reason),
         }
