@@ -15,6 +15,8 @@ use synkler::machine::{
 
 #[path = "orders/apart.rs"]
 mod apart;
+#[path = "orders/astray.rs"]
+mod astray;
 #[path = "orders/older.rs"]
 mod older;
 #[path = "orders/room.rs"]

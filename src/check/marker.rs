@@ -7,17 +7,14 @@ use tokio::sync::mpsc;
 use super::{LOCAL_LIMIT, blocking, failed, ok, quoted, skipped, stuck};
 use crate::config::Settings;
 use crate::control::types::Finding;
-use crate::drivers::files::{FileDir, Spool};
+use crate::drivers::files::FileDir;
 use crate::drivers::journal::{Owner, inspect};
-use crate::machine::{Cause, Directory, KnownDirectory, Mode, Node, Verdict, judge};
+use crate::machine::{Cause, Directory, KnownDirectory, Node, Verdict, judge};
 
 const CHECK: &str = "marker";
 
 pub(super) async fn examine(settings: &Settings) -> Finding {
-    let path = match settings.mode() {
-        Mode::Central => Spool::new(settings.file_dir.clone(), settings.group.clone()).group_dir(),
-        Mode::Upload | Mode::Download => settings.file_dir.clone(),
-    };
+    let path = settings.file_dir.clone();
     let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
     let (state_dir, dir) = (settings.state_dir.clone(), path.clone());
     let look = move || look(&state_dir, owner, dir);

@@ -88,7 +88,7 @@ impl Drivers {
             Effect::DropArrival { place, name } => self.files.discard_arrival(place, name),
             Effect::Sweep { transfers, places } => self.files.sweep(transfers, &places),
             Effect::Trust(known) => self.files.trust(known),
-            Effect::Mark(marker) => self.files.mark(marker),
+            Effect::Mark(marker) => self.files.mark(&marker),
             Effect::Measure => self.files.measure(),
             Effect::Run(run) => {
                 self.files.expect(&run);

@@ -220,8 +220,8 @@ fn directory(
     restored: &Restored,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<(FileDir, Directory), LayoutError> {
-    let path = layout.marked_dir();
-    let directory = FileDir::new(path, settings.group.clone(), settings.node.clone(), inputs.clone());
+    let directory =
+        FileDir::new(settings.file_dir.clone(), settings.group.clone(), settings.node.clone(), inputs.clone());
     let known = restored.directory.as_ref();
     let found = directory.look();
     // Where nothing is known yet, what is missing may be what is made now.

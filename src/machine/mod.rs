@@ -7,6 +7,7 @@
 //! noted, never a panic: peers can say anything.
 
 mod apart;
+mod astray;
 pub mod central;
 mod differences;
 mod directory;

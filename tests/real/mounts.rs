@@ -14,7 +14,7 @@ const LONG: Duration = Duration::from_secs(120);
 const HOUR_AND_MORE: u64 = 30 * 60 * 1000;
 
 /// A mount that ends with the test.
-struct Mount {
+pub struct Mount {
     at: PathBuf,
     /// The loop device below it.
     device: Option<String>,
@@ -30,7 +30,7 @@ impl Drop for Mount {
 }
 
 /// Whether this machine lets us mount; where it does, a mount that fails is a failure.
-fn can_mount() -> bool {
+pub fn can_mount() -> bool {
     let devices = ["/dev/fuse", "/dev/loop-control"].iter().all(|path| Path::new(path).exists());
     let may_mount = || {
         let mut trial = Command::new("unshare");
@@ -44,7 +44,7 @@ fn can_mount() -> bool {
     can
 }
 
-fn succeed(command: &mut Command) -> String {
+pub fn succeed(command: &mut Command) -> String {
     let output = command.stdin(Stdio::null()).output().unwrap_or_else(|error| panic!("{command:?}: {error}"));
     assert!(output.status.success(), "{command:?}: {}", String::from_utf8_lossy(&output.stderr));
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
@@ -89,12 +89,12 @@ fn of_four_modes(dir: &Path) {
     set_mode(dir, 0o750);
 }
 
-fn told(node: &Node, arguments: &[&str]) -> String {
+pub fn told(node: &Node, arguments: &[&str]) -> String {
     let output = node.ctl().args(arguments).output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn in_one_line(text: &str) -> String {
+pub fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

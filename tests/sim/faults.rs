@@ -559,7 +559,8 @@ impl Sim {
     pub(crate) fn end_faults(&mut self) {
         self.set_broker(false);
         self.world.ssh_down = false;
-        (0..self.nodes.len()).for_each(|node| self.set_ground(node, Stands::Home));
+        let away: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.is_home(*node)).collect();
+        away.into_iter().for_each(|node| self.set_ground(node, Stands::Home));
         self.world.spool.full = false;
         self.world.spool.crowded = false;
         for receiver in &mut self.world.receivers {

@@ -252,7 +252,7 @@ pub(crate) fn troubled() -> Status {
         },
         directory: Some(reason(
             "directory",
-            "file_dir is not the one it was: is something not mounted? (on central hub: the marker of this node is not in it)",
+            "file_dir is not the one it was: is something not mounted? (on central hub: another directory is there, without a marker of this node)",
         )),
         view: View { why: Some(text("no session with the broker")), silent: Vec::new(), ..incomplete("central hub") },
         group_paused: Some(pause(120, "bob", "upload alpha")),

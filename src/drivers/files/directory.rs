@@ -17,7 +17,7 @@ use tokio::time::sleep;
 
 use super::folder::{Folder, RESERVED};
 use crate::drivers::disk::{Refusal, shown};
-use crate::machine::{Cause, Directory, DirectoryId, GroupId, Input, KnownDirectory, Marker, Node, Reason};
+use crate::machine::{Cause, Directory, DirectoryId, GroupId, Input, KnownDirectory, Marker, Mode, Node, Reason};
 
 /// How often it is looked what is there.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
@@ -37,6 +37,8 @@ enum Trust {
 #[derive(Debug, Clone)]
 pub struct FileDir {
     path: PathBuf,
+    /// What counts where that is not there: the directory in which this node makes it.
+    above: Option<PathBuf>,
     group: GroupId,
     me: Node,
     trust: Arc<Mutex<Trust>>,
@@ -60,10 +62,15 @@ impl Drop for Lookout {
 }
 
 impl FileDir {
-    /// The directory at this path, of this node. What is found there goes to `events` as [`Input::Directory`].
-    pub fn new(path: PathBuf, group: GroupId, me: Node, events: mpsc::Sender<Input>) -> Self {
+    /// The directory of this node in `file_dir`: of central the spool of its group, which alone is central's own. What is
+    /// found there goes to `events` as [`Input::Directory`].
+    pub fn new(file_dir: PathBuf, group: GroupId, me: Node, events: mpsc::Sender<Input>) -> Self {
+        let (path, above) = match me.mode {
+            Mode::Central => (file_dir.join(group.as_str()), Some(file_dir)),
+            Mode::Upload | Mode::Download => (file_dir, None),
+        };
         let (trust, told) = (Arc::new(Mutex::new(Trust::Any)), Arc::default());
-        Self { path, group, me, trust, told, events }
+        Self { path, above, group, me, trust, told, events }
     }
 
     /// What is there now. Blocks.
@@ -110,6 +117,20 @@ impl FileDir {
         *lock(&self.trust) = Trust::Only(known);
     }
 
+    /// Has `make` create what is missing in the directory, where that is the right one. What has been created counts as the
+    /// same directory. Blocks.
+    pub fn make<E>(&self, make: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
+        let Trust::Only(Some(known)) = *lock(&self.trust) else { return Ok(()) };
+        if !self.is_trusted(&self.look()) {
+            return Ok(());
+        }
+        make()?;
+        if let Directory::Present { id, marker: None } = self.look() {
+            self.trust(Some(KnownDirectory { id, ..known }));
+        }
+        Ok(())
+    }
+
     /// Opens the directory for something that is to be done in it; refuses where it is not the one it should be, and tells
     /// what is there instead. Blocks.
     pub fn enter(&self) -> Result<Entered, Reason> {
@@ -143,8 +164,8 @@ impl FileDir {
         is_known
     }
 
-    /// Carries out [`crate::machine::Effect::Mark`]. A directory that this user may not write to stays without; then it is
-    /// known by its file system and inode. Blocks.
+    /// Carries out [`crate::machine::Effect::Mark`], whosever marker is there. A directory that this user may not write to
+    /// stays without; then it is known by its file system and inode. Blocks.
     pub fn mark(&self, marker: &Marker) {
         match self.try_mark(marker) {
             Ok(true) => tracing::info!("wrote the marker of this node into {}", shown(&self.path)),
@@ -154,12 +175,13 @@ impl FileDir {
                 shown(&self.path)
             ),
         }
-        self.tell();
     }
 
     fn try_mark(&self, marker: &Marker) -> Result<bool, Refusal> {
-        let (folder, found) = self.open()?;
-        if !self.is_trusted(&found) {
+        let folder = Folder::open(&self.path)?;
+        let Directory::Present { id, .. } = self.found(&folder)? else { return Ok(false) };
+        let is_meant = matches!(*lock(&self.trust), Trust::Only(Some(known)) if known.id == id);
+        if !is_meant {
             return Ok(false);
         }
         let name = self.marker_name();
@@ -176,7 +198,10 @@ impl FileDir {
     }
 
     fn open(&self) -> Result<(Folder, Directory), Refusal> {
-        let folder = Folder::open(&self.path)?;
+        let folder = match (Folder::open(&self.path), &self.above) {
+            (Err(refusal), Some(above)) if refusal.errno() == Errno::NOENT => Folder::open(above)?,
+            (opened, _) => opened?,
+        };
         let found = self.found(&folder)?;
         Ok((folder, found))
     }

@@ -68,14 +68,6 @@ impl Layout {
             Self::Download(staging) => staging.file_dir(),
         }
     }
-
-    /// The directory that has the marker: of central the spool of its group, which alone is central's own.
-    pub fn marked_dir(&self) -> PathBuf {
-        match self {
-            Self::Central(spool) => spool.group_dir(),
-            Self::Upload(_) | Self::Download(_) => self.file_dir().to_owned(),
-        }
-    }
 }
 
 /// `file_dir` cannot be used; the source says what was refused.
@@ -196,18 +188,16 @@ impl Files {
     pub fn trust(&self, known: Option<KnownDirectory>) {
         let Some(directory) = &self.directory else { return };
         directory.trust(known);
-        if known.is_some()
-            && directory.is_there()
-            && let Err(error) = self.layout.prepare()
-        {
+        if let Err(error) = directory.make(|| self.layout.prepare()) {
             tracing::warn!("{error}");
         }
     }
 
-    /// [`crate::machine::Effect::Mark`].
-    pub fn mark(&self, marker: Marker) {
+    /// [`crate::machine::Effect::Mark`]. Has been done when it returns: what comes after it counts on the marker.
+    pub fn mark(&self, marker: &Marker) {
         let Some(directory) = self.directory.clone() else { return };
-        self.pool.submit(Lane::Short, None, move || directory.mark(&marker));
+        directory.mark(marker);
+        self.pool.submit(Lane::Short, None, move || directory.tell());
     }
 
     /// Upload: [`crate::machine::Effect::Hash`].

@@ -158,8 +158,7 @@ impl Spool {
         self.group_dir().join("in")
     }
 
-    /// What of `file_dir` is this group's own.
-    pub fn group_dir(&self) -> PathBuf {
+    fn group_dir(&self) -> PathBuf {
         self.file_dir.join(self.group.as_str())
     }
 }

@@ -155,7 +155,8 @@ impl Place {
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(refused("read"))?;
             match entry.file_name().to_bytes() {
-                b"." | b".." => {}
+                // The last one is our own.
+                b"." | b".." | b".synkler" => {}
                 [b'.', ..] => listing.hidden += 1,
                 _ if listing.names.len() >= limit => {
                     listing.cut = true;

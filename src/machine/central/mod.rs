@@ -8,6 +8,7 @@
 //! the copy is proven, so that nobody is left out by a restart.
 
 mod admit;
+mod astray;
 mod forward;
 mod keep;
 mod operator;
@@ -17,15 +18,14 @@ mod view;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use super::directory::Turn;
 use super::dispatch::{FIRST_ORDER, Limiter};
 use super::lives::Stages;
 use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, BadRow, Cause, Directory, Effect, Input, ItemName, KeepModes, Location, Message, Mode, Node, NodeName,
-    Offer, PlaceId, Question, Reason, Restored, Row, Space, Time, TransferId, Wait,
+    Address, BadRow, Cause, Effect, Input, ItemName, KeepModes, Location, Message, Mode, Node, NodeName, Offer,
+    PlaceId, Question, Reason, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 /// How many copies are looked at at once.
@@ -330,34 +330,6 @@ impl Central {
         let transfers = copies.map(|(id, _)| *id).collect();
         let places = self.places.keys().copied().collect();
         self.shared.effect(Effect::Sweep { transfers, places });
-    }
-
-    fn on_directory(&mut self, found: Directory) {
-        match self.shared.on_directory(found) {
-            Turn::Same => {}
-            Turn::Lost => {
-                self.shared.hello(Address::All, false);
-                self.see_nothing();
-            }
-            Turn::Back => self.on_directory_back(),
-        }
-    }
-
-    /// What the journal says is held is to be seen again before anything is said of it.
-    fn see_nothing(&mut self) {
-        let held = self.transfers.iter().filter(|(_, transfer)| transfer.stage == Stage::Held);
-        self.unseen = held.map(|(id, _)| *id).collect();
-    }
-
-    /// What was to be done there goes on.
-    fn on_directory_back(&mut self) {
-        self.see_nothing();
-        self.sweep();
-        // What was measured meanwhile was another file system.
-        self.space = None;
-        self.shared.timers.stop(&Timer::Measure);
-        self.shared.hello(Address::All, false);
-        self.wake(None);
     }
 
     fn on_message(&mut self, from: &Node, message: Message) {

@@ -14,7 +14,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::directory::Turn;
+use super::astray::Turn;
 use super::dispatch::{ALONE_AFTER, Dispatch, Limiter, Ready};
 use super::lives::Stages;
 use super::room::Room;

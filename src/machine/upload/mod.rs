@@ -18,7 +18,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::directory::Turn;
+use super::astray::Turn;
 use super::dispatch::{Dispatch, Limiter, Ready};
 use super::lives::Stages;
 use super::shared::{Shared, SharedSettings, Timer};
