@@ -225,6 +225,7 @@ fn a_central_takes_nothing_in_and_offers_nothing_while_its_mount_is_lost() {
     assert!(download.file_dir.join("held").exists() && download.file_dir.join("next").exists());
     // An empty disk in its place is accepted on purpose.
     disk.lose();
+    central.until(LONG, "without its directory", |status| !status["directory"].is_null());
     tree::hand_in(&upload.file_dir, b"last", b"last");
     upload.until_reason(LONG, "directory", ASTRAY);
     assert!(central.ctl().arg("adopt").status().unwrap().success());
