@@ -124,7 +124,8 @@ impl Sim {
 
     pub(crate) fn is_trusted(&self, node: usize) -> bool {
         let daemon = &self.nodes[node];
-        daemon.trusted.is_some_and(|known| known.is(&daemon.node, &self.found(node)))
+        // Where no daemon has ever looked, nobody has said anything.
+        daemon.told.is_none() || daemon.trusted.is_some_and(|known| known.is(&daemon.node, &self.found(node)))
     }
 
     /// The driver makes sure that it is the right directory before it does something; tells where it is not.
