@@ -64,7 +64,7 @@ fn a_new_journal_takes_what_is_there_and_an_old_one_only_what_it_knows() {
     let [Some(known)] = trusted(&effects)[..] else { panic!("{effects:?}") };
     assert_eq!((journalled(&effects), known.id), (vec![known], HOME));
     let marker = Marker { token: known.token, journal: JournalId(9), node: alpha() };
-    assert_eq!(marks(&effects), [marker.clone()]);
+    assert_eq!(marks(&effects), std::slice::from_ref(&marker));
     // Its own marker is no news, and the place of a directory that was moved is noted.
     assert_eq!((trusted(&bench.input(there(HOME, Some(marker.clone())))), bench.drain()), (vec![], vec![]));
     assert_eq!(journalled(&bench.input(there(BARE, Some(marker)))), [KnownDirectory { id: BARE, ..known }]);
