@@ -111,7 +111,7 @@ fn a_download_delivers_nothing_beneath_a_mount_that_is_lost_in_the_middle_of_a_r
     let bed = Bed::new();
     let (mut upload, mut central) = (bed.upload("up", "settle_seconds = 0\n"), bed.central("mid", ""));
     let mut download = bed.download("down", "");
-    download.set(&bed.rsync_opts_at("2M").lines().next().unwrap());
+    download.set(bed.rsync_opts_at("2M").lines().next().unwrap());
     let disk = Disk::mounted(&bed, &download.file_dir);
     for node in [&mut central, &mut download, &mut upload] {
         node.start();
