@@ -15,6 +15,8 @@ use synkler::machine::{
 
 #[path = "orders/apart.rs"]
 mod apart;
+#[path = "orders/astray.rs"]
+mod astray;
 #[path = "orders/older.rs"]
 mod older;
 #[path = "orders/room.rs"]
@@ -109,6 +111,7 @@ fn restored(rows: Vec<Row>) -> Restored {
         next_place: 5,
         paused: None,
         group: GroupPause::default(),
+        directory: None,
     }
 }
 

@@ -42,6 +42,7 @@ complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "history" -d '
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "nodes" -d 'Show the nodes of the group, when each joined and when it was last seen'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "receipt" -d 'Print the receipt of a transfer, in the format of md5sum -c'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "check" -d 'Check this node and print what is wrong and how to fix it'
+complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "adopt" -d 'Accept the directory that is at file_dir now as the directory of this node'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "log-level" -d 'Set the log level until the daemon restarts'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "reload" -d 'Reload the config of the daemon'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "version" -d 'Show the versions of this program and of the daemon'
@@ -146,6 +147,11 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l canary -
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l utc -d 'Show and read times in UTC instead of local time'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l json -d 'Print JSON with a stable schema instead of text'

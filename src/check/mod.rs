@@ -24,6 +24,7 @@ mod filesystem;
 mod inotify;
 mod journal;
 mod keeps;
+mod marker;
 mod open_files;
 mod rsync;
 mod space;
@@ -75,8 +76,22 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
             }
         }
     };
-    let (directories, (journal, ssh), broker, rsync, clock, inotify, filesystems, kept, cleanup, spaces, open_files) = tokio::join!(
+    let (
+        directories,
+        marker,
+        (journal, ssh),
+        broker,
+        rsync,
+        clock,
+        inotify,
+        filesystems,
+        kept,
+        cleanup,
+        spaces,
+        open_files,
+    ) = tokio::join!(
         directories::examine(settings),
+        marker::examine(settings),
         journal_and_ssh,
         broker::examine(settings),
         rsync::examine(settings),
@@ -89,6 +104,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         open_files::examine(),
     );
     let mut findings = directories;
+    findings.push(marker);
     findings.push(journal);
     findings.extend(broker);
     findings.extend([rsync, ssh, clock, inotify]);

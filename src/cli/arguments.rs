@@ -194,6 +194,13 @@ pub enum Verb {
         #[arg(long)]
         canary: bool,
     },
+    /// Accept the directory that is at file_dir now as the directory of this node
+    ///
+    /// A node does nothing in file_dir while another directory is there than before, because something may not be mounted.
+    /// Use this only if the change is intended: after a disk was replaced, or file_dir was created anew. Refused if
+    /// nothing is wrong.
+    #[command(after_long_help = DEEDS)]
+    Adopt,
     /// Set the log level until the daemon restarts
     #[command(after_long_help = "JSON: one document, { previous: string }.")]
     LogLevel {

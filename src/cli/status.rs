@@ -15,6 +15,7 @@ pub fn status_text(status: &Status, look: Look<'_>) -> Text {
     let mut page = Page { text: Text::default(), room, now: status.now, zone: look.zone };
     page.node(status);
     page.broker(&status.broker);
+    page.directory(status);
     page.view(&status.view);
     if let Some(pause) = &status.group_paused {
         page.field("Group", &format!("paused {}", page.order(pause)), Ink::Yellow);
@@ -92,7 +93,8 @@ impl Page<'_> {
         let node = &status.node;
         let paused = status.members.iter().find(|member| is_own(status, member)).and_then(|own| own.paused.as_ref());
         let held = paused.is_some() || status.group_paused.is_some() || !status.view.whole;
-        let ink = match (status.broker.connected, held) {
+        let works = status.broker.connected && status.directory.is_none();
+        let ink = match (works, held) {
             (false, _) => Ink::Red,
             (true, true) => Ink::Yellow,
             (true, false) => Ink::Green,
@@ -114,6 +116,13 @@ impl Page<'_> {
         self.field("Broker", &format!("not connected {when}"), Ink::Red);
         let why = broker.reason.as_ref().map_or("the first attempt is under way", |reason| &reason.text);
         self.field("", why, Ink::Red);
+    }
+
+    fn directory(&mut self, status: &Status) {
+        if let Some(reason) = &status.directory {
+            self.field("Directory", &format!("{}: {}", status.node.file_dir, reason.text), Ink::Red);
+            self.field("", "nothing is done there; if the change is intended: synklerctl adopt", Ink::Red);
+        }
     }
 
     fn view(&mut self, view: &View) {

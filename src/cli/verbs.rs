@@ -110,6 +110,7 @@ fn carry_out(verb: Verb, target: &Target, out: Out<'_>) -> Result<Exit, Failure>
             Ok(Exit::Done)
         }
         Verb::Check { canary } => check::check(target, canary, out),
+        Verb::Adopt => orders(&client()?.adopt()?, out),
         Verb::LogLevel { level } => {
             let previous = client()?.set_log_level(level.as_str())?;
             let text = Text::of(&format!("log level {}, was {previous}", level.as_str()));

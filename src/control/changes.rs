@@ -72,6 +72,7 @@ fn head(status: &Status) -> Status {
         transfers: Vec::new(),
         node: status.node.clone(),
         broker: status.broker.clone(),
+        directory: status.directory.clone(),
         view: status.view.clone(),
         group_paused: status.group_paused.clone(),
         total: status.total,

@@ -159,6 +159,11 @@ impl Client {
         self.call("GetReceipt", json!({ "item": item }))
     }
 
+    /// What is at `file_dir` now is the directory of this node.
+    pub fn adopt(&mut self) -> Result<Orders, ClientError> {
+        self.call("Adopt", json!({}))
+    }
+
     /// Removes a node that will not come back from the group. `mode` is `upload`, `central` or `download`.
     pub fn forget_node(&mut self, mode: &str, name: &str) -> Result<Orders, ClientError> {
         self.call("ForgetNode", json!({ "mode": mode, "name": name }))

@@ -59,7 +59,9 @@ impl Service {
             Reach::Here => Ok(untallied(own)),
             Reach::All => self.gathered_status(&snapshot, own, shown, most).await,
             Reach::Central => match self.ask_central(&snapshot, "GetStatus", shown).await? {
-                Ok(GetStatus { status }) => Ok(Status { now: own.now, node: own.node, broker: own.broker, ..status }),
+                Ok(GetStatus { status }) => {
+                    Ok(Status { now: own.now, node: own.node, broker: own.broker, directory: own.directory, ..status })
+                }
                 Err(view) => Ok(Status { view, ..untallied(own) }),
             },
         }

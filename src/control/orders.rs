@@ -85,6 +85,15 @@ impl Service {
                 (by, true)
             }
         };
+        if method == "Adopt" {
+            parameters.end()?;
+            if is_peer {
+                return Err(Refusal::PermissionDenied);
+            }
+            let snapshot = self.surroundings().await?;
+            let deeds = self.carry_out(&snapshot.node, Order::Adopt, &by).await?;
+            return told(&Orders { deeds, silent: Vec::new() });
+        }
         if method == "ForgetNode" {
             let node = Node::new(parameters.parsed::<Mode>("mode")?, parameters.parsed::<NodeName>("name")?);
             parameters.end()?;

@@ -94,6 +94,7 @@ pub(super) fn status(node: &str, transfers: Vec<Transfer>) -> Status {
             started: 1,
         },
         broker: Broker { connected: true, since: 1, reason: None },
+        directory: None,
         view: View { whole: false, from: node.to_owned(), why: None, silent: Vec::new() },
         group_paused: None,
         members: vec![own],

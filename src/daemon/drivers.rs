@@ -11,7 +11,7 @@ use super::settings::cleanup_of;
 use crate::config::{self, Script, Settings};
 use crate::drivers::broker::{Broker, DeliveryTag};
 use crate::drivers::cleanup;
-use crate::drivers::files::{Disposal, Files};
+use crate::drivers::files::{Disposal, FileDir, Files, Lookout};
 use crate::drivers::journal::Journal;
 use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
@@ -22,6 +22,9 @@ pub(super) struct Drivers {
     pub(super) mode: Mode,
     pub(super) file_dir: PathBuf,
     pub(super) broker: Broker,
+    pub(super) directory: FileDir,
+    /// Held for its task, which ends with it.
+    pub(super) _lookout: Lookout,
     pub(super) files: Files,
     pub(super) rsync: Option<Rsync>,
     pub(super) cleanup: Option<Cleanup>,
@@ -33,19 +36,20 @@ pub(super) struct Drivers {
 /// What is done with delivered items, and by which driver.
 pub(super) enum Cleanup {
     Script(Script, cleanup::Cleanup),
-    Own(Disposal),
+    Own(Disposal, FileDir),
 }
 
 impl Cleanup {
-    /// As the settings want it.
-    pub(super) fn of(settings: &Settings, inputs: &mpsc::Sender<Input>) -> Option<Self> {
-        let file_dir = settings.file_dir.clone();
+    /// As the settings want it, and only in the directory of this node.
+    pub(super) fn of(settings: &Settings, directory: &FileDir, inputs: &mpsc::Sender<Input>) -> Option<Self> {
+        let (file_dir, directory) = (settings.file_dir.clone(), directory.clone());
         match cleanup_of(settings)? {
             config::Cleanup::Script(script) => {
-                Some(Self::Script(script, cleanup::Cleanup::new(settings.mode(), file_dir, inputs.clone())))
+                let driver = cleanup::Cleanup::new(settings.mode(), file_dir, inputs.clone());
+                Some(Self::Script(script, driver.only_if(move || directory.enter().map(drop))))
             }
-            config::Cleanup::Move(into) => Some(Self::Own(Disposal::new(file_dir, Some(into)))),
-            config::Cleanup::Delete => Some(Self::Own(Disposal::new(file_dir, None))),
+            config::Cleanup::Move(into) => Some(Self::Own(Disposal::new(file_dir, Some(into)), directory)),
+            config::Cleanup::Delete => Some(Self::Own(Disposal::new(file_dir, None), directory)),
         }
     }
 }
@@ -88,6 +92,8 @@ impl Drivers {
             Effect::DropPlace(place) => self.files.discard_place(place),
             Effect::DropArrival { place, name } => self.files.discard_arrival(place, name),
             Effect::Sweep { transfers, places } => self.files.sweep(transfers, &places),
+            Effect::Trust(known) => self.files.trust(known),
+            Effect::Mark(marker) => self.files.mark(&marker),
             Effect::Measure => self.files.measure(),
             Effect::Run(run) => {
                 self.files.expect(&run);
@@ -115,11 +121,15 @@ impl Drivers {
                 let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
                 driver.run(transfer, &item, &script.argv(&item, &path), script.timeout);
             }
-            Some(Cleanup::Own(disposal)) => {
-                let (disposal, inputs) = (disposal.clone(), self.inputs.clone());
+            Some(Cleanup::Own(disposal, directory)) => {
+                let (disposal, directory, inputs) = (disposal.clone(), directory.clone(), self.inputs.clone());
                 // Not on a thread of the files' own: a copy to another file system may take hours.
                 tokio::spawn(async move {
-                    let run = move || disposal.run(transfer, &item, signature, &fingerprint);
+                    let run = move || {
+                        // It stays open until the item is gone.
+                        let _entered = directory.enter()?;
+                        disposal.run(transfer, &item, signature, &fingerprint)
+                    };
                     let outcome = tokio::task::spawn_blocking(run).await.unwrap_or_else(|failed| {
                         tracing::error!("bug: a cleanup failed: {failed}");
                         Err(Reason::with(Cause::Cleanup, "internal error; see the log"))

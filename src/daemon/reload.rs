@@ -68,7 +68,7 @@ impl Daemon {
             };
             let settings = Settings { role, history: new.history, ..self.settings.clone() };
             self.machine.reconfigure(self.clock.now(), role_settings(&settings)?);
-            self.drivers.cleanup = Cleanup::of(&settings, &self.drivers.inputs);
+            self.drivers.cleanup = Cleanup::of(&settings, &self.drivers.directory, &self.drivers.inputs);
             if let Some(rsync) = &mut self.drivers.rsync {
                 rsync.carry_modes(carries_modes(&settings));
             }

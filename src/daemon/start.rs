@@ -18,14 +18,16 @@ use crate::config::{ItemPatterns, Loaded, Role, Settings};
 use crate::control::{Control, ControlError, Service};
 use crate::drivers::broker::Broker;
 use crate::drivers::clock::Clock;
-use crate::drivers::files::{Files, Layout, LayoutError, Source, Spool, Staging};
+use crate::drivers::files::{FileDir, Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
 use crate::drivers::logging::Logging;
 use crate::drivers::manifest::{Site, SurveyError};
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
 use crate::drivers::{sys, systemd};
-use crate::machine::{BadRow, Input, InvalidLocation, ItemName, Machine, Restored, RoleSettings};
+use crate::machine::{
+    BadRow, Directory, Input, InvalidLocation, ItemName, Machine, Restored, RoleSettings, Verdict, judge,
+};
 use crate::ssh;
 
 /// How many events of the drivers may wait for the loop; a driver with more waits.
@@ -108,7 +110,6 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let mut signals = Signals::new()?;
     let clock = Clock::start();
     let layout = layout(&settings, clock);
-    layout.prepare()?;
     let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
     let (journal, restored) = Journal::open(&settings.state_dir, &owner)?;
     let journal = Arc::new(journal);
@@ -121,15 +122,17 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let (queries, query_queue) = mpsc::channel(QUERIES);
     let (reads, configs) = mpsc::channel(1);
     let unfinished = restored.rows.len();
-    let machine = machine(&settings, restored, &clock)?;
-    let rsync = rsync(&settings, &layout, &inputs).await?;
-    let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?;
+    let (directory, found) = directory(&settings, &layout, &restored, &inputs)?;
+    let mut machine = machine(&settings, restored, &clock)?;
+    machine.handle(clock.now(), Input::Directory(found));
+    let rsync = rsync(&settings, &layout, &directory, &inputs).await?;
+    let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?.within(directory.clone());
     let watch = match &settings.role {
-        Role::Upload { items, .. } => Some(watch(&settings.file_dir, items.clone(), inputs.clone())),
+        Role::Upload { items, .. } => Some(watch(&settings.file_dir, items.clone(), &directory, inputs.clone())),
         Role::Central { .. } | Role::Download { .. } => None,
     };
     let broker = Broker::start(broker_settings(&settings), broker_sender);
-    let cleanup = Cleanup::of(&settings, &inputs);
+    let cleanup = Cleanup::of(&settings, &directory, &inputs);
     let asks = Asks::new(broker.line(), clock.now());
     let drivers = Drivers {
         mode: settings.mode(),
@@ -139,6 +142,8 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
         rsync,
         cleanup,
         _watch: watch,
+        _lookout: directory.look_out(),
+        directory,
         inputs,
     };
     let socket = control.path().to_owned();
@@ -213,10 +218,36 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
     }
 }
 
+/// What stands at `file_dir`. Only a directory that is this node's, or is to become that, is made ready for work.
+fn directory(
+    settings: &Settings,
+    layout: &Layout,
+    restored: &Restored,
+    inputs: &mpsc::Sender<Input>,
+) -> Result<(FileDir, Directory), LayoutError> {
+    let directory =
+        FileDir::new(settings.file_dir.clone(), settings.group.clone(), settings.node.clone(), inputs.clone());
+    let known = restored.directory.as_ref();
+    let found = directory.look();
+    // Where nothing is known yet, what is missing may be what is made now.
+    let fit = match judge(known, &settings.node, &found) {
+        Verdict::Known | Verdict::New => true,
+        Verdict::Wrong(_) => known.is_none() && matches!(found, Directory::Missing(_)),
+    };
+    if fit {
+        layout.prepare()?;
+    } else {
+        directory.trust(None);
+    }
+    let found = directory.first_look();
+    Ok((directory, found))
+}
+
 /// Central runs no rsync of its own: other nodes connect to it.
 async fn rsync(
     settings: &Settings,
     layout: &Layout,
+    directory: &FileDir,
     inputs: &mpsc::Sender<Input>,
 ) -> Result<Option<Rsync>, StartError> {
     let staging_dir = match layout {
@@ -234,13 +265,14 @@ async fn rsync(
         modes: carries_modes(settings),
         ssh,
     };
-    let rsync = Rsync::new(settings, inputs.clone());
+    let directory = directory.clone();
+    let rsync = Rsync::new(settings, inputs.clone()).only_if(move || directory.enter().map(drop));
     let version = rsync.check_version().await?;
     tracing::debug!("rsync {version}");
     Ok(Some(rsync))
 }
 
-fn watch(file_dir: &Path, items: ItemPatterns, inputs: mpsc::Sender<Input>) -> Watch {
+fn watch(file_dir: &Path, items: ItemPatterns, directory: &FileDir, inputs: mpsc::Sender<Input>) -> Watch {
     let path = file_dir.to_owned();
     let survey = move |dir: BorrowedFd<'_>, item: &ItemName| {
         let Ok(dir) = dir.try_clone_to_owned() else { return Surveyed::Unreadable };
@@ -250,7 +282,8 @@ fn watch(file_dir: &Path, items: ItemPatterns, inputs: mpsc::Sender<Input>) -> W
             Err(_) => Surveyed::Unreadable,
         }
     };
-    Watch::start(file_dir, move |name| items.is_item(name), survey, inputs)
+    let directory = directory.clone();
+    Watch::start(file_dir, move |name| items.is_item(name), survey, move |dir| directory.knows(dir), inputs)
 }
 
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {

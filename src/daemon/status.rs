@@ -47,6 +47,9 @@ fn line(snapshot: &Snapshot) -> String {
     };
     let is_paused = snapshot.paused.is_some() || snapshot.group_paused.is_some();
     let paused = if is_paused { ", paused" } else { "" };
+    if let Some(reason) = &snapshot.astray {
+        return format!("{}{paused}: {reason}", snapshot.node);
+    }
     let total: u64 = snapshot.counts.iter().map(|(_, count)| count).sum();
     let stages: Vec<_> = snapshot.counts.iter().map(|(stage, count)| format!("{count} {stage}")).collect();
     let items = if total == 0 { "nothing to do".to_owned() } else { stages.join(", ") };

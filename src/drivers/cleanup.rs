@@ -13,12 +13,13 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
-use super::process::{self, DRAIN_LIMIT, Group, Tail};
+use super::process::{self, DRAIN_LIMIT, Group, Ready, Tail};
 use crate::machine::{Cause, Cleared, Input, ItemName, Mode, Reason, TransferId};
 
 /// How long a script that has exceeded its time limit may take to end after SIGTERM; then it is killed.
@@ -30,12 +31,20 @@ pub struct Cleanup {
     mode: Mode,
     file_dir: PathBuf,
     events: mpsc::Sender<Input>,
+    /// Asked before a script starts; it blocks.
+    ready: Option<Ready>,
 }
 
 impl Cleanup {
     /// A runner for a node of this mode, which sends its answers to `events`.
     pub fn new(mode: Mode, file_dir: PathBuf, events: mpsc::Sender<Input>) -> Self {
-        Self { mode, file_dir, events }
+        Self { mode, file_dir, events, ready: None }
+    }
+
+    /// The same, but no script starts while `ready` names a reason.
+    pub fn only_if(mut self, ready: impl Fn() -> Result<(), Reason> + Send + Sync + 'static) -> Self {
+        self.ready = Some(Ready(Arc::new(ready)));
+        self
     }
 
     /// Starts `argv` for an item; the result, or the reason why it did not start, comes as [`Input::Cleaned`]. A script
@@ -46,7 +55,12 @@ impl Cleanup {
     pub fn run(&self, transfer: TransferId, item: &ItemName, argv: &[OsString], timeout: Duration) {
         let (mode, file_dir, events) = (self.mode, self.file_dir.clone(), self.events.clone());
         let (item, argv) = (item.clone(), argv.to_vec());
+        let ready = self.ready.clone();
         tokio::spawn(async move {
+            if let Err(reason) = process::ready(ready).await {
+                let _ = events.send(Input::Cleaned { transfer, outcome: Err(reason) }).await;
+                return;
+            }
             let outcome = match start(mode, &file_dir, transfer, &item, &argv).await {
                 Ok((group, output)) => follow(group, output, timeout).await,
                 Err(error) => Err(not_started(&argv.into_iter().next().unwrap_or_default(), &file_dir, &error)),

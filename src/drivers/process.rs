@@ -14,14 +14,19 @@
 #![allow(unsafe_code)]
 
 use std::ffi::OsStr;
+use std::fmt;
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use rustix::process::{Pid, Signal, WaitId, WaitIdOptions};
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::{Child, Command};
+use tokio::task::spawn_blocking;
+
+use crate::machine::Reason;
 
 /// How much of a child's output is kept, in bytes: the end, which contains the error.
 pub const TAIL_LIMIT: usize = 4096;
@@ -32,6 +37,25 @@ pub const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 
 /// How often a child that got SIGTERM is checked.
 const END_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Asked before a child starts: what is against it. It blocks.
+#[derive(Clone)]
+pub struct Ready(pub Arc<dyn Fn() -> Result<(), Reason> + Send + Sync>);
+
+impl fmt::Debug for Ready {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Ready")
+    }
+}
+
+/// Asks it, on a thread of its own. Where nobody is to be asked, nothing is against it.
+pub async fn ready(ready: Option<Ready>) -> Result<(), Reason> {
+    match ready {
+        // The runtime is shutting down.
+        Some(Ready(ask)) => spawn_blocking(move || ask()).await.unwrap_or(Ok(())),
+        None => Ok(()),
+    }
+}
 
 /// A command that inherits neither the daemon's descriptors nor variables that are meant for the daemon alone:
 /// systemd's sockets and watchdog, and our own settings, among them the password. Standard input, output and error are

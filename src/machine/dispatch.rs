@@ -191,7 +191,7 @@ impl Dispatch {
     /// are being moved now.
     pub(super) fn start(&mut self, shared: &mut Shared, room: Room) -> Vec<TransferId> {
         let mut started = Vec::new();
-        while shared.held_by().is_none() && self.running.len() < self.slots {
+        while shared.held_by().is_none() && !shared.is_astray() && self.running.len() < self.slots {
             let Some(batch) = self.next_batch(shared.now, room.minus(self.under_way())) else { break };
             if let Some(until) = self.gathers(&batch, shared.now) {
                 shared.timers.set(Timer::Gather, until);
@@ -280,7 +280,7 @@ impl Dispatch {
             shared.unexpected(None, None, "the end of a run that was not started");
             return Ended { transfers: Vec::new(), halted: false, room: Room::default() };
         };
-        let halted = running.halted;
+        let halted = running.halted || outcome.has_no_directory();
         let lacks_room = matches!(outcome, RunOutcome::Failed(_, reason) if reason.cause() == Cause::Space);
         if halted || lacks_room {
             // The end of the run says nothing about its host.

@@ -18,14 +18,17 @@
 //! | `Measure` | `Space` |
 //! | `Lookup` | `LookedUp` |
 //! | `Explain` | `Explained` |
-//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Log` | none |
+//! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Trust`, `Mark`, `Log` | none |
+//!
+//! What concerns `file_dir` is done only in the directory that `Trust` named last. Elsewhere it is answered with
+//! [`Cause::Directory`](super::Cause::Directory), after an `Input::Directory` that tells what was found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Cleared, Differences, Digest, Fingerprint, ItemName, Kind, Location, Message, Modes, Mounts, Node,
-    PlaceId, Reason, Record, Row, Signature, Time, TransferId,
+    Address, Cause, Cleared, Differences, Digest, Directory, Fingerprint, ItemName, Kind, KnownDirectory, Location,
+    Marker, Message, Modes, Mounts, Node, PlaceId, Reason, Record, Row, Signature, Time, TransferId,
 };
 
 /// The number of one rsync run, unique while the daemon runs.
@@ -54,6 +57,8 @@ pub enum Input {
     Vanished(ItemName),
     /// The first scan of the whole directory since the start of the daemon has finished.
     Scanned,
+    /// What is at `file_dir`: told before anything else, and whenever that has changed.
+    Directory(Directory),
     /// Answer to [`Effect::Hash`].
     Hashed {
         /// The item.
@@ -243,6 +248,10 @@ pub enum Effect {
         /// What proves that it is.
         fingerprint: Fingerprint,
     },
+    /// From now on, things are done in this directory only, or in none.
+    Trust(Option<KnownDirectory>),
+    /// Put this marker into `file_dir`, if this user may.
+    Mark(Marker),
     /// Measure the free bytes and inodes.
     Measure,
     /// Ask the node that announced a directory for its manifest, and report how the copy differs. The answer affects
@@ -259,6 +268,16 @@ pub enum Effect {
     Lookup(Question),
     /// Write a line to the log.
     Log(Log),
+}
+
+impl Effect {
+    /// Whether nothing is decided before it is done, and nothing goes wrong when it is done later.
+    pub(super) fn can_wait_for_directory(&self) -> bool {
+        matches!(
+            self,
+            Self::Look { .. } | Self::Drop(_) | Self::DropPlace(_) | Self::DropArrival { .. } | Self::Sweep { .. }
+        )
+    }
 }
 
 /// The size of a file system, and the part that is free for us.
@@ -306,6 +325,13 @@ pub enum Sight {
     Gone,
     /// The item cannot be examined.
     Unreadable(Reason),
+}
+
+impl Sight {
+    /// Whether nobody has looked, because the directory was not there.
+    pub(super) fn is_of_no_directory(&self) -> bool {
+        matches!(self, Self::Unreadable(reason) if reason.cause() == Cause::Directory)
+    }
 }
 
 /// Where a source comes from: what distinguishes a file of a user from one that a cleanup script left.
@@ -393,6 +419,13 @@ pub enum RunOutcome {
     Unfit(Vec<(TransferId, Reason)>),
     /// The run says nothing about any item.
     Failed(Fault, Reason),
+}
+
+impl RunOutcome {
+    /// Whether it was not started, because the directory was not there.
+    pub(super) fn has_no_directory(&self) -> bool {
+        matches!(self, Self::Failed(_, reason) if reason.cause() == Cause::Directory)
+    }
 }
 
 /// The result of examining a copy of ours.

@@ -7,9 +7,11 @@
 //! peers can send anything.
 
 mod apart;
+mod astray;
 pub mod central;
 mod cleanup;
 mod differences;
+mod directory;
 mod dispatch;
 pub mod download;
 mod fingerprint;
@@ -38,6 +40,7 @@ pub mod upload;
 pub use central::{Central, CentralSettings};
 pub use cleanup::{Cleanup, Cleared};
 pub use differences::{Differences, differences};
+pub use directory::{Directory, DirectoryId, KnownDirectory, Marker, Verdict, judge};
 pub use download::{Download, DownloadSettings};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
 pub use io::{

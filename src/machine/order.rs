@@ -95,6 +95,8 @@ pub enum Order {
     Items(ItemOrder, Vec<Handle>),
     /// A node that will not come back.
     Forget(Node),
+    /// What is at `file_dir` now is the directory of this node.
+    Adopt,
 }
 
 macro_rules! item_orders {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::order::{Outcome, who};
 use super::shared::Shared;
 use super::{
-    Deed, Found, Handle, ItemName, ItemOrder, Level, MATCHES_LIMIT, Node, Order, Pause, Row, Scope, TransferId,
+    Cause, Deed, Found, Handle, ItemName, ItemOrder, Level, MATCHES_LIMIT, Node, Order, Pause, Row, Scope, TransferId,
     decode_bytes,
 };
 
@@ -32,6 +32,8 @@ pub(super) trait Operable {
     fn carry_out_for_item(&mut self, _order: ItemOrder, _name: &ItemName) -> Outcome {
         Err(NO_TRANSFER.to_owned())
     }
+    /// The directory of this node is there again.
+    fn on_directory_back(&mut self);
     /// An operator has removed a node from the group. Returns the results, for the answer.
     fn forget(&mut self, node: &Node) -> Vec<Deed>;
 }
@@ -72,6 +74,13 @@ pub(super) fn carry_out<R: Operable>(role: &mut R, by: &str, order: Order) -> Ve
                 order => role.carry_out(order, id, by),
             };
             each(role, by, order.as_str(), &handles, transfer, |role, name| role.carry_out_for_item(order, name))
+        }
+        Order::Adopt => {
+            let outcome = role.shared().adopt(by);
+            if outcome.is_ok() {
+                role.on_directory_back();
+            }
+            vec![Deed::about(None, outcome)]
         }
         Order::Forget(node) => match role.shared().forget(&node, by) {
             Err(text) => vec![Deed::about(None, Err(text))],
@@ -183,6 +192,7 @@ fn retry<R: Operable>(role: &mut R, id: TransferId, by: &str) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
     match paused.map(|pause| *pause).or(role.shared().held_by().cloned()) {
         Some(pause) => Err(format!("paused {pause}: resume first")),
+        None if role.shared().is_astray() => Err(format!("nothing to do: {}", Cause::Directory.text())),
         None => role.carry_out(ItemOrder::Retry, id, by).unwrap_or_else(|| Err("nothing to do".to_owned())),
     }
 }

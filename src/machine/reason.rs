@@ -93,6 +93,8 @@ reason_codes! {
     /// A file system in the item is no longer mounted.
     Unmounted = "unmounted", "a file system in the item is no longer mounted: mount it again, or retry to send the \
      item without it";
+    /// Where `file_dir` should be is another directory, or none.
+    Directory = "directory", "file_dir is not the one it was: is something not mounted?";
     /// Central keeps the copy for `keep_minutes`.
     Keeping = "keeping", "kept for keep_minutes after the last receipt";
     /// An operator paused the transfer.
@@ -121,6 +123,7 @@ impl Cause {
             Self::Unfit => 9,
             Self::Modes => 10,
             Self::Steady => 11,
+            Self::Directory => 12,
             Self::Mismatch => 20,
             Self::Missing => 21,
             Self::Transport => 22,
@@ -212,10 +215,12 @@ impl Reason {
 impl fmt::Display for Reason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.cause.text())?;
-        if !self.detail.is_empty() {
-            write!(f, ": {}", self.detail)?;
+        match (&*self.detail, self.cause.text().ends_with('?')) {
+            ("", _) => Ok(()),
+            (detail, false) => write!(f, ": {detail}"),
+            // Behind a question a colon is no sign.
+            (detail, true) => write!(f, " ({detail})"),
         }
-        Ok(())
     }
 }
 

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, Location, Modes, Mounts, Node, NodeName, Offer,
-    Pause, PlaceId, Reason, Signature, Time, TransferId,
+    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, KnownDirectory, Location, Modes, Mounts, Node,
+    NodeName, Offer, Pause, PlaceId, Reason, Signature, Time, TransferId,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -29,6 +29,8 @@ pub enum Record {
     Manifest(TransferId, Arc<str>),
     /// A peer was removed from the group.
     Forgotten(Node),
+    /// The directory that `file_dir` is.
+    Directory(KnownDirectory),
 }
 
 /// One transfer in the journal of a node: the same columns for every role; each role uses what it needs.
@@ -205,4 +207,6 @@ pub struct Restored {
     pub paused: Option<Pause>,
     /// The latest order about the whole group.
     pub group: GroupPause,
+    /// The directory that `file_dir` was last; nothing in a new journal, and in one of an older version.
+    pub directory: Option<KnownDirectory>,
 }

@@ -6,9 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Address, BrokerState, Effect, GroupPause, Hello, ItemName, JournalId, KnownNode, Level, Location, Log, Message,
-    Mode, Modes, Node, NodeName, Pause, PlaceId, Protocols, Random, Reason, Record, Restored, Row, Space, Time, Timers,
-    TransferId, message::ENTRY_LIMIT,
+    Address, BrokerState, Directory, Effect, GroupPause, Hello, ItemName, JournalId, KnownDirectory, KnownNode, Level,
+    Location, Log, Message, Mode, Modes, Node, NodeName, Pause, PlaceId, Protocols, Random, Reason, Record, Restored,
+    Row, Space, Time, Timers, TransferId, message::ENTRY_LIMIT,
 };
 
 /// How often a node sends a hello.
@@ -115,6 +115,14 @@ pub(super) struct Shared {
     pub(super) paused: Option<Pause>,
     /// The latest order about the whole group.
     pub(super) group: GroupPause,
+    /// The directory that the journal knows.
+    pub(super) directory: Option<KnownDirectory>,
+    /// The one in which drivers may do things.
+    pub(super) trusted: Option<KnownDirectory>,
+    /// What was found at `file_dir` last.
+    pub(super) found: Option<Directory>,
+    /// Why nothing may be done there.
+    pub(super) astray: Option<Reason>,
     /// The space on the file system of this node's directory.
     pub(super) space: Option<Space>,
     pub(super) peers: BTreeMap<Node, Peer>,
@@ -138,6 +146,8 @@ pub(super) struct Shared {
     greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
+    /// What can wait until the directory is there again.
+    waiting: VecDeque<Effect>,
     speech: BTreeMap<Ear, Message>,
 }
 
@@ -163,6 +173,10 @@ impl Shared {
             broker: BrokerState::Disconnected(now, None),
             paused: restored.paused.clone(),
             group: restored.group.clone(),
+            directory: restored.directory,
+            trusted: None,
+            found: None,
+            astray: None,
             space: None,
             peers: restored.nodes.iter().map(|known| (known.node.clone(), silent(known))).collect(),
             any_apart: false,
@@ -179,6 +193,7 @@ impl Shared {
             greetings: BTreeMap::new(),
             records: VecDeque::new(),
             effects: VecDeque::new(),
+            waiting: VecDeque::new(),
             speech: BTreeMap::new(),
         };
         for (whose, pause) in [("this node is", &restored.paused), ("the group is", &restored.group.pause)] {
@@ -415,7 +430,22 @@ impl Shared {
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
-        self.effects.push_back(effect);
+        if self.astray.is_some() && effect.can_wait_for_directory() {
+            self.waiting.push_back(effect);
+        } else {
+            self.effects.push_back(effect);
+        }
+    }
+
+    /// The same, before everything else of this drain but the records.
+    pub(super) fn effect_first(&mut self, effect: Effect) {
+        self.effects.push_front(effect);
+    }
+
+    /// Holds back what can wait until the directory is there again, or lets it go on.
+    pub(super) fn sort_effects(&mut self) {
+        let all = std::mem::take(&mut self.effects).into_iter().chain(std::mem::take(&mut self.waiting));
+        all.collect::<Vec<_>>().into_iter().for_each(|effect| self.effect(effect));
     }
 
     /// Sends a message, together with others for the same peer in this drain. Without a broker session the message is

@@ -87,7 +87,7 @@ impl<S: Ord + Copy> Counts<S> {
 }
 
 /// What a node does, in one line, such as `sending 2, 41 queued`.
-pub(super) fn doing(parts: &[(u64, &str)]) -> String {
+fn doing(parts: &[(u64, &str)]) -> String {
     let parts: Vec<_> = parts
         .iter()
         .filter(|(count, _)| *count > 0)
@@ -285,6 +285,11 @@ impl TransferView {
 }
 
 impl Shared {
+    /// What a node does, in one line: how many of what, or why nothing.
+    pub(super) fn doing(&self, parts: &[(u64, &str)]) -> String {
+        self.astray.as_ref().map_or_else(|| doing(parts), |reason| reason.cause().text().to_owned())
+    }
+
     /// The given cause. If the broker session or an order is the actual reason for the wait, that instead.
     pub(super) fn why<'a>(&'a self, row: &'a Row, cause: Cause) -> Why<'a> {
         match (cause, self.holds(row)) {
@@ -323,6 +328,7 @@ impl Shared {
             host: self.host.clone(),
             paused: self.paused.clone(),
             group_paused: self.group.pause.clone(),
+            astray: self.astray.clone(),
             free: self.space.map(|space| space.free),
             free_inodes: self.free_inodes(),
             doing,

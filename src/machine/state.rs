@@ -101,7 +101,8 @@ impl State {
                 | Cause::Acknowledgement
                 | Cause::Cleanup
                 | Cause::Disputed
-                | Cause::Unmounted,
+                | Cause::Unmounted
+                | Cause::Directory,
             ) => Self::Waiting,
         }
     }

@@ -16,6 +16,7 @@ mod journal_gone;
 mod leftovers;
 mod log;
 mod mounts;
+mod mounts_lost;
 mod pause;
 mod scale;
 mod service;

@@ -95,12 +95,12 @@ fn of_four_modes(dir: &Path) {
     set_mode(dir, 0o750);
 }
 
-fn told(node: &Node, arguments: &[&str]) -> String {
+pub fn told(node: &Node, arguments: &[&str]) -> String {
     let output = node.ctl().args(arguments).output().unwrap();
     format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
 }
 
-fn in_one_line(text: &str) -> String {
+pub fn in_one_line(text: &str) -> String {
     text.split_whitespace().collect::<Vec<_>>().join(" ")
 }
 

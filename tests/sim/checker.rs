@@ -42,6 +42,8 @@ pub(crate) enum Promise {
     Room,
     /// Modes are as announced, or it is told that they are not.
     Modes,
+    /// Nothing is done, confirmed or taken for gone while another directory is where the node's should be.
+    Directory,
     /// The contract of inputs and effects.
     Protocol,
     /// Every unfinished transfer is shown, and has a next moment.
@@ -204,6 +206,7 @@ impl Sim {
         match self.nodes[node].role {
             Role::Upload(upload) => {
                 self.check_upload_row(node, upload, row);
+                self.check_vanished(node, upload, row);
                 let ordered = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Withdrawn);
                 if let Some(fate) = self.checker.fates.get_mut(&row.transfer).filter(|_| ordered) {
                     fate.withdrawn = true;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use synkler::machine::{
-    BadRow, CentralSettings, Cleanup, DownloadSettings, Effect, Input, ItemOrder, JournalId, Location, Machine, Mode,
-    Node, NodeName, Order, Pause, Record, Scope, UploadSettings,
+    BadRow, CentralSettings, Cleanup, Directory, DownloadSettings, Effect, Input, ItemOrder, JournalId, KnownDirectory,
+    Location, Machine, Mode, Node, NodeName, Order, Pause, Record, Scope, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -73,6 +73,12 @@ pub(crate) struct Daemon {
     pub(crate) away: u64,
     /// The orders that its journal held when the drain began: about itself, and about the group.
     pub(crate) was_held: [Option<Pause>; 2],
+    /// The directory in which its drivers may do things, and what they told of it last.
+    pub(crate) trusted: Option<KnownDirectory>,
+    pub(crate) told: Option<Directory>,
+    /// Its machine knows that another directory is there: now, and when the drain began.
+    pub(crate) is_astray: bool,
+    pub(crate) was_astray: bool,
 }
 
 /// More drains at one moment than sound work needs.
@@ -109,6 +115,10 @@ impl Daemon {
             backup: None,
             away: 0,
             was_held: [None, None],
+            trusted: None,
+            told: None,
+            is_astray: false,
+            was_astray: false,
         }
     }
 }
@@ -142,6 +152,7 @@ impl Sim {
             let wait = self.rng.between(1, 1000);
             self.at(wait, What::Scan { node, epoch });
         }
+        self.first_look(node);
         self.reconnect(node);
         self.drain(node);
     }
@@ -310,11 +321,12 @@ impl Sim {
             return;
         }
         self.nodes[node].was_held = self.nodes[node].journal.orders();
+        self.nodes[node].was_astray = self.nodes[node].is_astray;
         let letters = self.feed(node);
         let (records, others) = self.effects(node);
         let dies = self.plan.crash > 0 && self.rng.below(100_000) < self.plan.crash;
         // A line in the log is no step: with it or without, the schedule of a seed is the same.
-        let is_step = |effect: &Effect| !matches!(effect, Effect::Log(_));
+        let is_step = |effect: &Effect| !matches!(effect, Effect::Log(_) | Effect::Trust(_) | Effect::Mark(_));
         let steps = others.iter().filter(|effect| is_step(effect)).count();
         let mut left = if dies { self.rng.index(steps + 3) } else { usize::MAX };
         let mut alive = || {
@@ -376,6 +388,7 @@ impl Sim {
         for _ in 0..most {
             let Some((mut input, letter)) = self.nodes[node].inbox.pop_front() else { break };
             self.mark_hello(node, &input);
+            self.mark_directory(node, &input);
             self.sabotage_input(node, &mut input);
             trace!(self, Some(node), "{}", trace::input(&input));
             letters.extend(letter);

@@ -4,13 +4,14 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin, PlaceId,
-    Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space, TransferId,
+    Cause, CopyOutcome, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin,
+    PlaceId, PlaceOutcome, Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space, TransferId,
 };
 
 use crate::checker::Promise;
 use crate::daemon::Role;
 use crate::plan::Script;
+use crate::sabotage::Sabotage;
 use crate::sim::{Sim, What};
 use crate::tally::Deed;
 use crate::trace::trace;
@@ -57,10 +58,36 @@ fn no_space() -> Reason {
     Reason::with(Cause::Space, "No space left on device (28)")
 }
 
+/// What is told of something that was not done, because another directory is there.
+fn refused(op: Op) -> Input {
+    let why = Reason::new(Cause::Directory);
+    match op {
+        Op::Hash { item, .. } => Input::Hashed { item, outcome: HashOutcome::Held(why) },
+        Op::Look { transfer, .. } => Input::Looked { transfer, sight: Sight::Unreadable(why) },
+        Op::Take { transfer, .. } => Input::Taken { transfer, outcome: CopyOutcome::Failed(why) },
+        Op::Verify { transfer, .. } => Input::Verified { transfer, outcome: CopyOutcome::Failed(why) },
+        Op::Place { transfer, .. } => Input::Placed { transfer, outcome: PlaceOutcome::Failed(why) },
+        Op::Drop(transfer) => Input::Dropped { transfer, outcome: Err(why) },
+        Op::Cleanup { transfer, .. } => Input::Cleaned { transfer, outcome: Err(why) },
+        Op::Missing(_) => Input::Swept { missing: BTreeSet::new() },
+        Op::Run(Running { run: Run { id: run, .. }, .. }) => {
+            Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, why) }
+        }
+        Op::Measure | Op::Lookup(_) | Op::Explain { .. } => Input::Timeout,
+    }
+}
+
 impl Sim {
     /// Carries out one effect, or begins to.
     pub(crate) fn perform(&mut self, node: usize, effect: Effect) {
+        self.check_astray(node, &effect);
         let (op, short, long) = match effect {
+            Effect::Trust(known) => {
+                self.nodes[node].trusted = known;
+                return;
+            }
+            Effect::Mark(marker) => return self.mark_home(node, marker),
+            Effect::DropPlace(_) | Effect::DropArrival { .. } if !self.enter(node) => return,
             // The daemon's loop has committed it already.
             Effect::Persist(_) => return,
             Effect::Send { to, message } => return self.send(node, &to, &message),
@@ -74,11 +101,14 @@ impl Sim {
                 return;
             }
             Effect::Sweep { transfers, places } => {
-                self.sweep(node, &transfers, &places);
+                if self.enter(node) {
+                    self.sweep(node, &transfers, &places);
+                }
                 (Op::Missing(transfers), 5, 2_000)
             }
             Effect::Log(log) => {
-                let for_a_person = log.text.contains(LASTING) || log.text.contains(Cause::Disputed.text());
+                let for_a_person = [LASTING, Cause::Disputed.text(), Cause::Directory.text()];
+                let for_a_person = for_a_person.iter().any(|text| log.text.contains(text));
                 if log.level == Level::Error && !for_a_person {
                     self.violate(Promise::ErrorLog, node, || log.text);
                 }
@@ -159,6 +189,10 @@ impl Sim {
         let fails = self.rng.chance(self.plan.storage_fails);
         if fails {
             self.tally.count(Deed::StorageFailed);
+        }
+        let is_elsewhere = matches!(op, Op::Run(_) | Op::Measure | Op::Lookup(_) | Op::Explain { .. });
+        if !is_elsewhere && !self.enter(node) {
+            return refused(op);
         }
         match op {
             Op::Hash { item, signature } => Input::Hashed { outcome: self.hash(node, &item, signature), item },
@@ -267,7 +301,12 @@ impl Sim {
     /// The watch is told that something has happened to a name.
     pub(crate) fn notice(&mut self, node: usize, name: usize) {
         let Role::Upload(upload) = self.nodes[node].role else { return };
-        let now = self.world.sources[upload].get(&name).map(|source| source.stamp);
+        let blind = self.sabotage == Some(Sabotage::BareIsEmpty);
+        if !blind && !self.is_trusted(node) {
+            return self.glance(node);
+        }
+        let there = self.is_home(node);
+        let now = self.world.sources[upload].get(&name).map(|source| source.stamp).filter(|_| there);
         let before = self.nodes[node].seen.get(&name).copied();
         if now == before {
             return;
@@ -288,7 +327,8 @@ impl Sim {
     /// The watch goes through the whole directory, as it does at start and every minute.
     pub(crate) fn scan(&mut self, node: usize) {
         (0..self.world.names.len()).for_each(|name| self.notice(node, name));
-        if !std::mem::replace(&mut self.nodes[node].scanned, true) {
+        let looked = self.is_trusted(node) || self.sabotage == Some(Sabotage::BareIsEmpty);
+        if looked && !std::mem::replace(&mut self.nodes[node].scanned, true) {
             self.push(node, Input::Scanned, None);
         }
         let epoch = self.nodes[node].epoch;
@@ -348,6 +388,13 @@ impl Sim {
             self.break_off(node, &running);
             self.tally.count(Deed::RunHalted);
             return failed(Fault::Passing, "stopped");
+        }
+        if running.through == 0 && !self.enter(node) {
+            return Some(refused(Op::Run(running)));
+        }
+        let pair = [node, 0];
+        if pair.iter().any(|end| !self.is_home(*end)) && self.violation.is_none() {
+            return failed(Fault::Passing, "no such file or directory");
         }
         if self.world.ssh_down || running.fails_at == Some(running.through) {
             self.break_off(node, &running);

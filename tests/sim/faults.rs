@@ -5,6 +5,7 @@ use std::time::Duration;
 use synkler::machine::{Cause, Handle, Input, ItemOrder, JournalId, Order, Scope, Selection};
 
 use crate::daemon::Role;
+use crate::directory::Stands;
 use crate::drivers::Op;
 use crate::journal::Journal;
 use crate::sim::{Sim, What};
@@ -125,6 +126,12 @@ pub(crate) enum Act {
     Rot {
         vanish: bool,
     },
+    /// Another directory is where a node's should be, or its own is there again; a crash may come with it.
+    Ground {
+        node: usize,
+        stands: Stands,
+        crash: bool,
+    },
 }
 
 impl Sim {
@@ -194,6 +201,12 @@ impl Sim {
             (Act::ItemPause { name, only, paused: true, now }, Act::ItemPause { name, only, paused: false, now })
         });
         self.spread(retries, |sim| Act::Retry { name: sim.rng.index(names) });
+        let astray = self.plan.acts.astray;
+        self.spans(astray, |sim| {
+            let (node, crash) = (sim.rng.index(nodes), sim.rng.chance(400));
+            let stands = sim.rng.pick(&[Stands::Bare, Stands::Bare, Stands::Nothing]);
+            (Act::Ground { node, stands, crash }, Act::Ground { node, stands: Stands::Home, crash: false })
+        });
         self.spread(bumps, |sim| Act::Bump { name: sim.rng.index(names) });
         self.spread(withdrawals, |sim| Act::Withdraw { upload: sim.rng.index(uploads), name: sim.rng.index(names) });
         for _ in 0..forgets {
@@ -373,6 +386,12 @@ impl Sim {
                 }
             }
             Act::Rot { vanish } => self.rot(vanish),
+            Act::Ground { node, stands, crash } => {
+                self.set_ground(node, stands);
+                if crash && !self.calm {
+                    self.crash(node);
+                }
+            }
         }
     }
 
@@ -542,6 +561,8 @@ impl Sim {
     pub(crate) fn end_faults(&mut self) {
         self.set_broker(false);
         self.world.ssh_down = false;
+        let away: Vec<usize> = (0..self.nodes.len()).filter(|node| !self.is_home(*node)).collect();
+        away.into_iter().for_each(|node| self.set_ground(node, Stands::Home));
         self.world.spool.full = false;
         self.world.spool.crowded = false;
         for receiver in &mut self.world.receivers {

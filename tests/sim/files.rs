@@ -98,6 +98,9 @@ impl Sim {
     /// A run stops in the middle of an item; a part of it may lie under its name.
     pub(crate) fn break_off(&mut self, node: usize, running: &Running) {
         let Some((transfer, item)) = running.run.batch.get(running.through).cloned() else { return };
+        if !self.is_home(node) || !self.is_home(0) {
+            return;
+        }
         let name = self.world.name_index(&item);
         if self.rng.chance(300)
             && let Some(mut copy) = self.origin(node, running, transfer, name)

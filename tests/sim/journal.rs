@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use synkler::machine::{
-    GroupPause, ItemName, JournalId, Kept, KnownNode, Node, Pause, Question, RECENT, RECENT_LIMIT, Record, Restored,
-    Row, Time, TransferId,
+    GroupPause, ItemName, JournalId, Kept, KnownDirectory, KnownNode, Node, Pause, Question, RECENT, RECENT_LIMIT,
+    Record, Restored, Row, Time, TransferId,
 };
 
 /// One node's journal. What is in it survives every crash.
@@ -18,6 +18,7 @@ pub(crate) struct Journal {
     next_place: u64,
     pub(crate) paused: Option<Pause>,
     pub(crate) group: GroupPause,
+    pub(crate) directory: Option<KnownDirectory>,
 }
 
 impl Journal {
@@ -30,6 +31,7 @@ impl Journal {
             next_place: 0,
             paused: None,
             group: GroupPause::default(),
+            directory: None,
         }
     }
 
@@ -51,6 +53,7 @@ impl Journal {
             Record::Paused(paused) => self.paused = paused,
             Record::Group(group) => self.group = group,
             Record::Manifest(..) => {}
+            Record::Directory(known) => self.directory = Some(known),
             Record::Forgotten(node) => {
                 self.nodes.remove(&node);
             }
@@ -82,6 +85,7 @@ impl Journal {
             next_place: self.next_place,
             paused: self.paused.clone(),
             group: self.group.clone(),
+            directory: self.directory,
         }
     }
 

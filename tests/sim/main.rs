@@ -17,6 +17,7 @@ mod conformance;
 #[path = "../files/conformance.rs"]
 mod conformance_files;
 mod daemon;
+mod directory;
 mod drivers;
 mod faults;
 mod fidelity;
@@ -301,6 +302,14 @@ fn sending_what_a_cleanup_left_is_found_out() {
 #[test]
 fn offering_old_content_to_others_is_found_out() {
     found_out(Sabotage::ForgetReassigns, &[Promise::Overwritten, Promise::Truth]);
+}
+
+#[test]
+fn working_in_another_directory_is_found_out() {
+    found_out(Sabotage::DirectoryIgnored, &[Promise::Directory]);
+    found_out(Sabotage::EnteredBlindly, &[Promise::Directory]);
+    found_out(Sabotage::BareIsEmpty, &[Promise::Directory]);
+    found_out(Sabotage::AstrayUnknown, &[Promise::Directory]);
 }
 
 #[test]

@@ -96,6 +96,8 @@ pub(crate) struct Plan {
     pub(crate) odd: Option<usize>,
     /// For how long what is over is remembered: longer than the latest word is late.
     pub(crate) history_ms: u64,
+    /// Nodes that cannot put a marker into their directory.
+    pub(crate) read_only: Vec<bool>,
     /// How many of each act.
     pub(crate) acts: Acts,
 }
@@ -131,6 +133,8 @@ pub(crate) struct Acts {
     pub(crate) prunes: u64,
     /// A host's clock is set while its daemon runs.
     pub(crate) steps: u64,
+    /// A node's directory goes away and comes back.
+    pub(crate) astray: u64,
 }
 
 impl Plan {
@@ -167,6 +171,7 @@ impl Plan {
             restores: 0,
             prunes: 0,
             steps: 0,
+            astray: 0,
             writes: rng.between(1, 9),
         };
         let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Moves, Script::Leaves, Script::None]);
@@ -209,6 +214,7 @@ impl Plan {
             crowds: false,
             odd: None,
             history_ms: 0,
+            read_only: vec![false; nodes],
             acts,
         }
     }
@@ -224,6 +230,15 @@ impl Plan {
         }
         self.still_more(&mut rng.apart());
         self.limit_inodes(&mut rng.apart());
+        self.lose_directories(&mut rng.apart());
+    }
+
+    /// Mounts that go away.
+    fn lose_directories(&mut self, rng: &mut Rng) {
+        if rng.chance(150) {
+            self.acts.astray = rng.between(1, 4);
+        }
+        self.read_only = self.read_only.iter().map(|_| rng.chance(200)).collect();
     }
 
     /// What lasts for hours, comes again and again, or turns back.

@@ -28,7 +28,9 @@ impl Sim {
         if node != 0 {
             return;
         }
-        for (place, name) in std::mem::take(&mut self.checker.put_back) {
+        // What lies in a directory that is away is removed when that is back.
+        let away = !self.is_home(node) || self.nodes[node].is_astray || self.nodes[node].was_astray;
+        for (place, name) in std::mem::take(&mut self.checker.put_back).into_iter().filter(|_| !away) {
             let remade = self.is_being_sent(place, name);
             if !remade && self.world.spool.incoming.contains_key(&(place, name)) {
                 self.violate(Promise::Room, node, || format!("{place} was put back, and something lies there still"));

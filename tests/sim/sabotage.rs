@@ -6,6 +6,7 @@ use synkler::machine::{
 };
 
 use crate::daemon::{Role, SPOOL};
+use crate::directory::Stands;
 use crate::plan::Script;
 use crate::sim::Sim;
 use crate::world::signature;
@@ -79,6 +80,14 @@ pub(crate) enum Sabotage {
     ThroughIsHidden,
     /// An interrupted cleanup of synkler's own is not finished.
     CleanupUnfinished,
+    /// Nobody sees that another directory is there.
+    DirectoryIgnored,
+    /// Drivers do not make sure which directory it is before they do something.
+    EnteredBlindly,
+    /// The watch takes another directory for an empty one.
+    BareIsEmpty,
+    /// A machine does not care that another directory is there.
+    AstrayUnknown,
     /// A node that is asked for counts alone tells nothing of where its transfers stand.
     TallyIsLost,
 }
@@ -115,6 +124,11 @@ impl Sim {
                 hello.protocols = Protocols::OURS;
             }
             (Sabotage::LossUnseen, Input::Swept { missing }) => missing.clear(),
+            (Sabotage::DirectoryIgnored | Sabotage::AstrayUnknown, Input::Directory(found)) => {
+                let stands = std::mem::replace(&mut self.world.grounds[node].stands, Stands::Home);
+                *found = self.found(node);
+                self.world.grounds[node].stands = stands;
+            }
             (Sabotage::LookupForgets, Input::LookedUp { row, .. }) => *row = None,
             (Sabotage::UnkeptUnsaid, Input::Verified { outcome: CopyOutcome::Found { unkept, .. }, .. }) => {
                 *unkept = None

@@ -36,6 +36,8 @@ pub(crate) enum What {
     Notice { node: usize, epoch: u32, name: usize },
     /// The watch goes through the whole directory.
     Scan { node: usize, epoch: u32 },
+    /// The driver looks which directory is there.
+    Glance { node: usize, epoch: u32 },
     /// A fault, a user, an owner.
     Act(Act),
     /// From now on nothing goes wrong.
@@ -113,6 +115,9 @@ impl Sim {
         }
         let mut world = World::new(plan.uploads, plan.downloads);
         world.spool.inodes = plan.spool_inodes;
+        for (ground, read_only) in world.grounds.iter_mut().zip(&plan.read_only) {
+            ground.read_only = *read_only;
+        }
         for (receiver, inodes) in world.receivers.iter_mut().zip(&plan.inodes) {
             receiver.inodes = *inodes;
         }
@@ -200,6 +205,7 @@ impl Sim {
             What::Start(node) => self.start(node),
             What::Notice { node, epoch, name } if self.is_current(node, epoch) => self.notice(node, name),
             What::Scan { node, epoch } if self.is_current(node, epoch) => self.scan(node),
+            What::Glance { node, epoch } if self.is_current(node, epoch) => self.glance(node),
             What::Act(act) => {
                 self.acts -= 1;
                 self.act(act);
@@ -212,7 +218,8 @@ impl Sim {
             | What::Step { .. }
             | What::Connect { .. }
             | What::Notice { .. }
-            | What::Scan { .. } => {}
+            | What::Scan { .. }
+            | What::Glance { .. } => {}
         }
         true
     }

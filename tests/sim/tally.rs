@@ -49,9 +49,12 @@ pub(crate) enum Deed {
     RunLacksRoom,
     PutBack,
     LacksInodes,
+    WentAstray,
+    StartedAstray,
+    NotEntered,
 }
 
-const COUNT: usize = Deed::LacksInodes as usize + 1;
+const COUNT: usize = Deed::NotEntered as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -129,5 +132,8 @@ impl Deed {
         Self::RunLacksRoom,
         Self::PutBack,
         Self::LacksInodes,
+        Self::WentAstray,
+        Self::StartedAstray,
+        Self::NotEntered,
     ];
 }

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::directory::Ground;
 use synkler::machine::{Digest, Fingerprint, ItemName, Kind, PlaceId, Signature, Space, TransferId};
 
 /// Grows with every change of anything; stands for path, inode, mtime and ctime, so it is the signature.
@@ -109,6 +110,8 @@ pub(crate) struct World {
     pub(crate) receivers: Vec<Receiver>,
     /// What synkler has moved out of sight on a node, and has not finished.
     pub(crate) hidden: BTreeSet<(usize, TransferId)>,
+    /// Of each node, which directory is there.
+    pub(crate) grounds: Vec<Ground>,
     pub(crate) ssh_down: bool,
     /// Milliseconds since the schedule began, as each upload's clock shows them.
     pub(crate) clocks: Vec<u64>,
@@ -140,6 +143,7 @@ impl World {
             spool: Spool::default(),
             hidden: BTreeSet::new(),
             receivers: (0..downloads).map(|_| Receiver::default()).collect(),
+            grounds: (0..1 + uploads + downloads).map(|_| Ground::default()).collect(),
             ssh_down: false,
             clocks: vec![0; uploads],
             now: 0,

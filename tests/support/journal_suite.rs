@@ -6,8 +6,9 @@
 use std::time::Duration;
 
 use synkler::machine::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownNode, Left, Location, Mode, Modes,
-    Mounts, Node, Offer, Pause, PlaceId, Question, Reason, Record, Restored, Row, Signature, Time, TransferId,
+    Cause, Digest, DirectoryId, Fingerprint, GroupPause, ItemName, JournalId, Kept, Kind, KnownDirectory, KnownNode,
+    Left, Location, Mode, Modes, Mounts, Node, Offer, Pause, PlaceId, Question, Reason, Record, Restored, Row,
+    Signature, Time, TransferId,
 };
 
 /// A journal under test, driven one step at a time.
@@ -293,6 +294,12 @@ fn settings_come_back<J: JournalUnderTest>(journal: &mut J) {
     journal.commit(vec![Record::Paused(None), Record::Group(over.clone())]);
     let restored = journal.restart();
     assert_eq!((restored.next_place, restored.paused, restored.group), (41, None, over));
+    assert_eq!(restored.directory, None);
+    for token in [1, u64::MAX] {
+        let known = KnownDirectory { token, id: DirectoryId { file_system: u64::MAX, inode: token } };
+        journal.commit(vec![Record::Directory(known)]);
+        assert_eq!(journal.restart().directory, Some(known));
+    }
 }
 
 fn extremes_come_back<J: JournalUnderTest>(journal: &mut J) {

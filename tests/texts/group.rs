@@ -250,6 +250,10 @@ pub(crate) fn troubled() -> Status {
                 "the broker at mq.example.com:5672 refused the login of \"guest\": check username and password",
             )),
         },
+        directory: Some(reason(
+            "directory",
+            "file_dir is not the one it was: is something not mounted? (on central hub: another directory is there, without a marker of this node)",
+        )),
         view: View { why: Some(text("no session with the broker")), silent: Vec::new(), ..incomplete("central hub") },
         group_paused: Some(pause(120, "bob", "upload alpha")),
         members: members(),
@@ -278,6 +282,7 @@ pub(crate) fn well() -> Status {
         now: NOW,
         node: Node { started: ago(4260), ..node("upload", "alpha") },
         broker: Broker { connected: true, since: ago(4259), reason: None },
+        directory: None,
         view: whole(),
         group_paused: None,
         members: vec![

@@ -270,6 +270,8 @@ shapes! {
         node: Node,
         /// Its session with the broker.
         broker: Broker,
+        /// Why nothing is done in its directory, where that is not the one it was.
+        directory: Option<Reason>,
         /// Which node's view of the group the other fields are.
         view: View,
         /// The order that pauses the whole group.

@@ -3,6 +3,8 @@
 
 use std::ffi::OsStr;
 use std::fmt;
+use std::fs::File;
+use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -47,7 +49,18 @@ impl fmt::Display for Folder {
     }
 }
 
+impl AsFd for Folder {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
 impl Folder {
+    /// What is open already, by the path it has.
+    pub(super) fn within(fd: OwnedFd, path: &Path) -> Self {
+        Self { fd, path: path.to_owned() }
+    }
+
     /// Opens a directory by its configured path, which may contain symbolic links.
     pub(super) fn open(path: &Path) -> Result<Self, Refusal> {
         let fd = openat(CWD, path, OPEN, Mode::empty()).map_err(|errno| Refusal::new("open", path, errno))?;
@@ -81,6 +94,35 @@ impl Folder {
             Err(Errno::NOENT | Errno::LOOP) => Ok(None),
             Err(errno) => Err(self.refusal("open", name, errno)),
         }
+    }
+
+    /// At most so many bytes of a file in it; `None` where there is none.
+    pub(super) fn read_file(&self, name: &[u8], limit: usize) -> Result<Option<Vec<u8>>, Refusal> {
+        let Some(fd) = self.open_file(name)? else { return Ok(None) };
+        let mut bytes = Vec::new();
+        File::from(fd)
+            .take(limit as u64)
+            .read_to_end(&mut bytes)
+            .map_err(|error| self.refused_io("read", name, &error))?;
+        Ok(Some(bytes))
+    }
+
+    /// Puts a small file into it, durably and in one go, for everyone to read.
+    pub(super) fn write_file(&self, name: &[u8], bytes: &[u8]) -> Result<(), Refusal> {
+        let begun = [name, b".new"].concat();
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let mode = Mode::RUSR | Mode::WUSR | Mode::RGRP | Mode::ROTH;
+        let fd = openat(&self.fd, &*begun, flags, mode).map_err(|errno| self.refusal("create", &begun, errno))?;
+        let mut file = File::from(fd);
+        file.write_all(bytes)
+            .and_then(|()| file.sync_all())
+            .map_err(|error| self.refused_io("write", &begun, &error))?;
+        renameat(&self.fd, &*begun, &self.fd, name).map_err(|errno| self.refusal("create", name, errno))?;
+        self.sync()
+    }
+
+    fn refused_io(&self, doing: &'static str, name: &[u8], error: &io::Error) -> Refusal {
+        self.refusal(doing, name, Errno::from_io_error(error).unwrap_or(Errno::IO))
     }
 
     /// A directory in it, created with mode 0700 if it is missing; an existing one keeps its mode.

@@ -5,6 +5,7 @@
 
 mod ahead;
 mod copies;
+mod directory;
 mod disposal;
 mod duplicate;
 mod folder;
@@ -23,6 +24,7 @@ use std::sync::Arc;
 use rustix::io::Errno;
 use tokio::sync::mpsc;
 
+pub use directory::{FileDir, Lookout};
 pub use disposal::Disposal;
 pub use source::Source;
 pub use spool::Spool;
@@ -34,8 +36,8 @@ use self::pool::{Lane, Pool};
 use super::disk::{Refusal, shown, space};
 use super::manifest::{Site, SurveyError};
 use crate::machine::{
-    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, Modes, PlaceId, PlaceOutcome, Reason,
-    Run, Sight, Signature, Space, TransferId, escaped,
+    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, KnownDirectory, Marker, Modes, PlaceId,
+    PlaceOutcome, Reason, Run, Sight, Signature, Space, TransferId, escaped,
 };
 
 /// The maximum number of leftovers that one sweep examines in one directory; the next start does the rest.
@@ -158,6 +160,8 @@ fn look_at(file_dir: &Path, item: &ItemName) -> Sight {
 /// after its current task, whose answer is then lost.
 pub struct Files {
     layout: Arc<Layout>,
+    /// Whether anything may be done there; nothing where that is no question.
+    directory: Option<FileDir>,
     events: mpsc::Sender<Input>,
     pool: Pool,
     ahead: Arc<Ahead>,
@@ -170,12 +174,42 @@ impl Files {
     /// Starts `workers` threads (at least one) for work that reads whole items, and four for the rest. Fails if the
     /// system allows no more threads.
     pub fn new(layout: Layout, events: mpsc::Sender<Input>, workers: usize) -> io::Result<Self> {
-        Ok(Self { layout: Arc::new(layout), events, pool: Pool::start(workers)?, ahead: Arc::default() })
+        Ok(Self {
+            layout: Arc::new(layout),
+            directory: None,
+            events,
+            pool: Pool::start(workers)?,
+            ahead: Arc::default(),
+        })
+    }
+
+    /// The same, in a directory that may be another one at times.
+    pub fn within(mut self, directory: FileDir) -> Self {
+        self.directory = Some(directory);
+        self
+    }
+
+    /// [`crate::machine::Effect::Trust`]. Makes what is missing there before it returns.
+    pub fn trust(&self, known: Option<KnownDirectory>) {
+        let Some(directory) = &self.directory else { return };
+        directory.trust(known);
+        if let Err(error) = directory.make(|| self.layout.prepare()) {
+            tracing::warn!("{error}");
+        }
+    }
+
+    /// [`crate::machine::Effect::Mark`]. Has been done when it returns: what comes after it counts on the marker.
+    pub fn mark(&self, marker: &Marker) {
+        let Some(directory) = self.directory.clone() else { return };
+        directory.mark(marker);
+        self.pool.submit(Lane::Short, None, move || directory.tell());
     }
 
     /// Upload: [`crate::machine::Effect::Hash`].
     pub fn hash(&self, item: ItemName, signature: Signature) {
-        self.submit(Lane::Long, None, move |layout| {
+        let away = item.clone();
+        let refused = move |why| Some(Input::Hashed { item: away, outcome: HashOutcome::Held(why) });
+        self.submit(Lane::Long, None, refused, move |layout| {
             let outcome = match layout {
                 Layout::Upload(source) => source.hash(&item, signature),
                 Layout::Central(_) | Layout::Download(_) => HashOutcome::Held(misplaced()),
@@ -186,7 +220,8 @@ impl Files {
 
     /// Upload and download: [`crate::machine::Effect::Look`].
     pub fn look(&self, transfer: TransferId, item: ItemName) {
-        self.submit(Lane::Short, Some(transfer), move |layout| {
+        let refused = move |why| Some(Input::Looked { transfer, sight: Sight::Unreadable(why) });
+        self.submit(Lane::Short, Some(transfer), refused, move |layout| {
             let sight = look_at(layout.file_dir(), &item);
             Some(Input::Looked { transfer, sight })
         });
@@ -194,7 +229,8 @@ impl Files {
 
     /// Central: [`crate::machine::Effect::Take`].
     pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, modes: Option<Modes>) {
-        self.submit(Lane::Long, Some(transfer), move |layout| {
+        let refused = move |why| Some(Input::Taken { transfer, outcome: CopyOutcome::Failed(why) });
+        self.submit(Lane::Long, Some(transfer), refused, move |layout| {
             let outcome = match layout {
                 Layout::Central(spool) => spool.take(transfer, place, &name, kind, modes.as_ref()),
                 Layout::Upload(_) | Layout::Download(_) => CopyOutcome::Failed(misplaced()),
@@ -210,35 +246,46 @@ impl Files {
         }
         for (transfer, name) in run.batch.clone() {
             let ahead = Arc::clone(&self.ahead);
-            // If the run is faster, the file looks like one from an earlier run, which does no harm.
-            self.submit(Lane::Short, Some(transfer), move |layout| {
-                ahead.end(transfer);
-                if let Layout::Download(staging) = layout
-                    && staging.lacks(transfer, &name)
-                {
-                    ahead.expect(transfer, name);
-                }
-                None
-            });
+            // Should the run be quicker, the file looks like one that was begun earlier, and that is fine.
+            self.submit(
+                Lane::Short,
+                Some(transfer),
+                |_| None,
+                move |layout| {
+                    ahead.end(transfer);
+                    if let Layout::Download(staging) = layout
+                        && staging.lacks(transfer, &name)
+                    {
+                        ahead.expect(transfer, name);
+                    }
+                    None
+                },
+            );
         }
     }
 
     /// Download: more bytes have arrived, so there may be more to read.
     pub fn read_on(&self) {
         for (transfer, item) in self.ahead.due() {
-            self.submit(Lane::Long, Some(transfer), move |layout| {
-                if let Layout::Download(staging) = layout {
-                    staging.read_on(transfer, &item);
-                }
-                None
-            });
+            self.submit(
+                Lane::Long,
+                Some(transfer),
+                |_| None,
+                move |layout| {
+                    if let Layout::Download(staging) = layout {
+                        staging.read_on(transfer, &item);
+                    }
+                    None
+                },
+            );
         }
     }
 
     /// Download: [`crate::machine::Effect::Verify`].
     pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest, modes: Option<Modes>) {
         let ahead = Arc::clone(&self.ahead);
-        self.submit(Lane::Long, Some(transfer), move |layout| {
+        let refused = move |why| Some(Input::Verified { transfer, outcome: CopyOutcome::Failed(why) });
+        self.submit(Lane::Long, Some(transfer), refused, move |layout| {
             let read = ahead.end(transfer);
             let read = |kind, inode, size| read?.digest(kind, inode, size).filter(|read| *read == digest);
             let outcome = match layout {
@@ -251,7 +298,8 @@ impl Files {
 
     /// Download: [`crate::machine::Effect::Place`].
     pub fn place(&self, transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature>) {
-        self.submit(Lane::Short, Some(transfer), move |layout| {
+        let refused = move |why| Some(Input::Placed { transfer, outcome: PlaceOutcome::Failed(why) });
+        self.submit(Lane::Short, Some(transfer), refused, move |layout| {
             let outcome = match layout {
                 Layout::Download(staging) => staging.place(transfer, &name, inode, replace),
                 Layout::Upload(_) | Layout::Central(_) => PlaceOutcome::Failed(misplaced()),
@@ -263,7 +311,8 @@ impl Files {
     /// Central and download: [`crate::machine::Effect::Drop`]. An upload has nothing of ours to remove.
     pub fn discard(&self, transfer: TransferId) {
         self.ahead.end(transfer);
-        self.submit(Lane::Short, Some(transfer), move |layout| {
+        let refused = move |why| Some(Input::Dropped { transfer, outcome: Err(why) });
+        self.submit(Lane::Short, Some(transfer), refused, move |layout| {
             let outcome = match layout {
                 Layout::Upload(_) => Ok(()),
                 Layout::Central(spool) => spool.discard(transfer),
@@ -275,34 +324,48 @@ impl Files {
 
     /// Central: [`crate::machine::Effect::DropPlace`]. What cannot be removed is logged; the next sweep removes it.
     pub fn discard_place(&self, place: PlaceId) {
-        self.submit(Lane::Short, None, move |layout| {
-            if let Layout::Central(spool) = layout
-                && let Err(reason) = spool.discard_place(place)
-            {
-                tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
-            }
-            None
-        });
+        self.submit(
+            Lane::Short,
+            None,
+            |_| None,
+            move |layout| {
+                if let Layout::Central(spool) = layout
+                    && let Err(reason) = spool.discard_place(place)
+                {
+                    tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
+                }
+                None
+            },
+        );
     }
 
     /// Central: [`crate::machine::Effect::DropArrival`], likewise.
     pub fn discard_arrival(&self, place: PlaceId, name: ItemName) {
-        self.submit(Lane::Short, None, move |layout| {
-            if let Layout::Central(spool) = layout
-                && let Err(reason) = spool.discard_arrival(place, &name)
-            {
-                tracing::warn!("cleanup of a leftover waits until its directory is deleted: {reason}");
-            }
-            None
-        });
+        self.submit(
+            Lane::Short,
+            None,
+            |_| None,
+            move |layout| {
+                if let Layout::Central(spool) = layout
+                    && let Err(reason) = spool.discard_arrival(place, &name)
+                {
+                    tracing::warn!("cleanup of a leftover waits until its directory is deleted: {reason}");
+                }
+                None
+            },
+        );
     }
 
     /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which blocks
     /// that long, so that nothing that is created after the call counts as a leftover. Removes leftovers, and looks for
     /// missing copies, in the background.
     pub fn sweep(&self, transfers: BTreeSet<TransferId>, places: &BTreeSet<PlaceId>) {
-        self.clear_leftovers(&transfers, places);
-        self.submit(Lane::Short, None, move |layout| {
+        if self.directory.as_ref().is_none_or(FileDir::is_there) {
+            self.clear_leftovers(&transfers, places);
+        }
+        // Nothing is missing where nobody has looked.
+        let refused = |_| Some(Input::Swept { missing: BTreeSet::new() });
+        self.submit(Lane::Short, None, refused, move |layout| {
             let missing = match layout {
                 Layout::Upload(_) => BTreeSet::new(),
                 Layout::Central(spool) => missing_in(&spool.held_dir(), &transfers),
@@ -330,42 +393,56 @@ impl Files {
                 Leftover::Transfer(transfer) => Some(transfer),
                 Leftover::Place(_) => None,
             };
-            self.submit(Lane::Long, transfer, move |layout| {
-                let removed = match (layout, leftover) {
-                    (Layout::Central(spool), Leftover::Transfer(transfer)) => spool.discard(transfer),
-                    (Layout::Central(spool), Leftover::Place(place)) => spool.discard_place(place),
-                    (Layout::Download(staging), Leftover::Transfer(transfer)) => staging.discard(transfer),
-                    (Layout::Upload(_), _) | (Layout::Download(_), Leftover::Place(_)) => Ok(()),
-                };
-                if let Err(reason) = removed {
-                    tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
-                }
-                None
-            });
+            self.submit(
+                Lane::Long,
+                transfer,
+                |_| None,
+                move |layout| {
+                    let removed = match (layout, leftover) {
+                        (Layout::Central(spool), Leftover::Transfer(transfer)) => spool.discard(transfer),
+                        (Layout::Central(spool), Leftover::Place(place)) => spool.discard_place(place),
+                        (Layout::Download(staging), Leftover::Transfer(transfer)) => staging.discard(transfer),
+                        (Layout::Upload(_), _) | (Layout::Download(_), Leftover::Place(_)) => Ok(()),
+                    };
+                    if let Err(reason) = removed {
+                        tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
+                    }
+                    None
+                },
+            );
         }
     }
 
     /// [`crate::machine::Effect::Measure`]. A file system that does not answer counts as full.
     pub fn measure(&self) {
-        self.submit(Lane::Short, None, |layout| {
+        let (layout, events) = (Arc::clone(&self.layout), self.events.clone());
+        self.pool.submit(Lane::Short, None, move || {
             let space = space(layout.file_dir()).unwrap_or_else(|refusal| {
                 tracing::warn!("cannot read the free space: {refusal}");
                 Space::default()
             });
-            Some(Input::Space(space))
+            let _ = events.blocking_send(Input::Space(space));
         });
     }
 
+    /// Has something done in the directory; `refused` answers where that is not there.
     fn submit(
         &self,
         lane: Lane,
         transfer: Option<TransferId>,
+        refused: impl FnOnce(Reason) -> Option<Input> + Send + 'static,
         work: impl FnOnce(&Layout) -> Option<Input> + Send + 'static,
     ) {
-        let (layout, events) = (Arc::clone(&self.layout), self.events.clone());
+        let (layout, directory, events) = (Arc::clone(&self.layout), self.directory.clone(), self.events.clone());
         self.pool.submit(lane, transfer, move || {
-            if let Some(input) = work(&layout) {
-                // When the daemon stops, no receiver is left; the journal knows what is owed.
+            let entered = directory.as_ref().map(FileDir::enter).transpose();
+            let answer = match &entered {
+                Ok(_) => work(&layout),
+                Err(why) => refused(why.clone()),
+            };
+            drop(entered);
+            if let Some(input) = answer {
+                // Nobody is left to hear it when the daemon stops; the journal knows what is owed.
                 let _ = events.blocking_send(input);
             }
         });

@@ -8,7 +8,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension};
 
 use super::store::{BUSY_LIMIT, MIGRATIONS, damaged, quick_check};
 use super::{JournalError, Owner};
-use crate::machine::{GroupId, Location, Mode, Node, NodeName};
+use crate::machine::{DirectoryId, GroupId, KnownDirectory, Location, Mode, Node, NodeName};
 
 /// The result of the examination.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Content {
     pub finished: u64,
     /// The address of each central that has announced itself.
     pub centrals: Vec<(Node, Location)>,
+    /// The directory that it knows.
+    pub directory: Option<KnownDirectory>,
 }
 
 /// Checks the structure of the journal in `state_dir`, and whose it is. Blocks for milliseconds, with hundreds of
@@ -62,6 +64,7 @@ pub fn inspect(state_dir: &Path, owner: &Owner) -> Result<Inspected, JournalErro
         unfinished: count("NULL")?.unsigned_abs(),
         finished: count("NOT NULL")?.unsigned_abs(),
         centrals: centrals(&connection).map_err(failed)?,
+        directory: directory(&connection),
     };
     Ok(Inspected { holder, content: Some(content) })
 }
@@ -130,6 +133,15 @@ fn check_owner(path: &Path, connection: &Connection, owner: &Owner) -> Result<()
         }
         None => Err(damaged(path, "table meta names no node")),
     }
+}
+
+/// Nothing in an older journal, which does not have these columns until the next start.
+fn directory(connection: &Connection) -> Option<KnownDirectory> {
+    let sql = "SELECT directory_token, directory_file_system, directory_inode FROM meta";
+    let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));
+    let (token, file_system, inode) = connection.query_row(sql, [], read).ok()?;
+    let id = DirectoryId { file_system: file_system.cast_unsigned(), inode: inode.cast_unsigned() };
+    Some(KnownDirectory { token: u64::from_str_radix(&token, 16).ok()?, id })
 }
 
 fn centrals(connection: &Connection) -> rusqlite::Result<Vec<(Node, Location)>> {

@@ -10,8 +10,8 @@ use rusqlite::{CachedStatement, Connection, ToSql, named_params, params};
 
 use super::JournalError;
 use crate::machine::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, Kept, KnownNode, Left, Location, Mounts, Node, NodeName, Pause,
-    Reason, Record, Row, Time, decode_bytes, encode_bytes, escaped, one_line,
+    Cause, Digest, DirectoryId, Fingerprint, GroupPause, ItemName, Kept, KnownDirectory, KnownNode, Left, Location,
+    Mounts, Node, NodeName, Pause, Reason, Record, Row, Time, decode_bytes, encode_bytes, escaped, one_line,
 };
 
 /// Every column of `transfers` that is read back.
@@ -97,6 +97,10 @@ pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<
         }
         Record::Manifest(transfer, text) => {
             put("INSERT OR REPLACE INTO manifests (id, text) VALUES (?1, ?2)", params![transfer.to_string(), &**text])
+        }
+        Record::Directory(KnownDirectory { token, id }) => {
+            let set = "UPDATE meta SET directory_token = ?1, directory_file_system = ?2, directory_inode = ?3";
+            put(set, params![format!("{token:016x}"), signed(id.file_system), signed(id.inode)])
         }
         Record::Forgotten(node) => {
             put("DELETE FROM nodes WHERE mode = ?1 AND name = ?2", params![node.mode.as_str(), node.name.as_str()])
@@ -248,6 +252,13 @@ impl Fields<'_> {
     fn parse_optional<T: FromStr<Err: Display>>(&self, column: &'static str) -> Result<Option<T>, JournalError> {
         let text = self.optional_text(column)?;
         text.map(|text| text.parse().map_err(|error: T::Err| self.corrupt(column, &error))).transpose()
+    }
+
+    pub(super) fn directory(&self) -> Result<Option<KnownDirectory>, JournalError> {
+        let Some(text) = self.optional_text("directory_token")? else { return Ok(None) };
+        let token = u64::from_str_radix(text, 16).map_err(|error| self.corrupt("directory_token", &error))?;
+        let (file_system, inode) = (self.number("directory_file_system")?, self.number("directory_inode")?);
+        Ok(Some(KnownDirectory { token, id: DirectoryId { file_system, inode } }))
     }
 
     pub(super) fn number(&self, column: &'static str) -> Result<u64, JournalError> {

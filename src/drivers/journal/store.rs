@@ -26,6 +26,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_2.sql"),
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
+    include_str!("schema_5.sql"),
 ];
 /// How long another program may keep the database locked.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
@@ -206,7 +207,8 @@ impl Store {
             .map_err(|error| JournalError::from_sqlite(&self.path, error))?;
 
         let meta = "SELECT one, journal, group_id, mode, name, next_place, paused_since, paused_by, paused_on, \
-             group_changed, group_stop, group_since, group_by, group_on FROM meta";
+             group_changed, group_stop, group_since, group_by, group_on, directory_token, directory_file_system, \
+             directory_inode FROM meta";
         let meta = self.query("meta", &["one"], meta, params![], |fields| {
             let found = Owner {
                 group: fields.parse::<GroupId>("group_id")?,
@@ -217,9 +219,9 @@ impl Store {
                 return Err(JournalError::Foreign { path: self.path.clone(), found, wanted });
             }
             let paused = fields.pause("paused_since", "paused_by", "paused_on")?;
-            Ok((fields.parse("journal")?, fields.number("next_place")?, paused, fields.group()?))
+            Ok((fields.parse("journal")?, fields.number("next_place")?, paused, fields.group()?, fields.directory()?))
         })?;
-        let Some((journal, next_place, paused, group)) = meta.into_iter().next() else {
+        let Some((journal, next_place, paused, group, directory)) = meta.into_iter().next() else {
             return Err(damaged(&self.path, "table meta is empty"));
         };
         let nodes = "SELECT mode, name, journal, started, slots, version, first_heard, last_heard, \
@@ -241,6 +243,7 @@ impl Store {
             next_place,
             paused,
             group,
+            directory,
         })
     }
 

@@ -46,7 +46,7 @@ use self::progress::Lines;
 use self::shared::{Connections, Share};
 pub use self::shell::Ssh;
 use self::shell::names_remote_shell;
-use super::process::{self, DRAIN_LIMIT, Group, Tail};
+use super::process::{self, DRAIN_LIMIT, Group, Ready, Tail};
 use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};
 
 /// The oldest usable version of rsync.
@@ -94,6 +94,8 @@ pub struct Rsync {
     settings: Arc<Settings>,
     events: mpsc::Sender<Input>,
     runs: BTreeMap<RunId, AtWork>,
+    /// Asked before a run starts; it blocks.
+    ready: Option<Ready>,
     /// `None` if the user has a remote shell that runs cannot share.
     connections: Option<Connections>,
 }
@@ -112,7 +114,13 @@ impl Rsync {
     /// A driver that sends its answers to `events`.
     pub fn new(settings: Settings, events: mpsc::Sender<Input>) -> Self {
         let connections = Connections::new(&settings.ssh, &settings.options);
-        Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), connections }
+        Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), ready: None, connections }
+    }
+
+    /// The same, but no run starts while `ready` names a reason.
+    pub fn only_if(mut self, ready: impl Fn() -> Result<(), Reason> + Send + Sync + 'static) -> Self {
+        self.ready = Some(Ready(Arc::new(ready)));
+        self
     }
 
     /// Starts a run. Its progress comes as [`Input::Progress`], at most once a second, and its end, or the reason why
@@ -125,8 +133,12 @@ impl Rsync {
         let share = self.connections.as_mut().and_then(|connections| connections.share(run.location.host()));
         let settings = Arc::clone(&self.settings);
         let events = self.events.clone();
+        let ready = self.ready.clone();
         let task = tokio::spawn(async move {
-            let outcome = carry_out(&run, &settings, share, stopped, &events).await;
+            let outcome = match process::ready(ready).await {
+                Ok(()) => carry_out(&run, &settings, share, stopped, &events).await,
+                Err(reason) => RunOutcome::Failed(Fault::Passing, reason),
+            };
             drop(end);
             // The receiver is gone only when the daemon ends.
             let _ = events.send(Input::Ran { run: run.id, outcome }).await;

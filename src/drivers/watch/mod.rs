@@ -98,15 +98,16 @@ impl Watch {
     ///
     /// What is new or changed goes to `events` as [`Input::Seen`], what is gone as [`Input::Vanished`], the end of
     /// the first look at everything as [`Input::Scanned`]. Names that start with `.` are never reported, nor those of
-    /// which `is_item` says that they are no items. There are no errors: while the directory cannot be read nothing is
-    /// reported, and the log says so.
+    /// which `is_item` says that they are no items. There are no errors: while the directory cannot be read, or `knows`
+    /// says that it is another one, nothing is reported, and the log says so.
     pub fn start(
         file_dir: &Path,
         is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
+        knows: impl Fn(BorrowedFd<'_>) -> bool + Send + Sync + 'static,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        Self::start_at(Pace::default(), Place::new(file_dir, is_item, survey), events)
+        Self::start_at(Pace::default(), Place::new(file_dir, is_item, survey).known_by(knows), events)
     }
 
     /// How it watches at present.
@@ -231,7 +232,7 @@ impl Watcher {
     /// Watches the directory as long as it stays in its place.
     async fn follow(&mut self) -> Result<Infallible, Stop> {
         let (home, remote) = self.block(|place| place.identify()).await?;
-        if self.home.is_some_and(|earlier| !home.succeeds(earlier)) {
+        if self.home.is_some_and(|earlier| !self.place.succeeds(home, earlier)) {
             return Err(Lost::Elsewhere.into());
         }
         self.home = Some(home);

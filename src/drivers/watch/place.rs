@@ -9,7 +9,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, fstat, f
 use rustix::io::Errno;
 
 use super::Surveyed;
-use crate::machine::{ItemName, Signature};
+use crate::machine::{Cause, ItemName, Signature};
 
 /// File systems that change without an action of this host, by their magic numbers (`linux/magic.h`, and the sources of
 /// those that are not in it).
@@ -36,7 +36,7 @@ pub(super) enum Lost {
     Refused { action: &'static str, errno: Errno },
     #[error("another directory is there now")]
     Replaced,
-    #[error("another file system is there now: restore the mount, or restart synkler if the change is intended")]
+    #[error("{}", Cause::Directory.text())]
     Elsewhere,
     #[error("the scan failed, which is a bug in synkler")]
     Panicked,
@@ -85,14 +85,16 @@ pub(super) struct Listing {
     pub(super) cut: bool,
 }
 
-/// A directory by its path, and how to survey its items.
+/// A directory by its path, how to survey its items, and whether it is the one that the node works in.
 pub(super) struct Place {
     path: PathBuf,
     is_item: Box<IsItem>,
     survey: Box<Survey>,
+    knows: Option<Box<Knows>>,
 }
 
 type IsItem = dyn Fn(&ItemName) -> bool + Send + Sync;
+type Knows = dyn Fn(BorrowedFd<'_>) -> bool + Send + Sync;
 
 type Survey = dyn Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync;
 
@@ -102,7 +104,17 @@ impl Place {
         is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
     ) -> Self {
-        Self { path: path.to_owned(), is_item: Box::new(is_item), survey: Box::new(survey) }
+        Self { path: path.to_owned(), is_item: Box::new(is_item), survey: Box::new(survey), knows: None }
+    }
+
+    /// The same, where something else than its file system tells which directory counts.
+    pub(super) fn known_by(self, knows: impl Fn(BorrowedFd<'_>) -> bool + Send + Sync + 'static) -> Self {
+        Self { knows: Some(Box::new(knows)), ..self }
+    }
+
+    /// Whether this directory may be taken for the earlier one.
+    pub(super) fn succeeds(&self, now: Identity, earlier: Identity) -> bool {
+        self.knows.is_some() || now.succeeds(earlier)
     }
 
     /// Whether an entry of that name is an item.
@@ -119,6 +131,9 @@ impl Place {
     fn open(&self) -> Result<(OwnedFd, Identity), Lost> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let dir = openat(CWD, &self.path, flags, Mode::empty()).map_err(refused("opened"))?;
+        if self.knows.as_ref().is_some_and(|knows| !knows(dir.as_fd())) {
+            return Err(Lost::Elsewhere);
+        }
         let stat = fstat(&dir).map_err(refused("looked at"))?;
         let mount = statx(&dir, c"", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)
             .ok()
@@ -151,7 +166,8 @@ impl Place {
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(refused("read"))?;
             match entry.file_name().to_bytes() {
-                b"." | b".." => {}
+                // The last one is our own.
+                b"." | b".." | b".synkler" => {}
                 [b'.', ..] => listing.hidden += 1,
                 _ if listing.names.len() >= limit => {
                     listing.cut = true;

@@ -258,7 +258,7 @@ async fn what_shows_where_a_mount_is_missing_is_not_the_directory() {
         watched.scanned().await;
         fs::rename(&watched.dir, watched.aside()).unwrap();
         symlink("/proc", &watched.dir).unwrap();
-        watched.mode(|mode| mode.to_string().contains("another file system")).await;
+        watched.mode(|mode| mode.to_string().contains("is something not mounted")).await;
         fs::remove_file(&watched.dir).unwrap();
         fs::rename(watched.aside(), &watched.dir).unwrap();
         watched.mode(|mode| !waits(mode)).await;

@@ -109,7 +109,9 @@ impl Central {
             return;
         }
         let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
-        if self.shared.holds(&transfer.row).is_some() || !self.shared.may_send(&to, state.sends) {
+        // What would be fetched from another directory is not there.
+        let held = self.shared.is_astray() || self.shared.holds(&transfer.row).is_some();
+        if held || !self.shared.may_send(&to, state.sends) {
             return;
         }
         state.sends += 1;

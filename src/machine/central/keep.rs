@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{Central, Stage};
 use crate::machine::shared::Timer;
-use crate::machine::{Effect, Level, Reason, TransferId};
+use crate::machine::{Cause, Effect, Level, Reason, TransferId};
 
 const DROP_FIRST: Duration = Duration::from_secs(10);
 const DROP_LAST: Duration = Duration::from_secs(600);
@@ -35,6 +35,9 @@ impl Central {
     }
 
     pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+        if matches!(&outcome, Err(reason) if reason.cause() == Cause::Directory) {
+            return self.shared.effect(Effect::Drop(id));
+        }
         self.shared.timers.set_at_most(Timer::Measure, self.shared.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.dropping = false;
@@ -72,6 +75,10 @@ impl Central {
 
     /// A journal restored from an older copy lists copies that were dropped since, and a spool can be lost.
     pub(super) fn on_swept(&mut self, missing: &BTreeSet<TransferId>) {
+        self.sweeps = self.sweeps.saturating_sub(1);
+        if self.sweeps > 0 {
+            return;
+        }
         let held = |id: &&TransferId| self.transfers.get(id).is_some_and(|transfer| transfer.stage == Stage::Held);
         self.unseen = missing.iter().filter(held).copied().collect();
         self.unseen.iter().for_each(|id| self.taking.join(*id));

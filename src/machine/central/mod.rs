@@ -7,6 +7,7 @@
 //! release. The journal fixes the required receivers when the copy is verified, so a restart omits none.
 
 mod admit;
+mod astray;
 mod forward;
 mod keep;
 mod operator;
@@ -126,6 +127,8 @@ pub struct Central {
     granted: BTreeMap<NodeName, Time>,
     /// Copies that the journal lists and that central has not seen since the start.
     unseen: BTreeSet<TransferId>,
+    /// How many looks at all copies are under way: only the last one counts.
+    sweeps: u32,
 }
 
 #[derive(Debug)]
@@ -185,6 +188,7 @@ impl Central {
             gathered: BTreeSet::new(),
             granted: BTreeMap::new(),
             unseen: BTreeSet::new(),
+            sweeps: 0,
             settings,
         };
         for mut row in restored.rows {
@@ -264,6 +268,7 @@ impl Central {
             }
             Input::Disconnected(why) => self.shared.on_disconnected(why),
             Input::Received { from, message } => self.on_message(&from, message),
+            Input::Directory(found) => self.on_directory(found),
             Input::Taken { transfer, outcome } => self.on_taken(transfer, outcome),
             Input::Dropped { transfer, outcome } => self.on_dropped(transfer, outcome),
             Input::Swept { missing } => self.on_swept(&missing),
@@ -309,9 +314,9 @@ impl Central {
             Timer::SendTo(id, receiver) => self.send_forward(id, &receiver),
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
-            Timer::Sweep => {
-                self.sweep();
-            }
+            // When the directory is there again, it is looked through in any case.
+            Timer::Sweep if self.shared.is_astray() => {}
+            Timer::Sweep => self.sweep(),
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
                 self.shared.unexpected(None, None, "a timer that central does not have");
             }
@@ -320,6 +325,7 @@ impl Central {
 
     /// Waiting transfers have no usable copy here.
     fn sweep(&mut self) {
+        self.sweeps += 1;
         let copies = self.transfers.iter().filter(|(_, transfer)| transfer.stage != Stage::Waiting);
         let transfers = copies.map(|(id, _)| *id).collect();
         let places = self.places.keys().copied().collect();
@@ -386,6 +392,8 @@ impl Central {
             return;
         }
         let message = match (transfer.stage, row.place) {
+            // It would be sent to another directory.
+            (Stage::Granted, Some(_)) if self.shared.is_astray() => return,
             (Stage::Granted, Some(place)) => {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
                 Message::Upload { place, location, transfers: vec![id] }
@@ -407,7 +415,7 @@ impl Central {
         match transfer.stage {
             Stage::Waiting => {
                 let row = &transfer.row;
-                let reason = match (&row.reason, self.shared.holds(row)) {
+                let reason = match (self.shared.astray.as_ref().or(row.reason.as_ref()), self.shared.holds(row)) {
                     (Some(reason), None) => reason.clone(),
                     _ => self.shared.why(row, Cause::Queued).reason(),
                 };
@@ -416,7 +424,7 @@ impl Central {
             }
             Stage::Granted | Stage::Released => self.shared.timers.set(Timer::Send(id), self.shared.now),
             // The answer would free the source of a copy that may no longer exist.
-            Stage::Held if self.unseen.contains(&id) => {}
+            Stage::Held if self.shared.is_astray() || self.unseen.contains(&id) => {}
             Stage::Held => self.shared.send(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }

@@ -106,6 +106,10 @@ impl Operable for Central {
         self.wake(None);
     }
 
+    fn on_directory_back(&mut self) {
+        Self::on_directory_back(self);
+    }
+
     fn carry_out(&mut self, order: ItemOrder, id: TransferId, _: &str) -> Option<Outcome> {
         match order {
             ItemOrder::Retry => Some(self.retry(id)),

@@ -36,7 +36,9 @@ impl Central {
     }
 
     pub(super) fn start_takes(&mut self) {
-        while let Some(id) = self.taking.enter() {
+        while !self.shared.is_astray()
+            && let Some(id) = self.taking.enter()
+        {
             let Some(transfer) = self.transfers.get(&id) else {
                 self.taking.leave(&id);
                 continue;
@@ -63,6 +65,9 @@ impl Central {
         if !self.taking.leave(&id) {
             self.shared.unexpected(None, Some(id), "a verified copy that was not requested");
             return;
+        }
+        if matches!(&outcome, CopyOutcome::Failed(reason) if reason.cause() == Cause::Directory) {
+            return self.taking.join(id);
         }
         if !matches!(outcome, CopyOutcome::Failed(_)) {
             self.unseen.remove(&id);

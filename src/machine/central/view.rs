@@ -12,7 +12,7 @@ use crate::machine::{
 
 impl Central {
     pub(super) fn doing(&self) -> String {
-        stage::doing(&[
+        self.shared.doing(&[
             (self.counts.of(&[Stage::Granted]), "receiving #"),
             (self.counts.of(&[Stage::Waiting]), "# queued"),
             (self.counts.of(&[Stage::Held]), "holding # for receivers"),
@@ -105,6 +105,14 @@ impl Central {
         };
         if let Some(pause) = held {
             return (Why::Paused(pause), None);
+        }
+        let needs_directory = match transfer.stage {
+            Stage::Released => !row.cleaned,
+            Stage::Waiting | Stage::Granted | Stage::Held => true,
+            Stage::Closed | Stage::Withdrawn => false,
+        };
+        if let Some(reason) = self.shared.astray.as_ref().filter(|_| needs_directory) {
+            return (Why::Given(reason), None);
         }
         let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));
         match (&row.reason, transfer.stage) {

@@ -18,7 +18,9 @@ const SCRIPT_LAST: Duration = Duration::from_secs(600);
 
 impl Download {
     pub(super) fn start_places(&mut self) {
-        while let Some(id) = self.placing.enter() {
+        while !self.shared.is_astray()
+            && let Some(id) = self.placing.enter()
+        {
             if self.same_name(id).any(|other| self.cleaning.is_inside(&other)) {
                 // Its script may at any time move away the file that this item would get its name from.
                 self.placing.leave(&id);
@@ -77,6 +79,10 @@ impl Download {
                 self.placing.leave(&id);
                 transfer.row.inode = None;
                 self.put_off(id, Reason::with(Cause::Storage, "the staged copy is gone"));
+            }
+            PlaceOutcome::Failed(reason) if reason.cause() == Cause::Directory => {
+                self.placing.leave(&id);
+                self.placing.join(id);
             }
             PlaceOutcome::Failed(reason) => {
                 self.placing.leave(&id);
@@ -149,8 +155,9 @@ impl Download {
     }
 
     pub(super) fn start_cleanups(&mut self) {
-        // A pause of all transfers leaves the queue as it is.
+        // A pause of all transfers leaves the queue as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
+            && !self.shared.is_astray()
             && let Some(id) = self.cleaning.enter()
         {
             let Some(transfer) = self
@@ -182,8 +189,12 @@ impl Download {
             return;
         };
         let row = &transfer.row;
-        if self.shared.holds(row).is_some() {
-            // The order came after the look had begun: download looks again later.
+        if sight.is_of_no_directory() {
+            let item = row.name.clone();
+            return self.shared.effect(Effect::Look { transfer: id, item });
+        }
+        if self.shared.is_astray() || self.shared.holds(row).is_some() {
+            // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
             return;
@@ -239,6 +250,12 @@ impl Download {
         };
         match outcome {
             Ok(cleared) => self.cleaned_by(id, &cleared),
+            // Not even started.
+            Err(reason) if reason.cause() == Cause::Directory => {
+                self.cleaning.leave(&id);
+                self.move_to(id, Stage::Delivered, None);
+                self.join_cleanups(id);
+            }
             Err(reason) => self.cleanup_failed(id, reason),
         }
     }

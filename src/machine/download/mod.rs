@@ -14,14 +14,15 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::astray::Turn;
 use super::dispatch::{ALONE_AFTER, Dispatch, Limiter, Ready};
 use super::lives::Stages;
 use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Cleanup, Direction, Effect, Forward, Input, ItemName, KeepModes, Location, Message, Mode,
-    Node, NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
+    Address, BadRow, Cause, Cleanup, Direction, Directory, Effect, Forward, Input, ItemName, KeepModes, Location,
+    Message, Mode, Node, NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 const VERIFIES: usize = 16;
@@ -175,11 +176,43 @@ impl Download {
             download.shared.on_restored(&mut row);
             download.restore(row)?;
         }
-        // For an item with its final name, staging can have only leftovers.
-        let staged = download.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
-        let transfers = staged.map(|(id, _)| *id).collect();
-        download.shared.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
+        download.sweep();
         Ok(download)
+    }
+
+    /// What stands under its final name has nothing in staging any more but leftovers.
+    fn sweep(&mut self) {
+        let staged = self.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
+        let transfers = staged.map(|(id, _)| *id).collect();
+        self.shared.effect(Effect::Sweep { transfers, places: BTreeSet::new() });
+    }
+
+    fn on_directory(&mut self, found: Directory) {
+        match self.shared.on_directory(found) {
+            Turn::Same => {}
+            Turn::Lost => {
+                self.dispatch.halt(&mut self.shared, |_| true);
+                self.shared.hello(Address::All, false);
+                self.tell_all();
+            }
+            Turn::Back => self.on_directory_back(),
+        }
+    }
+
+    /// What was to be done there goes on, and receipts are given again.
+    fn on_directory_back(&mut self) {
+        self.sweep();
+        // What was measured meanwhile was another file system.
+        self.space = None;
+        self.shared.timers.stop(&Timer::Measure);
+        self.shared.hello(Address::All, false);
+        self.tell_all();
+    }
+
+    /// Central hears why there is no receipt, or gets it.
+    fn tell_all(&mut self) {
+        self.transfers.values_mut().for_each(|transfer| transfer.sends = 0);
+        self.wake(|_| true);
     }
 
     fn restore(&mut self, row: Row) -> Result<(), BadRow> {
@@ -251,6 +284,7 @@ impl Download {
             Input::Received { from, message } => self.on_message(&from, message),
             Input::Progress { run, bytes, rate } => self.dispatch.on_progress(run, bytes, rate),
             Input::Ran { run, outcome } => self.on_ran(run, &outcome),
+            Input::Directory(found) => self.on_directory(found),
             Input::Verified { transfer, outcome } => self.on_verified(transfer, outcome),
             Input::Placed { transfer, outcome } => self.on_placed(transfer, outcome),
             Input::Looked { transfer, sight } => self.on_looked(transfer, sight),
@@ -341,13 +375,15 @@ impl Download {
         if !self.shared.may_send(&to, transfer.sends) {
             return;
         }
+        let astray = self.shared.astray.as_ref();
         let message = if transfer.stage.is_delivered() {
-            if row.acknowledged {
+            // A receipt says that the item is there.
+            if row.acknowledged || astray.is_some() {
                 return;
             }
             Message::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark.clone() }])
         } else {
-            let reason = match (&row.paused, &row.reason) {
+            let reason = match (&row.paused, astray.or(row.reason.as_ref())) {
                 (Some(pause), _) if transfer.stage == Stage::Wanted => Why::Paused(pause).reason(),
                 (_, Some(reason)) => reason.clone(),
                 (_, None) => Reason::new(transfer.stage.cause()),

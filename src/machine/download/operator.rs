@@ -78,6 +78,10 @@ impl Operable for Download {
         }
     }
 
+    fn on_directory_back(&mut self) {
+        Self::on_directory_back(self);
+    }
+
     fn forget(&mut self, _: &Node) -> Vec<Deed> {
         Vec::new()
     }

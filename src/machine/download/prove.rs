@@ -17,7 +17,9 @@ impl Transfer {
 
 impl Download {
     pub(super) fn start_verifies(&mut self) {
-        while let Some(id) = self.verifying.enter() {
+        while !self.shared.is_astray()
+            && let Some(id) = self.verifying.enter()
+        {
             match self.transfers.get(&id) {
                 Some(transfer) if transfer.stage == Stage::Verifying => {
                     let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
@@ -42,6 +44,9 @@ impl Download {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Verifying) else {
             return;
         };
+        if matches!(&outcome, CopyOutcome::Failed(reason) if reason.cause() == Cause::Directory) {
+            return self.verifying.join(id);
+        }
         let announced = transfer.row.fingerprint;
         let name = transfer.row.name.clone();
         let short = transfer.short.take();
@@ -119,6 +124,9 @@ impl Download {
 
     /// The removal from staging has ended. After the removal of a bad copy, a new one is fetched.
     pub(super) fn on_dropped(&mut self, id: TransferId, outcome: Result<(), Reason>) {
+        if matches!(&outcome, Err(reason) if reason.cause() == Cause::Directory) {
+            return self.shared.effect(Effect::Drop(id));
+        }
         self.shared.timers.set_at_most(Timer::Measure, self.shared.now);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if let Err(reason) = outcome

@@ -7,7 +7,7 @@ use crate::machine::{Cause, Handle, Mode, Selection, Snapshot, State, Time, Tran
 
 impl Download {
     pub(super) fn doing(&self) -> String {
-        stage::doing(&[
+        self.shared.doing(&[
             (self.counts.of(&[Stage::Pulling]), "fetching #"),
             (self.counts.of(&[Stage::Wanted]), "# queued"),
             (self.counts.of(&[Stage::Verifying]), "verifying #"),
@@ -57,6 +57,10 @@ impl Download {
             && let Some(pause) = self.shared.holds(row)
         {
             return (Why::Paused(pause), None);
+        }
+        let is_at_work = matches!(transfer.stage, Stage::Pulling | Stage::Cleaning);
+        if let Some(reason) = self.shared.astray.as_ref().filter(|_| !is_at_work) {
+            return (Why::Given(reason), None);
         }
         if let Some((reason, until)) = self.dispatch.held_up(id, self.shared.now) {
             return (Why::Given(reason), Some(until));

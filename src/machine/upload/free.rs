@@ -65,8 +65,9 @@ impl Upload {
     }
 
     pub(super) fn start_cleanups(&mut self) {
-        // A pause of all transfers leaves the queue as it is.
+        // A pause of all transfers leaves the queue as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
+            && !self.shared.is_astray()
             && let Some(id) = self.cleaning.enter()
         {
             match self.transfers.get(&id) {
@@ -82,6 +83,10 @@ impl Upload {
 
     pub(super) fn on_looked(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        if sight.is_of_no_directory() {
+            let item = transfer.row.name.clone();
+            return self.shared.effect(Effect::Look { transfer: id, item });
+        }
         match transfer.stage {
             Stage::Checking => self.on_checked(id, sight),
             Stage::Cleaning if transfer.cleared.is_some() => self.free(id, sight),
@@ -92,8 +97,8 @@ impl Upload {
 
     fn before_script(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if self.shared.holds(&transfer.row).is_some() {
-            // The order came after the look had begun: upload looks again later.
+        if self.shared.is_astray() || self.shared.holds(&transfer.row).is_some() {
+            // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
             return;
@@ -174,6 +179,12 @@ impl Upload {
                 self.cleaning.leave(&id);
                 self.shared.log(Level::Info, Some(id), Some(&name), None, cleared.text());
                 self.shared.effect(Effect::Look { transfer: id, item: name });
+            }
+            // Not even started.
+            Err(reason) if reason.cause() == Cause::Directory => {
+                self.cleaning.leave(&id);
+                self.move_to(id, Stage::Releasing, None);
+                self.join_cleanups(id);
             }
             Err(reason) => {
                 let attempts = transfer.row.attempts;

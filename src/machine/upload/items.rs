@@ -165,7 +165,9 @@ impl Upload {
     }
 
     pub(super) fn start_hashes(&mut self) {
-        while let Some(name) = self.hashing.enter() {
+        while !self.shared.is_astray()
+            && let Some(name) = self.hashing.enter()
+        {
             let Some(item) = self.items.get(&name) else {
                 self.hashing.leave(&name);
                 continue;
@@ -203,6 +205,8 @@ impl Upload {
                 }
             }
             HashOutcome::Gone => self.on_vanished(name),
+            // Nobody has looked at it.
+            HashOutcome::Held(reason) if reason.cause() == Cause::Directory => self.hashing.join(name.clone()),
             // A script may leave what nobody can read: then it is not read until it changes.
             HashOutcome::Held(reason) if !is_at_work(&reason) && self.is_unread_leftover(name, asked) => {
                 self.set_state(name, ItemState::Kept);
@@ -374,9 +378,15 @@ impl Upload {
         }
     }
 
+    /// The same as [`Item::shown`], or that the directory is not there.
+    pub(super) fn shown<'a>(&'a self, item: &'a Item) -> Option<(&'static str, Why<'a>)> {
+        let (stage, why) = item.shown()?;
+        Some(self.shared.astray.as_ref().map_or((stage, why), |reason| ("blocked", Why::Given(reason))))
+    }
+
     /// What a status shows of an item that is not a transfer yet.
     pub(super) fn item_view(&self, name: &ItemName, item: &Item) -> Option<TransferView> {
-        let (stage, why) = item.shown()?;
+        let (stage, why) = self.shown(item)?;
         let state = State::of(Mode::Upload, stage, why.cause(), item.attempts);
         Some(TransferView {
             transfer: None,

@@ -17,13 +17,14 @@ mod view;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::astray::Turn;
 use super::dispatch::{Dispatch, Limiter, Ready};
 use super::lives::Stages;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Cleanup, Direction, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node, NodeName, Reason,
-    Restored, Row, Signature, Time, TransferId,
+    Address, Cause, Cleanup, Direction, Directory, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node,
+    NodeName, Reason, Restored, Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
 
@@ -278,6 +279,7 @@ impl Upload {
             }
             Input::Disconnected(why) => self.shared.on_disconnected(why),
             Input::Received { from, message } => self.on_message(&from, message),
+            Input::Directory(found) => self.on_directory(found),
             Input::Seen(sighting) => self.on_seen(sighting),
             Input::Vanished(name) => self.on_vanished(&name),
             Input::Scanned => self.on_scanned(),
@@ -296,6 +298,24 @@ impl Upload {
             | Input::Swept { .. } => self.shared.unexpected(None, None, "an answer that upload never requests"),
         }
         self.go_on_with_work();
+    }
+
+    fn on_directory(&mut self, found: Directory) {
+        match self.shared.on_directory(found) {
+            Turn::Same => {}
+            Turn::Lost => {
+                self.dispatch.halt(&mut self.shared, |_| true);
+                self.tell_of_directory();
+            }
+            Turn::Back => self.tell_of_directory(),
+        }
+    }
+
+    /// What was to be done there goes on by itself; central hears that it does, or why not.
+    fn tell_of_directory(&mut self) {
+        self.shared.hello(Address::All, false);
+        let granted = self.transfers.iter().filter(|(_, transfer)| transfer.stage == Stage::Granted);
+        granted.map(|(id, _)| *id).collect::<Vec<_>>().into_iter().for_each(|id| self.tell_central(id));
     }
 
     /// Handles due deadlines, and starts what can start.

@@ -27,12 +27,12 @@ impl Upload {
     }
 
     /// Tells central why the requested item does not come, or that it comes now.
-    fn tell_central(&mut self, id: TransferId) {
+    pub(super) fn tell_central(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id).filter(|transfer| transfer.stage == Stage::Granted) else {
             return;
         };
         transfer.sends = 0;
-        if transfer.row.paused.is_some() || transfer.row.reason.is_some() {
+        if self.shared.is_astray() || transfer.row.paused.is_some() || transfer.row.reason.is_some() {
             self.shared.timers.set(Timer::Send(id), self.shared.now);
         } else if let Some(central) = &transfer.row.central {
             let to = Address::Node(Node::new(crate::machine::Mode::Central, central.clone()));
@@ -87,6 +87,10 @@ impl Operable for Upload {
             ItemOrder::Retry => self.retry_item(name),
             ItemOrder::Bump | ItemOrder::Withdraw => Err(NO_TRANSFER.to_owned()),
         }
+    }
+
+    fn on_directory_back(&mut self) {
+        self.tell_of_directory();
     }
 
     fn forget(&mut self, _: &Node) -> Vec<Deed> {

@@ -7,7 +7,7 @@ use crate::machine::{Cause, Handle, ItemName, Mode, Selection, Snapshot, State, 
 
 impl Upload {
     pub(super) fn doing(&self) -> String {
-        stage::doing(&[
+        self.shared.doing(&[
             (self.counts.of(&[Stage::Sending, Stage::Checking]), "sending #"),
             (self.counts.of(&[Stage::Granted]), "# queued"),
             (self.counts.of(&[Stage::Announced]), "# offered"),
@@ -21,7 +21,7 @@ impl Upload {
         let mut counts = self.counts.message(Stage::as_str);
         let mut items = Vec::new();
         for (name, item) in &self.items {
-            if let Some((stage, why)) = item.shown() {
+            if let Some((stage, why)) = self.shown(item) {
                 *counts.entry(stage).or_default() += 1;
                 let (since, attempts, cause) = (item.since, item.attempts, why.cause());
                 items.push(Candidate {
@@ -77,6 +77,10 @@ impl Upload {
         };
         if let Some(pause) = held {
             return (Why::Paused(pause), None);
+        }
+        let needs_directory = matches!(transfer.stage, Stage::Granted | Stage::Checking | Stage::Releasing);
+        if let Some(reason) = self.shared.astray.as_ref().filter(|_| needs_directory) {
+            return (Why::Given(reason), None);
         }
         if let Some((reason, until)) = self.dispatch.held_up(id, self.shared.now) {
             return (Why::Given(reason), Some(until));

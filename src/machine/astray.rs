@@ -1,0 +1,114 @@
+//! What a node does about a `file_dir` that is not the directory that its journal knows: nothing, until it is back or an
+//! operator accepts the other one.
+
+use super::random::spread;
+use super::shared::Shared;
+use super::{Cause, Directory, DirectoryId, Effect, KnownDirectory, Level, Marker, Reason, Record, Verdict, judge};
+
+/// What has come of a look at the directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Turn {
+    /// Nothing has changed.
+    Same,
+    /// It is not there any more.
+    Lost,
+    /// It is there again.
+    Back,
+}
+
+impl Shared {
+    /// Whether nothing may be done in the directory, because it is not the known one.
+    pub(super) fn is_astray(&self) -> bool {
+        self.astray.is_some()
+    }
+
+    /// The driver tells what it has found at `file_dir`.
+    pub(super) fn on_directory(&mut self, found: Directory) -> Turn {
+        let verdict = judge(self.directory.as_ref(), &self.me, &found);
+        let turn = match (&verdict, &found) {
+            (Verdict::Wrong(why), _) => self.lose(why),
+            (_, Directory::Missing(why)) => self.lose(why),
+            (Verdict::New, Directory::Present { id, marker }) => {
+                let text = match marker {
+                    Some(_) => "file_dir was marked by an earlier journal of this node: it is taken over",
+                    None => "file_dir is marked as the directory of this node",
+                };
+                self.log(Level::Info, None, None, None, text);
+                self.take_directory(*id)
+            }
+            (Verdict::Known, Directory::Present { id, marker }) => {
+                let Some(known) = self.directory else { return Turn::Same };
+                let known = KnownDirectory { id: *id, ..known };
+                if marker.as_ref().is_none_or(|marker| marker.token != known.token) {
+                    self.mark(known.token);
+                }
+                self.trust(known)
+            }
+        };
+        self.found = Some(found);
+        turn
+    }
+
+    fn lose(&mut self, why: &str) -> Turn {
+        let reason = Reason::with(Cause::Directory, &format!("on {}: {why}", self.me));
+        if self.astray.as_ref() == Some(&reason) {
+            return Turn::Same;
+        }
+        self.log(Level::Error, None, None, None, format!("nothing is done in file_dir: {reason}"));
+        if self.astray.replace(reason).is_some() {
+            return Turn::Same;
+        }
+        self.trusted = None;
+        self.sort_effects();
+        self.effect_first(Effect::Trust(None));
+        Turn::Lost
+    }
+
+    /// This directory is the node's own from now on.
+    fn take_directory(&mut self, id: DirectoryId) -> Turn {
+        // The random numbers of a machine decide its waits: this one is apart from them.
+        let token =
+            spread(self.now.as_millis() ^ spread(u64::from(self.journal.0) ^ spread(id.inode ^ id.file_system)));
+        self.mark(token);
+        self.trust(KnownDirectory { token, id })
+    }
+
+    fn mark(&mut self, token: u64) {
+        let marker = Marker { token, journal: self.journal, node: self.me.clone() };
+        self.effect_first(Effect::Mark(marker));
+    }
+
+    fn trust(&mut self, known: KnownDirectory) -> Turn {
+        if self.directory != Some(known) {
+            self.persist(Record::Directory(known));
+            self.directory = Some(known);
+        }
+        let back = self.astray.take().is_some();
+        if self.trusted != Some(known) {
+            self.trusted = Some(known);
+            self.sort_effects();
+            self.effect_first(Effect::Trust(Some(known)));
+        }
+        if !back {
+            return Turn::Same;
+        }
+        self.log(Level::Info, None, None, None, "file_dir is the known directory again: work goes on");
+        Turn::Back
+    }
+
+    /// An operator says that the directory that is there now is this node's.
+    pub(super) fn adopt(&mut self, by: &str) -> Result<String, String> {
+        let Some(reason) = self.astray.clone() else {
+            return Err("nothing to do: file_dir is the directory that the journal knows".to_owned());
+        };
+        match self.found {
+            Some(Directory::Present { id, .. }) => {
+                let text = format!("file_dir adopted by {by}; before: {reason}");
+                self.log(Level::Warn, None, None, None, text);
+                self.take_directory(id);
+                Ok("adopted: file_dir as it is now is the directory of this node".to_owned())
+            }
+            Some(Directory::Missing(_)) | None => Err(format!("refused: {}", reason.detail())),
+        }
+    }
+}
