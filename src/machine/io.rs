@@ -21,7 +21,7 @@
 //! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Trust`, `Mark`, `Log` | none |
 //!
 //! What concerns `file_dir` is done only in the directory that `Trust` named last. Elsewhere it is answered with
-//! [`Cause::Directory`](super::Cause::Directory), after an `Input::Directory` that tells what was found.
+//! [`Cause::Directory`], after an `Input::Directory` that tells what was found.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
