@@ -7,24 +7,35 @@ use super::{JOURNAL_LIMIT, account, blocking, failed, ok, quoted, skipped, warni
 use crate::config::Settings;
 use crate::control::types::Finding;
 use crate::drivers::journal::{Inspected, JournalError, Owner, inspect};
-use crate::machine::{Location, Node};
+use crate::machine::{KnownDirectory, Location, Node};
 
 const CHECK: &str = "journal";
 
-/// Also returns the locations of the centrals in the journal. `running` says that this process is the daemon.
-pub(super) async fn examine(settings: &Settings, running: bool) -> (Finding, Vec<(Node, Location)>) {
+/// What the examination of other things needs of the journal.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    /// The locations of the centrals.
+    pub(super) centrals: Vec<(Node, Location)>,
+    /// The directory that it knows, if it could be read.
+    pub(super) directory: Option<Option<KnownDirectory>>,
+}
+
+/// `running` says that this process is the daemon.
+pub(super) async fn examine(settings: &Settings, running: bool) -> (Finding, Known) {
     let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
     let state_dir = settings.state_dir.clone();
     match blocking(JOURNAL_LIMIT, move || inspect(&state_dir, &owner)).await {
         Some(Ok(inspected)) => {
             let finding = word(&settings.state_dir, &inspected, running);
-            (finding, inspected.content.map(|content| content.centrals).unwrap_or_default())
+            let (centrals, directory) =
+                inspected.content.map(|content| (content.centrals, content.directory)).unwrap_or_default();
+            (finding, Known { centrals, directory: Some(directory) })
         }
-        Some(Err(error)) => (trouble(&settings.state_dir, &error), Vec::new()),
+        Some(Err(error)) => (trouble(&settings.state_dir, &error), Known::default()),
         None => {
             let text = format!("the check did not finish within {} s", JOURNAL_LIMIT.as_secs());
             let path = quoted(&settings.state_dir.join("journal.db"));
-            (warning(CHECK, text, format!("sqlite3 {path} 'PRAGMA quick_check'")), Vec::new())
+            (warning(CHECK, text, format!("sqlite3 {path} 'PRAGMA quick_check'")), Known::default())
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Whether `file_dir` is the directory that the journal knows.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use tokio::sync::mpsc;
 
@@ -8,29 +8,22 @@ use super::{LOCAL_LIMIT, blocking, failed, ok, quoted, skipped, stuck};
 use crate::config::Settings;
 use crate::control::types::Finding;
 use crate::drivers::files::FileDir;
-use crate::drivers::journal::{Owner, inspect};
 use crate::machine::{Cause, Directory, KnownDirectory, Node, Verdict, judge};
 
 const CHECK: &str = "marker";
 
-pub(super) async fn examine(settings: &Settings) -> Finding {
-    let path = settings.file_dir.clone();
-    let owner = Owner { group: settings.group.clone(), node: settings.node.clone() };
-    let (state_dir, dir) = (settings.state_dir.clone(), path.clone());
-    let look = move || look(&state_dir, owner, dir);
-    let shown = path.display().to_string();
+/// `known` is the directory that the journal knows, if the journal could be read.
+pub(super) async fn examine(settings: &Settings, known: Option<Option<KnownDirectory>>) -> Finding {
+    let Some(known) = known else { return skipped(CHECK, "the journal must be readable first") };
+    let (path, group, node) = (settings.file_dir.clone(), settings.group.clone(), settings.node.clone());
+    let look = move || {
+        let (events, _nobody) = mpsc::channel(1);
+        FileDir::new(path, group, node, events).look()
+    };
     match blocking(LOCAL_LIMIT, look).await {
-        Some((known, found, node)) => word(&path, known.as_ref(), &found, &node),
-        None => stuck(CHECK, &shown, LOCAL_LIMIT),
+        Some(found) => word(&settings.file_dir, known.as_ref(), &found, &settings.node),
+        None => stuck(CHECK, &settings.file_dir.display().to_string(), LOCAL_LIMIT),
     }
-}
-
-/// What the journal knows, and what is there. That the journal cannot be read is another finding.
-fn look(state_dir: &Path, owner: Owner, dir: PathBuf) -> (Option<KnownDirectory>, Directory, Node) {
-    let known = inspect(state_dir, &owner).ok().and_then(|inspected| inspected.content?.directory);
-    let (events, _nobody) = mpsc::channel(1);
-    let found = FileDir::new(dir, owner.group, owner.node.clone(), events).look();
-    (known, found, owner.node)
 }
 
 fn word(path: &Path, known: Option<&KnownDirectory>, found: &Directory, node: &Node) -> Finding {

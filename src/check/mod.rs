@@ -62,24 +62,28 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         None => (None, 0, None),
     };
     let until = Instant::now() + SSH_LIMIT;
+    let running = known.is_some();
+    let journal_and_marker = async {
+        let (journal, content) = journal::examine(settings, running).await;
+        let marker = marker::examine(settings, content.directory).await;
+        ((journal, marker), content.centrals)
+    };
     let journal_and_ssh = async {
         match known {
             Some(known) => {
-                let (journal, ssh) =
-                    tokio::join!(journal::examine(settings, true), ssh::examine(settings, known, until));
+                let (journal, ssh) = tokio::join!(journal_and_marker, ssh::examine(settings, known, until));
                 (journal.0, ssh)
             }
-            // The journal also has the address of central.
+            // The journal also has the location of central.
             None => {
-                let (journal, known) = journal::examine(settings, false).await;
+                let (journal, known) = journal_and_marker.await;
                 (journal, ssh::examine(settings, known, until).await)
             }
         }
     };
     let (
         directories,
-        marker,
-        (journal, ssh),
+        ((journal, marker), ssh),
         broker,
         rsync,
         clock,
@@ -91,7 +95,6 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         open_files,
     ) = tokio::join!(
         directories::examine(settings),
-        marker::examine(settings),
         journal_and_ssh,
         broker::examine(settings),
         rsync::examine(settings),
