@@ -54,5 +54,5 @@ fn only_what_is_wanted_is_sent() {
     trio.upload.start();
     assert!(trio.upload.log.wait(0, 1, LONG, |line| line.contains("because of ignore and only")));
     trio.upload.until_idle(LONG);
-    assert_eq!(fs::read_dir(&trio.upload.file_dir).unwrap().count(), 3);
+    assert_eq!(tree::survey(&trio.upload.file_dir).len(), 3);
 }
