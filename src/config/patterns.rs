@@ -14,7 +14,7 @@ use super::merged::Origin;
 use super::reading::{Reading, shown_words};
 use super::rsync_options::split_csv;
 use super::shown_value;
-use crate::machine::ItemName;
+use crate::machine::{ItemName, Mode};
 
 /// How many patterns a key may have.
 const PATTERNS_LIMIT: usize = 100;
@@ -96,9 +96,11 @@ impl ItemPatterns {
 }
 
 impl Reading<'_> {
-    /// Which entries of `file_dir` are items.
-    pub(super) fn item_patterns(&mut self) -> Option<ItemPatterns> {
-        let (ignore, only) = (self.patterns("ignore"), self.patterns("only"));
+    /// Which entries of `file_dir` are items. Modes that watch no directory need no compiled patterns: the matcher takes
+    /// a megabyte.
+    pub(super) fn item_patterns(&mut self, mode: Option<Mode>) -> Option<ItemPatterns> {
+        let is_used = mode.is_none_or(|mode| mode == Mode::Upload);
+        let (ignore, only) = (self.patterns("ignore", is_used), self.patterns("only", is_used));
         let (ignore, only) = (ignore?, only?);
         if let Some(path) = only.0.texts.iter().find(|text| text.contains('/')) {
             let found = shown_value(path);
@@ -111,11 +113,11 @@ impl Reading<'_> {
         Some(ItemPatterns { ignore, only })
     }
 
-    fn patterns(&mut self, key: &'static str) -> Option<Patterns> {
+    fn patterns(&mut self, key: &'static str, is_used: bool) -> Option<Patterns> {
         let split = |text: &str| if text.trim().is_empty() { Ok(Vec::new()) } else { split_csv(text) };
         let texts: Vec<_> = self.list(key, split)?.iter().map(|text| text.trim().to_owned()).collect();
         let shown = if texts.is_empty() { "none".to_owned() } else { shown_words(&texts) };
-        match Patterns::new(texts) {
+        match if is_used { Patterns::new(texts) } else { Ok(Patterns::default()) } {
             Ok(patterns) => {
                 self.show(key, shown, &self.origin(key).unwrap_or(Origin::Default));
                 Some(patterns)

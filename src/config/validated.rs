@@ -58,7 +58,7 @@ impl Reading<'_> {
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
         let keep_modes = self.parse("keep_modes", str::parse::<KeepModes>, |word| word.as_str().to_owned());
         let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
-        let items = self.item_patterns();
+        let items = self.item_patterns(mode);
         let slots = self.whole("transfers", 1, TRANSFERS_LIMIT);
         let history = self.whole("history_days", 1, HISTORY_DAYS_LIMIT);
         let (mode, group) = (mode?, group?);
