@@ -15,8 +15,8 @@ use synkler::machine::{
 
 #[path = "orders/apart.rs"]
 mod apart;
-#[path = "orders/astray.rs"]
-mod astray;
+#[path = "orders/lost_directory.rs"]
+mod lost_directory;
 #[path = "orders/older.rs"]
 mod older;
 #[path = "orders/room.rs"]

@@ -78,7 +78,7 @@ impl Status {
             now: moment(now),
             node,
             broker: Broker::from(&snapshot.broker),
-            directory: snapshot.astray.as_ref().map(Reason::from),
+            directory: snapshot.no_directory.as_ref().map(Reason::from),
             view: View::alone(&snapshot.node),
             group_paused: snapshot.group_paused.as_ref().map(Paused::from),
             members,

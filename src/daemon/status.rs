@@ -47,7 +47,7 @@ fn line(snapshot: &Snapshot) -> String {
     };
     let is_paused = snapshot.paused.is_some() || snapshot.group_paused.is_some();
     let paused = if is_paused { ", paused" } else { "" };
-    if let Some(reason) = &snapshot.astray {
+    if let Some(reason) = &snapshot.no_directory {
         return format!("{}{paused}: {reason}", snapshot.node);
     }
     let total: u64 = snapshot.counts.iter().map(|(_, count)| count).sum();

@@ -191,7 +191,7 @@ impl Dispatch {
     /// are being moved now.
     pub(super) fn start(&mut self, shared: &mut Shared, room: Room) -> Vec<TransferId> {
         let mut started = Vec::new();
-        while shared.held_by().is_none() && !shared.is_astray() && self.running.len() < self.slots {
+        while shared.held_by().is_none() && !shared.lacks_directory() && self.running.len() < self.slots {
             let Some(batch) = self.next_batch(shared.now, room.minus(self.under_way())) else { break };
             if let Some(until) = self.gathers(&batch, shared.now) {
                 shared.timers.set(Timer::Gather, until);

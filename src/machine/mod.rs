@@ -7,7 +7,6 @@
 //! peers can send anything.
 
 mod apart;
-mod astray;
 pub mod central;
 mod cleanup;
 mod differences;
@@ -18,6 +17,7 @@ mod fingerprint;
 mod io;
 mod lasting;
 mod lives;
+mod lost_directory;
 mod message;
 mod modes;
 mod mounts;

@@ -192,7 +192,7 @@ fn retry<R: Operable>(role: &mut R, id: TransferId, by: &str) -> Outcome {
     let paused = role.row(id).and_then(|row| row.paused.clone());
     match paused.map(|pause| *pause).or(role.shared().held_by().cloned()) {
         Some(pause) => Err(format!("paused {pause}: resume first")),
-        None if role.shared().is_astray() => Err(format!("nothing to do: {}", Cause::Directory.text())),
+        None if role.shared().lacks_directory() => Err(format!("nothing to do: {}", Cause::Directory.text())),
         None => role.carry_out(ItemOrder::Retry, id, by).unwrap_or_else(|| Err("nothing to do".to_owned())),
     }
 }

@@ -122,7 +122,7 @@ pub(super) struct Shared {
     /// What was found at `file_dir` last.
     pub(super) found: Option<Directory>,
     /// Why nothing may be done there.
-    pub(super) astray: Option<Reason>,
+    pub(super) no_directory: Option<Reason>,
     /// The space on the file system of this node's directory.
     pub(super) space: Option<Space>,
     pub(super) peers: BTreeMap<Node, Peer>,
@@ -176,7 +176,7 @@ impl Shared {
             directory: restored.directory,
             trusted: None,
             found: None,
-            astray: None,
+            no_directory: None,
             space: None,
             peers: restored.nodes.iter().map(|known| (known.node.clone(), silent(known))).collect(),
             any_apart: false,
@@ -430,7 +430,7 @@ impl Shared {
     }
 
     pub(super) fn effect(&mut self, effect: Effect) {
-        if self.astray.is_some() && effect.can_wait_for_directory() {
+        if self.no_directory.is_some() && effect.can_wait_for_directory() {
             self.waiting.push_back(effect);
         } else {
             self.effects.push_back(effect);

@@ -69,7 +69,7 @@ pub struct Snapshot {
     /// The order that pauses the whole group.
     pub group_paused: Option<Pause>,
     /// Why nothing is done in its directory, where that is not the one that its journal knows.
-    pub astray: Option<Reason>,
+    pub no_directory: Option<Reason>,
     /// Free bytes on the file system of its directory; `None` until known.
     pub free: Option<u64>,
     /// Free inodes there; `None` until known, and if that file system has no limit for them.

@@ -287,7 +287,7 @@ impl TransferView {
 impl Shared {
     /// What a node does, in one line: how many of what, or why nothing.
     pub(super) fn doing(&self, parts: &[(u64, &str)]) -> String {
-        self.astray.as_ref().map_or_else(|| doing(parts), |reason| reason.cause().text().to_owned())
+        self.no_directory.as_ref().map_or_else(|| doing(parts), |reason| reason.cause().text().to_owned())
     }
 
     /// The given cause. If the broker session or an order is the actual reason for the wait, that instead.
@@ -328,7 +328,7 @@ impl Shared {
             host: self.host.clone(),
             paused: self.paused.clone(),
             group_paused: self.group.pause.clone(),
-            astray: self.astray.clone(),
+            no_directory: self.no_directory.clone(),
             free: self.space.map(|space| space.free),
             free_inodes: self.free_inodes(),
             doing,

@@ -12,7 +12,7 @@ use crate::bed::node::{Node, wait_for};
 use crate::bed::{self, Bed, tree};
 
 const LONG: Duration = Duration::from_secs(120);
-const ASTRAY: &str = "file_dir is not the one it was: is something not mounted?";
+const NOT_THE_ONE: &str = "file_dir is not the one it was: is something not mounted?";
 
 /// A directory of its own that is mounted on another one, and can go away and come back.
 struct Disk {
@@ -57,13 +57,13 @@ impl Drop for Disk {
 /// The node says that its directory is away, in all places where one would look.
 fn says_so(node: &Node) {
     let status = node.until(LONG, "without its directory", |status| status["directory"]["code"] == "directory");
-    assert!(status["directory"]["text"].as_str().unwrap().contains(ASTRAY), "{status:#}");
-    node.expect(0, LONG, &["ERROR", "nothing is done in file_dir", ASTRAY]);
+    assert!(status["directory"]["text"].as_str().unwrap().contains(NOT_THE_ONE), "{status:#}");
+    node.expect(0, LONG, &["ERROR", "nothing is done in file_dir", NOT_THE_ONE]);
     let text = in_one_line(&told(node, &["status", "--here"]));
-    assert!(text.contains(ASTRAY) && text.contains("synklerctl adopt"), "{text}");
+    assert!(text.contains(NOT_THE_ONE) && text.contains("synklerctl adopt"), "{text}");
     let check = in_one_line(&told(node, &["check"]));
     assert!(
-        check.contains(&format!("{ASTRAY} (another directory is there, without a marker of this node)")),
+        check.contains(&format!("{NOT_THE_ONE} (another directory is there, without a marker of this node)")),
         "{check}"
     );
 }
@@ -88,12 +88,12 @@ fn a_download_delivers_nothing_beneath_a_mount_that_is_lost_before_its_start() {
     trio.download.start();
     says_so(&trio.download);
     let source = tree::hand_in(&trio.upload.file_dir, b"second", b"second");
-    trio.download.until_reason(LONG, "directory", ASTRAY);
-    trio.central.until_reason(LONG, "directory", ASTRAY);
+    trio.download.until_reason(LONG, "directory", NOT_THE_ONE);
+    trio.central.until_reason(LONG, "directory", NOT_THE_ONE);
     // A restart changes nothing.
     trio.download.kill();
     trio.download.start();
-    trio.download.until_reason(LONG, "directory", ASTRAY);
+    trio.download.until_reason(LONG, "directory", NOT_THE_ONE);
     assert_eq!(disk.beneath(), Vec::<String>::new(), "nothing is written beneath the mount");
     assert_eq!(fs::read(&source).unwrap(), b"second", "the source is not freed");
     assert_eq!(trio.download.log.count(|line| line.contains("item=second") && line.contains("rsync starts")), 0);
@@ -121,7 +121,7 @@ fn a_download_delivers_nothing_beneath_a_mount_that_is_lost_in_the_middle_of_a_r
     download.until(LONG, "fetching", |status| status["transfers"][0]["progress"]["bytes"].as_u64() > Some(0));
     disk.lose();
     says_so(&download);
-    download.until_reason(LONG, "directory", ASTRAY);
+    download.until_reason(LONG, "directory", NOT_THE_ONE);
     assert_eq!(disk.beneath(), Vec::<String>::new(), "nothing is written beneath the mount");
     assert_eq!(download.log.count(|line| line.contains(": delivered")), 0);
     disk.mount();
@@ -155,7 +155,7 @@ fn an_upload_takes_nothing_for_gone_while_its_mount_is_lost() {
     central.start();
     download.start();
     // Central requests what it is offered, and hears why it does not come.
-    upload.until_reason(LONG, "directory", ASTRAY);
+    upload.until_reason(LONG, "directory", NOT_THE_ONE);
     assert_eq!(upload.log.count(|line| line.contains("disappeared") || line.contains("rsync starts")), 0);
     assert_eq!(disk.beneath(), Vec::<String>::new());
     disk.mount();
@@ -210,10 +210,10 @@ fn a_central_takes_nothing_in_and_offers_nothing_while_its_mount_is_lost() {
     let mark = central.log.mark();
     tree::hand_in(&upload.file_dir, b"next", b"next");
     download.start();
-    upload.until_reason(LONG, "directory", ASTRAY);
+    upload.until_reason(LONG, "directory", NOT_THE_ONE);
     central.stop();
     central.start();
-    central.until_reason(LONG, "directory", ASTRAY);
+    central.until_reason(LONG, "directory", NOT_THE_ONE);
     assert_eq!(disk.beneath(), Vec::<String>::new(), "no spool beneath the mount");
     for words in ["requested from the upload", "offered to the download"] {
         assert!(!central.log.wait(mark, 1, Duration::ZERO, |line| line.contains(words)), "{}", central.log.text());
@@ -227,7 +227,7 @@ fn a_central_takes_nothing_in_and_offers_nothing_while_its_mount_is_lost() {
     disk.lose();
     central.until(LONG, "without its directory", |status| !status["directory"].is_null());
     tree::hand_in(&upload.file_dir, b"last", b"last");
-    upload.until_reason(LONG, "directory", ASTRAY);
+    upload.until_reason(LONG, "directory", NOT_THE_ONE);
     assert!(central.ctl().arg("adopt").status().unwrap().success());
     works_again(&central);
     assert!(upload.log.wait(0, 3, LONG, |line| line.contains("handed over")), "{}", central.log.text());
@@ -251,7 +251,7 @@ fn an_operator_adopts_another_directory() {
     disk.lose();
     says_so(&trio.download);
     tree::hand_in(&trio.upload.file_dir, b"second", b"second");
-    trio.download.until_reason(LONG, "directory", ASTRAY);
+    trio.download.until_reason(LONG, "directory", NOT_THE_ONE);
     let adopted = trio.download.ctl().arg("adopt").output().unwrap();
     assert!(adopted.status.success(), "{adopted:?}");
     trio.download.expect(0, LONG, &["file_dir adopted by "]);

@@ -77,8 +77,8 @@ pub(crate) struct Daemon {
     pub(crate) trusted: Option<KnownDirectory>,
     pub(crate) told: Option<Directory>,
     /// Its machine knows that another directory is there: now, and when the drain began.
-    pub(crate) is_astray: bool,
-    pub(crate) was_astray: bool,
+    pub(crate) lacks_directory: bool,
+    pub(crate) lacked_directory: bool,
 }
 
 /// More drains at one moment than sound work needs.
@@ -117,8 +117,8 @@ impl Daemon {
             was_held: [None, None],
             trusted: None,
             told: None,
-            is_astray: false,
-            was_astray: false,
+            lacks_directory: false,
+            lacked_directory: false,
         }
     }
 }
@@ -321,7 +321,7 @@ impl Sim {
             return;
         }
         self.nodes[node].was_held = self.nodes[node].journal.orders();
-        self.nodes[node].was_astray = self.nodes[node].is_astray;
+        self.nodes[node].lacked_directory = self.nodes[node].lacks_directory;
         let letters = self.feed(node);
         let (records, others) = self.effects(node);
         let dies = self.plan.crash > 0 && self.rng.below(100_000) < self.plan.crash;

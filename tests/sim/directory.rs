@@ -79,7 +79,7 @@ impl Sim {
             self.world.grounds[node].stands = Stands::Home;
         }
         if !self.is_home(node) {
-            self.tally.count(Deed::StartedAstray);
+            self.tally.count(Deed::StartedWithoutDirectory);
         }
         let (found, now) = (self.found(node), self.clock(node));
         self.nodes[node].trusted = None;
@@ -99,7 +99,7 @@ impl Sim {
             return;
         }
         if stands != Stands::Home && self.is_home(node) && self.nodes[node].machine.is_some() {
-            self.tally.count(Deed::WentAstray);
+            self.tally.count(Deed::DirectoryLost);
         }
         self.world.grounds[node].stands = stands;
         let (wait, epoch) = (self.rng.below(GLANCE), self.nodes[node].epoch);
@@ -147,13 +147,13 @@ impl Sim {
         let Input::Directory(found) = input else { return };
         let daemon = &self.nodes[node];
         let verdict = judge(daemon.journal.directory.as_ref(), &daemon.node, found);
-        self.nodes[node].is_astray = matches!(verdict, Verdict::Wrong(_));
+        self.nodes[node].lacks_directory = matches!(verdict, Verdict::Wrong(_));
     }
 
     /// What a machine does while it knows that its directory is not there, since before this drain.
-    pub(crate) fn check_astray(&mut self, node: usize, effect: &Effect) {
+    pub(crate) fn check_without_directory(&mut self, node: usize, effect: &Effect) {
         let daemon = &self.nodes[node];
-        if !(daemon.was_astray && daemon.is_astray) {
+        if !(daemon.lacked_directory && daemon.lacks_directory) {
             return;
         }
         let says = |message: &Message| {

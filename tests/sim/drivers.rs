@@ -80,7 +80,7 @@ fn refused(op: Op) -> Input {
 impl Sim {
     /// Carries out one effect, or begins to.
     pub(crate) fn perform(&mut self, node: usize, effect: Effect) {
-        self.check_astray(node, &effect);
+        self.check_without_directory(node, &effect);
         let (op, short, long) = match effect {
             Effect::Trust(known) => {
                 self.nodes[node].trusted = known;

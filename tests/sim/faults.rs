@@ -201,8 +201,8 @@ impl Sim {
             (Act::ItemPause { name, only, paused: true, now }, Act::ItemPause { name, only, paused: false, now })
         });
         self.spread(retries, |sim| Act::Retry { name: sim.rng.index(names) });
-        let astray = self.plan.acts.astray;
-        self.spans(astray, |sim| {
+        let no_directory = self.plan.acts.no_directory;
+        self.spans(no_directory, |sim| {
             let (node, crash) = (sim.rng.index(nodes), sim.rng.chance(400));
             let stands = sim.rng.pick(&[Stands::Bare, Stands::Bare, Stands::Nothing]);
             (Act::Ground { node, stands, crash }, Act::Ground { node, stands: Stands::Home, crash: false })

@@ -309,7 +309,7 @@ fn working_in_another_directory_is_found_out() {
     found_out(Sabotage::DirectoryIgnored, &[Promise::Directory]);
     found_out(Sabotage::EnteredBlindly, &[Promise::Directory]);
     found_out(Sabotage::BareIsEmpty, &[Promise::Directory]);
-    found_out(Sabotage::AstrayUnknown, &[Promise::Directory]);
+    found_out(Sabotage::DirectoryLossUnknown, &[Promise::Directory]);
 }
 
 #[test]

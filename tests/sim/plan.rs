@@ -134,7 +134,7 @@ pub(crate) struct Acts {
     /// A host's clock is set while its daemon runs.
     pub(crate) steps: u64,
     /// A node's directory goes away and comes back.
-    pub(crate) astray: u64,
+    pub(crate) no_directory: u64,
 }
 
 impl Plan {
@@ -171,7 +171,7 @@ impl Plan {
             restores: 0,
             prunes: 0,
             steps: 0,
-            astray: 0,
+            no_directory: 0,
             writes: rng.between(1, 9),
         };
         let script = |rng: &mut Rng| rng.pick(&[Script::Removes, Script::Moves, Script::Leaves, Script::None]);
@@ -236,7 +236,7 @@ impl Plan {
     /// Mounts that go away.
     fn lose_directories(&mut self, rng: &mut Rng) {
         if rng.chance(150) {
-            self.acts.astray = rng.between(1, 4);
+            self.acts.no_directory = rng.between(1, 4);
         }
         self.read_only = self.read_only.iter().map(|_| rng.chance(200)).collect();
     }

@@ -29,7 +29,7 @@ impl Sim {
             return;
         }
         // What lies in a directory that is away is removed when that is back.
-        let away = !self.is_home(node) || self.nodes[node].is_astray || self.nodes[node].was_astray;
+        let away = !self.is_home(node) || self.nodes[node].lacks_directory || self.nodes[node].lacked_directory;
         for (place, name) in std::mem::take(&mut self.checker.put_back).into_iter().filter(|_| !away) {
             let remade = self.is_being_sent(place, name);
             if !remade && self.world.spool.incoming.contains_key(&(place, name)) {

@@ -87,7 +87,7 @@ pub(crate) enum Sabotage {
     /// The watch takes another directory for an empty one.
     BareIsEmpty,
     /// A machine does not care that another directory is there.
-    AstrayUnknown,
+    DirectoryLossUnknown,
     /// A node that is asked for counts alone tells nothing of where its transfers stand.
     TallyIsLost,
 }
@@ -124,7 +124,7 @@ impl Sim {
                 hello.protocols = Protocols::OURS;
             }
             (Sabotage::LossUnseen, Input::Swept { missing }) => missing.clear(),
-            (Sabotage::DirectoryIgnored | Sabotage::AstrayUnknown, Input::Directory(found)) => {
+            (Sabotage::DirectoryIgnored | Sabotage::DirectoryLossUnknown, Input::Directory(found)) => {
                 let stands = std::mem::replace(&mut self.world.grounds[node].stands, Stands::Home);
                 *found = self.found(node);
                 self.world.grounds[node].stands = stands;

@@ -49,8 +49,8 @@ pub(crate) enum Deed {
     RunLacksRoom,
     PutBack,
     LacksInodes,
-    WentAstray,
-    StartedAstray,
+    DirectoryLost,
+    StartedWithoutDirectory,
     NotEntered,
 }
 
@@ -132,8 +132,8 @@ impl Deed {
         Self::RunLacksRoom,
         Self::PutBack,
         Self::LacksInodes,
-        Self::WentAstray,
-        Self::StartedAstray,
+        Self::DirectoryLost,
+        Self::StartedWithoutDirectory,
         Self::NotEntered,
     ];
 }

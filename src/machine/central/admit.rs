@@ -99,7 +99,7 @@ impl Central {
         let slots = self.shared.peers.get(&peer).map_or(1, |peer| peer.known.slots.clamp(1, 64)) as usize;
         let (open, big_open) = self.open_places(upload);
         if self.shared.held_by().is_some()
-            || self.shared.is_astray()
+            || self.shared.lacks_directory()
             || open > slots
             || !self.shared.speaks_with(&peer)
             || self.required().is_none()
@@ -220,8 +220,8 @@ impl Central {
         let Some(line) = self.lines.get(upload) else { return };
         let head: Vec<_> = line.iter().take(LOOK_AHEAD).map(|(_, id)| *id).collect();
         let no_receivers = self.required().is_none();
-        let astray = self.shared.astray.clone();
-        if astray.is_none() && !no_receivers && self.space.is_none() {
+        let no_directory = self.shared.no_directory.clone();
+        if no_directory.is_none() && !no_receivers && self.space.is_none() {
             // A measurement is running: the last reported cause still counts.
             return;
         }
@@ -230,8 +230,8 @@ impl Central {
             let short = self.shortage(id);
             let behind = self.transfers.get(&id).is_some_and(|transfer| self.follows_a_cleanup(transfer));
             let Some(transfer) = self.transfers.get_mut(&id) else { continue };
-            let reason = if let Some(astray) = &astray {
-                astray.clone()
+            let reason = if let Some(no_directory) = &no_directory {
+                no_directory.clone()
             } else if no_receivers {
                 Reason::new(Cause::Receivers)
             } else if behind {

@@ -110,7 +110,7 @@ impl Central {
         }
         let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
         // What would be fetched from another directory is not there.
-        let held = self.shared.is_astray() || self.shared.holds(&transfer.row).is_some();
+        let held = self.shared.lacks_directory() || self.shared.holds(&transfer.row).is_some();
         if held || !self.shared.may_send(&to, state.sends) {
             return;
         }

@@ -7,9 +7,9 @@
 //! release. The journal fixes the required receivers when the copy is verified, so a restart omits none.
 
 mod admit;
-mod astray;
 mod forward;
 mod keep;
+mod lost_directory;
 mod operator;
 mod prove;
 mod view;
@@ -315,7 +315,7 @@ impl Central {
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
             // When the directory is there again, it is looked through in any case.
-            Timer::Sweep if self.shared.is_astray() => {}
+            Timer::Sweep if self.shared.lacks_directory() => {}
             Timer::Sweep => self.sweep(),
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
                 self.shared.unexpected(None, None, "a timer that central does not have");
@@ -393,7 +393,7 @@ impl Central {
         }
         let message = match (transfer.stage, row.place) {
             // It would be sent to another directory.
-            (Stage::Granted, Some(_)) if self.shared.is_astray() => return,
+            (Stage::Granted, Some(_)) if self.shared.lacks_directory() => return,
             (Stage::Granted, Some(place)) => {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
                 Message::Upload { place, location, transfers: vec![id] }
@@ -415,7 +415,7 @@ impl Central {
         match transfer.stage {
             Stage::Waiting => {
                 let row = &transfer.row;
-                let reason = match (self.shared.astray.as_ref().or(row.reason.as_ref()), self.shared.holds(row)) {
+                let reason = match (self.shared.no_directory.as_ref().or(row.reason.as_ref()), self.shared.holds(row)) {
                     (Some(reason), None) => reason.clone(),
                     _ => self.shared.why(row, Cause::Queued).reason(),
                 };
@@ -424,7 +424,7 @@ impl Central {
             }
             Stage::Granted | Stage::Released => self.shared.timers.set(Timer::Send(id), self.shared.now),
             // The answer would free the source of a copy that may no longer exist.
-            Stage::Held if self.shared.is_astray() || self.unseen.contains(&id) => {}
+            Stage::Held if self.shared.lacks_directory() || self.unseen.contains(&id) => {}
             Stage::Held => self.shared.send(to, Message::Received(vec![id])),
             Stage::Closed | Stage::Withdrawn => {}
         }

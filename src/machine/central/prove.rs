@@ -36,7 +36,7 @@ impl Central {
     }
 
     pub(super) fn start_takes(&mut self) {
-        while !self.shared.is_astray()
+        while !self.shared.lacks_directory()
             && let Some(id) = self.taking.enter()
         {
             let Some(transfer) = self.transfers.get(&id) else {

@@ -111,7 +111,7 @@ impl Central {
             Stage::Waiting | Stage::Granted | Stage::Held => true,
             Stage::Closed | Stage::Withdrawn => false,
         };
-        if let Some(reason) = self.shared.astray.as_ref().filter(|_| needs_directory) {
+        if let Some(reason) = self.shared.no_directory.as_ref().filter(|_| needs_directory) {
             return (Why::Given(reason), None);
         }
         let told = || transfer.pending().find_map(|name| Some((name, transfer.receivers.get(name)?.reason.as_ref()?)));

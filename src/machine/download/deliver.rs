@@ -18,7 +18,7 @@ const SCRIPT_LAST: Duration = Duration::from_secs(600);
 
 impl Download {
     pub(super) fn start_places(&mut self) {
-        while !self.shared.is_astray()
+        while !self.shared.lacks_directory()
             && let Some(id) = self.placing.enter()
         {
             if self.same_name(id).any(|other| self.cleaning.is_inside(&other)) {
@@ -157,7 +157,7 @@ impl Download {
     pub(super) fn start_cleanups(&mut self) {
         // A pause of all transfers leaves the queue as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
-            && !self.shared.is_astray()
+            && !self.shared.lacks_directory()
             && let Some(id) = self.cleaning.enter()
         {
             let Some(transfer) = self
@@ -193,7 +193,7 @@ impl Download {
             let item = row.name.clone();
             return self.shared.effect(Effect::Look { transfer: id, item });
         }
-        if self.shared.is_astray() || self.shared.holds(row).is_some() {
+        if self.shared.lacks_directory() || self.shared.holds(row).is_some() {
             // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);

@@ -53,7 +53,7 @@ impl Download {
             return;
         }
         if let Some(row) = row.as_ref().filter(|row| row.stage == Stage::Closed.as_str()) {
-            if self.shared.is_astray() {
+            if self.shared.lacks_directory() {
                 // No receipt without the directory; central offers it again.
             } else if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
@@ -97,7 +97,7 @@ impl Download {
     }
 
     pub(super) fn start_runs(&mut self) {
-        if !self.dispatch.has_line() || self.shared.is_astray() {
+        if !self.dispatch.has_line() || self.shared.lacks_directory() {
             return;
         }
         if self.shared.timers.due(&Timer::Measure).is_none() {

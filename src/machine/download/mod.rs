@@ -14,9 +14,9 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::astray::Turn;
 use super::dispatch::{ALONE_AFTER, Dispatch, Limiter, Ready};
 use super::lives::Stages;
+use super::lost_directory::Turn;
 use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
@@ -375,15 +375,15 @@ impl Download {
         if !self.shared.may_send(&to, transfer.sends) {
             return;
         }
-        let astray = self.shared.astray.as_ref();
+        let no_directory = self.shared.no_directory.as_ref();
         let message = if transfer.stage.is_delivered() {
             // A receipt says that the item is there.
-            if row.acknowledged || astray.is_some() {
+            if row.acknowledged || no_directory.is_some() {
                 return;
             }
             Message::Done(vec![Receipt { transfer: id, fingerprint: row.fingerprint, remark: row.remark.clone() }])
         } else {
-            let reason = match (&row.paused, astray.or(row.reason.as_ref())) {
+            let reason = match (&row.paused, no_directory.or(row.reason.as_ref())) {
                 (Some(pause), _) if transfer.stage == Stage::Wanted => Why::Paused(pause).reason(),
                 (_, Some(reason)) => reason.clone(),
                 (_, None) => Reason::new(transfer.stage.cause()),

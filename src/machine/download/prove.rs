@@ -17,7 +17,7 @@ impl Transfer {
 
 impl Download {
     pub(super) fn start_verifies(&mut self) {
-        while !self.shared.is_astray()
+        while !self.shared.lacks_directory()
             && let Some(id) = self.verifying.enter()
         {
             match self.transfers.get(&id) {

@@ -59,7 +59,7 @@ impl Download {
             return (Why::Paused(pause), None);
         }
         let is_at_work = matches!(transfer.stage, Stage::Pulling | Stage::Cleaning);
-        if let Some(reason) = self.shared.astray.as_ref().filter(|_| !is_at_work) {
+        if let Some(reason) = self.shared.no_directory.as_ref().filter(|_| !is_at_work) {
             return (Why::Given(reason), None);
         }
         if let Some((reason, until)) = self.dispatch.held_up(id, self.shared.now) {

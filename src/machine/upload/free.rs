@@ -67,7 +67,7 @@ impl Upload {
     pub(super) fn start_cleanups(&mut self) {
         // A pause of all transfers leaves the queue as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
-            && !self.shared.is_astray()
+            && !self.shared.lacks_directory()
             && let Some(id) = self.cleaning.enter()
         {
             match self.transfers.get(&id) {
@@ -97,7 +97,7 @@ impl Upload {
 
     fn before_script(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        if self.shared.is_astray() || self.shared.holds(&transfer.row).is_some() {
+        if self.shared.lacks_directory() || self.shared.holds(&transfer.row).is_some() {
             // The order came after the look had begun: there will be another one.
             self.cleaning.leave(&id);
             self.join_cleanups(id);

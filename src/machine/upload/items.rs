@@ -165,7 +165,7 @@ impl Upload {
     }
 
     pub(super) fn start_hashes(&mut self) {
-        while !self.shared.is_astray()
+        while !self.shared.lacks_directory()
             && let Some(name) = self.hashing.enter()
         {
             let Some(item) = self.items.get(&name) else {
@@ -381,7 +381,7 @@ impl Upload {
     /// The same as [`Item::shown`], or that the directory is not there.
     pub(super) fn shown<'a>(&'a self, item: &'a Item) -> Option<(&'static str, Why<'a>)> {
         let (stage, why) = item.shown()?;
-        Some(self.shared.astray.as_ref().map_or((stage, why), |reason| ("blocked", Why::Given(reason))))
+        Some(self.shared.no_directory.as_ref().map_or((stage, why), |reason| ("blocked", Why::Given(reason))))
     }
 
     /// What a status shows of an item that is not a transfer yet.

@@ -24,7 +24,7 @@ impl Upload {
         let message = match transfer.stage {
             Stage::Announced => Message::New(vec![Offer::of(row)]),
             Stage::Received if row.place.is_none() => Message::New(vec![Offer::of(row)]),
-            Stage::Granted => match (&row.paused, self.shared.astray.as_ref().or(row.reason.as_ref())) {
+            Stage::Granted => match (&row.paused, self.shared.no_directory.as_ref().or(row.reason.as_ref())) {
                 (Some(pause), _) => {
                     let reason = Why::Paused(pause).reason();
                     Message::Waiting(vec![Wait { transfer: id, reason }])

@@ -17,9 +17,9 @@ mod view;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::astray::Turn;
 use super::dispatch::{Dispatch, Limiter, Ready};
 use super::lives::Stages;
+use super::lost_directory::Turn;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{

@@ -32,7 +32,7 @@ impl Upload {
             return;
         };
         transfer.sends = 0;
-        if self.shared.is_astray() || transfer.row.paused.is_some() || transfer.row.reason.is_some() {
+        if self.shared.lacks_directory() || transfer.row.paused.is_some() || transfer.row.reason.is_some() {
             self.shared.timers.set(Timer::Send(id), self.shared.now);
         } else if let Some(central) = &transfer.row.central {
             let to = Address::Node(Node::new(crate::machine::Mode::Central, central.clone()));

@@ -79,7 +79,7 @@ impl Upload {
             return (Why::Paused(pause), None);
         }
         let needs_directory = matches!(transfer.stage, Stage::Granted | Stage::Checking | Stage::Releasing);
-        if let Some(reason) = self.shared.astray.as_ref().filter(|_| needs_directory) {
+        if let Some(reason) = self.shared.no_directory.as_ref().filter(|_| needs_directory) {
             return (Why::Given(reason), None);
         }
         if let Some((reason, until)) = self.dispatch.held_up(id, self.shared.now) {

@@ -82,8 +82,8 @@ fn a_new_journal_takes_what_is_there_and_an_old_one_only_what_it_knows() {
     let mut bench = Bench::upload(restored(Vec::new()));
     let effects = bench.input(there(HOME, Some(marker)));
     assert_eq!((trusted(&effects), journalled(&effects)), (vec![None], vec![]));
-    let astray = bench.machine.snapshot(&Selection::default()).astray.unwrap();
-    assert!(astray.to_string().contains("upload beta uses it"), "{astray}");
+    let no_directory = bench.machine.snapshot(&Selection::default()).no_directory.unwrap();
+    assert!(no_directory.to_string().contains("upload beta uses it"), "{no_directory}");
 }
 
 #[test]

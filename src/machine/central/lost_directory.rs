@@ -1,7 +1,7 @@
 //! When the spool is not there, and when it is back.
 
 use super::{Central, Stage};
-use crate::machine::astray::Turn;
+use crate::machine::lost_directory::Turn;
 use crate::machine::shared::Timer;
 use crate::machine::{Address, Directory};
 

@@ -18,8 +18,8 @@ pub(super) enum Turn {
 
 impl Shared {
     /// Whether nothing may be done in the directory, because it is not the known one.
-    pub(super) fn is_astray(&self) -> bool {
-        self.astray.is_some()
+    pub(super) fn lacks_directory(&self) -> bool {
+        self.no_directory.is_some()
     }
 
     /// The driver tells what it has found at `file_dir`.
@@ -51,11 +51,11 @@ impl Shared {
 
     fn lose(&mut self, why: &str) -> Turn {
         let reason = Reason::with(Cause::Directory, &format!("on {}: {why}", self.me));
-        if self.astray.as_ref() == Some(&reason) {
+        if self.no_directory.as_ref() == Some(&reason) {
             return Turn::Same;
         }
         self.log(Level::Error, None, None, None, format!("nothing is done in file_dir: {reason}"));
-        if self.astray.replace(reason).is_some() {
+        if self.no_directory.replace(reason).is_some() {
             return Turn::Same;
         }
         self.trusted = None;
@@ -83,7 +83,7 @@ impl Shared {
             self.persist(Record::Directory(known));
             self.directory = Some(known);
         }
-        let back = self.astray.take().is_some();
+        let back = self.no_directory.take().is_some();
         if self.trusted != Some(known) {
             self.trusted = Some(known);
             self.sort_effects();
@@ -98,7 +98,7 @@ impl Shared {
 
     /// An operator says that the directory that is there now is this node's.
     pub(super) fn adopt(&mut self, by: &str) -> Result<String, String> {
-        let Some(reason) = self.astray.clone() else {
+        let Some(reason) = self.no_directory.clone() else {
             return Err("nothing to do: file_dir is the directory that the journal knows".to_owned());
         };
         match self.found {
