@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use std::time::{Duration, Instant};
 
 use synkler::machine::{
-    Address, Cause, CentralSettings, Cleanup, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint,
+    Address, Cause, CentralSettings, Cleaner, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint,
     Found, GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode,
     Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record,
     Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space,
@@ -128,7 +128,7 @@ impl Bench {
             version: "1".to_owned(),
             settle: Duration::ZERO,
             slots: 1,
-            cleanup: Cleanup::Script,
+            cleanup: Cleaner::Script,
             host: "a.example.org".to_owned(),
         };
         Self::begin(|now| Machine::upload(settings, restored, 1, now).unwrap())
@@ -154,7 +154,7 @@ impl Bench {
             me: "d1".parse().unwrap(),
             version: "1".to_owned(),
             slots: 1,
-            cleanup: Cleanup::Script,
+            cleanup: Cleaner::Script,
             directory: "/srv".to_owned(),
             host: String::new(),
         };
@@ -570,7 +570,8 @@ fn who_is_forgotten_is_no_longer_waited_for() {
     let released: Vec<_> = releases.flatten().map(|release| release.transfer).collect();
     assert_eq!(released, [id(1)]);
     assert_eq!(bench.view(1).stage, "released");
-    // Without a receipt nothing is released. Held for nobody, the copy goes: who is left may have a later content already.
+    // Without a receipt nothing is released. Held for nobody, the copy goes: who is left may have a later content
+    // already.
     assert_eq!((bench.view(2).stage, bench.view(3).stage), ("waiting", "held"));
     assert_eq!(bench.view(2).reason.cause(), Cause::Receivers);
     assert!(effects.contains(&Effect::Drop(id(2))), "{effects:?}");
@@ -766,7 +767,7 @@ fn settings_are_taken_up_while_it_runs() {
         version: "1".to_owned(),
         settle: Duration::from_secs(5),
         slots: 3,
-        cleanup: Cleanup::None,
+        cleanup: Cleaner::None,
         host: String::new(),
     };
     bench.machine.reconfigure(bench.now, RoleSettings::Upload(settings));

@@ -1,7 +1,8 @@
 //! The cleanup: whether what moves is renamed or copied, and whether a script does what synkler does better.
 
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+
+use rustix::fs::{AtFlags, CWD, StatxFlags, statx};
 
 use super::{LOCAL_LIMIT, blocking, ok, warning};
 use crate::config::{Cleanup, Role, Settings};
@@ -9,8 +10,8 @@ use crate::control::types::Finding;
 
 const CHECK: &str = "cleanup";
 
-/// Nothing where no cleanup is set, or nothing is to be said of it. Whether the directory can be written to is tried with
-/// the others.
+/// Returns nothing if no cleanup is set, or if there is nothing to report. The check of the directories tests whether
+/// `cleanup_move` is writable.
 pub(super) async fn examine(settings: &Settings) -> Option<Finding> {
     let (Role::Upload { cleanup: Some(cleanup), .. } | Role::Download { cleanup: Some(cleanup), .. }) = &settings.role
     else {
@@ -27,12 +28,16 @@ pub(super) async fn examine(settings: &Settings) -> Option<Finding> {
 }
 
 fn moves(from: &Path, to: &Path) -> Option<Finding> {
-    let device = |dir: &Path| dir.metadata().ok().map(|stat| stat.dev());
-    let (shown, from_device, to_device) = (to.display(), device(from)?, device(to)?);
-    Some(if from_device == to_device {
+    // In the sandbox of the service, two directories of one file system may be two mounts.
+    let mount = |dir: &Path| {
+        let stat = statx(CWD, dir, AtFlags::empty(), StatxFlags::MNT_ID).ok()?;
+        Some((stat.stx_dev_major, stat.stx_dev_minor, stat.stx_mnt_id))
+    };
+    let (shown, from_mount, to_mount) = (to.display(), mount(from)?, mount(to)?);
+    Some(if from_mount == to_mount {
         ok(CHECK, format!("delivered items move to {shown} by rename"))
     } else {
-        ok(CHECK, format!("delivered items move to {shown}, on another file system than file_dir: each item is copied"))
+        ok(CHECK, format!("delivered items move to {shown}, on another mount than file_dir: each item is copied"))
     })
 }
 

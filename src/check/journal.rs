@@ -11,7 +11,7 @@ use crate::machine::{KnownDirectory, Location, Node};
 
 const CHECK: &str = "journal";
 
-/// What the examination of other things needs of the journal.
+/// The facts in the journal that other checks need.
 #[derive(Debug, Default)]
 pub(super) struct Known {
     /// The locations of the centrals.

@@ -38,7 +38,7 @@ fn word(path: &Path, known: Option<&KnownDirectory>, found: &Directory, node: &N
             ok(CHECK, format!("{shown} is the directory it was, by its file system and inode; it has no marker"))
         }
         Verdict::New => skipped(CHECK, format!("{shown} is not in the journal yet: the first start marks it")),
-        // That it is missing is another finding.
+        // Another check reports a missing directory.
         Verdict::Wrong(_) if known.is_none() && marker.is_none() => {
             skipped(CHECK, format!("{shown} is not in the journal yet"))
         }

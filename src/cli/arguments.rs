@@ -16,9 +16,9 @@ const DEEDS: &str =
 /// Show and control the transfers of synkler in the whole group
 ///
 /// synklerctl asks the synkler daemon of this host. Information about the group comes from central. When central cannot
-/// be reached, the daemon shows what this node knows and says so. ITEM is an item name, a transfer id, or an unambiguous
-/// beginning of either. Every user who can open the control socket can read. Changes are allowed for root, the user of
-/// the daemon and the members of its group.
+/// be reached, the daemon shows what this node knows and says so. ITEM is an item name, a transfer id, or an
+/// unambiguous beginning of either. Every user who can open the control socket can read. Changes are allowed for root,
+/// the user of the daemon and the members of its group.
 #[derive(Debug, Parser)]
 #[command(
     name = "synklerctl",
@@ -52,10 +52,10 @@ pub struct Arguments {
 pub enum Verb {
     /// Show this node, its group and the unfinished transfers; with ITEM, details of its transfers
     ///
-    /// Without ITEM: shows this node, its broker, the nodes of the group, the number of transfers in each state, and the
-    /// first transfers. Transfers that need attention come first, then running ones with their progress, then queued
-    /// ones, each with the reason why it waits. With ITEM: shows its stage on each node that knows it, with checksums,
-    /// times, failed attempts and the time of the next retry. Finished transfers are included.
+    /// Without ITEM: shows this node, its broker, the nodes of the group, the number of transfers in each state, and
+    /// the first transfers. Transfers that need attention come first, then running ones with their progress, then
+    /// queued ones, each with the reason why it waits. With ITEM: shows its stage on each node that knows it, with
+    /// checksums, times, failed attempts and the time of the next retry. Finished transfers are included.
     #[command(
         after_long_help = "JSON: one document. Without ITEM a Status; with ITEM { journeys: [{ view: View, journey: Journey }] }, in the order of the ITEMs."
     )]
@@ -148,7 +148,8 @@ pub enum Verb {
     /// synkler.conf(5)).
     #[command(after_long_help = "JSON: one line per transfer, each a Past.")]
     History {
-        /// Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (local time, or UTC with --utc)
+        /// Only transfers that ended since T: 90min, 2h, 3d, today, yesterday, 2026-11-23 or '2026-11-23 18:30' (local
+        /// time, or UTC with --utc)
         #[arg(long, value_name = "T", value_parser = Since::parse)]
         since: Option<Since>,
         /// Only items with this name
@@ -187,7 +188,8 @@ pub enum Verb {
     /// Check this node and print what is wrong and how to fix it
     ///
     /// Checks config, directories and their permissions, journal, broker, ssh to central, rsync, clock, inotify limits
-    /// and free space. The daemon runs the checks. If it does not run, the synkler program runs them as the calling user.
+    /// and free space. The daemon runs the checks. If it does not run, the synkler program runs them as the calling
+    /// user.
     #[command(after_long_help = "JSON: one document, { findings: [Finding] }.")]
     Check {
         /// Also send a small test file through the whole group and follow it (upload only)
@@ -196,9 +198,9 @@ pub enum Verb {
     },
     /// Accept the directory that is at file_dir now as the directory of this node
     ///
-    /// A node does nothing in file_dir while another directory is there than before, because something may not be mounted.
-    /// Use this only if the change is intended: after a disk was replaced, or file_dir was created anew. Refused if
-    /// nothing is wrong.
+    /// A node does nothing in file_dir while another directory is there than before, because something may not be
+    /// mounted. Use this only if the change is intended: after a disk was replaced, or file_dir was created anew.
+    /// Refused if nothing is wrong.
     #[command(after_long_help = DEEDS)]
     Adopt,
     /// Set the log level until the daemon restarts

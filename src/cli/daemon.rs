@@ -36,7 +36,8 @@ pub struct DaemonArguments {
 pub enum DaemonVerb {
     /// Check this node and print the findings as JSON
     ///
-    /// Use it if the daemon does not run. synklerctl check prints the same findings as text, from the daemon if it runs.
+    /// Use it if the daemon does not run. synklerctl check prints the same findings as text, from the daemon if it
+    /// runs.
     Check,
     /// Write the config of this node and print the next steps
     ///
@@ -82,8 +83,8 @@ pub enum DaemonVerb {
     },
     /// Create the SSH key pair of this node and print the line for authorized_keys on central
     ///
-    /// Creates an ed25519 key pair without a passphrase as ssh_key in the state directory. Keeps an existing key pair. A
-    /// key from systemd (/etc/synkler/credentials/ssh_key) has precedence. The printed line restricts the login to
+    /// Creates an ed25519 key pair without a passphrase as ssh_key in the state directory. Keeps an existing key pair.
+    /// A key from systemd (/etc/synkler/credentials/ssh_key) has precedence. The printed line restricts the login to
     /// synkler gate for the spool of one group. Run by root, it acts as the owner of the state directory.
     #[command(
         after_help = "Example: synkler keys --spool /srv/synkler/default | ssh root@central 'cat >>~synkler/.ssh/authorized_keys'"
@@ -96,8 +97,8 @@ pub enum DaemonVerb {
     /// Show central's SSH host keys and add them to known_hosts
     ///
     /// Host keys are never accepted automatically: asks for confirmation, or compares them with --fingerprint. Writes
-    /// them to known_hosts in the state directory and replaces older keys of that host. Run by root, it acts as the owner
-    /// of the state directory.
+    /// them to known_hosts in the state directory and replaces older keys of that host. Run by root, it acts as the
+    /// owner of the state directory.
     #[command(after_help = "Example: synkler trust central.example.com --fingerprint SHA256:...")]
     Trust {
         /// Host name or address of central, as in central_host
@@ -111,9 +112,9 @@ pub enum DaemonVerb {
     },
     /// Run a node's rsync in one spool on central; this is the forced command in authorized_keys
     ///
-    /// Reads the requested command from $SSH_ORIGINAL_COMMAND. Runs only the rsync commands of synkler: an upload writes
-    /// to a directory in SPOOL/in, a download reads SPOOL/held. Landlock confines rsync to that directory. Refuses
-    /// everything else with a message on standard error.
+    /// Reads the requested command from $SSH_ORIGINAL_COMMAND. Runs only the rsync commands of synkler: an upload
+    /// writes to a directory in SPOOL/in, a download reads SPOOL/held. Landlock confines rsync to that directory.
+    /// Refuses everything else with a message on standard error.
     Gate {
         /// Mode of the node that owns the key
         side: GateSide,

@@ -1,5 +1,5 @@
-//! What is done with an item after the hand-over. A script's command line is words with places for the item's name, filled in
-//! as raw bytes, never seen by a shell.
+//! What is done with an item after the hand-over. A script's command line is words with places for the item's name,
+//! filled in as raw bytes, never seen by a shell.
 
 use std::ffi::{OsStr, OsString};
 use std::os::unix::ffi::OsStrExt;
@@ -71,8 +71,8 @@ impl Script {
         })
     }
 
-    /// The directory to which it only moves the item, and whether what has the item's name there stays; `None` where it does
-    /// anything else.
+    /// The directory to which it only moves the item, and whether what has the item's name there stays; `None` where it
+    /// does anything else.
     pub fn plain_move(&self) -> Option<(&Path, bool)> {
         let mut keeps = false;
         let (mut item, mut directory) = (false, None);

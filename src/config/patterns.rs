@@ -96,8 +96,7 @@ impl ItemPatterns {
 }
 
 impl Reading<'_> {
-    /// Which entries of `file_dir` are items. Modes that watch no directory need no compiled patterns: the matcher takes
-    /// a megabyte.
+    /// The patterns that select items. Only an upload compiles them, because a matcher takes a megabyte.
     pub(super) fn item_patterns(&mut self, mode: Option<Mode>) -> Option<ItemPatterns> {
         let is_used = mode.is_none_or(|mode| mode == Mode::Upload);
         let (ignore, only) = (self.patterns("ignore", is_used), self.patterns("only", is_used));

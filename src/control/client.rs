@@ -159,7 +159,7 @@ impl Client {
         self.call("GetReceipt", json!({ "item": item }))
     }
 
-    /// What is at `file_dir` now is the directory of this node.
+    /// Accepts the directory that is at `file_dir` now as the directory of this node.
     pub fn adopt(&mut self) -> Result<Orders, ClientError> {
         self.call("Adopt", json!({}))
     }

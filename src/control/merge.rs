@@ -117,8 +117,8 @@ fn has_central<'a>(mut others: impl Iterator<Item = &'a Status>) -> bool {
     others.any(|other| other.node.mode == "central")
 }
 
-/// How many transfers and items need a person on some node, each counted once; at least so many, where a node has more than
-/// it lists.
+/// How many transfers and items need a person on some node, each counted once; at least so many, where a node has more
+/// than it lists.
 fn attention<'a>(own: &'a Status, others: impl Iterator<Item = &'a Status> + Clone) -> u64 {
     let all = || std::iter::once(own).chain(others.clone());
     let is_cut = |status: &&Status| status.urgent.len() >= TALLY_LIMIT;

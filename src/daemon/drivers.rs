@@ -35,7 +35,7 @@ pub(super) struct Drivers {
 
 /// What is done with delivered items, and by which driver.
 pub(super) enum Cleanup {
-    Script(Script, cleanup::Cleanup),
+    Script(Script, cleanup::Runner),
     Own(Disposal, FileDir),
 }
 
@@ -45,7 +45,7 @@ impl Cleanup {
         let (file_dir, directory) = (settings.file_dir.clone(), directory.clone());
         match cleanup_of(settings)? {
             config::Cleanup::Script(script) => {
-                let driver = cleanup::Cleanup::new(settings.mode(), file_dir, inputs.clone());
+                let driver = cleanup::Runner::new(settings.mode(), file_dir, inputs.clone());
                 Some(Self::Script(script, driver.only_if(move || directory.enter().map(drop))))
             }
             config::Cleanup::Move(into) => Some(Self::Own(Disposal::new(file_dir, Some(into)), directory)),
@@ -126,7 +126,7 @@ impl Drivers {
                 // Not on a thread of the files' own: a copy to another file system may take hours.
                 tokio::spawn(async move {
                     let run = move || {
-                        // It stays open until the item is gone.
+                        // Keeps the directory open until the item is gone.
                         let _entered = directory.enter()?;
                         disposal.run(transfer, &item, signature, &fingerprint)
                     };

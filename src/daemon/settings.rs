@@ -70,11 +70,11 @@ pub(super) fn carries_modes(settings: &Settings) -> bool {
     !matches!(settings.role, Role::Download { keep_modes: KeepModes::No, .. })
 }
 
-fn who_cleans_up(cleanup: Option<&Cleanup>) -> machine::Cleanup {
+fn who_cleans_up(cleanup: Option<&Cleanup>) -> machine::Cleaner {
     match cleanup {
-        None => machine::Cleanup::None,
-        Some(Cleanup::Script(_)) => machine::Cleanup::Script,
-        Some(Cleanup::Move(_) | Cleanup::Delete) => machine::Cleanup::Own,
+        None => machine::Cleaner::None,
+        Some(Cleanup::Script(_)) => machine::Cleaner::Script,
+        Some(Cleanup::Move(_) | Cleanup::Delete) => machine::Cleaner::Own,
     }
 }
 

@@ -218,7 +218,7 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
     }
 }
 
-/// What stands at `file_dir`. Only a directory that is this node's, or is to become that, is made ready for work.
+/// Finds out which directory is at `file_dir`, and prepares it if it belongs to this node or to no node yet.
 fn directory(
     settings: &Settings,
     layout: &Layout,
@@ -229,7 +229,7 @@ fn directory(
         FileDir::new(settings.file_dir.clone(), settings.group.clone(), settings.node.clone(), inputs.clone());
     let known = restored.directory.as_ref();
     let found = directory.look();
-    // Where nothing is known yet, what is missing may be what is made now.
+    // If the journal knows no directory yet, `prepare` may create the missing one.
     let fit = match judge(known, &settings.node, &found) {
         Verdict::Known | Verdict::New => true,
         Verdict::Wrong(_) => known.is_none() && matches!(found, Directory::Missing(_)),

@@ -27,21 +27,21 @@ const GRACE: Duration = Duration::from_secs(2);
 
 /// Runs cleanup scripts. The machine limits how many run at once.
 #[derive(Debug)]
-pub struct Cleanup {
+pub struct Runner {
     mode: Mode,
     file_dir: PathBuf,
     events: mpsc::Sender<Input>,
-    /// Asked before a script starts; it blocks.
+    /// Called before a script starts; blocks.
     ready: Option<Ready>,
 }
 
-impl Cleanup {
+impl Runner {
     /// A runner for a node of this mode, which sends its answers to `events`.
     pub fn new(mode: Mode, file_dir: PathBuf, events: mpsc::Sender<Input>) -> Self {
         Self { mode, file_dir, events, ready: None }
     }
 
-    /// The same, but no script starts while `ready` names a reason.
+    /// The same, but a script starts only if `ready` returns no reason against it.
     pub fn only_if(mut self, ready: impl Fn() -> Result<(), Reason> + Send + Sync + 'static) -> Self {
         self.ready = Some(Ready(Arc::new(ready)));
         self
@@ -159,7 +159,7 @@ mod tests {
 
     struct Bench {
         dir: tempfile::TempDir,
-        cleanup: Cleanup,
+        cleanup: Runner,
         events: mpsc::Receiver<Input>,
         transfer: TransferId,
     }
@@ -168,7 +168,7 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (sender, events) = mpsc::channel(8);
-            let cleanup = Cleanup::new(Mode::Upload, dir.path().to_owned(), sender);
+            let cleanup = Runner::new(Mode::Upload, dir.path().to_owned(), sender);
             Self { dir, cleanup, events, transfer: TransferId::mint(1, [1; 10]) }
         }
 

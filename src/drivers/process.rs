@@ -38,7 +38,7 @@ pub const DRAIN_LIMIT: Duration = Duration::from_millis(500);
 /// How often a child that got SIGTERM is checked.
 const END_INTERVAL: Duration = Duration::from_millis(20);
 
-/// Asked before a child starts: what is against it. It blocks.
+/// Called before a child process starts; returns a reason against the start. Blocks.
 #[derive(Clone)]
 pub struct Ready(pub Arc<dyn Fn() -> Result<(), Reason> + Send + Sync>);
 
@@ -48,7 +48,7 @@ impl fmt::Debug for Ready {
     }
 }
 
-/// Asks it, on a thread of its own. Where nobody is to be asked, nothing is against it.
+/// Calls `ready` on a thread of its own. Without it, the child may start.
 pub async fn ready(ready: Option<Ready>) -> Result<(), Reason> {
     match ready {
         // The runtime is shutting down.

@@ -23,7 +23,7 @@ impl Shared {
         }
     }
 
-    /// To be called whenever a peer comes, goes, or says what it speaks.
+    /// Must be called whenever a peer joins, leaves or reports its protocols.
     pub(super) fn count_apart(&mut self) {
         self.any_apart = self.peers.values().any(|peer| peer.apart(&self.me).is_some());
     }

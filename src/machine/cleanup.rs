@@ -4,17 +4,18 @@ use super::one_line;
 
 /// Who cleans up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum Cleanup {
+pub enum Cleaner {
     /// Nobody: the item stays where it is.
     #[default]
     None,
     /// A script of the operator. It may leave or make anything, and nobody can tell how far an interrupted one came.
     Script,
-    /// synkler itself: it moves or deletes the item. It can finish what an earlier run began, and leaves nothing behind.
+    /// synkler itself: it moves or deletes the item. It can finish what an earlier run began, and leaves nothing
+    /// behind.
     Own,
 }
 
-impl Cleanup {
+impl Cleaner {
     /// Whether anything is done.
     pub fn is_set(self) -> bool {
         self != Self::None
@@ -33,7 +34,7 @@ pub enum Cleared {
     Script,
     /// synkler moved or deleted the item, or found that it is gone.
     Done(String),
-    /// The same; and what there is to tell belongs into the history.
+    /// The same, with a text for the history.
     Remarkable(String),
     /// The item is not the one that was delivered. Nothing was done to it.
     Changed,

@@ -1,67 +1,67 @@
-//! Whether `file_dir` is the directory that the journal knows. Where it is not (a mount is missing, or another file system
-//! is there), nothing that stands there counts, and nothing is put there.
+//! Whether `file_dir` is the directory that the journal knows. If not (a mount is missing, or another file system is
+//! there), the node ignores its content and writes nothing into it.
 //!
-//! A directory is known by the marker that this node has put into it. Where it has none (this user may not write there, or
-//! a program that removes old files has removed it), it is known by its file system and inode.
+//! The marker of this node identifies the directory. Without a marker (this user may not write there, or another
+//! program removed it), the file system and the inode identify it.
 
 use super::{JournalId, Node};
 
-/// Which directory it is, as its file system tells.
+/// The identity of a directory in its file system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct DirectoryId {
-    /// The file system's id; its kind where it has none.
+    /// The id of the file system; its type if it has no id.
     pub file_system: u64,
-    /// The directory's inode.
+    /// The inode of the directory.
     pub inode: u64,
 }
 
-/// What a node has put into its directory.
+/// The file with which a node marks its directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Marker {
-    /// Another one for every directory that a node takes as its own.
+    /// A new value for each directory that a node adopts.
     pub token: u64,
-    /// The journal that knows it.
+    /// The journal of the node.
     pub journal: JournalId,
-    /// Whose directory it is.
+    /// The node that uses the directory.
     pub node: Node,
 }
 
 /// The directory that a journal knows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KnownDirectory {
-    /// What its marker says.
+    /// The token of its marker.
     pub token: u64,
-    /// Where it was last.
+    /// Its identity at the last look.
     pub id: DirectoryId,
 }
 
-/// What is found at `file_dir`.
+/// The directory at `file_dir`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Directory {
-    /// There is none, or it cannot be looked at, and why.
+    /// It is missing or cannot be examined, and why.
     Missing(Box<str>),
-    /// A directory.
+    /// It is there.
     Present {
-        /// Which one.
+        /// Its identity.
         id: DirectoryId,
         /// The marker in it, of a node of this group and mode.
         marker: Option<Marker>,
     },
 }
 
-/// What a directory is to a node.
+/// What a directory means to a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Verdict {
-    /// The one that the journal knows.
+    /// The directory that the journal knows.
     Known,
-    /// The journal knows none yet: it becomes this one.
+    /// The journal knows no directory yet: the node adopts this one.
     New,
-    /// Another one, or none, and what tells so.
+    /// Another directory, or none, and the evidence.
     Wrong(Box<str>),
 }
 
 impl KnownDirectory {
-    /// Whether this is the one, to that node.
+    /// Whether `found` is this directory, for the node `me`.
     pub fn is(&self, me: &Node, found: &Directory) -> bool {
         match found {
             Directory::Missing(_) => false,
@@ -73,7 +73,7 @@ impl KnownDirectory {
     }
 }
 
-/// What is found, to a node whose journal knows this one.
+/// Compares the directory at `file_dir` with the one that the journal knows.
 pub fn judge(known: Option<&KnownDirectory>, me: &Node, found: &Directory) -> Verdict {
     let marker = match found {
         Directory::Missing(why) => return Verdict::Wrong(why.clone()),
@@ -110,10 +110,10 @@ mod tests {
             // Mounted elsewhere, or copied with its marker.
             (bare, marker(5, "me"), true),
             (home, None, true),
-            // Another journal of this node was here meanwhile.
+            // Another journal of this node has marked it in the meantime.
             (home, marker(6, "me"), true),
             (bare, None, false),
-            // What the node had taken for its own while the mount was missing.
+            // The mount point, which the node adopted while the mount was missing.
             (bare, marker(6, "me"), false),
             (home, marker(6, "other"), false),
         ] {

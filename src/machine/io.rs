@@ -20,8 +20,8 @@
 //! | `Explain` | `Explained` |
 //! | `Persist`, `Send`, `DropPlace`, `DropArrival`, `Trust`, `Mark`, `Log` | none |
 //!
-//! What concerns `file_dir` is done only in the directory that `Trust` named last. Elsewhere it is answered with
-//! [`Cause::Directory`], after an `Input::Directory` that tells what was found.
+//! Drivers work only in the directory of the last `Trust`. If another directory is at `file_dir`, they report it with
+//! `Input::Directory`, and then answer with [`Cause::Directory`].
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -57,7 +57,7 @@ pub enum Input {
     Vanished(ItemName),
     /// The first scan of the whole directory since the start of the daemon has finished.
     Scanned,
-    /// What is at `file_dir`: told before anything else, and whenever that has changed.
+    /// The directory at `file_dir`: the first input, repeated at each change.
     Directory(Directory),
     /// Answer to [`Effect::Hash`].
     Hashed {
@@ -248,9 +248,9 @@ pub enum Effect {
         /// What proves that it is.
         fingerprint: Fingerprint,
     },
-    /// From now on, things are done in this directory only, or in none.
+    /// From now on, work in this directory only, or in none.
     Trust(Option<KnownDirectory>),
-    /// Put this marker into `file_dir`, if this user may.
+    /// Write this marker into `file_dir`, if this user may.
     Mark(Marker),
     /// Measure the free bytes and inodes.
     Measure,
@@ -271,7 +271,7 @@ pub enum Effect {
 }
 
 impl Effect {
-    /// Whether nothing is decided before it is done, and nothing goes wrong when it is done later.
+    /// Whether the effect can be delayed until the directory is back.
     pub(super) fn can_wait_for_directory(&self) -> bool {
         matches!(
             self,
@@ -328,7 +328,7 @@ pub enum Sight {
 }
 
 impl Sight {
-    /// Whether nobody has looked, because the directory was not there.
+    /// Whether the look was refused because another directory is there.
     pub(super) fn is_of_no_directory(&self) -> bool {
         matches!(self, Self::Unreadable(reason) if reason.cause() == Cause::Directory)
     }
@@ -422,7 +422,7 @@ pub enum RunOutcome {
 }
 
 impl RunOutcome {
-    /// Whether it was not started, because the directory was not there.
+    /// Whether the run did not start because another directory is there.
     pub(super) fn has_no_directory(&self) -> bool {
         matches!(self, Self::Failed(_, reason) if reason.cause() == Cause::Directory)
     }

@@ -1,28 +1,28 @@
-//! What a node does about a `file_dir` that is not the directory that its journal knows: nothing, until it is back or an
-//! operator accepts the other one.
+//! The state of a node whose `file_dir` is not the directory that its journal knows: it does nothing there until the
+//! directory is back, or an operator adopts the new one.
 
 use super::random::spread;
 use super::shared::Shared;
 use super::{Cause, Directory, DirectoryId, Effect, KnownDirectory, Level, Marker, Reason, Record, Verdict, judge};
 
-/// What has come of a look at the directory.
+/// The result of a report about the directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Turn {
     /// Nothing has changed.
     Same,
-    /// It is not there any more.
+    /// The known directory is gone.
     Lost,
-    /// It is there again.
+    /// The known directory is back.
     Back,
 }
 
 impl Shared {
-    /// Whether nothing may be done in the directory, because it is not the known one.
+    /// Whether the directory at `file_dir` is not the known one, so that no work may be done there.
     pub(super) fn lacks_directory(&self) -> bool {
         self.no_directory.is_some()
     }
 
-    /// The driver tells what it has found at `file_dir`.
+    /// Takes the driver's report about `file_dir`.
     pub(super) fn on_directory(&mut self, found: Directory) -> Turn {
         let verdict = judge(self.directory.as_ref(), &self.me, &found);
         let turn = match (&verdict, &found) {
@@ -64,9 +64,9 @@ impl Shared {
         Turn::Lost
     }
 
-    /// This directory is the node's own from now on.
+    /// Adopts a directory.
     fn take_directory(&mut self, id: DirectoryId) -> Turn {
-        // The random numbers of a machine decide its waits: this one is apart from them.
+        // Does not use the machine's random numbers: those decide its waits, which must not change.
         let token =
             spread(self.now.as_millis() ^ spread(u64::from(self.journal.0) ^ spread(id.inode ^ id.file_system)));
         self.mark(token);
@@ -96,7 +96,7 @@ impl Shared {
         Turn::Back
     }
 
-    /// An operator says that the directory that is there now is this node's.
+    /// Adopts the present directory by an operator's order.
     pub(super) fn adopt(&mut self, by: &str) -> Result<String, String> {
         let Some(reason) = self.no_directory.clone() else {
             return Err("nothing to do: file_dir is the directory that the journal knows".to_owned());

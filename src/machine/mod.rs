@@ -38,7 +38,7 @@ mod time;
 pub mod upload;
 
 pub use central::{Central, CentralSettings};
-pub use cleanup::{Cleanup, Cleared};
+pub use cleanup::{Cleaner, Cleared};
 pub use differences::{Differences, differences};
 pub use directory::{Directory, DirectoryId, KnownDirectory, Marker, Verdict, judge};
 pub use download::{Download, DownloadSettings};

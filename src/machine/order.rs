@@ -95,7 +95,7 @@ pub enum Order {
     Items(ItemOrder, Vec<Handle>),
     /// A node that will not come back.
     Forget(Node),
-    /// What is at `file_dir` now is the directory of this node.
+    /// Accept the directory that is at `file_dir` now as the directory of this node.
     Adopt,
 }
 

@@ -32,7 +32,7 @@ pub(super) trait Operable {
     fn carry_out_for_item(&mut self, _order: ItemOrder, _name: &ItemName) -> Outcome {
         Err(NO_TRANSFER.to_owned())
     }
-    /// The directory of this node is there again.
+    /// Continues the work in the directory of this node.
     fn on_directory_back(&mut self);
     /// An operator has removed a node from the group. Returns the results, for the answer.
     fn forget(&mut self, node: &Node) -> Vec<Deed>;

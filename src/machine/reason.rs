@@ -93,7 +93,7 @@ reason_codes! {
     /// A file system in the item is no longer mounted.
     Unmounted = "unmounted", "a file system in the item is no longer mounted: mount it again, or retry to send the \
      item without it";
-    /// Where `file_dir` should be is another directory, or none.
+    /// Another directory is at `file_dir`, or none.
     Directory = "directory", "file_dir is not the one it was: is something not mounted?";
     /// Central keeps the copy for `keep_minutes`.
     Keeping = "keeping", "kept for keep_minutes after the last receipt";
@@ -218,7 +218,7 @@ impl fmt::Display for Reason {
         match (&*self.detail, self.cause.text().ends_with('?')) {
             ("", _) => Ok(()),
             (detail, false) => write!(f, ": {detail}"),
-            // Behind a question a colon is no sign.
+            // No colon follows a question mark.
             (detail, true) => write!(f, " ({detail})"),
         }
     }

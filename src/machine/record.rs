@@ -29,7 +29,7 @@ pub enum Record {
     Manifest(TransferId, Arc<str>),
     /// A peer was removed from the group.
     Forgotten(Node),
-    /// The directory that `file_dir` is.
+    /// The directory of the node.
     Directory(KnownDirectory),
 }
 
@@ -207,6 +207,6 @@ pub struct Restored {
     pub paused: Option<Pause>,
     /// The latest order about the whole group.
     pub group: GroupPause,
-    /// The directory that `file_dir` was last; nothing in a new journal, and in one of an older version.
+    /// The directory of the node; `None` in a new journal, and in one of an older version.
     pub directory: Option<KnownDirectory>,
 }

@@ -117,16 +117,16 @@ pub(super) struct Shared {
     pub(super) group: GroupPause,
     /// The directory that the journal knows.
     pub(super) directory: Option<KnownDirectory>,
-    /// The one in which drivers may do things.
+    /// The directory in which drivers may work.
     pub(super) trusted: Option<KnownDirectory>,
-    /// What was found at `file_dir` last.
+    /// The last report about `file_dir`.
     pub(super) found: Option<Directory>,
-    /// Why nothing may be done there.
+    /// Why drivers may not work in `file_dir`.
     pub(super) no_directory: Option<Reason>,
     /// The space on the file system of this node's directory.
     pub(super) space: Option<Space>,
     pub(super) peers: BTreeMap<Node, Peer>,
-    /// Whether one of them shares no protocol with us: asked for each of many transfers, and nearly always not so.
+    /// Whether any peer shares no protocol with us. Kept, because a status asks for each of many transfers.
     pub(super) any_apart: bool,
     pub(super) timers: Timers<Timer>,
     /// Transfers whose rows must be written.
@@ -146,7 +146,7 @@ pub(super) struct Shared {
     greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
-    /// What can wait until the directory is there again.
+    /// Effects that wait until the directory is back.
     waiting: VecDeque<Effect>,
     speech: BTreeMap<Ear, Message>,
 }
@@ -437,12 +437,12 @@ impl Shared {
         }
     }
 
-    /// The same, before everything else of this drain but the records.
+    /// The same, before all other effects of this drain except the records.
     pub(super) fn effect_first(&mut self, effect: Effect) {
         self.effects.push_front(effect);
     }
 
-    /// Holds back what can wait until the directory is there again, or lets it go on.
+    /// Delays the effects that can wait while the directory is missing, and releases them when it is back.
     pub(super) fn sort_effects(&mut self) {
         let all = std::mem::take(&mut self.effects).into_iter().chain(std::mem::take(&mut self.waiting));
         all.collect::<Vec<_>>().into_iter().for_each(|effect| self.effect(effect));

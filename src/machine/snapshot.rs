@@ -68,7 +68,7 @@ pub struct Snapshot {
     pub paused: Option<Pause>,
     /// The order that pauses the whole group.
     pub group_paused: Option<Pause>,
-    /// Why nothing is done in its directory, where that is not the one that its journal knows.
+    /// Why the node does nothing in `file_dir`: it is not the directory that the journal knows.
     pub no_directory: Option<Reason>,
     /// Free bytes on the file system of its directory; `None` until known.
     pub free: Option<u64>,

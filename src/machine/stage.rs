@@ -285,7 +285,7 @@ impl TransferView {
 }
 
 impl Shared {
-    /// What a node does, in one line: how many of what, or why nothing.
+    /// What a node does, in one line, such as `sending 2, 41 queued`, or why it does nothing.
     pub(super) fn doing(&self, parts: &[(u64, &str)]) -> String {
         self.no_directory.as_ref().map_or_else(|| doing(parts), |reason| reason.cause().text().to_owned())
     }

@@ -79,7 +79,8 @@ impl State {
             (_, Cause::Queued) => Self::Queued,
             ("freed" | "cleaned" | "released", Cause::Acknowledgement) => Self::CleaningUp,
             (_, Cause::Keeping) => Self::Delivered,
-            // What needs a person is dealt with above; named here, so that a new cause has to be given its state.
+            // Arms above handle causes that need a person. Without a wildcard the compiler asks for the state of a new
+            // cause.
             (
                 _,
                 Cause::Settling

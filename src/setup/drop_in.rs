@@ -118,7 +118,7 @@ impl Opening {
         Ok(())
     }
 
-    /// Between two mounts nothing can be renamed, even on one file system.
+    /// Warns that a rename between two mounts fails, even on one file system.
     fn two_mounts(&mut self, from: &Path, to: &Path, also: &[PathBuf]) {
         let Some(parent) = to.ancestors().find(|parent| from.starts_with(parent)) else { return };
         if parent.parent().is_none() || also.iter().any(|open| parent.starts_with(open)) {

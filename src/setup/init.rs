@@ -30,7 +30,7 @@ pub struct Plan {
     pub cleanup: Option<PlannedCleanup>,
 }
 
-/// What is to be done with delivered items.
+/// What to do with delivered items.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PlannedCleanup {
     /// They move to this directory.

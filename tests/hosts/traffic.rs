@@ -18,7 +18,7 @@ pub fn prepare(bed: &Bed) {
          chmod 755 /usr/local/bin/taken"
     ));
     let settings = [
-        (&bed.upload, "settle_seconds = 0\ncleanup_script = \"mv %F /srv/sent/\""),
+        (&bed.upload, "settle_seconds = 0\ncleanup_move = \"/srv/sent\""),
         (&bed.central, "keep_minutes = 0.1"),
         (&bed.download, "cleanup_script = \"/usr/local/bin/taken %f %F\""),
     ];
@@ -30,6 +30,8 @@ pub fn prepare(bed: &Bed) {
     for host in bed.hosts() {
         host.run("systemctl restart synkler");
     }
+    // Upload's two directories are two mounts: each item is copied, and the check says so.
+    bed.upload.run("synklerctl check | tr -s ' \\n' ' ' | grep -q 'on another mount than file_dir'");
     // Below one mount, mv renames; between two it would copy.
     bed.download.run("test $(grep -c ' /srv' /proc/$(systemctl show -P MainPID synkler)/mountinfo) = 1");
 }

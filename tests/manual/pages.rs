@@ -162,7 +162,7 @@ pub(super) fn synkler_conf() -> String {
         "synkler_server = \"central.example.com\"",
         "username = \"synkler\"",
         "tls = true",
-        "cleanup_script = \"mv %F /srv/sent/\"",
+        "cleanup_move = \"/srv/sent\"",
     ];
     example(&mut page, &lines);
     closing(page, "synkler(8), synklerctl(1)")

@@ -1,5 +1,5 @@
-//! File systems that do not keep all that a Linux disk keeps: made with FUSE, as root. Where the tests run without either,
-//! they say so and leave it at that.
+//! File systems that do not keep all that a Linux disk keeps: made with FUSE, as root. Where the tests run without
+//! either, they say so and leave it at that.
 
 use std::fs::{self, Permissions};
 use std::os::unix::fs::{PermissionsExt, symlink};

@@ -249,8 +249,8 @@ impl Sim {
         };
         let is_new = !self.checker.fates.contains_key(&row.transfer);
         if instance.leftover && is_new && !self.checker.forgetful.contains(&node) {
-            // Where the clock was set between its birth and its digest, or the daemon has taken over a clock that was set,
-            // its age tells nothing: it is sent, once.
+            // Where the clock was set between its birth and its digest, or the daemon has taken over a clock that was
+            // set, its age tells nothing: it is sent, once.
             let Daemon { stepped, started, .. } = self.nodes[node];
             if stepped <= Some(instance.since) && (stepped.is_none() || started <= instance.since) {
                 let show = || format!("left by a cleanup, and sent: {}", show_row(row));
@@ -648,8 +648,8 @@ impl Sim {
         None
     }
 
-    /// Whether an upload knows all that stands there, and has made a transfer of all that is one: what it has not looked
-    /// at yet, what is settling, and what is put aside until its user decides may still become one.
+    /// Whether an upload knows all that stands there, and has made a transfer of all that is one: what it has not
+    /// looked at yet, what is settling, and what is put aside until its user decides may still become one.
     fn has_looked(&self, upload: usize, daemon: &Daemon) -> bool {
         let sources = &self.world.sources[upload];
         let current = |(name, source): (&usize, &Source)| daemon.seen.get(name) == Some(&source.stamp);

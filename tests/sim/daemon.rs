@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use synkler::machine::{
-    BadRow, CentralSettings, Cleanup, Directory, DownloadSettings, Effect, Input, ItemOrder, JournalId, KnownDirectory,
+    BadRow, CentralSettings, Cleaner, Directory, DownloadSettings, Effect, Input, ItemOrder, JournalId, KnownDirectory,
     Location, Machine, Mode, Node, NodeName, Order, Pause, Record, Scope, UploadSettings,
 };
 
@@ -174,9 +174,9 @@ impl Sim {
         let me: NodeName = daemon.node.name.clone();
         let version = "1.0".to_owned();
         let cleanup = match plan.scripts[node] {
-            Script::None => Cleanup::None,
-            Script::Moves => Cleanup::Own,
-            _ => Cleanup::Script,
+            Script::None => Cleaner::None,
+            Script::Moves => Cleaner::Own,
+            _ => Cleaner::Script,
         };
         match daemon.role {
             Role::Central => {

@@ -1,5 +1,5 @@
-//! Which directory stands where a node's should: mounts that go away, before a start and at run time, and come back. And
-//! what the checker knows of it: nothing is done, said or taken for gone while another directory is there.
+//! Which directory stands where a node's should: mounts that go away, before a start and at run time, and come back.
+//! And what the checker knows of it: nothing is done, said or taken for gone while another directory is there.
 
 use synkler::machine::{Directory, DirectoryId, Effect, Input, Marker, Message, Verdict, judge};
 

@@ -1,11 +1,12 @@
-//! The simulator: one central, one to three uploads, one to three downloads, a virtual clock, a hostile broker
-//! and a world full of accidents. The machines are the real ones; everything around them is fake, and keeps
-//! the contract of inputs and effects. After every step the Promise is checked against what really stands in the
-//! directories of the fake world.
+//! The simulator: one central, one to three uploads, one to three downloads, a virtual clock, a hostile broker and a
+//! world full of accidents. The machines are the real ones; everything around them is fake, and keeps the contract of
+//! inputs and effects. After every step the Promise is checked against what really stands in the directories of the
+//! fake world.
 //!
-//! `make simulate RUNS=n` runs n schedules that never ran before; `SYNKLER_SIM_FIRST` and `SYNKLER_SIM_RUNS` name a range for
-//! `cargo test --test sim -- schedules --nocapture`; `SYNKLER_SIM_SEED=n cargo test --test sim -- replay --nocapture` replays
-//! one. `make check` takes its first seed from the commit, so that every commit runs others, and always the same.
+//! `make simulate RUNS=n` runs n schedules that never ran before; `SYNKLER_SIM_FIRST` and `SYNKLER_SIM_RUNS` name a
+//! range for `cargo test --test sim -- schedules --nocapture`; `SYNKLER_SIM_SEED=n cargo test --test sim -- replay
+//! --nocapture` replays one. `make check` takes its first seed from the commit, so that every commit runs others, and
+//! always the same.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 #![allow(clippy::print_stdout, clippy::print_stderr)]

@@ -1,5 +1,5 @@
-//! What the checker knows of room: nothing is asked for that there are not inodes for, and what there was no room for is
-//! gone.
+//! What the checker knows of room: nothing is asked for that there are not inodes for, and what there was no room for
+//! is gone.
 
 use synkler::machine::{Cause, Direction, Effect, Input, Message, PlaceId, Row, Run};
 

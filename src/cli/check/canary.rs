@@ -100,7 +100,7 @@ fn follow(client: &mut Client, name: &str, started: Instant, report: &Report<'_>
     let mut told = String::new();
     let mut receivers = Vec::new();
     loop {
-        let mut why = "the upload has not noticed the file".to_owned();
+        let mut why = format!("the upload has not noticed {name}; ignore or only may exclude this name");
         match client.transfer(name, false) {
             Ok(answer) => {
                 let transfer = answer.journey.transfer;

@@ -270,7 +270,7 @@ shapes! {
         node: Node,
         /// Its session with the broker.
         broker: Broker,
-        /// Why nothing is done in its directory, where that is not the one it was.
+        /// Why this node does nothing in `file_dir`: another directory is there, or none.
         directory: Option<Reason>,
         /// Which node's view of the group the other fields are.
         view: View,

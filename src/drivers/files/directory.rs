@@ -1,7 +1,7 @@
-//! Which directory is at `file_dir`, the marker in it, and whether anything may be done there now.
+//! The directory at `file_dir`, its marker, and whether drivers may work in it now.
 //!
-//! Whoever does something in `file_dir` calls [`FileDir::enter`] first, and keeps what it gives until it is done: that
-//! keeps an ordinary `umount` from succeeding meanwhile.
+//! Each driver calls [`FileDir::enter`] before it works in `file_dir`, and keeps the returned value until the work is
+//! done. The open directory prevents an ordinary `umount` in the meantime.
 
 use std::fmt::Write as _;
 use std::os::fd::BorrowedFd;
@@ -19,17 +19,17 @@ use super::folder::{Folder, RESERVED};
 use crate::drivers::disk::{Refusal, shown};
 use crate::machine::{Cause, Directory, DirectoryId, GroupId, Input, KnownDirectory, Marker, Mode, Node, Reason};
 
-/// How often it is looked what is there.
+/// The interval of the regular check.
 const LOOK_EVERY: Duration = Duration::from_secs(5);
-/// More than any marker has.
+/// The most bytes of a marker that are read.
 const MARKER_LIMIT: usize = 4096;
 
-/// What drivers may do in the directory.
+/// In which directory drivers may work.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Trust {
-    /// Whatever directory it is: nobody has said anything.
+    /// In any: the machine has not decided yet.
     Any,
-    /// In this one only; in none.
+    /// In this one only; `None` means in no directory.
     Only(Option<KnownDirectory>),
 }
 
@@ -37,21 +37,21 @@ enum Trust {
 #[derive(Debug, Clone)]
 pub struct FileDir {
     path: PathBuf,
-    /// What counts where that is not there: the directory in which this node makes it.
+    /// Used if `path` is missing: the directory in which this node creates it.
     above: Option<PathBuf>,
     group: GroupId,
     me: Node,
     trust: Arc<Mutex<Trust>>,
-    /// What the machine was told last. Locked while it is being told, so that it hears things in their order.
+    /// The last report to the machine. Locked during a report, so that reports keep their order.
     told: Arc<Mutex<Option<Directory>>>,
     events: mpsc::Sender<Input>,
 }
 
-/// The directory, open, while something is done in it.
+/// Keeps the directory open during work in it.
 #[derive(Debug)]
 pub struct Entered(#[expect(dead_code, reason = "held open")] Option<Folder>);
 
-/// Looks again and again what is there; dropping it ends that.
+/// The regular check; dropping it ends the check.
 #[derive(Debug)]
 pub struct Lookout(JoinHandle<()>);
 
@@ -62,8 +62,8 @@ impl Drop for Lookout {
 }
 
 impl FileDir {
-    /// The directory of this node in `file_dir`: of central the spool of its group, which alone is central's own. What is
-    /// found there goes to `events` as [`Input::Directory`].
+    /// The directory of this node in `file_dir`. Of central it is the spool of its group, because only that belongs to
+    /// central. Changes are reported to `events` as [`Input::Directory`].
     pub fn new(file_dir: PathBuf, group: GroupId, me: Node, events: mpsc::Sender<Input>) -> Self {
         let (path, above) = match me.mode {
             Mode::Central => (file_dir.join(group.as_str()), Some(file_dir)),
@@ -73,7 +73,7 @@ impl FileDir {
         Self { path, above, group, me, trust, told, events }
     }
 
-    /// What is there now. Blocks.
+    /// Examines the directory. Blocks.
     pub fn look(&self) -> Directory {
         match self.open() {
             Ok((_, found)) => found,
@@ -81,33 +81,33 @@ impl FileDir {
         }
     }
 
-    /// The same, where the caller tells the machine itself.
+    /// The same, if the caller reports the result to the machine.
     pub fn first_look(&self) -> Directory {
         let found = self.look();
         *lock(&self.told) = Some(found.clone());
         found
     }
 
-    /// Looks regularly, and tells what has changed. Must be called on a tokio runtime.
+    /// Starts the regular check, which reports changes. Must be called on a tokio runtime.
     pub fn look_out(&self) -> Lookout {
         let directory = self.clone();
         Lookout(tokio::spawn(async move {
             loop {
                 sleep(LOOK_EVERY).await;
                 let looking = directory.clone();
-                // One that hangs is waited for, so that there is never a second one.
+                // Waits for a check that hangs, so that there is never a second one.
                 let _ = spawn_blocking(move || looking.tell()).await;
             }
         }))
     }
 
-    /// Tells what is there, if that is something else than was told last. Blocks.
+    /// Reports the directory if it differs from the last report. Blocks.
     pub fn tell(&self) {
         let mut told = lock(&self.told);
         let found = self.look();
         if told.as_ref() != Some(&found) {
             *told = Some(found.clone());
-            // Nobody listens any more only when the daemon is on its way out.
+            // The receiver is gone only while the daemon stops.
             let _ = self.events.blocking_send(Input::Directory(found));
         }
     }
@@ -117,8 +117,8 @@ impl FileDir {
         *lock(&self.trust) = Trust::Only(known);
     }
 
-    /// Has `make` create what is missing in the directory, where that is the right one. What has been created counts as the
-    /// same directory. Blocks.
+    /// Calls `make` to create missing entries, if the directory is the trusted one. A directory that `make` created is
+    /// trusted too. Blocks.
     pub fn make<E>(&self, make: impl FnOnce() -> Result<(), E>) -> Result<(), E> {
         let Trust::Only(Some(known)) = *lock(&self.trust) else { return Ok(()) };
         if !self.is_trusted(&self.look()) {
@@ -131,8 +131,7 @@ impl FileDir {
         Ok(())
     }
 
-    /// Opens the directory for something that is to be done in it; refuses where it is not the one it should be, and tells
-    /// what is there instead. Blocks.
+    /// Opens the directory for work in it. Refuses if it is not the trusted one, and reports what is there. Blocks.
     pub fn enter(&self) -> Result<Entered, Reason> {
         if *lock(&self.trust) == Trust::Any {
             return Ok(Entered(None));
@@ -146,12 +145,12 @@ impl FileDir {
         Err(Reason::with(Cause::Directory, &found))
     }
 
-    /// Whether things may be done in the directory now, telling nobody. Blocks.
+    /// Whether drivers may work in the directory now; reports nothing. Blocks.
     pub fn is_there(&self) -> bool {
         *lock(&self.trust) == Trust::Any || self.is_trusted(&self.look())
     }
 
-    /// Whether what was opened as the directory is the one that things may be done in; tells where it is not. Blocks.
+    /// Whether an open directory is the trusted one; reports it if not. Blocks.
     pub fn knows(&self, open: BorrowedFd<'_>) -> bool {
         if *lock(&self.trust) == Trust::Any {
             return true;
@@ -164,8 +163,8 @@ impl FileDir {
         is_known
     }
 
-    /// Carries out [`crate::machine::Effect::Mark`], whosever marker is there. A directory that this user may not write to
-    /// stays without; then it is known by its file system and inode. Blocks.
+    /// Carries out [`crate::machine::Effect::Mark`], and replaces any marker. A directory that this user may not write
+    /// to stays without a marker, and is recognised by its file system and inode. Blocks.
     pub fn mark(&self, marker: &Marker) {
         match self.try_mark(marker) {
             Ok(true) => tracing::info!("wrote the marker of this node into {}", shown(&self.path)),
@@ -210,7 +209,7 @@ impl FileDir {
         let refused = |errno| folder.refusal("look at", b"", errno);
         let inode = fstat(folder).map_err(refused)?.st_ino;
         let file_system = match fstatvfs(folder).map_err(refused)?.f_fsid {
-            // Its kind is better than nothing.
+            // Without an id, at least the type of the file system.
             0 => u64::from(fstatfs(folder).map_err(refused)?.f_type as u32),
             id => id,
         };
@@ -218,7 +217,7 @@ impl FileDir {
         Ok(Directory::Present { id, marker: self.marker(folder)? })
     }
 
-    /// The marker in it. What cannot be read, or is none, counts as none; an error of the file system does not.
+    /// The marker in it. An invalid marker, or one without read permission, counts as none; another error is an error.
     fn marker(&self, folder: &Folder) -> Result<Option<Marker>, Refusal> {
         let read = || match folder.child(RESERVED)? {
             Some(ours) => ours.read_file(self.marker_name().as_bytes(), MARKER_LIMIT),
@@ -231,7 +230,7 @@ impl FileDir {
         }
     }
 
-    /// No group's id has an `@`, so that no staging directory is called like this.
+    /// A group id contains no `@`, so no staging directory has this name.
     fn marker_name(&self) -> String {
         format!("{}@{}", self.me.mode, self.group)
     }
@@ -241,13 +240,13 @@ impl FileDir {
             "# synkler {} of group {} recognises its directory by this file: leave it here\n",
             marker.node, self.group
         );
-        // Writing to a text does not fail.
+        // Writing to a `String` cannot fail.
         let _ = writeln!(text, "token {:016x}\njournal {}\nnode {}", marker.token, marker.journal, marker.node);
         text
     }
 }
 
-/// What a marker says; nothing where it is none.
+/// Parses a marker; `None` if it is invalid.
 fn parse(bytes: &[u8]) -> Option<Marker> {
     let text = std::str::from_utf8(bytes).ok()?;
     let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix(' '));

@@ -1,5 +1,5 @@
-//! A copy of an item on another file system, as `mv` makes it: bytes, links, modes, times, and owners and extended attributes
-//! as far as they can be set.
+//! A copy of an item on another file system, as `mv` makes it: bytes, links, modes, times, and owners and extended
+//! attributes as far as they can be set.
 
 use std::fs::File;
 use std::io;
@@ -20,8 +20,8 @@ use crate::machine::ItemName;
 /// The most bytes of the names of a file's extended attributes, and of a value: what Linux allows.
 const ATTRIBUTES_LIMIT: usize = 64 * 1024;
 
-/// Copies the item at `site` into a directory of ours that holds nothing of its name. What changes meanwhile shows when the copy
-/// is proven.
+/// Copies the item at `site` into a directory of ours, in which its name is free. The later verification of the copy
+/// finds a change of the source.
 pub(super) fn duplicate(site: &Site, into: &Folder, name: &ItemName) -> Result<(), SurveyError> {
     let survey = site.survey()?;
     let mut opener = site.opener();
@@ -74,7 +74,8 @@ fn path_of(name: &ItemName, entry: &Entry) -> Vec<u8> {
     if &*entry.path == b"." { name.as_bytes().to_vec() } else { [name.as_bytes(), b"/", &entry.path].concat() }
 }
 
-/// Gives a copy what the original has beside its bytes. Not every file system keeps all of it, and not everybody may set it.
+/// Gives a copy what the original has beside its bytes. Not every file system keeps all of it, and not everybody may
+/// set it.
 fn dress(from: impl AsFd, to: impl AsFd) -> Result<(), Errno> {
     let stat = statx(&from, c"", AtFlags::EMPTY_PATH, StatxFlags::BASIC_STATS)?;
     tolerate(fchown(&to, Some(owner(&stat)), Some(group(&stat))))?;

@@ -56,7 +56,7 @@ impl AsFd for Folder {
 }
 
 impl Folder {
-    /// What is open already, by the path it has.
+    /// An open directory; `path` is used in errors.
     pub(super) fn within(fd: OwnedFd, path: &Path) -> Self {
         Self { fd, path: path.to_owned() }
     }
@@ -96,7 +96,7 @@ impl Folder {
         }
     }
 
-    /// At most so many bytes of a file in it; `None` where there is none.
+    /// Reads up to `limit` bytes of a file in it; `None` if the file is missing.
     pub(super) fn read_file(&self, name: &[u8], limit: usize) -> Result<Option<Vec<u8>>, Refusal> {
         let Some(fd) = self.open_file(name)? else { return Ok(None) };
         let mut bytes = Vec::new();
@@ -107,7 +107,7 @@ impl Folder {
         Ok(Some(bytes))
     }
 
-    /// Puts a small file into it, durably and in one go, for everyone to read.
+    /// Writes a small file that every user may read, durably and by a rename.
     pub(super) fn write_file(&self, name: &[u8], bytes: &[u8]) -> Result<(), Refusal> {
         let begun = [name, b".new"].concat();
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -209,6 +209,14 @@ impl Folder {
         }
     }
 
+    /// [`Onto::Nothing`] on any file system.
+    pub(super) fn rename_anyhow(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<(), Errno> {
+        match self.rename(name, to, new_name, Onto::Nothing) {
+            Err(Errno::INVAL) => self.rename_by_hand(name, to, new_name),
+            other => other,
+        }
+    }
+
     /// [`Onto::Nothing`] for a file system that does not support it: a second link, which is equally safe. If links are
     /// impossible (directories; FAT), it looks first; then for an instant an empty directory or a file that was just
     /// created could be replaced.
@@ -225,13 +233,10 @@ impl Folder {
         }
     }
 
-    /// Renames an entry into another directory, where nothing may have the new name. A directory that its owner, we, may not
-    /// write is made writable for the moment, because its `..` changes.
+    /// Renames an entry into another directory, in which the new name must be free. A directory of ours without write
+    /// permission becomes writable for the rename, because its `..` changes.
     pub(super) fn rename_to(&self, name: &[u8], to: &Self, new_name: &[u8]) -> Result<(), Refusal> {
-        let rename = || match self.rename(name, to, new_name, Onto::Nothing) {
-            Err(Errno::INVAL) => self.rename_by_hand(name, to, new_name),
-            other => other,
-        };
+        let rename = || self.rename_anyhow(name, to, new_name);
         let refused = |errno| self.refusal("rename", name, errno);
         match rename() {
             Err(Errno::ACCESS) => {}

@@ -160,7 +160,7 @@ fn look_at(file_dir: &Path, item: &ItemName) -> Sight {
 /// after its current task, whose answer is then lost.
 pub struct Files {
     layout: Arc<Layout>,
-    /// Whether anything may be done there; nothing where that is no question.
+    /// Says whether drivers may work in `file_dir`; without it, they always may.
     directory: Option<FileDir>,
     events: mpsc::Sender<Input>,
     pool: Pool,
@@ -183,13 +183,13 @@ impl Files {
         })
     }
 
-    /// The same, in a directory that may be another one at times.
+    /// The same, if another directory may be at `file_dir` at times.
     pub fn within(mut self, directory: FileDir) -> Self {
         self.directory = Some(directory);
         self
     }
 
-    /// [`crate::machine::Effect::Trust`]. Makes what is missing there before it returns.
+    /// [`crate::machine::Effect::Trust`]. Creates missing entries there before it returns.
     pub fn trust(&self, known: Option<KnownDirectory>) {
         let Some(directory) = &self.directory else { return };
         directory.trust(known);
@@ -198,7 +198,7 @@ impl Files {
         }
     }
 
-    /// [`crate::machine::Effect::Mark`]. Has been done when it returns: what comes after it counts on the marker.
+    /// [`crate::machine::Effect::Mark`]. The marker is written when this returns, because later effects rely on it.
     pub fn mark(&self, marker: &Marker) {
         let Some(directory) = self.directory.clone() else { return };
         directory.mark(marker);
@@ -208,34 +208,34 @@ impl Files {
     /// Upload: [`crate::machine::Effect::Hash`].
     pub fn hash(&self, item: ItemName, signature: Signature) {
         let away = item.clone();
-        let refused = move |why| Some(Input::Hashed { item: away, outcome: HashOutcome::Held(why) });
+        let refused = move |why| Input::Hashed { item: away, outcome: HashOutcome::Held(why) };
         self.submit(Lane::Long, None, refused, move |layout| {
             let outcome = match layout {
                 Layout::Upload(source) => source.hash(&item, signature),
                 Layout::Central(_) | Layout::Download(_) => HashOutcome::Held(misplaced()),
             };
-            Some(Input::Hashed { item, outcome })
+            Input::Hashed { item, outcome }
         });
     }
 
     /// Upload and download: [`crate::machine::Effect::Look`].
     pub fn look(&self, transfer: TransferId, item: ItemName) {
-        let refused = move |why| Some(Input::Looked { transfer, sight: Sight::Unreadable(why) });
+        let refused = move |why| Input::Looked { transfer, sight: Sight::Unreadable(why) };
         self.submit(Lane::Short, Some(transfer), refused, move |layout| {
             let sight = look_at(layout.file_dir(), &item);
-            Some(Input::Looked { transfer, sight })
+            Input::Looked { transfer, sight }
         });
     }
 
     /// Central: [`crate::machine::Effect::Take`].
     pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, modes: Option<Modes>) {
-        let refused = move |why| Some(Input::Taken { transfer, outcome: CopyOutcome::Failed(why) });
+        let refused = move |why| Input::Taken { transfer, outcome: CopyOutcome::Failed(why) };
         self.submit(Lane::Long, Some(transfer), refused, move |layout| {
             let outcome = match layout {
                 Layout::Central(spool) => spool.take(transfer, place, &name, kind, modes.as_ref()),
                 Layout::Upload(_) | Layout::Download(_) => CopyOutcome::Failed(misplaced()),
             };
-            Some(Input::Taken { transfer, outcome })
+            Input::Taken { transfer, outcome }
         });
     }
 
@@ -246,45 +246,33 @@ impl Files {
         }
         for (transfer, name) in run.batch.clone() {
             let ahead = Arc::clone(&self.ahead);
-            // Should the run be quicker, the file looks like one that was begun earlier, and that is fine.
-            self.submit(
-                Lane::Short,
-                Some(transfer),
-                |_| None,
-                move |layout| {
-                    ahead.end(transfer);
-                    if let Layout::Download(staging) = layout
-                        && staging.lacks(transfer, &name)
-                    {
-                        ahead.expect(transfer, name);
-                    }
-                    None
-                },
-            );
+            // If the run is faster, the file looks like one from an earlier run, which does no harm.
+            self.submit_silently(Lane::Short, Some(transfer), move |layout| {
+                ahead.end(transfer);
+                if let Layout::Download(staging) = layout
+                    && staging.lacks(transfer, &name)
+                {
+                    ahead.expect(transfer, name);
+                }
+            });
         }
     }
 
     /// Download: more bytes have arrived, so there may be more to read.
     pub fn read_on(&self) {
         for (transfer, item) in self.ahead.due() {
-            self.submit(
-                Lane::Long,
-                Some(transfer),
-                |_| None,
-                move |layout| {
-                    if let Layout::Download(staging) = layout {
-                        staging.read_on(transfer, &item);
-                    }
-                    None
-                },
-            );
+            self.submit_silently(Lane::Long, Some(transfer), move |layout| {
+                if let Layout::Download(staging) = layout {
+                    staging.read_on(transfer, &item);
+                }
+            });
         }
     }
 
     /// Download: [`crate::machine::Effect::Verify`].
     pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest, modes: Option<Modes>) {
         let ahead = Arc::clone(&self.ahead);
-        let refused = move |why| Some(Input::Verified { transfer, outcome: CopyOutcome::Failed(why) });
+        let refused = move |why| Input::Verified { transfer, outcome: CopyOutcome::Failed(why) };
         self.submit(Lane::Long, Some(transfer), refused, move |layout| {
             let read = ahead.end(transfer);
             let read = |kind, inode, size| read?.digest(kind, inode, size).filter(|read| *read == digest);
@@ -292,68 +280,56 @@ impl Files {
                 Layout::Download(staging) => staging.verify(transfer, &name, kind, modes.as_ref(), read),
                 Layout::Upload(_) | Layout::Central(_) => CopyOutcome::Failed(misplaced()),
             };
-            Some(Input::Verified { transfer, outcome })
+            Input::Verified { transfer, outcome }
         });
     }
 
     /// Download: [`crate::machine::Effect::Place`].
     pub fn place(&self, transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature>) {
-        let refused = move |why| Some(Input::Placed { transfer, outcome: PlaceOutcome::Failed(why) });
+        let refused = move |why| Input::Placed { transfer, outcome: PlaceOutcome::Failed(why) };
         self.submit(Lane::Short, Some(transfer), refused, move |layout| {
             let outcome = match layout {
                 Layout::Download(staging) => staging.place(transfer, &name, inode, replace),
                 Layout::Upload(_) | Layout::Central(_) => PlaceOutcome::Failed(misplaced()),
             };
-            Some(Input::Placed { transfer, outcome })
+            Input::Placed { transfer, outcome }
         });
     }
 
     /// Central and download: [`crate::machine::Effect::Drop`]. An upload has nothing of ours to remove.
     pub fn discard(&self, transfer: TransferId) {
         self.ahead.end(transfer);
-        let refused = move |why| Some(Input::Dropped { transfer, outcome: Err(why) });
+        let refused = move |why| Input::Dropped { transfer, outcome: Err(why) };
         self.submit(Lane::Short, Some(transfer), refused, move |layout| {
             let outcome = match layout {
                 Layout::Upload(_) => Ok(()),
                 Layout::Central(spool) => spool.discard(transfer),
                 Layout::Download(staging) => staging.discard(transfer),
             };
-            Some(Input::Dropped { transfer, outcome })
+            Input::Dropped { transfer, outcome }
         });
     }
 
     /// Central: [`crate::machine::Effect::DropPlace`]. What cannot be removed is logged; the next sweep removes it.
     pub fn discard_place(&self, place: PlaceId) {
-        self.submit(
-            Lane::Short,
-            None,
-            |_| None,
-            move |layout| {
-                if let Layout::Central(spool) = layout
-                    && let Err(reason) = spool.discard_place(place)
-                {
-                    tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
-                }
-                None
-            },
-        );
+        self.submit_silently(Lane::Short, None, move |layout| {
+            if let Layout::Central(spool) = layout
+                && let Err(reason) = spool.discard_place(place)
+            {
+                tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
+            }
+        });
     }
 
     /// Central: [`crate::machine::Effect::DropArrival`], likewise.
     pub fn discard_arrival(&self, place: PlaceId, name: ItemName) {
-        self.submit(
-            Lane::Short,
-            None,
-            |_| None,
-            move |layout| {
-                if let Layout::Central(spool) = layout
-                    && let Err(reason) = spool.discard_arrival(place, &name)
-                {
-                    tracing::warn!("cleanup of a leftover waits until its directory is deleted: {reason}");
-                }
-                None
-            },
-        );
+        self.submit_silently(Lane::Short, None, move |layout| {
+            if let Layout::Central(spool) = layout
+                && let Err(reason) = spool.discard_arrival(place, &name)
+            {
+                tracing::warn!("cleanup of a leftover waits until its directory is deleted: {reason}");
+            }
+        });
     }
 
     /// Central and download: [`crate::machine::Effect::Sweep`]. Lists spool or staging before it returns, which blocks
@@ -363,15 +339,15 @@ impl Files {
         if self.directory.as_ref().is_none_or(FileDir::is_there) {
             self.clear_leftovers(&transfers, places);
         }
-        // Nothing is missing where nobody has looked.
-        let refused = |_| Some(Input::Swept { missing: BTreeSet::new() });
+        // Without a look, no copy counts as missing.
+        let refused = |_| Input::Swept { missing: BTreeSet::new() };
         self.submit(Lane::Short, None, refused, move |layout| {
             let missing = match layout {
                 Layout::Upload(_) => BTreeSet::new(),
                 Layout::Central(spool) => missing_in(&spool.held_dir(), &transfers),
                 Layout::Download(staging) => missing_in(&staging.staging_dir(), &transfers),
             };
-            Some(Input::Swept { missing })
+            Input::Swept { missing }
         });
     }
 
@@ -393,23 +369,17 @@ impl Files {
                 Leftover::Transfer(transfer) => Some(transfer),
                 Leftover::Place(_) => None,
             };
-            self.submit(
-                Lane::Long,
-                transfer,
-                |_| None,
-                move |layout| {
-                    let removed = match (layout, leftover) {
-                        (Layout::Central(spool), Leftover::Transfer(transfer)) => spool.discard(transfer),
-                        (Layout::Central(spool), Leftover::Place(place)) => spool.discard_place(place),
-                        (Layout::Download(staging), Leftover::Transfer(transfer)) => staging.discard(transfer),
-                        (Layout::Upload(_), _) | (Layout::Download(_), Leftover::Place(_)) => Ok(()),
-                    };
-                    if let Err(reason) = removed {
-                        tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
-                    }
-                    None
-                },
-            );
+            self.submit_silently(Lane::Long, transfer, move |layout| {
+                let removed = match (layout, leftover) {
+                    (Layout::Central(spool), Leftover::Transfer(transfer)) => spool.discard(transfer),
+                    (Layout::Central(spool), Leftover::Place(place)) => spool.discard_place(place),
+                    (Layout::Download(staging), Leftover::Transfer(transfer)) => staging.discard(transfer),
+                    (Layout::Upload(_), _) | (Layout::Download(_), Leftover::Place(_)) => Ok(()),
+                };
+                if let Err(reason) = removed {
+                    tracing::warn!("cleanup of a leftover waits until the next start: {reason}");
+                }
+            });
         }
     }
 
@@ -425,25 +395,31 @@ impl Files {
         });
     }
 
-    /// Has something done in the directory; `refused` answers where that is not there.
+    /// Submits work in the directory. If another directory is there, `refused` makes the answer instead.
     fn submit(
         &self,
         lane: Lane,
         transfer: Option<TransferId>,
-        refused: impl FnOnce(Reason) -> Option<Input> + Send + 'static,
-        work: impl FnOnce(&Layout) -> Option<Input> + Send + 'static,
+        refused: impl FnOnce(Reason) -> Input + Send + 'static,
+        work: impl FnOnce(&Layout) -> Input + Send + 'static,
     ) {
         let (layout, directory, events) = (Arc::clone(&self.layout), self.directory.clone(), self.events.clone());
         self.pool.submit(lane, transfer, move || {
-            let entered = directory.as_ref().map(FileDir::enter).transpose();
-            let answer = match &entered {
-                Ok(_) => work(&layout),
-                Err(why) => refused(why.clone()),
+            let answer = match directory.as_ref().map(FileDir::enter).transpose() {
+                Ok(_entered) => work(&layout),
+                Err(why) => refused(why),
             };
-            drop(entered);
-            if let Some(input) = answer {
-                // Nobody is left to hear it when the daemon stops; the journal knows what is owed.
-                let _ = events.blocking_send(input);
+            // When the daemon stops, no receiver is left; the journal knows what is owed.
+            let _ = events.blocking_send(answer);
+        });
+    }
+
+    /// The same without an answer.
+    fn submit_silently(&self, lane: Lane, transfer: Option<TransferId>, work: impl FnOnce(&Layout) + Send + 'static) {
+        let (layout, directory) = (Arc::clone(&self.layout), self.directory.clone());
+        self.pool.submit(lane, transfer, move || {
+            if let Ok(_entered) = directory.as_ref().map(FileDir::enter).transpose() {
+                work(&layout);
             }
         });
     }

@@ -39,8 +39,8 @@ impl fmt::Debug for Unfinished {
 }
 
 impl Source {
-    /// The items in `file_dir`. `is_unfinished` is asked for the path below it of everything that a directory holds: one
-    /// that holds such a thing waits.
+    /// The items in `file_dir`. `is_unfinished` is asked for the path below it of everything that a directory holds:
+    /// one that holds such a thing waits.
     pub fn new(file_dir: PathBuf, clock: Clock, is_unfinished: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
         Self { file_dir, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)) }
     }

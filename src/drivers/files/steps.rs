@@ -1,4 +1,4 @@
-//! The steps of a work that may be interrupted at any of them. A test stops it there.
+//! Steps at which a test interrupts the work, as if the process were killed.
 
 /// Comes before each change of the file system.
 #[cfg(not(test))]

@@ -28,7 +28,7 @@ pub struct Content {
     pub finished: u64,
     /// The address of each central that has announced itself.
     pub centrals: Vec<(Node, Location)>,
-    /// The directory that it knows.
+    /// The directory of the node.
     pub directory: Option<KnownDirectory>,
 }
 
@@ -135,7 +135,7 @@ fn check_owner(path: &Path, connection: &Connection, owner: &Owner) -> Result<()
     }
 }
 
-/// Nothing in an older journal, which does not have these columns until the next start.
+/// `None` in an older journal, which gets these columns at the next start.
 fn directory(connection: &Connection) -> Option<KnownDirectory> {
     let sql = "SELECT directory_token, directory_file_system, directory_inode FROM meta";
     let read = |row: &rusqlite::Row<'_>| Ok((row.get::<_, String>(0)?, row.get::<_, i64>(1)?, row.get::<_, i64>(2)?));

@@ -94,7 +94,7 @@ pub struct Rsync {
     settings: Arc<Settings>,
     events: mpsc::Sender<Input>,
     runs: BTreeMap<RunId, AtWork>,
-    /// Asked before a run starts; it blocks.
+    /// Called before a run starts; blocks.
     ready: Option<Ready>,
     /// `None` if the user has a remote shell that runs cannot share.
     connections: Option<Connections>,
@@ -117,7 +117,7 @@ impl Rsync {
         Self { settings: Arc::new(settings), events, runs: BTreeMap::new(), ready: None, connections }
     }
 
-    /// The same, but no run starts while `ready` names a reason.
+    /// The same, but a run starts only if `ready` returns no reason against it.
     pub fn only_if(mut self, ready: impl Fn() -> Result<(), Reason> + Send + Sync + 'static) -> Self {
         self.ready = Some(Ready(Arc::new(ready)));
         self

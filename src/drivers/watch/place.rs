@@ -107,12 +107,12 @@ impl Place {
         Self { path: path.to_owned(), is_item: Box::new(is_item), survey: Box::new(survey), knows: None }
     }
 
-    /// The same, where something else than its file system tells which directory counts.
+    /// The same, with another test than the file system for the right directory.
     pub(super) fn known_by(self, knows: impl Fn(BorrowedFd<'_>) -> bool + Send + Sync + 'static) -> Self {
         Self { knows: Some(Box::new(knows)), ..self }
     }
 
-    /// Whether this directory may be taken for the earlier one.
+    /// Whether this directory can be the earlier one.
     pub(super) fn succeeds(&self, now: Identity, earlier: Identity) -> bool {
         self.knows.is_some() || now.succeeds(earlier)
     }
@@ -166,7 +166,7 @@ impl Place {
         while let Some(entry) = dir.read() {
             let entry = entry.map_err(refused("read"))?;
             match entry.file_name().to_bytes() {
-                // The last one is our own.
+                // The last entry is our own marker.
                 b"." | b".." | b".synkler" => {}
                 [b'.', ..] => listing.hidden += 1,
                 _ if listing.names.len() >= limit => {

@@ -109,7 +109,7 @@ impl Central {
             return;
         }
         let to = Address::Node(Node::new(Mode::Download, receiver.clone()));
-        // What would be fetched from another directory is not there.
+        // The copies are not in the directory that is there now.
         let held = self.shared.lacks_directory() || self.shared.holds(&transfer.row).is_some();
         if held || !self.shared.may_send(&to, state.sends) {
             return;

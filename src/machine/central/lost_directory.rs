@@ -1,4 +1,4 @@
-//! When the spool is not there, and when it is back.
+//! What central does when another directory is in place of the spool, and when the spool is back.
 
 use super::{Central, Stage};
 use crate::machine::lost_directory::Turn;
@@ -17,17 +17,17 @@ impl Central {
         }
     }
 
-    /// What the journal says is held is to be seen again before anything is said of it.
+    /// Central must see each held copy again before it confirms or offers it.
     fn see_nothing(&mut self) {
         let held = self.transfers.iter().filter(|(_, transfer)| transfer.stage == Stage::Held);
         self.unseen = held.map(|(id, _)| *id).collect();
     }
 
-    /// What was to be done there goes on.
+    /// Continues the work in the spool.
     pub(super) fn on_directory_back(&mut self) {
         self.see_nothing();
         self.sweep();
-        // What was measured meanwhile was another file system.
+        // The last measurement was of another file system.
         self.space = None;
         self.shared.timers.stop(&Timer::Measure);
         self.shared.hello(Address::All, false);

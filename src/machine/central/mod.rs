@@ -127,7 +127,7 @@ pub struct Central {
     granted: BTreeMap<NodeName, Time>,
     /// Copies that the journal lists and that central has not seen since the start.
     unseen: BTreeSet<TransferId>,
-    /// How many looks at all copies are under way: only the last one counts.
+    /// The number of running searches for missing copies; only the result of the last one counts.
     sweeps: u32,
 }
 
@@ -314,7 +314,7 @@ impl Central {
             Timer::SendTo(id, receiver) => self.send_forward(id, &receiver),
             Timer::Retry(id) => self.on_retry(id),
             Timer::Keep(id) => self.on_keep(id),
-            // When the directory is there again, it is looked through in any case.
+            // Central searches the directory anyway when it is back.
             Timer::Sweep if self.shared.lacks_directory() => {}
             Timer::Sweep => self.sweep(),
             Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
@@ -392,7 +392,7 @@ impl Central {
             return;
         }
         let message = match (transfer.stage, row.place) {
-            // It would be sent to another directory.
+            // An upload would send the item into another directory.
             (Stage::Granted, Some(_)) if self.shared.lacks_directory() => return,
             (Stage::Granted, Some(place)) => {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };

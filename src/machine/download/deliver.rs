@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{Download, Stage};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Cause, Cleanup, Cleared, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature,
+    Cause, Cleaner, Cleared, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature,
     TransferId,
 };
 
@@ -194,7 +194,7 @@ impl Download {
             return self.shared.effect(Effect::Look { transfer: id, item });
         }
         if self.shared.lacks_directory() || self.shared.holds(row).is_some() {
-            // The order came after the look had begun: there will be another one.
+            // The order came after the look had begun: download looks again later.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
             return;
@@ -202,7 +202,7 @@ impl Download {
         let cleanup = self.settings.cleanup;
         match sight {
             // An earlier run may have taken the item out of sight and stopped before its end.
-            _ if row.cleaned && cleanup == Cleanup::Own => self.clean(id),
+            _ if row.cleaned && cleanup == Cleaner::Own => self.clean(id),
             Sight::Gone => self.cleaned_already(id),
             // Another transfer has got the name since, so this item is gone.
             Sight::Present(signature) if row.signature != Some(signature) && self.is_of_another(id, signature) => {
@@ -250,7 +250,7 @@ impl Download {
         };
         match outcome {
             Ok(cleared) => self.cleaned_by(id, &cleared),
-            // Not even started.
+            // The cleanup did not start.
             Err(reason) if reason.cause() == Cause::Directory => {
                 self.cleaning.leave(&id);
                 self.move_to(id, Stage::Delivered, None);

@@ -54,7 +54,7 @@ impl Download {
         }
         if let Some(row) = row.as_ref().filter(|row| row.stage == Stage::Closed.as_str()) {
             if self.shared.lacks_directory() {
-                // No receipt without the directory; central offers it again.
+                // Without the directory download sends no receipt; central offers the item again.
             } else if row.fingerprint == item.offer.fingerprint {
                 let to = Address::Node(Node::new(crate::machine::Mode::Central, central));
                 self.shared.send(

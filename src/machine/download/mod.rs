@@ -21,7 +21,7 @@ use super::room::Room;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
 use super::{
-    Address, BadRow, Cause, Cleanup, Direction, Directory, Effect, Forward, Input, ItemName, KeepModes, Location,
+    Address, BadRow, Cause, Cleaner, Direction, Directory, Effect, Forward, Input, ItemName, KeepModes, Location,
     Message, Mode, Node, NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
 };
 
@@ -68,10 +68,10 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Placing, Stage::Delivered, "the item has its final name on disk"),
     (Stage::Placing, Stage::Wanted, "the staged copy is gone"),
     (Stage::Placing, Stage::Withdrawn, "central cancels the transfer while the name is taken"),
-    (Stage::Delivered, Stage::Cleaning, "the script starts"),
-    (Stage::Delivered, Stage::Cleaned, "no script is set, or the item is already gone"),
-    (Stage::Cleaning, Stage::Cleaned, "the script succeeded"),
-    (Stage::Cleaning, Stage::Delivered, "the script failed"),
+    (Stage::Delivered, Stage::Cleaning, "the cleanup starts"),
+    (Stage::Delivered, Stage::Cleaned, "no cleanup is set, or the item is already gone"),
+    (Stage::Cleaning, Stage::Cleaned, "the cleanup succeeded"),
+    (Stage::Cleaning, Stage::Delivered, "the cleanup failed"),
     (Stage::Cleaned, Stage::Closed, "central acknowledged the receipt"),
 ];
 
@@ -85,7 +85,7 @@ pub struct DownloadSettings {
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
     /// Who cleans up what it has delivered.
-    pub cleanup: Cleanup,
+    pub cleanup: Cleaner,
     /// What is done about modes (`keep_modes`).
     pub keep_modes: KeepModes,
     /// The directory of delivered items (`file_dir`), for people.
@@ -180,7 +180,7 @@ impl Download {
         Ok(download)
     }
 
-    /// What stands under its final name has nothing in staging any more but leftovers.
+    /// For an item with its final name, staging can have only leftovers.
     fn sweep(&mut self) {
         let staged = self.transfers.iter().filter(|(_, transfer)| !transfer.stage.is_delivered());
         let transfers = staged.map(|(id, _)| *id).collect();
@@ -199,17 +199,17 @@ impl Download {
         }
     }
 
-    /// What was to be done there goes on, and receipts are given again.
+    /// Continues the work in the directory, and sends receipts again.
     fn on_directory_back(&mut self) {
         self.sweep();
-        // What was measured meanwhile was another file system.
+        // The last measurement was of another file system.
         self.space = None;
         self.shared.timers.stop(&Timer::Measure);
         self.shared.hello(Address::All, false);
         self.tell_all();
     }
 
-    /// Central hears why there is no receipt, or gets it.
+    /// Tells central why there is no receipt, or sends the receipt.
     fn tell_all(&mut self) {
         self.transfers.values_mut().for_each(|transfer| transfer.sends = 0);
         self.wake(|_| true);
@@ -377,7 +377,7 @@ impl Download {
         }
         let no_directory = self.shared.no_directory.as_ref();
         let message = if transfer.stage.is_delivered() {
-            // A receipt says that the item is there.
+            // A receipt confirms that the item is there.
             if row.acknowledged || no_directory.is_some() {
                 return;
             }

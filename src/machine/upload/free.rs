@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::{ItemState, Stage, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Address, Cause, Cleanup, Cleared, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId,
+    Address, Cause, Cleaner, Cleared, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId,
 };
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
@@ -98,7 +98,7 @@ impl Upload {
     fn before_script(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if self.shared.lacks_directory() || self.shared.holds(&transfer.row).is_some() {
-            // The order came after the look had begun: there will be another one.
+            // The order came after the look had begun: upload looks again later.
             self.cleaning.leave(&id);
             self.join_cleanups(id);
             return;
@@ -108,9 +108,10 @@ impl Upload {
         let cleanup = self.settings.cleanup;
         match sight {
             // An earlier run may have taken the item out of sight and stopped before its end.
-            _ if row.cleaned && cleanup == Cleanup::Own => self.clean(id),
+            _ if row.cleaned && cleanup == Cleaner::Own => self.clean(id),
             Sight::Present(signature) if row.signature == Some(signature) && cleanup.is_set() => self.clean(id),
-            // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the transfer.
+            // Touched, or changed: that takes a digest to tell, which either lets the script start or ends the
+            // transfer.
             Sight::Present(signature) if row.signature != Some(signature) && cleanup.is_set() && is_latest => {
                 let name = row.name.clone();
                 let reason = Reason::with(Cause::Hashing, "the source was touched after it was sent");
@@ -146,7 +147,7 @@ impl Upload {
         let row = &mut transfer.row;
         row.cleaned = true;
         let cleanup = self.settings.cleanup;
-        if cleanup == Cleanup::Script {
+        if cleanup == Cleaner::Script {
             self.scripts.start(row, self.shared.now);
         }
         let (item, signature, fingerprint) = (row.name.clone(), row.signature, row.fingerprint);
@@ -172,7 +173,7 @@ impl Upload {
                 self.put_off(id, reason, CHANGED_EVERY);
             }
             Ok(cleared) => {
-                let by = if cleared == Cleared::Script { Cleanup::Script } else { Cleanup::Own };
+                let by = if cleared == Cleared::Script { Cleaner::Script } else { Cleaner::Own };
                 transfer.cleared = Some(by);
                 cleared.add_to(&mut transfer.row.remark);
                 // The look that follows needs no turn: another cleanup can start meanwhile.
@@ -180,7 +181,7 @@ impl Upload {
                 self.shared.log(Level::Info, Some(id), Some(&name), None, cleared.text());
                 self.shared.effect(Effect::Look { transfer: id, item: name });
             }
-            // Not even started.
+            // The cleanup did not start.
             Err(reason) if reason.cause() == Cause::Directory => {
                 self.cleaning.leave(&id);
                 self.move_to(id, Stage::Releasing, None);
@@ -210,8 +211,8 @@ impl Upload {
         }
     }
 
-    /// The cleanup has succeeded. What is there now was left by the script, and is no item; after a cleanup of synkler's own
-    /// it is a new one.
+    /// The cleanup has succeeded. What is there now was left by the script, and is no item; after a cleanup of
+    /// synkler's own it is a new one.
     fn free(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
@@ -220,7 +221,7 @@ impl Upload {
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         self.end(id);
         let Some(delivered) = delivered else { return };
-        if by == Some(Cleanup::Own) {
+        if by == Some(Cleaner::Own) {
             if let Sight::Present(signature) = sight {
                 self.see(name, signature, None, false);
             }

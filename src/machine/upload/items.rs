@@ -7,7 +7,7 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Cleanup, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin,
+    Cause, Cleaner, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin,
     Reason, Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
 };
 
@@ -205,7 +205,7 @@ impl Upload {
                 }
             }
             HashOutcome::Gone => self.on_vanished(name),
-            // Nobody has looked at it.
+            // The look was refused.
             HashOutcome::Held(reason) if reason.cause() == Cause::Directory => self.hashing.join(name.clone()),
             // A script may leave what nobody can read: then it is not read until it changes.
             HashOutcome::Held(reason) if !is_at_work(&reason) && self.is_unread_leftover(name, asked) => {
@@ -303,7 +303,7 @@ impl Upload {
             Stage::Releasing => {
                 // A change before all receipts are in is a new version like any other.
                 let written_before = seen < transfer.row.since && !transfer.row.cleaned;
-                let aside = self.settings.cleanup == Cleanup::Script && !written_before && !insist;
+                let aside = self.settings.cleanup == Cleaner::Script && !written_before && !insist;
                 self.end_without_cleanup(id, "it changed after it was sent");
                 if aside {
                     self.set_aside(name, signature, proof, Cause::Disputed);
@@ -378,7 +378,7 @@ impl Upload {
         }
     }
 
-    /// The same as [`Item::shown`], or that the directory is not there.
+    /// The stage and reason of an item: those of [`Item::shown`], or that another directory is there.
     pub(super) fn shown<'a>(&'a self, item: &'a Item) -> Option<(&'static str, Why<'a>)> {
         let (stage, why) = item.shown()?;
         Some(self.shared.no_directory.as_ref().map_or((stage, why), |reason| ("blocked", Why::Given(reason))))

@@ -23,7 +23,7 @@ use super::lost_directory::Turn;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Cleanup, Direction, Directory, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node,
+    Address, Cause, Cleaner, Direction, Directory, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node,
     NodeName, Reason, Restored, Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
@@ -95,10 +95,10 @@ pub const MOVES: &[Move<Stage>] = &[
     (Stage::Received, Stage::Granted, "central requests the item again"),
     (Stage::Received, Stage::Announced, "central no longer knows the transfer"),
     (Stage::Received, Stage::Withdrawing, "an operator cancels the transfer"),
-    (Stage::Releasing, Stage::Cleaning, "the source still matches the sent item: the script starts"),
-    (Stage::Releasing, Stage::Freed, "no script is set, or the source changed or disappeared"),
-    (Stage::Cleaning, Stage::Freed, "the script succeeded"),
-    (Stage::Cleaning, Stage::Releasing, "the script failed"),
+    (Stage::Releasing, Stage::Cleaning, "the source still matches the sent item: the cleanup starts"),
+    (Stage::Releasing, Stage::Freed, "no cleanup is set, or the source changed or disappeared"),
+    (Stage::Cleaning, Stage::Freed, "the cleanup succeeded"),
+    (Stage::Cleaning, Stage::Releasing, "the cleanup failed"),
     (Stage::Freed, Stage::Closed, "central acknowledged it"),
     (Stage::Withdrawing, Stage::Received, "central holds the copy, and the source still matches it"),
     (Stage::Withdrawing, Stage::Releasing, "central reports that all receipts are in"),
@@ -118,7 +118,7 @@ pub struct UploadSettings {
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
     /// Who cleans up its sources.
-    pub cleanup: Cleanup,
+    pub cleanup: Cleaner,
     /// The host it runs on, for people to read; may be empty.
     pub host: String,
 }
@@ -185,7 +185,7 @@ struct Transfer {
     /// How often the owed message has been sent since it is owed.
     sends: u32,
     /// Who has cleaned up its source; the last look is under way.
-    cleared: Option<Cleanup>,
+    cleared: Option<Cleaner>,
     /// The source has been touched: whether it still is what was announced is being looked at.
     doubted: bool,
     /// An operator moved it to the front of every queue; a restart forgets that.
@@ -207,7 +207,7 @@ impl Upload {
         };
         let shared = Shared::new(shared_settings, &restored, now);
         // Only a script makes other items.
-        let recent = if settings.cleanup == Cleanup::Script { restored.recent.as_slice() } else { &[] };
+        let recent = if settings.cleanup == Cleaner::Script { restored.recent.as_slice() } else { &[] };
         let mut upload = Self {
             shared,
             items: BTreeMap::new(),
@@ -249,7 +249,7 @@ impl Upload {
         if stage != Stage::Withdrawing {
             self.latest.insert(row.name.clone(), id);
         }
-        if row.cleaned && self.settings.cleanup == Cleanup::Script {
+        if row.cleaned && self.settings.cleanup == Cleaner::Script {
             self.scripts.resume(&row, stage == Stage::Freed);
         }
         self.insert(row, stage);
@@ -311,7 +311,7 @@ impl Upload {
         }
     }
 
-    /// What was to be done there goes on by itself; central hears that it does, or why not.
+    /// Tells central that the work continues, or why not.
     fn tell_of_directory(&mut self) {
         self.shared.hello(Address::All, false);
         let granted = self.transfers.iter().filter(|(_, transfer)| transfer.stage == Stage::Granted);

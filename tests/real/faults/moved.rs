@@ -1,5 +1,5 @@
-//! Items that synkler itself moves away or deletes: nothing is overwritten, and a directory that cannot be used costs nothing
-//! but time.
+//! Items that synkler itself moves away or deletes: nothing is overwritten, and a directory that cannot be used costs
+//! nothing but time.
 
 use std::fs;
 use std::path::Path;

@@ -1,17 +1,17 @@
 //! Cleanup without a script: moves an item out of `file_dir`, or deletes it.
 //!
-//! An interrupted run can be repeated at any point, loses nothing and overwrites nothing:
+//! A run that was interrupted at any point can be repeated. It loses nothing and overwrites nothing:
 //!
 //! 1. Within one file system, one rename moves the item.
-//! 2. Otherwise the copy comes first, in `cleanup_move/.synkler-TRANSFER/`: written, made durable, and compared with what
-//!    was announced. The item is still under its name.
+//! 2. Otherwise the copy comes first, in `cleanup_move/.synkler-TRANSFER/`: written, made durable, and compared with
+//!    what was announced. The item is still under its name.
 //! 3. One rename takes the item out of sight, into `file_dir/.synkler-TRANSFER/`. If somebody changed it up to then, it
 //!    gets its name back.
 //! 4. One rename gives the copy its name.
 //! 5. A mark says that the item may go, and it is removed.
 //!
-//! To delete an item is the same without 2 and 4. A directory is never under its name while it is being removed: what is left
-//! of it would be taken for a new item.
+//! A deletion is the same without 2 and 4. No directory keeps its name while it is removed: the watch would take the
+//! rest of it for a new item.
 
 use std::path::PathBuf;
 
@@ -71,11 +71,11 @@ impl Disposal {
         Self { file_dir, into }
     }
 
-    /// Carries out [`crate::machine::Effect::Cleanup`]; blocks as long as it takes to copy and remove the item. `signature`
-    /// is that of the delivered item.
+    /// Carries out [`crate::machine::Effect::Cleanup`]; blocks as long as it takes to copy and remove the item.
+    /// `signature` is that of the delivered item.
     ///
-    /// # Errors
-    /// What the file system refuses. The item is then under its name, or the next call finishes what this one began.
+    /// # Errors What the file system refuses. The item is then under its name, or the next call finishes what this one
+    /// began.
     pub fn run(
         &self,
         transfer: TransferId,
@@ -215,7 +215,7 @@ impl Removal<'_> {
         }
     }
 
-    /// Takes the item out of sight; not where it is no longer what it was.
+    /// Takes the item out of sight, unless it has changed.
     fn hide(&self, before: &Survey, copy: Option<u64>) -> Result<bool, DisposalError> {
         step();
         let own = self.base.make(&self.own)?;
@@ -324,8 +324,8 @@ impl Removal<'_> {
         Ok(None)
     }
 
-    /// Renames the item from one directory into another one, under the first name that is free. `None` where they are on
-    /// two file systems.
+    /// Renames the item from one directory into another one, under the first name that is free. `None` where they are
+    /// on two file systems.
     fn rename_to_free(&self, from: &Folder, into: &Folder) -> Result<Option<(ItemName, u32)>, DisposalError> {
         for number in 0..SAME_NAME_LIMIT {
             let Some(name) = numbered(self.item, number) else {

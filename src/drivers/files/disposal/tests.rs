@@ -116,8 +116,8 @@ fn tree_of(path: &Path) -> Tree {
     tree
 }
 
-/// Whatever the step at which the daemon dies, once or twice: the next run finishes the work, nothing is lost, nothing is
-/// overwritten, and nothing is left over.
+/// Whatever the step at which the daemon dies, once or twice: the next run finishes the work, nothing is lost, nothing
+/// is overwritten, and nothing is left over.
 #[test]
 fn a_run_that_is_killed_at_any_step_loses_and_overwrites_nothing() {
     let mut stops = 0;

@@ -269,9 +269,9 @@ impl Placing<'_> {
 
     fn rename(&self, onto: Onto) -> Result<(), Refusal> {
         let name = self.name();
-        let rename = || match self.own.rename(name, &self.base, name, onto) {
-            Err(Errno::INVAL) if onto == Onto::Nothing => self.own.rename_by_hand(name, &self.base, name),
-            other => other,
+        let rename = || match onto {
+            Onto::Nothing => self.own.rename_anyhow(name, &self.base, name),
+            Onto::Exchange => self.own.rename(name, &self.base, name, onto),
         };
         let refused = |errno| self.own.refusal("rename", name, errno);
         match rename() {
