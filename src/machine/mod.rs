@@ -25,6 +25,7 @@ mod names;
 mod order;
 mod orders;
 mod pausing;
+mod peers;
 mod protocols;
 mod random;
 mod reason;

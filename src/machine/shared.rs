@@ -6,16 +6,16 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::{
-    Address, BrokerState, Directory, Effect, GroupPause, Hello, ItemName, JournalId, KnownDirectory, KnownNode, Level,
-    Location, Log, Message, Mode, Modes, Node, NodeName, Pause, PlaceId, Protocols, Random, Reason, Record, Restored,
-    Row, Space, Time, Timers, TransferId, message::ENTRY_LIMIT,
+    Address, BrokerState, Directory, Effect, GroupPause, ItemName, JournalId, KnownDirectory, KnownNode, Level,
+    Location, Log, Message, Modes, Node, NodeName, Pause, PlaceId, Protocols, Random, Reason, Record, Restored, Row,
+    Space, Time, Timers, TransferId, message::ENTRY_LIMIT,
 };
 
 /// How often a node sends a hello.
 pub(super) const HELLO_EVERY: Duration = Duration::from_secs(60);
 /// A node sends nothing to a peer that has been silent for this long, until the peer's next message. The peer's queue
 /// already holds what it needs, and should not grow while the peer is away.
-const SILENT_AFTER: Duration = Duration::from_secs(150);
+pub(super) const SILENT_AFTER: Duration = Duration::from_secs(150);
 /// The first and the longest delay before a message is sent again.
 const REPEAT_FIRST: Duration = Duration::from_secs(5);
 const REPEAT_LAST: Duration = Duration::from_secs(300);
@@ -65,19 +65,6 @@ impl Timer {
             Self::Sweep => "sweep",
         }
     }
-}
-
-/// What a message tells about its sender.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Greeting {
-    /// The sender is new, was restarted, or had been silent: send it now what it is owed.
-    pub(super) back: bool,
-    /// The sender has another journal than before: it has lost its state.
-    pub(super) forgot: bool,
-    /// The sender knew a later order about the whole group.
-    pub(super) ordered: bool,
-    /// The sender shares no protocol version with us: ignore everything but its hello.
-    pub(super) apart: bool,
 }
 
 /// A peer, and what it last reported that the journal does not keep.
@@ -137,13 +124,13 @@ pub(super) struct Shared {
     modes: Modes,
     /// The number of inputs that were impossible when they came.
     pub(super) unexpected: u64,
-    version: String,
+    pub(super) version: String,
     pub(super) slots: u32,
     pub(super) host: String,
     pub(super) spool: Option<Location>,
     random: Random,
     /// The hellos to send, and whether they request a reply. They say what this node does when the drain begins.
-    greetings: BTreeMap<Address, bool>,
+    pub(super) greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
     /// Effects that wait until the directory is back.
@@ -222,141 +209,6 @@ impl Shared {
         self.speech.clear();
         self.greetings.clear();
         self.timers.stop(&Timer::Hello);
-    }
-
-    /// Sends a hello in this drain.
-    pub(super) fn hello(&mut self, to: Address, reply: bool) {
-        if !self.connected() {
-            return;
-        }
-        if to == Address::All {
-            self.timers.set(Timer::Hello, self.now.after(HELLO_EVERY));
-            // Measures the free space at the next opportunity.
-            if self.timers.due(&Timer::Measure).is_none() {
-                self.effect(Effect::Measure);
-            }
-        }
-        *self.greetings.entry(to).or_default() |= reply;
-    }
-
-    /// How many inodes are free, if the file system has a limit for them.
-    pub(super) fn free_inodes(&self) -> Option<u64> {
-        self.space?.inodes.map(|inodes| inodes.free)
-    }
-
-    /// Whether hellos are due; they need to know what this node does.
-    pub(super) fn greets(&self) -> bool {
-        !self.greetings.is_empty()
-    }
-
-    pub(super) fn send_hellos(&mut self, doing: &str) {
-        for (to, reply) in std::mem::take(&mut self.greetings) {
-            let hello = Hello {
-                protocols: Protocols::OURS,
-                journal: self.journal,
-                started: self.started,
-                version: self.version.clone(),
-                slots: self.slots,
-                reply,
-                host: self.host.clone(),
-                now: self.now,
-                paused: self.paused.clone(),
-                group: self.group.clone(),
-                free: self.space.map(|space| space.free),
-                free_inodes: self.free_inodes(),
-                doing: doing.to_owned(),
-                spool: self.spool.clone(),
-            };
-            self.send(to, Message::Hello(Box::new(hello)));
-        }
-    }
-
-    /// Notes that a peer is alive, and the content of its hello.
-    pub(super) fn on_message(&mut self, from: &Node, hello: Option<&Hello>) -> Greeting {
-        let now = self.now;
-        let was_silent = self.peers.get(from).is_none_or(|peer| now.since(peer.known.last_heard) > SILENT_AFTER);
-        let Some(hello) = hello else {
-            if self.is_apart(from) {
-                self.log(
-                    Level::Debug,
-                    None,
-                    None,
-                    Some(from),
-                    "ignored a message: the node's protocol version is incompatible",
-                );
-                return Greeting { back: false, forgot: false, ordered: false, apart: true };
-            }
-            if let Some(peer) = self.peers.get_mut(from) {
-                peer.known.last_heard = now;
-            }
-            let back = was_silent && self.peers.contains_key(from);
-            return Greeting { back, forgot: false, ordered: false, apart: false };
-        };
-        let was_apart = self.is_apart(from);
-        let apart = Protocols::OURS.fit(hello.protocols).apart().is_some();
-        let before = self.peers.get(from).map(|peer| &peer.known);
-        let forgot = !apart && before.is_some_and(|before| before.journal != hello.journal);
-        // The node finds out later what the peer has lost: when both share a protocol version.
-        let read = before.filter(|_| apart);
-        let known = KnownNode {
-            node: from.clone(),
-            journal: read.map_or(hello.journal, |before| before.journal),
-            started: hello.started,
-            slots: read.map_or(hello.slots, |before| before.slots),
-            version: hello.version.clone(),
-            host: read.map_or(&hello.host, |before| &before.host).clone(),
-            spool: read.map_or(&hello.spool, |before| &before.spool).clone(),
-            first_heard: before.map_or(now, |before| before.first_heard),
-            last_heard: now,
-        };
-        let changed = before.is_none_or(|before| KnownNode { last_heard: now, ..before.clone() } != known);
-        if changed {
-            self.records.push_back(Record::Node(known.clone()));
-            self.log(Level::Info, None, None, Some(from), "node announced itself");
-        }
-        let ahead = i128::from(hello.now.as_millis()) - i128::from(now.as_millis());
-        let peer = Peer {
-            known,
-            protocols: Some(hello.protocols),
-            paused: hello.paused.clone(),
-            free: hello.free,
-            free_inodes: hello.free_inodes,
-            doing: hello.doing.clone(),
-            clock_ahead: i64::try_from(ahead).ok(),
-        };
-        let told = self.peers.insert(from.clone(), peer).and_then(|before| before.protocols);
-        self.count_apart();
-        if told != Some(hello.protocols) {
-            self.log_fit(from, was_apart);
-        }
-        if apart {
-            if hello.reply {
-                self.hello(Address::Node(from.clone()), false);
-            }
-            return Greeting { back: false, forgot: false, ordered: false, apart };
-        }
-        let ordered = hello.group > self.group;
-        if ordered {
-            self.take_group_order(hello.group.clone());
-        }
-        // Sends the latest order to a peer that does not know it yet.
-        if hello.reply || hello.group < self.group {
-            self.hello(Address::Node(from.clone()), false);
-        }
-        Greeting { back: changed || was_silent || was_apart, forgot, ordered, apart }
-    }
-
-    pub(super) fn alive(&self, node: &Node) -> bool {
-        self.peers.get(node).is_some_and(|peer| self.now.since(peer.known.last_heard) <= SILENT_AFTER)
-    }
-
-    /// Whether it is useful to repeat a message now.
-    pub(super) fn reachable(&self, to: &Address) -> bool {
-        match to {
-            Address::Node(node) => self.speaks_with(node),
-            Address::AnyCentral => self.peers.keys().any(|node| node.mode == Mode::Central && self.speaks_with(node)),
-            Address::All => true,
-        }
     }
 
     /// Whether to send an owed message that was sent `sends` times before. The first time it is sent even if the peer
