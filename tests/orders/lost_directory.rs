@@ -1,6 +1,6 @@
 //! A `file_dir` that is not the one it was, and an operator who says that it is all the same.
 
-use synkler::machine::{Directory, DirectoryId, KnownDirectory, Marker, PlaceOutcome};
+use synkler::machine::{Directory, DirectoryId, Kept, KnownDirectory, Left, Marker, PlaceOutcome};
 
 use super::*;
 
@@ -109,6 +109,27 @@ fn an_upload_without_its_directory_frees_nothing() {
     let effects = bench.input(Input::Looked { transfer: id(1), sight: away });
     assert_eq!(acts(&effects), ["look"]);
     assert_eq!(bench.view(1).attempts, 0);
+}
+
+#[test]
+fn an_item_that_nobody_can_see_is_not_sent_as_it_is_now() {
+    let left = Left { fingerprint: Some(fingerprint(2)), aside: Some(Cause::Disputed) };
+    let aside = Kept {
+        name: name("a"),
+        signature: Signature([1; 16]),
+        fingerprint: fingerprint(1),
+        left: Some(left),
+        mounts: Default::default(),
+    };
+    let mut bench = Bench::upload(Restored { kept: vec![aside], ..knowing(Vec::new()) });
+    bench.input(there(HOME, None));
+    bench.input(Input::Seen(Sighting { name: name("a"), signature: Signature([1; 16]), size: 1, complete: true }));
+    let retry = || Order::Items(ItemOrder::Retry, vec![Handle::Item(name("a"))]);
+    bench.input(there(BARE, None));
+    let (done, text) = bench.deed(retry());
+    assert!(!done && text.contains("file_dir is not the one it was"), "{text}");
+    bench.input(there(HOME, None));
+    assert_eq!(bench.deed(retry()), (true, "the item is sent as it is now".to_owned()));
 }
 
 #[test]

@@ -140,6 +140,10 @@ impl Upload {
     }
 
     fn retry_item(&mut self, name: &ItemName) -> Outcome {
+        if self.shared.lacks_directory() {
+            // "As it is now" would be what nobody can see.
+            return Err(format!("nothing to do: {}", Cause::Directory.text()));
+        }
         match self.items.get(name).map(|item| &item.state) {
             Some(ItemState::Aside(_)) => {
                 self.insist(name);
