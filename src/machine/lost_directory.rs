@@ -39,10 +39,11 @@ impl Shared {
             (Verdict::Known, Directory::Present { id, marker }) => {
                 let Some(known) = self.directory else { return Turn::Same };
                 let known = KnownDirectory { id: *id, ..known };
+                let turn = self.trust(known);
                 if marker.as_ref().is_none_or(|marker| marker.token != known.token) {
                     self.mark(known.token);
                 }
-                self.trust(known)
+                turn
             }
         };
         self.found = Some(found);
@@ -69,8 +70,10 @@ impl Shared {
         // Does not use the machine's random numbers: those decide its waits, which must not change.
         let token =
             spread(self.now.as_millis() ^ spread(u64::from(self.journal.0) ^ spread(id.inode ^ id.file_system)));
+        let turn = self.trust(KnownDirectory { token, id });
+        // Only what is trusted is marked.
         self.mark(token);
-        self.trust(KnownDirectory { token, id })
+        turn
     }
 
     fn mark(&mut self, token: u64) {

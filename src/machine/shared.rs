@@ -133,6 +133,8 @@ pub(super) struct Shared {
     pub(super) greetings: BTreeMap<Address, bool>,
     records: VecDeque<Record>,
     effects: VecDeque<Effect>,
+    /// Effects that are carried out before the others.
+    first: VecDeque<Effect>,
     /// Effects that wait until the directory is back.
     waiting: VecDeque<Effect>,
     speech: BTreeMap<Ear, Message>,
@@ -180,6 +182,7 @@ impl Shared {
             greetings: BTreeMap::new(),
             records: VecDeque::new(),
             effects: VecDeque::new(),
+            first: VecDeque::new(),
             waiting: VecDeque::new(),
             speech: BTreeMap::new(),
         };
@@ -291,7 +294,7 @@ impl Shared {
 
     /// The same, before all other effects of this drain except the records.
     pub(super) fn effect_first(&mut self, effect: Effect) {
-        self.effects.push_front(effect);
+        self.first.push_back(effect);
     }
 
     /// Delays the effects that can wait while the directory is missing, and releases them when it is back.
@@ -372,7 +375,7 @@ impl Shared {
         if let Some(record) = self.records.pop_front() {
             return Some(Effect::Persist(record));
         }
-        if let Some(effect) = self.effects.pop_front() {
+        if let Some(effect) = self.first.pop_front().or_else(|| self.effects.pop_front()) {
             return Some(effect);
         }
         let ((to, ..), message) = self.speech.pop_first()?;

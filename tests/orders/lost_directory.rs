@@ -112,6 +112,17 @@ fn an_upload_without_its_directory_frees_nothing() {
 }
 
 #[test]
+fn what_is_lost_and_found_at_once_is_trusted_in_the_end() {
+    let mut bench = Bench::upload(knowing(Vec::new()));
+    bench.input(there(HOME, None));
+    let now = bench.now;
+    for found in [Directory::Missing("away".into()), Directory::Present { id: HOME, marker: None }] {
+        bench.machine.handle(now, Input::Directory(found));
+    }
+    assert_eq!(trusted(&bench.drain()), [None, Some(KNOWN)]);
+}
+
+#[test]
 fn an_item_that_nobody_can_see_is_not_sent_as_it_is_now() {
     let left = Left { fingerprint: Some(fingerprint(2)), aside: Some(Cause::Disputed) };
     let aside = Kept {

@@ -278,6 +278,14 @@ impl Upload {
         let Some(id) = self.latest.get(name).copied() else { return false };
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
         let stage = transfer.stage;
+        if stage == Stage::Cleaning {
+            // The cleanup began while the item was read. When it has ended, its end tells what the item is.
+            self.set_state(name, ItemState::Behind);
+            if let Some(item) = self.items.get_mut(name) {
+                item.insist = insist;
+            }
+            return true;
+        }
         if !stage.is_early() && !matches!(stage, Stage::Received | Stage::Releasing) {
             return false;
         }
