@@ -143,7 +143,8 @@ impl Upload {
             // two transfers of one name would collide at the source. An item that is only touched stays the same
             // transfer.
             let may_be_same = earlier.stage.is_early() && earlier.doubted || earlier.stage == Stage::Releasing;
-            !may_be_same && !matches!(earlier.stage, Stage::Received | Stage::Freed | Stage::Withdrawing)
+            let is_over = matches!(earlier.stage, Stage::Received | Stage::Freed | Stage::Withdrawing);
+            self.is_being_cleaned(earlier) || !may_be_same && !is_over
         });
         let Some(item) = self.items.get_mut(name) else { return };
         if matches!(item.state, ItemState::Bound | ItemState::Kept) {
@@ -155,6 +156,12 @@ impl Upload {
         }
         item.state = ItemState::Hashing;
         self.hashing.join(name.clone());
+    }
+
+    /// Whether its cleanup runs, or must be finished: an item with its name waits for the end of that.
+    fn is_being_cleaned(&self, transfer: &Transfer) -> bool {
+        let is_begun = transfer.row.cleaned && self.settings.cleanup == Cleaner::Own;
+        transfer.stage == Stage::Cleaning || transfer.stage == Stage::Releasing && is_begun
     }
 
     /// Lets an item try again that waits for an earlier transfer of its name.
@@ -276,10 +283,11 @@ impl Upload {
     /// with.
     fn is_carried(&mut self, name: &ItemName, signature: Signature, proof: &Proof, seen: Time, insist: bool) -> bool {
         let Some(id) = self.latest.get(name).copied() else { return false };
+        let is_being_cleaned = self.transfers.get(&id).is_some_and(|transfer| self.is_being_cleaned(transfer));
         let Some(transfer) = self.transfers.get_mut(&id) else { return false };
         let stage = transfer.stage;
-        if stage == Stage::Cleaning {
-            // The cleanup began while the item was read. When it has ended, its end tells what the item is.
+        if is_being_cleaned {
+            // The cleanup began while the item was read. Its end tells what the item is.
             self.set_state(name, ItemState::Behind);
             if let Some(item) = self.items.get_mut(name) {
                 item.insist = insist;
