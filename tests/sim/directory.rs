@@ -147,7 +147,10 @@ impl Sim {
         let Input::Directory(found) = input else { return };
         let daemon = &self.nodes[node];
         let verdict = judge(daemon.journal.directory.as_ref(), &daemon.node, found);
-        self.nodes[node].lacks_directory = matches!(verdict, Verdict::Wrong(_));
+        let is_wrong = matches!(verdict, Verdict::Wrong(_));
+        self.nodes[node].lacks_directory = is_wrong;
+        // Found in this drain, if only for a moment: what was queued in that moment is refused by the driver.
+        self.nodes[node].lacked_directory &= is_wrong;
     }
 
     /// What a machine does while it knows that its directory is not there, since before this drain.
