@@ -84,6 +84,7 @@ impl Upload {
     pub(super) fn on_looked(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         if sight.is_of_no_directory() {
+            transfer.unwatched = true;
             let item = transfer.row.name.clone();
             return self.shared.effect(Effect::Look { transfer: id, item });
         }
@@ -144,6 +145,7 @@ impl Upload {
 
     fn clean(&mut self, id: TransferId) {
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        transfer.unwatched = false;
         let row = &mut transfer.row;
         row.cleaned = true;
         let cleanup = self.settings.cleanup;
@@ -216,7 +218,7 @@ impl Upload {
     fn free(&mut self, id: TransferId, sight: Sight) {
         let Some(transfer) = self.transfers.get(&id) else { return };
         let row = &transfer.row;
-        let by = transfer.cleared;
+        let (by, unwatched) = (transfer.cleared, transfer.unwatched);
         let (name, mounts, fingerprint, delivered) =
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         self.end(id);
@@ -227,14 +229,17 @@ impl Upload {
             }
             return;
         }
-        let (signature, left) = match sight {
+        let unread = Some(Left { fingerprint: None, aside: None });
+        let (seen, signature, left) = match sight {
             Sight::Gone => return,
-            Sight::Present(signature) if signature == delivered => (signature, None),
-            Sight::Present(signature) => (signature, Some(Left { fingerprint: None, aside: None })),
-            Sight::Unreadable(_) => (delivered, Some(Left { fingerprint: None, aside: None })),
+            Sight::Present(seen) if seen == delivered => (seen, seen, None),
+            // Whether the script left it or a user wrote it, nobody can tell: it counts as changed since the script.
+            Sight::Present(seen) if unwatched => (seen, delivered, unread),
+            Sight::Present(seen) => (seen, seen, unread),
+            Sight::Unreadable(_) => (delivered, delivered, unread),
         };
         self.remember(Kept { name: name.clone(), signature, fingerprint, left, mounts });
-        self.see(name, signature, None, true);
+        self.see(name, seen, None, true);
     }
 
     fn end(&mut self, id: TransferId) {

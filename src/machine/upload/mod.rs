@@ -186,6 +186,8 @@ struct Transfer {
     sends: u32,
     /// Who has cleaned up its source; the last look is under way.
     cleared: Option<Cleaner>,
+    /// The directory was away before that look, so that a user may have written there since the script ended.
+    unwatched: bool,
     /// The source has been touched: whether it still is what was announced is being looked at.
     doubted: bool,
     /// An operator moved it to the front of every queue; a restart forgets that.
@@ -266,7 +268,8 @@ impl Upload {
         self.counts.enter(stage);
         // It is unknown how far the work of before the last start got.
         let sent = stage == Stage::Sent || row.began.is_some();
-        let transfer = Transfer { row, stage, sends: 0, cleared: None, doubted: false, first: false, sent };
+        let transfer =
+            Transfer { row, stage, sends: 0, cleared: None, unwatched: false, doubted: false, first: false, sent };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -305,6 +308,8 @@ impl Upload {
             Turn::Same => {}
             Turn::Lost => {
                 self.dispatch.halt(&mut self.shared, |_| true);
+                let cleaning = self.transfers.values_mut().filter(|transfer| transfer.stage == Stage::Cleaning);
+                cleaning.for_each(|transfer| transfer.unwatched = true);
                 self.tell_of_directory();
             }
             Turn::Back => self.tell_of_directory(),
