@@ -32,7 +32,7 @@ impl Host {
         let dir = tempfile::tempdir_in(base).unwrap();
         let (path, group) = (dir.path().to_owned(), "default".parse().unwrap());
         let layout = match mode {
-            Mode::Upload => Layout::Upload(Source::new(path, Clock::start(), |_| false)),
+            Mode::Upload => Layout::Upload(Source::new(path, 0, Clock::start(), |_| false)),
             Mode::Central => Layout::Central(Spool::new(path, group)),
             Mode::Download => Layout::Download(Staging::new(path, group)),
         };

@@ -124,6 +124,7 @@ struct Bench {
 impl Bench {
     fn upload(restored: Restored) -> Self {
         let settings = UploadSettings {
+            depth: 0,
             me: alpha().name,
             version: "1".to_owned(),
             settle: Duration::ZERO,
@@ -763,6 +764,7 @@ fn fifty_thousand_transfers_are_shown_at_once() {
 fn settings_are_taken_up_while_it_runs() {
     let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     let settings = UploadSettings {
+        depth: 0,
         me: alpha().name,
         version: "1".to_owned(),
         settle: Duration::from_secs(5),

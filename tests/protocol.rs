@@ -9,9 +9,9 @@ use std::panic::catch_unwind;
 use serde_json::Value;
 use synkler::drivers::broker;
 use synkler::machine::{
-    BY_LIMIT, Cause, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Fit, Forward, GroupId, HOST_LIMIT,
-    ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Message, Mode, Modes, NAME_LIMIT, Node, NodeName, Offer,
-    Pause, Protocols, Random, Reason, Receipt, Release, TransferId, Wait,
+    BY_LIMIT, Cause, DEPTH_LIMIT, DETAIL_LIMIT, DOING_LIMIT, Digest, ENTRY_LIMIT, Fingerprint, Fit, Forward, GroupId,
+    HOST_LIMIT, ITEM_NAME_LIMIT, ItemName, Kind, Location, MODES_LIMIT, Message, Mode, Modes, NAME_LIMIT, Node,
+    NodeName, Offer, PART_LIMIT, Pause, Protocols, Random, Reason, Receipt, Release, TransferId, Wait,
 };
 use synkler::wire::{
     ANSWER_LIMIT, ASK_LIMIT, DOTTED_LIMIT, DecodeError, KIND_LIMIT, MESSAGE_LIMIT, Problem, RECEIVER_LIMIT, SLOT_LIMIT,
@@ -177,6 +177,8 @@ fn every_limit_has_its_documented_value() {
         ("RECEIVER_LIMIT", RECEIVER_LIMIT as u64),
         ("NAME_LIMIT", NAME_LIMIT as u64),
         ("ITEM_NAME_LIMIT", ITEM_NAME_LIMIT as u64),
+        ("PART_LIMIT", PART_LIMIT as u64),
+        ("DEPTH_LIMIT", DEPTH_LIMIT as u64),
         ("MODES_LIMIT", MODES_LIMIT as u64),
         ("DETAIL_LIMIT", DETAIL_LIMIT as u64),
         ("VERSION_LIMIT", VERSION_LIMIT as u64),
@@ -358,8 +360,12 @@ fn whatever_is_not_exactly_right_is_refused() {
         ("new", "{\"new\":", "{\"Newer\":"),
         ("new", "{\"new\":", "{\"newer\":0,\"new\":"),
         ("new", "{\"new\":", "{\"newer\":0,\"evennewer\":"),
-        ("new", "\"name\":\"run-42\"", "\"name\":\"run/42\""),
-        ("new", "\"name\":\"run-42\"", "\"name\":\"run%2f42\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run//42\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"/run\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run/\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run/../42\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run/.\""),
+        ("new", "\"name\":\"run-42\"", "\"name\":\"run%2f%2f42\""),
         ("new", "\"name\":\"run-42\"", "\"name\":\"run\\u000042\""),
         ("new", "\"name\":\"run-42\"", "\"name\":\"..\""),
         ("new", "\"name\":\"run-42\"", "\"name\":\"%2E.\""),
@@ -407,6 +413,13 @@ fn whatever_is_not_exactly_right_is_refused() {
         let text = text.replacen(right, replacement, 1);
         assert!(decode(text.as_bytes(), &group()).is_err(), "{text}");
     }
+    let long = [(&"x".repeat(256), "a part"), (&"x/".repeat(9), "parts"), (&[&*"x".repeat(200); 6].join("/"), "bytes")];
+    for (name, what) in long {
+        let text = example("new").replacen("run-42", name, 1);
+        assert!(decode(text.as_bytes(), &group()).is_err(), "too many {what}");
+    }
+    let text = example("new").replacen("run-42", "run/42", 1);
+    assert!(decode(text.as_bytes(), &group()).is_ok(), "a path");
     let many = format!("[{}]", vec!["\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\""; ENTRY_LIMIT + 1].join(","));
     let text = example("freed").replace("[\"01936f2a-5c00-7a31-9d42-6b1f0c8e2a77\"]", &many);
     assert!(problem(text.as_bytes()).to_string().contains("1 to 500 entries"));
@@ -423,7 +436,8 @@ fn longest_modes() -> Modes {
 
 /// As large as entries can be.
 fn largest() -> Vec<Message> {
-    let name = ItemName::new(&[0xff; ITEM_NAME_LIMIT]).unwrap();
+    let name = ItemName::new(&[[0xff; PART_LIMIT]; 4].join(&b'/')).unwrap();
+    assert!(name.as_bytes().len() > ITEM_NAME_LIMIT - 2);
     let transfer = TransferId::mint(u64::MAX >> 16, [0xff; 10]);
     let node: NodeName = "n".repeat(NAME_LIMIT).parse().unwrap();
     let fingerprint = Fingerprint { size: u64::MAX, digest: Digest([0xff; 16]) };

@@ -57,6 +57,7 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
             different.push(("settle_seconds", old_settle != settle));
             different.push(("ignore", old_items.ignore != items.ignore));
             different.push(("only", old_items.only != items.only));
+            different.push(("item_depth", old_items.depth != items.depth));
             different.push(("transfers", old_slots != slots));
             different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
@@ -174,6 +175,7 @@ mod tests {
                     | "settle_seconds"
                     | "transfers"
                     | "history_days"
+                    | "item_depth"
                     | "port" => "7",
                     _ => "other",
                 };

@@ -173,6 +173,13 @@ pub const KEYS: &[Key] = &[
         UPLOAD,
         "shell patterns of the only names that are items: a list, or text separated by commas",
     ),
+    key(
+        "item_depth",
+        Preset::Value("0"),
+        UPLOAD,
+        "levels of permanent directories below file_dir, 0 to 8: these directories stay where they are, and what lies below them \
+         are items",
+    ),
     key("transfers", Preset::Value("2"), ENDS, "maximum number of concurrent rsync runs, 1 to 64"),
     key("history_days", Preset::Value("90"), ALL, "days that finished transfers stay in the journal, 1 to 36500"),
     key(

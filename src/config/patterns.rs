@@ -14,7 +14,7 @@ use super::merged::Origin;
 use super::reading::{Reading, shown_words};
 use super::rsync_options::split_csv;
 use super::shown_value;
-use crate::machine::{ItemName, Mode};
+use crate::machine::{DEPTH_LIMIT, ItemName, Mode};
 
 /// How many patterns a key may have.
 const PATTERNS_LIMIT: usize = 100;
@@ -85,12 +85,15 @@ pub struct ItemPatterns {
     pub ignore: Patterns,
     /// What may be; everything, where it is empty.
     pub only: Patterns,
+    /// How many levels of permanent directories are above items, 0 to [`DEPTH_LIMIT`].
+    pub depth: usize,
 }
 
 impl ItemPatterns {
-    /// Whether an entry of `file_dir` can be an item.
+    /// Whether an entry below `file_dir` can be an item or, further up, a permanent directory.
     pub fn is_item(&self, name: &ItemName) -> bool {
-        let is_wanted = self.only.0.texts.is_empty() || self.only.matches(name.as_bytes());
+        let is_above = name.depth() < self.depth;
+        let is_wanted = is_above || self.only.0.texts.is_empty() || self.only.matches(name.as_bytes());
         is_wanted && !self.ignore.matches(name.as_bytes())
     }
 }
@@ -100,16 +103,19 @@ impl Reading<'_> {
     pub(super) fn item_patterns(&mut self, mode: Option<Mode>) -> Option<ItemPatterns> {
         let is_used = mode.is_none_or(|mode| mode == Mode::Upload);
         let (ignore, only) = (self.patterns("ignore", is_used), self.patterns("only", is_used));
-        let (ignore, only) = (ignore?, only?);
-        if let Some(path) = only.0.texts.iter().find(|text| text.contains('/')) {
+        let depth = self.whole("item_depth", 0, DEPTH_LIMIT as u32);
+        let (ignore, only, depth) = (ignore?, only?, depth? as usize);
+        if let Some(path) = only.0.texts.iter().find(|text| depth == 0 && text.contains('/')) {
             let found = shown_value(path);
             self.refuse(
                 "only",
-                &format!("found {found}, allowed is a pattern without /: items are entries of file_dir"),
+                &format!(
+                    "found {found}, allowed without item_depth is a pattern without /: items are entries of file_dir"
+                ),
             );
             return None;
         }
-        Some(ItemPatterns { ignore, only })
+        Some(ItemPatterns { ignore, only, depth })
     }
 
     fn patterns(&mut self, key: &'static str, is_used: bool) -> Option<Patterns> {

@@ -31,11 +31,12 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
     let (me, version) = (settings.node.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(match &settings.role {
-        Role::Upload { settle, slots, cleanup, .. } => RoleSettings::Upload(UploadSettings {
+        Role::Upload { settle, slots, cleanup, items } => RoleSettings::Upload(UploadSettings {
             me,
             version,
             host,
             settle: *settle,
+            depth: items.depth,
             slots: *slots,
             cleanup: who_cleans_up(cleanup.as_ref()),
         }),

@@ -211,7 +211,7 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
     match &settings.role {
         Role::Upload { items, .. } => {
             let ignore = items.ignore.clone();
-            Layout::Upload(Source::new(file_dir, clock, move |path| ignore.matches(path)))
+            Layout::Upload(Source::new(file_dir, items.depth, clock, move |path| ignore.matches(path)))
         }
         Role::Central { .. } => Layout::Central(Spool::new(file_dir, group)),
         Role::Download { .. } => Layout::Download(Staging::new(file_dir, group)),
@@ -276,14 +276,21 @@ fn watch(file_dir: &Path, items: ItemPatterns, directory: &FileDir, inputs: mpsc
     let path = file_dir.to_owned();
     let survey = move |dir: BorrowedFd<'_>, item: &ItemName| {
         let Ok(dir) = dir.try_clone_to_owned() else { return Surveyed::Unreadable };
-        match Site::within(dir, &path, item).survey() {
+        match Site::within(dir, &path, item).and_then(|site| site.survey()) {
             Ok(survey) => Surveyed::Present { signature: survey.signature(), size: survey.size() },
             Err(SurveyError::Gone) => Surveyed::Gone,
             Err(_) => Surveyed::Unreadable,
         }
     };
     let directory = directory.clone();
-    Watch::start(file_dir, move |name| items.is_item(name), survey, move |dir| directory.knows(dir), inputs)
+    Watch::start(
+        file_dir,
+        items.depth,
+        move |name| items.is_item(name),
+        survey,
+        move |dir| directory.knows(dir),
+        inputs,
+    )
 }
 
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {

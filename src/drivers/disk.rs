@@ -157,6 +157,7 @@ fn errno_text(errno: Errno) -> String {
         Errno::NOTDIR => "it is not a directory",
         Errno::NAMETOOLONG => "the name is too long for the file system",
         Errno::LOOP => "it is a symbolic link",
+        Errno::XDEV => "it is on another file system",
         _ => "",
     };
     if !known.is_empty() {

@@ -8,6 +8,7 @@ pub mod files;
 pub mod journal;
 pub mod keeps;
 pub mod logging;
+mod look;
 pub mod manifest;
 pub mod modes;
 pub mod process;

@@ -55,8 +55,8 @@ pub use message::{
 pub use modes::{InvalidModes, KeepModes, MODES_LIMIT, ModeList, Modes};
 pub use mounts::{MOUNT_LIMIT, Mounts};
 pub use names::{
-    GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName, PlaceId, TransferId,
-    decode_bytes, encode_bytes, escaped,
+    DEPTH_LIMIT, GroupId, ITEM_NAME_LIMIT, InvalidName, ItemName, JournalId, Mode, NAME_LIMIT, Node, NodeName,
+    PART_LIMIT, PlaceId, TransferId, decode_bytes, encode_bytes, escaped,
 };
 pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, ItemOrder, MATCHES_LIMIT, Order, Pause, Scope};
 pub use protocols::{Fit, Protocols};

@@ -8,8 +8,12 @@ use uuid::Uuid;
 
 /// The maximum length of a node's or a group's name, in bytes.
 pub const NAME_LIMIT: usize = 64;
-/// The maximum length of an item's name, in bytes: what Linux file systems allow for one path component.
-pub const ITEM_NAME_LIMIT: usize = 255;
+/// The maximum length of an item's name, in bytes.
+pub const ITEM_NAME_LIMIT: usize = 1024;
+/// The maximum length of one part of an item's name, in bytes: what Linux file systems allow for one path component.
+pub const PART_LIMIT: usize = 255;
+/// The maximum number of permanent directories above an item.
+pub const DEPTH_LIMIT: usize = 8;
 
 /// Why a text is not a valid name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -138,33 +142,63 @@ impl fmt::Display for Node {
     }
 }
 
-/// An item's name: the bytes of one directory entry, 1 to 255 bytes without `/` and NUL, not `.` or `..`. `Display`
-/// escapes it so that no name can move a terminal's cursor or fake a log line; [`ItemName::encoded`] is the lossless
-/// text form.
+/// An item's name: its path below `file_dir`, up to [`ITEM_NAME_LIMIT`] bytes. It has at most [`DEPTH_LIMIT`] permanent
+/// directories and the item itself as its parts; each part has 1 to [`PART_LIMIT`] bytes without NUL and is not `.` or
+/// `..`. `Display` escapes the name so that no name can move a terminal's cursor or fake a log line;
+/// [`ItemName::encoded`] is the lossless text form.
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ItemName(Arc<[u8]>);
 
 impl ItemName {
-    /// Takes the bytes of a directory entry's name.
+    /// Takes the bytes of a path below `file_dir`.
     pub fn new(bytes: &[u8]) -> Result<Self, InvalidName> {
-        let legal = !bytes.is_empty()
-            && bytes.len() <= ITEM_NAME_LIMIT
-            && bytes != b"."
-            && bytes != b".."
-            && !bytes.iter().any(|byte| matches!(byte, b'/' | 0));
+        let is_legal =
+            |part: &[u8]| (1..=PART_LIMIT).contains(&part.len()) && !matches!(part, b"." | b"..") && !part.contains(&0);
+        let legal =
+            bytes.len() <= ITEM_NAME_LIMIT && parts(bytes).all(is_legal) && parts(bytes).count() <= DEPTH_LIMIT + 1;
         if !legal {
             return Err(InvalidName {
                 what: "item name",
                 found: escaped(bytes).chars().take(300).collect(),
-                allowed: "1 to 255 bytes without / and NUL, and not . or ..",
+                allowed: "up to 1024 bytes in up to 9 parts of 1 to 255 bytes without NUL, and none is . or ..",
             });
         }
         Ok(Self(bytes.into()))
     }
 
-    /// The name as it is in the directory.
+    /// The path below `file_dir`, without a slash at either end.
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    /// The permanent directories above the item, from the top.
+    pub fn above(&self) -> impl Iterator<Item = &[u8]> {
+        let end = self.0.iter().rposition(|byte| *byte == b'/');
+        end.and_then(|end| self.0.get(..end)).into_iter().flat_map(parts)
+    }
+
+    /// How many permanent directories are above the item.
+    pub fn depth(&self) -> usize {
+        self.0.iter().filter(|byte| **byte == b'/').count()
+    }
+
+    /// The last part as a name: what the item is called in spool and staging, where each transfer has a directory.
+    pub fn leaf(&self) -> Self {
+        match self.0.iter().rposition(|byte| *byte == b'/').and_then(|slash| self.0.get(slash + 1..)) {
+            Some(last) => Self(last.into()),
+            None => self.clone(),
+        }
+    }
+
+    /// The same directory, another last part.
+    ///
+    /// # Errors
+    ///
+    /// `last` is no valid name of one part, or makes the path too long.
+    pub fn beside(&self, last: &[u8]) -> Result<Self, InvalidName> {
+        let above = self.0.len() - self.leaf().0.len();
+        let bytes = [self.0.get(..above).unwrap_or_default(), last].concat();
+        Self::new(&bytes).and_then(|name| if name.depth() == self.depth() { Ok(name) } else { Self::new(b"") })
     }
 
     /// The name as lossless text: UTF-8, with `%`, control characters and bytes that are not UTF-8 as `%` and two
@@ -194,6 +228,10 @@ impl fmt::Debug for ItemName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "\"{self}\"")
     }
+}
+
+fn parts(path: &[u8]) -> impl Iterator<Item = &[u8]> {
+    path.split(|byte| *byte == b'/')
 }
 
 /// Bytes as lossless text; see [`ItemName::encoded`].
@@ -361,7 +399,8 @@ mod tests {
 
     #[test]
     fn item_names_survive_their_text_form() {
-        for bytes in [&b"a b"[..], b"100%", b"\xff\xfe", b"new\nline", "\u{202e}gpj".as_bytes(), b"%F", b"-rf"] {
+        for bytes in [&b"a b"[..], b"100%", b"\xff\xfe", b"new\nline", "\u{202e}gpj".as_bytes(), b"%F", b"-rf", b"a/%"]
+        {
             let name = ItemName::new(bytes).unwrap();
             assert_eq!(ItemName::decode(&name.encoded()).unwrap(), name, "{name}");
             assert!(!name.encoded().chars().any(char::is_control));
@@ -373,12 +412,46 @@ mod tests {
 
     #[test]
     fn names_that_could_leave_the_directory_are_refused() {
-        for bytes in [&b""[..], b".", b"..", b"a/b", b"a\0", &[b'x'; 256]] {
+        let long = [&[b'x'; 255][..]; 5].join(&b'/');
+        let refused = [
+            &b""[..],
+            b".",
+            b"..",
+            b"a\0",
+            &[b'x'; 256],
+            b"/",
+            b"/a",
+            b"a/",
+            b"a//b",
+            b"a/./b",
+            b"a/../b",
+            b"../a",
+            b"a/..",
+            b"a/b\0",
+            &long,
+            &b"a/".repeat(9),
+        ];
+        for bytes in refused {
             assert!(ItemName::new(bytes).is_err());
         }
+        assert!(ItemName::new(&[b"a/".repeat(9), b"a".to_vec()].concat()).is_err(), "ten parts");
+        assert!(ItemName::new(&[b"a/".repeat(8), b"a".to_vec()].concat()).is_ok(), "nine parts");
+        assert!(ItemName::new(&b"a/".repeat(300)).is_err());
         for text in ["%", "%4", "%zz", "%2F", "%00", "%+1"] {
             assert!(ItemName::decode(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_name_knows_its_directories() {
+        let deep = ItemName::new(b"a/b c/d").unwrap();
+        assert_eq!(deep.above().collect::<Vec<_>>(), [&b"a"[..], b"b c"]);
+        assert_eq!((deep.leaf().as_bytes(), deep.depth()), (&b"d"[..], 2));
+        assert_eq!(deep.beside(b"e").unwrap().as_bytes(), b"a/b c/e");
+        assert!(deep.beside(b"e/f").is_err() && deep.beside(b"").is_err() && deep.beside(b"..").is_err());
+        let flat = ItemName::new(b"d").unwrap();
+        assert_eq!((flat.above().count(), flat.leaf(), flat.depth()), (0, flat.clone(), 0));
+        assert_eq!(flat.beside(b"e").unwrap().as_bytes(), b"e");
     }
 
     #[test]

@@ -38,6 +38,8 @@ reason_codes! {
     Busy = "busy", "a process has the file open for writing";
     /// The directory holds something that `ignore` matches.
     Incomplete = "incomplete", "the directory is not complete";
+    /// It lies in a directory that contains only directories (`item_depth`).
+    TooHigh = "too-high", "the item lies above the level of items (item_depth): move it into a directory";
     /// It holds a fifo, socket or device.
     Special = "special", "the item contains a fifo, socket or device";
     /// The item cannot be read.
@@ -137,6 +139,7 @@ impl Cause {
             Self::Incomplete => 46,
             Self::Predecessor => 47,
             Self::Leftover => 48,
+            Self::TooHigh => 49,
             Self::Running => 60,
             Self::Cleaning => 61,
             Self::Hashing => 62,

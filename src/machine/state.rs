@@ -66,7 +66,7 @@ impl State {
             (_, Cause::Paused) => Self::Paused,
             ("settling" | "hashing", _) => Self::Settling,
             ("blocked", Cause::Predecessor) | (_, Cause::Space) => Self::Waiting,
-            ("blocked", _) | (_, Cause::Leftover) => Self::Blocked,
+            ("blocked", _) | (_, Cause::Leftover | Cause::TooHigh) => Self::Blocked,
             (_, cause) if cause.needs_person() => Self::Failed,
             (_, Cause::Running) if mode == Mode::Download => Self::Downloading,
             (_, Cause::Running) => Self::Uploading,

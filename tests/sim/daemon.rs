@@ -195,12 +195,9 @@ impl Sim {
             }
             Role::Upload(_) => {
                 let settle = Duration::from_millis(plan.settle_ms);
-                Machine::upload(
-                    UploadSettings { me, settle, slots: plan.slots, cleanup, version, host: String::new() },
-                    restored,
-                    seed,
-                    now,
-                )
+                let (slots, depth, host) = (plan.slots, plan.depth, String::new());
+                let settings = UploadSettings { me, settle, depth, slots, cleanup, version, host };
+                Machine::upload(settings, restored, seed, now)
             }
             Role::Download(_) => Machine::download(
                 DownloadSettings {

@@ -43,6 +43,8 @@ pub(crate) struct Plan {
     pub(crate) downloads: usize,
     /// How many of the world's names are used.
     pub(crate) names: usize,
+    /// How many levels of permanent directories are above them.
+    pub(crate) depth: usize,
     /// How long faults strike, in milliseconds.
     pub(crate) faults_ms: u64,
     pub(crate) keep_ms: u64,
@@ -179,6 +181,7 @@ impl Plan {
             uploads,
             downloads,
             names: rng.between(1, 4) as usize,
+            depth: 0,
             faults_ms: rng.pick(&[20, 60, 300, 900]) * 1000,
             keep_ms: rng.pick(&[0, 1, 60, 600, 1800]) * 1000,
             settle_ms: rng.pick(&[0, 0, 1000, 5000]),
@@ -231,6 +234,7 @@ impl Plan {
         self.still_more(&mut rng.apart());
         self.limit_inodes(&mut rng.apart());
         self.lose_directories(&mut rng.apart());
+        self.depth = rng.apart().apart().pick(&[0, 0, 1, 2]);
     }
 
     /// Mounts that go away.

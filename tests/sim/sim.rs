@@ -113,7 +113,7 @@ impl Sim {
         for number in 0..plan.downloads {
             nodes.push(Daemon::new(Role::Download(number), JournalId(rng.next() as u32)));
         }
-        let mut world = World::new(plan.uploads, plan.downloads);
+        let mut world = World::new(plan.uploads, plan.downloads, plan.depth);
         world.spool.inodes = plan.spool_inodes;
         for (ground, read_only) in world.grounds.iter_mut().zip(&plan.read_only) {
             ground.read_only = *read_only;

@@ -132,10 +132,16 @@ const SPOOL_SIZE: u64 = 1_000_000;
 const ROOMY: u64 = 1 << 30;
 
 impl World {
-    pub(crate) fn new(uploads: usize, downloads: usize) -> Self {
+    /// Items are below `depth` levels of directories.
+    pub(crate) fn new(uploads: usize, downloads: usize, depth: usize) -> Self {
         let names = [&b"a"[..], b"b c", b"-rf *", b"\xff\n", b"an \xff item"];
-        let made = names.iter().map(|bytes| [bytes, &b".done"[..]].concat());
-        let names = names.iter().map(|bytes| bytes.to_vec()).chain(made);
+        let place = |(at, name): (usize, &&[u8])| {
+            let above = [&b"in/"[..], b"in \xff/"][at % 2].repeat(depth);
+            [&above[..], *name].concat()
+        };
+        let names: Vec<_> = names.iter().enumerate().map(place).collect();
+        let made: Vec<_> = names.iter().map(|bytes| [bytes, &b".done"[..]].concat()).collect();
+        let names = names.into_iter().chain(made);
         Self {
             names: names.map(|bytes| ItemName::new(&bytes).unwrap()).collect(),
             sources: vec![BTreeMap::new(); uploads],

@@ -16,7 +16,8 @@ use rustix::fs::{
 use rustix::io::Errno;
 
 use crate::drivers::disk::{Refusal, shown};
-use crate::drivers::manifest::{Site, file_type, look};
+use crate::drivers::look::{enter, file_type, look};
+use crate::drivers::manifest::{Site, SurveyError};
 use crate::machine::ItemName;
 
 /// How many names are read at once from a directory that is being emptied.
@@ -161,13 +162,44 @@ impl Folder {
         Ok(self.device()? == other.device()?)
     }
 
-    /// The item of that name in it.
-    pub(super) fn site(&self, name: &ItemName) -> Result<Site, Refusal> {
-        let fd = self.fd.try_clone().map_err(|error| {
-            let errno = Errno::from_io_error(&error).unwrap_or(Errno::MFILE);
-            self.refusal("open", b"", errno)
-        })?;
-        Ok(Site::within(fd, &self.path, name))
+    /// The item of that name below it.
+    pub(super) fn site(&self, name: &ItemName) -> Result<Site, SurveyError> {
+        Site::within(self.duplicate()?, &self.path, name)
+    }
+
+    /// The directory below it in which an item is; `None` if it is missing. A mounted file system is refused.
+    pub(super) fn around(&self, item: &ItemName) -> Result<Option<Self>, Refusal> {
+        let mut folder = Self { fd: self.duplicate()?, path: self.path.clone() };
+        for name in item.above() {
+            let refused = |errno| folder.refusal("enter", name, errno);
+            match enter(&folder.fd, name, OPEN).map_err(refused)? {
+                Some(fd) => folder = Self { fd, path: folder.path_of(name) },
+                None => return Ok(None),
+            }
+        }
+        Ok(Some(folder))
+    }
+
+    /// The same, with missing directories created as the umask wants them, and made durable.
+    pub(super) fn make_around(&self, item: &ItemName) -> Result<Self, Refusal> {
+        let mut folder = Self { fd: self.duplicate()?, path: self.path.clone() };
+        for name in item.above() {
+            let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
+            match mkdirat(&folder.fd, name, mode) {
+                Ok(()) => folder.sync()?,
+                Err(Errno::EXIST) => {}
+                Err(errno) => return Err(folder.refusal("create", name, errno)),
+            }
+            let refused = |errno| folder.refusal("enter", name, errno);
+            let below = enter(&folder.fd, name, OPEN).map_err(refused)?;
+            let fd = below.ok_or_else(|| folder.refusal("enter", name, Errno::NOTDIR))?;
+            folder = Self { fd, path: folder.path_of(name) };
+        }
+        Ok(folder)
+    }
+
+    fn duplicate(&self) -> Result<OwnedFd, Refusal> {
+        self.fd.try_clone().map_err(|error| self.refused_io("open", b"", &error))
     }
 
     /// At most `limit` names in it, in no order.

@@ -148,7 +148,7 @@ fn missing_in(dir: &Path, transfers: &BTreeSet<TransferId>) -> BTreeSet<Transfer
 }
 
 fn look_at(file_dir: &Path, item: &ItemName) -> Sight {
-    match Site::open(file_dir, item).map_err(SurveyError::from).and_then(|site| site.survey()) {
+    match Site::open(file_dir, item).and_then(|site| site.survey()) {
         Ok(survey) => Sight::Present(survey.signature()),
         Err(SurveyError::Gone) => Sight::Gone,
         Err(error) => Sight::Unreadable(Reason::with(Cause::Unreadable, &error.to_string())),
@@ -252,7 +252,7 @@ impl Files {
                 if let Layout::Download(staging) = layout
                     && staging.lacks(transfer, &name)
                 {
-                    ahead.expect(transfer, name);
+                    ahead.expect(transfer, name.leaf());
                 }
             });
         }

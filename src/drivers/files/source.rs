@@ -22,6 +22,8 @@ const TICK: Duration = Duration::from_millis(25);
 #[derive(Debug, Clone)]
 pub struct Source {
     file_dir: PathBuf,
+    /// How many levels of permanent directories are above items.
+    depth: usize,
     clock: Clock,
     is_unfinished: Unfinished,
 }
@@ -39,10 +41,15 @@ impl fmt::Debug for Unfinished {
 }
 
 impl Source {
-    /// The items in `file_dir`. `is_unfinished` is asked for the path below it of everything that a directory holds:
-    /// one that holds such a thing waits.
-    pub fn new(file_dir: PathBuf, clock: Clock, is_unfinished: impl Fn(&[u8]) -> bool + Send + Sync + 'static) -> Self {
-        Self { file_dir, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)) }
+    /// The items below `depth` levels of directories in `file_dir`. `is_unfinished` is asked for the path below it of
+    /// everything that a directory holds: one that holds such a thing waits.
+    pub fn new(
+        file_dir: PathBuf,
+        depth: usize,
+        clock: Clock,
+        is_unfinished: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
+    ) -> Self {
+        Self { file_dir, depth, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)) }
     }
 
     /// The watched directory.
@@ -79,6 +86,9 @@ impl Source {
     fn try_hash(&self, item: &ItemName, signature: Signature) -> Result<HashOutcome, SurveyError> {
         let site = Site::open(&self.file_dir, item)?;
         let mut survey = site.survey()?;
+        if item.depth() < self.depth {
+            return Ok(HashOutcome::Held(Reason::new(Cause::TooHigh)));
+        }
         if survey.is_fresh(SystemTime::now(), TICK) {
             std::thread::sleep(TICK);
             survey = site.survey()?;
@@ -168,11 +178,11 @@ mod tests {
     use std::io::{Seek, Write};
 
     use super::*;
-    use crate::drivers::files::testing::{as_nobody, name};
+    use crate::drivers::files::testing::{as_nobody, name, with_mount};
 
     fn source() -> (tempfile::TempDir, Source) {
         let dir = tempfile::tempdir().unwrap();
-        let source = Source::new(dir.path().to_owned(), Clock::start(), |path| path.ends_with(b".part"));
+        let source = Source::new(dir.path().to_owned(), 0, Clock::start(), |path| path.ends_with(b".part"));
         source.prepare().unwrap();
         (dir, source)
     }
@@ -221,6 +231,50 @@ mod tests {
         fs::create_dir(dir.path().join("z.part")).unwrap();
         let item = name("z.part");
         assert!(matches!(source.hash(&item, signature(&source, &item)), HashOutcome::Proven { .. }));
+    }
+
+    #[test]
+    fn an_item_is_below_the_permanent_directories_and_on_their_file_system() {
+        let (dir, flat) = source();
+        let source = Source { depth: 1, ..flat };
+        fs::create_dir(dir.path().join("inbox")).unwrap();
+        fs::write(dir.path().join("inbox/item"), "x").unwrap();
+        fs::write(dir.path().join("stray"), "x").unwrap();
+        let item = ItemName::new(b"inbox/item").unwrap();
+        let seen = signature(&source, &item);
+        let outcome = hash_closed(&source, &item, seen);
+        assert!(matches!(outcome, HashOutcome::Proven { .. }), "{outcome:?}");
+        assert_eq!(hash(&source, &name("stray")), HashOutcome::Held(Reason::new(Cause::TooHigh)));
+        // A link is no permanent directory.
+        fs::rename(dir.path().join("inbox"), dir.path().join("real")).unwrap();
+        std::os::unix::fs::symlink("real", dir.path().join("inbox")).unwrap();
+        assert_eq!(source.look(&item), Sight::Gone);
+        assert_eq!(source.hash(&item, seen), HashOutcome::Gone);
+        fs::remove_file(dir.path().join("inbox")).unwrap();
+        assert_eq!(source.look(&item), Sight::Gone);
+    }
+
+    #[test]
+    fn what_a_mount_on_an_inbox_hides_is_not_gone() {
+        let path = "drivers::files::source::tests::what_a_mount_on_an_inbox_hides_is_not_gone";
+        with_mount(path, "mode=0700", "inbox", |dir| {
+            let run = |program: &str, arguments: &[&str]| {
+                let status = std::process::Command::new(program).args(arguments).arg(dir.join("inbox")).status();
+                assert!(status.unwrap().success());
+            };
+            let source = Source::new(dir.to_owned(), 1, Clock::start(), |_| false);
+            let item = ItemName::new(b"inbox/item").unwrap();
+            assert!(matches!(source.look(&item), Sight::Unreadable(_)), "mounted, and empty");
+            run("umount", &[]);
+            fs::write(dir.join("inbox/item"), "x").unwrap();
+            let seen = signature(&source, &item);
+            run("mount", &["-t", "tmpfs", "none"]);
+            let Sight::Unreadable(reason) = source.look(&item) else { panic!() };
+            assert!(reason.detail().ends_with("inbox: it is on another file system"), "{reason}");
+            assert!(matches!(source.hash(&item, seen), HashOutcome::Held(_)));
+            run("umount", &[]);
+            assert_eq!(source.look(&item), Sight::Present(seen));
+        });
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Central: what uploads have sent, and the copies that are held until every receiver has them.
 //!
-//! An upload's rsync writes to `<file_dir>/<id>/in/<place>/<name>`; downloads fetch from `held/<transfer>/<name>`. The
-//! content of `in` may be anything: nothing in it is followed or trusted.
+//! An upload's rsync writes to `<file_dir>/<id>/in/<place>/<name>`; downloads fetch from `held/<transfer>/<leaf>`, where
+//! `<leaf>` is the last part of the name. The content of `in` may be anything: nothing in it is followed or trusted.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -13,7 +13,8 @@ use super::copies::appraise;
 use super::folder::{Folder, Onto};
 use super::{LayoutError, Leftover, leftovers_in};
 use crate::drivers::disk::Refusal;
-use crate::drivers::manifest::{SurveyError, file_type};
+use crate::drivers::look::file_type;
+use crate::drivers::manifest::SurveyError;
 use crate::machine::{CopyOutcome, GroupId, ItemName, Kind, Modes, PlaceId, Reason, TransferId};
 
 /// One group's directories below central's `file_dir`.
@@ -39,7 +40,7 @@ impl Spool {
         self.arrivals().join(place.to_string())
     }
 
-    /// The directory from which downloads fetch: `<held_dir>/<transfer>/<name>`.
+    /// The directory from which downloads fetch: `<held_dir>/<transfer>/<leaf>`.
     pub fn held_dir(&self) -> PathBuf {
         self.group_dir().join("held")
     }
@@ -93,14 +94,16 @@ impl Spool {
             self.move_in(&held, transfer, place, name)?;
         }
         match held.child(transfer.to_string().as_bytes())? {
-            Some(own) => appraise(&own.site(name)?, kind, modes, None, |_, _, _| None),
+            Some(own) => appraise(&own.site(&name.leaf())?, kind, modes, None, |_, _, _| None),
             None => Ok(CopyOutcome::Missing),
         }
     }
 
     fn move_in(&self, held: &Folder, transfer: TransferId, place: PlaceId, name: &ItemName) -> Result<(), Refusal> {
         let arrivals = Folder::open(&self.arrivals())?;
-        let Some(arrived) = arrivals.child(place.to_string().as_bytes())? else { return Ok(()) };
+        let Some(place) = arrivals.child(place.to_string().as_bytes())? else { return Ok(()) };
+        let Some(arrived) = place.around(name)? else { return Ok(()) };
+        let name = name.leaf();
         let Some(stat) = arrived.stat(name.as_bytes())? else { return Ok(()) };
         let own = transfer.to_string();
         // A leftover of an earlier attempt; this one is newer.
@@ -138,7 +141,8 @@ impl Spool {
     pub fn discard_arrival(&self, place: PlaceId, name: &ItemName) -> Result<(), Reason> {
         let removed = Folder::open(&self.arrivals())
             .and_then(|arrivals| arrivals.child(place.to_string().as_bytes()))
-            .and_then(|place| place.map_or(Ok(()), |place| place.remove(name.as_bytes())));
+            .and_then(|place| place.map_or(Ok(None), |place| place.around(name)))
+            .and_then(|arrived| arrived.map_or(Ok(()), |arrived| arrived.remove(name.leaf().as_bytes())));
         removed.map_err(|refusal| refusal.reason())
     }
 

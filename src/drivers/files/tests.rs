@@ -230,7 +230,7 @@ fn another_file_system_inside_is_left_alone() {
 fn a_read_only_mount_is_refused_where_we_have_to_write() {
     with_mount("drivers::files::tests::a_read_only_mount_is_refused_where_we_have_to_write", "ro", "dir", |dir| {
         let (dir, group) = (dir.join("dir"), || "g".parse().unwrap());
-        Source::new(dir.clone(), Clock::start(), |_| false).prepare().unwrap();
+        Source::new(dir.clone(), 0, Clock::start(), |_| false).prepare().unwrap();
         for layout in
             [Layout::Central(Spool::new(dir.clone(), group())), Layout::Download(Staging::new(dir.clone(), group()))]
         {

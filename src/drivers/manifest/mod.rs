@@ -31,6 +31,7 @@ use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, Statx, StatxFlags, o
 use rustix::io::{Errno, retry_on_intr};
 
 use super::disk::{Refusal, file_system_of, shown};
+use super::look::{descend, file_system, file_type, look};
 use crate::machine::{
     Cause, Digest, Fingerprint, ItemName, Kind, MANIFEST_LIMIT, MOUNT_LIMIT, Mounts, Origin, Reason, Signature, Time,
     encode_bytes,
@@ -233,7 +234,7 @@ impl SurveyError {
     }
 }
 
-/// The place of an item: an open directory, and a name in it.
+/// The place of an item: an open directory, and a name of one part in it.
 #[derive(Debug)]
 pub struct Site {
     dir: OwnedFd,
@@ -248,17 +249,22 @@ impl fmt::Display for Site {
 }
 
 impl Site {
-    /// The item `name` in the directory `dir`, whose path may contain symbolic links. Fails if `dir` does not exist;
-    /// the item need not exist.
-    pub fn open(dir: &Path, name: &ItemName) -> Result<Self, Refusal> {
+    /// The item `name` below the directory `dir`, whose path may contain symbolic links.
+    ///
+    /// # Errors
+    ///
+    /// `dir` does not exist. [`SurveyError::Gone`] if a permanent directory above the item is missing; the item itself
+    /// need not exist.
+    pub fn open(dir: &Path, name: &ItemName) -> Result<Self, SurveyError> {
         let flags = OFlags::DIRECTORY | OFlags::RDONLY | OFlags::CLOEXEC;
         let fd = openat(CWD, dir, flags, Mode::empty()).map_err(|errno| Refusal::new("open", dir, errno))?;
-        Ok(Self::within(fd, dir, name))
+        Self::within(fd, dir, name)
     }
 
-    /// The item `name` in a directory that is already open; errors use `path`.
-    pub fn within(dir: OwnedFd, path: &Path, name: &ItemName) -> Self {
-        Self { dir, path: path.to_owned(), name: name.clone() }
+    /// The item `name` below a directory that is already open; errors use `path`.
+    pub fn within(dir: OwnedFd, path: &Path, name: &ItemName) -> Result<Self, SurveyError> {
+        let (dir, path) = descend(dir, path, name)?;
+        Ok(Self { dir: dir.ok_or(SurveyError::Gone)?, path, name: name.leaf() })
     }
 
     /// Looks at every entry. Entries that come and go meanwhile may be missed, but they change the times of their
@@ -487,21 +493,6 @@ fn joined(dir: &[u8], name: &[u8]) -> Vec<u8> {
     if dir == ITSELF { name.to_vec() } else { [dir, b"/", name].concat() }
 }
 
-/// The entry `name` in `dir`, without following a symbolic link.
-pub(crate) fn look(dir: impl AsFd, name: &[u8]) -> Result<Statx, Errno> {
-    let wanted = StatxFlags::BASIC_STATS | StatxFlags::BTIME | StatxFlags::MNT_ID;
-    statx(dir, name, AtFlags::SYMLINK_NOFOLLOW | AtFlags::NO_AUTOMOUNT, wanted)
-}
-
-/// Distinguishes mounted file systems; a kernel before 5.8 distinguishes devices only.
-fn file_system(stat: &Statx) -> u64 {
-    if StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::MNT_ID) {
-        stat.stx_mnt_id
-    } else {
-        u64::from(stat.stx_dev_major) << 32 | u64::from(stat.stx_dev_minor)
-    }
-}
-
 fn origin(top: &Statx, mounts: Vec<Box<[u8]>>) -> Origin {
     let known = StatxFlags::from_bits_retain(top.stx_mask).contains(StatxFlags::BTIME);
     let seconds = u64::try_from(top.stx_btime.tv_sec).unwrap_or(0);
@@ -513,10 +504,6 @@ fn origin(top: &Statx, mounts: Vec<Box<[u8]>>) -> Origin {
         ours: top.stx_uid == rustix::process::geteuid().as_raw(),
         mounts: Mounts::new(mounts),
     }
-}
-
-pub(crate) fn file_type(stat: &Statx) -> FileType {
-    FileType::from_raw_mode(stat.stx_mode.into())
 }
 
 #[cfg(test)]

@@ -360,8 +360,10 @@ fn file_list(run: &Run) -> Vec<u8> {
         if run.direction == Direction::Pull {
             list.extend_from_slice(transfer.to_string().as_bytes());
             list.push(b'/');
+            list.extend_from_slice(name.leaf().as_bytes());
+        } else {
+            list.extend_from_slice(name.as_bytes());
         }
-        list.extend_from_slice(name.as_bytes());
         list.push(0);
     }
     list

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use futures_util::{FutureExt, StreamExt};
-use inotify::{EventMask, EventStream, Inotify, WatchMask};
+use inotify::{EventMask, EventStream, Inotify, WatchMask, Watches};
 use rustix::io::Errno;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
@@ -27,46 +28,85 @@ pub(super) struct Hints {
     pub(super) overflow: bool,
     /// The directory itself was moved, removed or unmounted.
     pub(super) moved: bool,
+    /// There are other permanent directories than before.
+    pub(super) regrouped: bool,
 }
 
 impl Hints {
-    fn add(&mut self, mask: EventMask, name: Option<&OsStr>) {
-        let moved = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED;
+    /// `path` is that of the directory in which it happened, empty for `file_dir`; `depth` counts the levels of
+    /// permanent directories.
+    fn add(&mut self, mask: EventMask, path: &[u8], name: Option<&OsStr>, depth: usize) {
+        let ended = EventMask::DELETE_SELF | EventMask::MOVE_SELF | EventMask::UNMOUNT | EventMask::IGNORED;
         self.overflow |= mask.contains(EventMask::Q_OVERFLOW);
-        self.moved |= mask.intersects(moved);
-        if let Some(name) = name
-            && !name.as_bytes().starts_with(b".")
-            && let Ok(name) = ItemName::new(name.as_bytes())
-        {
-            self.names.insert(name, mask.contains(EventMask::MOVED_TO));
+        if mask.intersects(ended) {
+            self.moved |= path.is_empty();
+            self.regrouped |= !path.is_empty();
         }
+        let Some(name) = name.filter(|name| !name.as_bytes().starts_with(b".")) else { return };
+        let Ok(name) = ItemName::new(&below(path, name.as_bytes())) else { return };
+        if name.depth() < depth && mask.contains(EventMask::ISDIR) {
+            self.regrouped = true;
+            return;
+        }
+        self.names.insert(name, mask.contains(EventMask::MOVED_TO));
     }
 }
 
+/// The path of an entry, both below `file_dir`.
+pub(super) fn below(path: &[u8], name: &[u8]) -> Vec<u8> {
+    if path.is_empty() { name.to_vec() } else { [path, b"/", name].concat() }
+}
+
+/// Everything that can change an item's signature.
+const CHANGES: WatchMask = WatchMask::CLOSE_WRITE
+    .union(WatchMask::MOVED_TO)
+    .union(WatchMask::MOVED_FROM)
+    .union(WatchMask::CREATE)
+    .union(WatchMask::DELETE)
+    .union(WatchMask::ATTRIB)
+    .union(WatchMask::DELETE_SELF)
+    .union(WatchMask::MOVE_SELF)
+    .union(WatchMask::ONLYDIR)
+    .union(WatchMask::EXCL_UNLINK);
+
 /// A subscription for a directory, not yet registered with the runtime.
-pub(super) struct Subscription(Inotify);
+pub(super) struct Subscription {
+    inotify: Inotify,
+    /// The descriptor of the directory itself.
+    home: i32,
+}
 
 impl Subscription {
-    /// Subscribes to everything that can change an item's signature. Blocks.
+    /// Subscribes to the changes in a directory. Blocks.
     pub(super) fn new(dir: &Path) -> io::Result<Self> {
-        let mask = WatchMask::CLOSE_WRITE
-            | WatchMask::MOVED_TO
-            | WatchMask::MOVED_FROM
-            | WatchMask::CREATE
-            | WatchMask::DELETE
-            | WatchMask::ATTRIB
-            | WatchMask::DELETE_SELF
-            | WatchMask::MOVE_SELF
-            | WatchMask::ONLYDIR
-            | WatchMask::EXCL_UNLINK;
         let inotify = Inotify::init()?;
-        inotify.watches().add(dir, mask)?;
-        Ok(Self(inotify))
+        let home = inotify.watches().add(dir, CHANGES)?.get_watch_descriptor_id();
+        Ok(Self { inotify, home })
     }
 
     /// Starts to read events; must be called in the runtime.
     pub(super) fn listen(self) -> io::Result<Listener> {
-        Ok(Listener(self.0.into_event_stream(vec![0; BUFFER])?))
+        let events = self.inotify.into_event_stream(vec![0; BUFFER])?;
+        Ok(Listener { events, paths: Paths::from([(self.home, Box::default())]) })
+    }
+}
+
+/// Adds permanent directories to a subscription.
+pub(super) struct Subscriber {
+    watches: Watches,
+    paths: Paths,
+}
+
+/// The paths below `file_dir` of watched directories by their watch descriptors; that of `file_dir` itself is empty.
+type Paths = BTreeMap<i32, Box<[u8]>>;
+
+impl Subscriber {
+    /// Adds an open directory, which is at this path below `file_dir`. Adding it again changes the path. Blocks.
+    pub(super) fn add(&mut self, dir: BorrowedFd<'_>, path: &[u8]) -> io::Result<()> {
+        // The link in /proc leads to exactly the opened directory.
+        let descriptor = self.watches.add(format!("/proc/self/fd/{}", dir.as_raw_fd()), CHANGES)?;
+        self.paths.insert(descriptor.get_watch_descriptor_id(), path.into());
+        Ok(())
     }
 }
 
@@ -83,14 +123,27 @@ pub(super) fn remedy(error: &io::Error) -> String {
     }
 }
 
-/// Receives the events of the directory.
-pub(super) struct Listener(EventStream<Vec<u8>>);
+/// Receives the events of the directory, and of the permanent directories below it.
+pub(super) struct Listener {
+    events: EventStream<Vec<u8>>,
+    paths: Paths,
+}
 
 impl Listener {
+    /// For the permanent directories.
+    pub(super) fn subscriber(&self) -> Subscriber {
+        Subscriber { watches: self.events.watches(), paths: BTreeMap::new() }
+    }
+
+    /// Takes over what a subscriber has added.
+    pub(super) fn listen_to(&mut self, added: Subscriber) {
+        self.paths.extend(added.paths);
+    }
+
     /// Waits for the first event until `until`, then until `calm`, and collects all events up to then.
-    pub(super) async fn next(&mut self, until: Instant, calm: Instant) -> io::Result<Hints> {
+    pub(super) async fn next(&mut self, until: Instant, calm: Instant, depth: usize) -> io::Result<Hints> {
         let mut hints = Hints::default();
-        let Ok(mut event) = timeout_at(until, self.0.next()).await else {
+        let Ok(mut event) = timeout_at(until, self.events.next()).await else {
             return Ok(hints);
         };
         if Instant::now() < calm {
@@ -98,11 +151,18 @@ impl Listener {
         }
         loop {
             let found = event.ok_or(io::ErrorKind::UnexpectedEof)??;
-            hints.add(found.mask, found.name.as_deref());
+            let descriptor = found.wd.get_watch_descriptor_id();
+            match self.paths.get(&descriptor) {
+                Some(path) => hints.add(found.mask, path, found.name.as_deref(), depth),
+                None => hints.overflow |= found.mask.contains(EventMask::Q_OVERFLOW),
+            }
+            if found.mask.contains(EventMask::IGNORED) {
+                self.paths.remove(&descriptor);
+            }
             if hints.names.len() >= NAMES {
                 return Ok(hints);
             }
-            match self.0.next().now_or_never() {
+            match self.events.next().now_or_never() {
                 Some(next) => event = next,
                 None => return Ok(hints),
             }
@@ -117,7 +177,7 @@ mod tests {
     #[test]
     fn only_what_ends_with_a_rename_counts_as_renamed_in() {
         let mut hints = Hints::default();
-        let mut add = |mask, name: &str| hints.add(mask, Some(OsStr::new(name)));
+        let mut add = |mask, name: &str| hints.add(mask, b"", Some(OsStr::new(name)), 0);
         add(EventMask::CREATE, "a");
         add(EventMask::MOVED_TO | EventMask::ISDIR, "a");
         add(EventMask::MOVED_TO, "b");
@@ -127,9 +187,27 @@ mod tests {
         let found: Vec<_> = hints.names.iter().map(|(name, renamed)| (name.as_bytes(), *renamed)).collect();
         assert_eq!(found, [(&b"a"[..], true), (b"b", false), (b"d", false)]);
         assert!(!hints.overflow && !hints.moved);
-        hints.add(EventMask::Q_OVERFLOW, None);
-        hints.add(EventMask::UNMOUNT, None);
+        hints.add(EventMask::Q_OVERFLOW, b"", None, 0);
+        hints.add(EventMask::UNMOUNT, b"", None, 0);
         assert!(hints.overflow && hints.moved);
+    }
+
+    #[test]
+    fn permanent_directories_are_told_from_items() {
+        let mut hints = Hints::default();
+        let mut add = |mask, path: &[u8], name: &str| hints.add(mask, path, Some(OsStr::new(name)), 1);
+        add(EventMask::CREATE, b"", "too-high");
+        add(EventMask::MOVED_TO, b"in", "a");
+        add(EventMask::CREATE | EventMask::ISDIR, b"in", "b");
+        add(EventMask::CREATE, b"in", ".c");
+        let found: Vec<_> = hints.names.iter().map(|(name, renamed)| (name.as_bytes(), *renamed)).collect();
+        assert_eq!(found, [(&b"in/a"[..], true), (b"in/b", false), (b"too-high", false)]);
+        assert!(!hints.moved && !hints.regrouped);
+        hints.add(EventMask::CREATE | EventMask::ISDIR, b"", Some(OsStr::new("new")), 1);
+        assert!(!hints.moved && hints.regrouped);
+        let mut hints = Hints::default();
+        hints.add(EventMask::MOVE_SELF, b"in", None, 1);
+        assert!(!hints.moved && hints.regrouped);
     }
 
     #[test]

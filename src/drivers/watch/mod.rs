@@ -93,8 +93,8 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Watches `file_dir`; must be called in a tokio runtime. `survey` gets the open directory and an item's name; it
-    /// runs on blocking threads.
+    /// Watches `file_dir`, of which `depth` levels are permanent directories; must be called in a tokio runtime. `survey`
+    /// gets the open directory and an item's name; it runs on blocking threads.
     ///
     /// What is new or changed goes to `events` as [`Input::Seen`], what is gone as [`Input::Vanished`], the end of
     /// the first look at everything as [`Input::Scanned`]. Names that start with `.` are never reported, nor those of
@@ -102,12 +102,14 @@ impl Watch {
     /// says that it is another one, nothing is reported, and the log says so.
     pub fn start(
         file_dir: &Path,
+        depth: usize,
         is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
         knows: impl Fn(BorrowedFd<'_>) -> bool + Send + Sync + 'static,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        Self::start_at(Pace::default(), Place::new(file_dir, is_item, survey).known_by(knows), events)
+        let place = Place::new(file_dir, is_item, survey).with_depth(depth).known_by(knows);
+        Self::start_at(Pace::default(), place, events)
     }
 
     /// How it watches at present.
@@ -129,6 +131,7 @@ impl Watch {
             calm: Instant::now(),
             scanned: false,
             overfull: false,
+            obstacle: None,
         };
         Self { task: tokio::spawn(watcher.run()), mode }
     }
@@ -211,6 +214,8 @@ struct Watcher {
     calm: Instant,
     scanned: bool,
     overfull: bool,
+    /// Why not all permanent directories are watched, as last reported.
+    obstacle: Option<String>,
 }
 
 impl Watcher {
@@ -239,12 +244,18 @@ impl Watcher {
         self.remote = remote;
         let mut due = Instant::now();
         let mut scan: Option<Scan> = None;
+        // Other permanent directories need another scan, which must not start before the present one is through.
+        let mut again = false;
         loop {
+            if again && scan.is_none() {
+                due = due.min(self.calm);
+            }
             let until = if scan.is_some() { Instant::now() } else { due };
             let hints = self.hints(until).await?;
             if hints.moved {
                 return Err(Stop::Moved);
             }
+            again |= hints.regrouped;
             if hints.overflow {
                 debug!("inotify lost events in file_dir {}: scanning the whole directory", self.shown());
                 due = Instant::now();
@@ -257,6 +268,7 @@ impl Watcher {
             }
             let Some(going) = &mut scan else {
                 if Instant::now() >= due {
+                    again = false;
                     scan = Some(self.list(home).await?);
                 }
                 continue;
@@ -266,6 +278,7 @@ impl Watcher {
                 going.took += self.look(home, chunk).await?;
                 continue;
             }
+            self.calm = Instant::now() + (2 * going.took).clamp(CALM, CALM_LIMIT);
             due = Instant::now() + self.pace.interval(self.listener.is_some(), going.took);
             scan = None;
             if !self.scanned {
@@ -282,16 +295,29 @@ impl Watcher {
         };
         let errno = |error: io::Error| error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
         let lost = |error| Stop::Lost(Lost::Refused { action: "listened to", errno: errno(error) });
-        listener.next(until, self.calm).await.map_err(lost)
+        listener.next(until, self.calm, self.place.depth()).await.map_err(lost)
     }
 
     /// Starts a scan of everything that exists or was known.
     async fn list(&mut self, home: Identity) -> Result<Scan, Stop> {
-        let mode = self.subscribe().await?;
+        let mut mode = self.subscribe().await?;
         let started = Instant::now();
         let limit = self.pace.items;
-        let mut listing = self.block(move |place| place.list(home, limit)).await?;
+        let subscriber = self.listener.as_ref().filter(|_| self.place.depth() > 0).map(Listener::subscriber);
+        let mut listing = self.block(move |place| place.list(home, limit, subscriber)).await?;
+        match (listing.subscribed.take(), &mut self.listener) {
+            (Some(Ok(added)), Some(listener)) => listener.listen_to(added),
+            (Some(Err(error)), _) => {
+                self.listener = None;
+                mode = Mode::Polling(remedy(&error));
+            }
+            _ => {}
+        }
         self.change_mode(mode);
+        if let Some(obstacle) = listing.obstacle.as_ref().filter(|obstacle| self.obstacle.as_ref() != Some(obstacle)) {
+            warn!("not all of file_dir {} is watched: {obstacle}", self.shown());
+        }
+        self.obstacle = listing.obstacle.take();
         if !self.scanned && listing.hidden > 0 {
             info!("ignored {} names in file_dir {} that start with a dot", listing.hidden, self.shown());
         }

@@ -5,11 +5,21 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use md5::{Digest as _, Md5};
-use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, openat, statat, statx};
+use rustix::fs::{AtFlags, CWD, Dir, FileType, Mode, OFlags, StatxFlags, fstat, fstatfs, openat, statx};
 use rustix::io::Errno;
 
 use super::Surveyed;
-use crate::machine::{Cause, ItemName, Signature};
+use super::hints::{Subscriber, below};
+use crate::drivers::look::{enter, file_type, look};
+use crate::machine::{Cause, ItemName, Signature, escaped};
+
+/// The maximum number of permanent directories.
+const DIRECTORY_LIMIT: usize = 10_000;
+/// Why a mounted file system counts as no permanent directory.
+const MOUNTED: &str =
+    "another file system is mounted there; move the directory into file_dir, or give it its own group";
+
+const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 
 /// File systems that change without an action of this host, by their magic numbers (`linux/magic.h`, and the sources of
 /// those that are not in it).
@@ -71,7 +81,7 @@ pub(super) enum Look {
 }
 
 /// The content of the directory.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub(super) struct Listing {
     /// The items, in no order, up to the limit.
     pub(super) names: Vec<ItemName>,
@@ -83,11 +93,17 @@ pub(super) struct Listing {
     pub(super) unusable: usize,
     /// Whether there are more than the limit.
     pub(super) cut: bool,
+    /// Why a permanent directory is not watched.
+    pub(super) obstacle: Option<String>,
+    /// The subscription for permanent directories, if it is complete.
+    pub(super) subscribed: Option<io::Result<Subscriber>>,
 }
 
 /// A directory by its path, how to survey its items, and whether it is the one that the node works in.
 pub(super) struct Place {
     path: PathBuf,
+    /// How many levels of permanent directories it has.
+    depth: usize,
     is_item: Box<IsItem>,
     survey: Box<Survey>,
     knows: Option<Box<Knows>>,
@@ -104,7 +120,17 @@ impl Place {
         is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
     ) -> Self {
-        Self { path: path.to_owned(), is_item: Box::new(is_item), survey: Box::new(survey), knows: None }
+        Self { path: path.to_owned(), depth: 0, is_item: Box::new(is_item), survey: Box::new(survey), knows: None }
+    }
+
+    /// The same, with this many levels of permanent directories.
+    pub(super) fn with_depth(self, depth: usize) -> Self {
+        Self { depth, ..self }
+    }
+
+    /// How many levels of permanent directories it has.
+    pub(super) fn depth(&self) -> usize {
+        self.depth
     }
 
     /// The same, with another test than the file system for the right directory.
@@ -117,7 +143,7 @@ impl Place {
         self.knows.is_some() || now.succeeds(earlier)
     }
 
-    /// Whether an entry of that name is an item.
+    /// Whether an entry of that name can be an item or, further up, a permanent directory.
     pub(super) fn is_item(&self, name: &ItemName) -> bool {
         (self.is_item)(name)
     }
@@ -159,28 +185,90 @@ impl Place {
         Ok((identity, remote(magic)))
     }
 
-    /// Reads the whole directory, which must be `home`, up to `limit` items.
-    pub(super) fn list(&self, home: Identity, limit: usize) -> Result<Listing, Lost> {
-        let mut listing = Listing::default();
-        let mut dir = Dir::new(self.open_as(home)?).map_err(refused("read"))?;
-        while let Some(entry) = dir.read() {
-            let entry = entry.map_err(refused("read"))?;
-            match entry.file_name().to_bytes() {
-                // The last entry is our own marker.
-                b"." | b".." | b".synkler" => {}
-                [b'.', ..] => listing.hidden += 1,
-                _ if listing.names.len() >= limit => {
-                    listing.cut = true;
-                    break;
+    /// Reads the whole directory, which must be `home`, and its permanent directories, up to `limit` items.
+    pub(super) fn list(&self, home: Identity, limit: usize, subscriber: Option<Subscriber>) -> Result<Listing, Lost> {
+        let mut listing = Listing { subscribed: subscriber.map(Ok), ..Listing::default() };
+        let top = self.open_as(home)?;
+        let mut found = 0;
+        let mut pending = vec![Vec::new()];
+        while let Some(path) = pending.pop() {
+            match self.read(top.as_fd(), &path, limit, &mut listing) {
+                Ok(directories) => {
+                    found += directories.len();
+                    pending.extend(directories);
                 }
-                name => match ItemName::new(name) {
-                    Ok(name) if self.is_item(&name) => listing.names.push(name),
-                    Ok(_) => listing.unwanted += 1,
-                    Err(_) => listing.unusable += 1,
-                },
+                Err(errno) if path.is_empty() => return Err(refused("read")(errno)),
+                // Gone since it was listed.
+                Err(Errno::NOENT) => {}
+                Err(errno) => {
+                    let shown = escaped(&path);
+                    let why =
+                        if errno == Errno::XDEV { MOUNTED.to_owned() } else { io::Error::from(errno).to_string() };
+                    listing.obstacle.get_or_insert(format!("cannot look into {shown}: {why}"));
+                }
+            }
+            if found > DIRECTORY_LIMIT {
+                let why = format!("it contains more than {DIRECTORY_LIMIT} directories of item_depth: the rest waits");
+                listing.obstacle.get_or_insert(why);
+                break;
+            }
+            if listing.cut {
+                break;
             }
         }
         Ok(listing)
+    }
+
+    /// Adds the items of one directory to the listing, and returns the permanent directories in it.
+    fn read(
+        &self,
+        top: BorrowedFd<'_>,
+        path: &[u8],
+        limit: usize,
+        listing: &mut Listing,
+    ) -> Result<Vec<Vec<u8>>, Errno> {
+        let mut dir = openat(top, c".", OPEN, Mode::empty())?;
+        for name in path.split(|byte| *byte == b'/').filter(|name| !name.is_empty()) {
+            dir = enter(&dir, name, OFlags::RDONLY)?.ok_or(Errno::NOENT)?;
+        }
+        // Before its entries are read, so that none is missed. The directory itself has its own subscription.
+        if let Some(Ok(subscriber)) = &mut listing.subscribed
+            && !path.is_empty()
+            && let Err(error) = subscriber.add(dir.as_fd(), path)
+        {
+            listing.subscribed = Some(Err(error));
+        }
+        let mut directories = Vec::new();
+        let mut dir = Dir::new(dir)?;
+        while let Some(entry) = dir.read() {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            match name {
+                // The last entry is our own marker.
+                b"." | b".." | b".synkler" => continue,
+                [b'.', ..] => {
+                    listing.hidden += 1;
+                    continue;
+                }
+                _ => {}
+            }
+            let path = below(path, name);
+            let Ok(item) = ItemName::new(&path) else {
+                listing.unusable += 1;
+                continue;
+            };
+            if !self.is_item(&item) {
+                listing.unwanted += 1;
+            } else if item.depth() < self.depth && is_directory(dir.fd()?, name, entry.file_type()) {
+                directories.push(path);
+            } else if listing.names.len() >= limit {
+                listing.cut = true;
+                break;
+            } else {
+                listing.names.push(item);
+            }
+        }
+        Ok(directories)
     }
 
     /// Checks items of the directory, which must be `home`.
@@ -194,6 +282,10 @@ impl Place {
     }
 
     fn look_at(&self, dir: BorrowedFd<'_>, name: &ItemName) -> Look {
+        if name.depth() < self.depth && is_directory(dir, name.as_bytes(), FileType::Unknown) {
+            // A permanent directory, in place of an item that was too high up.
+            return Look::Gone;
+        }
         match (self.survey)(dir, name) {
             Surveyed::Present { signature, size } => Look::Present(signature, size),
             Surveyed::Gone => Look::Gone,
@@ -205,19 +297,38 @@ impl Place {
 /// Each checked item, and the result.
 pub(super) type Looks = Vec<(ItemName, Look)>;
 
+/// Whether the entry is a directory; `listed` is the type of the listing.
+fn is_directory(dir: BorrowedFd<'_>, name: &[u8], listed: FileType) -> bool {
+    match listed {
+        FileType::Unknown => look(dir, name).is_ok_and(|stat| file_type(&stat) == FileType::Directory),
+        listed => listed == FileType::Directory,
+    }
+}
+
 /// The report on an item that cannot be surveyed: its signature covers its top entry alone, so that it is reported
 /// once, and again when that entry changes.
-fn at_a_glance(dir: BorrowedFd<'_>, name: &ItemName) -> Look {
-    let (text, size) = match statat(dir, name.as_bytes(), AtFlags::SYMLINK_NOFOLLOW) {
+fn at_a_glance(dir: BorrowedFd<'_>, item: &ItemName) -> Look {
+    let glance = || {
+        let mut dir = openat(dir, c".", OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
+        for name in item.above() {
+            dir = enter(&dir, name, OFlags::PATH)?.ok_or(Errno::NOENT)?;
+        }
+        look(dir, item.leaf().as_bytes())
+    };
+    let (text, size) = match glance() {
         Err(Errno::NOENT) => return Look::Gone,
         Err(errno) => (format!("refused {}", errno.raw_os_error()), 0),
         Ok(stat) => {
             let text = format!(
                 "unreadable {} {} {}.{} {}.{}",
-                stat.st_ino, stat.st_size, stat.st_mtime, stat.st_mtime_nsec, stat.st_ctime, stat.st_ctime_nsec
+                stat.stx_ino,
+                stat.stx_size,
+                stat.stx_mtime.tv_sec,
+                stat.stx_mtime.tv_nsec,
+                stat.stx_ctime.tv_sec,
+                stat.stx_ctime.tv_nsec
             );
-            let is_file = FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile;
-            (text, if is_file { u64::try_from(stat.st_size).unwrap_or(0) } else { 0 })
+            (text, if file_type(&stat) == FileType::RegularFile { stat.stx_size } else { 0 })
         }
     };
     Look::Present(Signature(Md5::digest(text).into()), size)
@@ -275,12 +386,12 @@ mod tests {
         }
         let place = Place::new(dir.path(), |name| name.as_bytes() != b"g", |_, _| Surveyed::Gone);
         let (home, _) = place.identify().unwrap();
-        let mut listing = place.list(home, 10).unwrap();
+        let mut listing = place.list(home, 10, None).unwrap();
         listing.names.sort();
         let names: Vec<_> = listing.names.iter().map(ItemName::as_bytes).collect();
         assert_eq!((names, listing.hidden, listing.cut), (vec![&b"a"[..], b"c d", b"f"], 2, false));
         assert_eq!(listing.unwanted, 1);
-        let listing = place.list(home, 2).unwrap();
+        let listing = place.list(home, 2, None).unwrap();
         assert_eq!((listing.names.len(), listing.cut), (2, true));
     }
 }

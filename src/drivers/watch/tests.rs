@@ -60,9 +60,15 @@ impl Watched {
         let dir = root.path().join("in");
         fs::create_dir(&dir).unwrap();
         files.iter().for_each(|name| fs::write(dir.join(name), "1").unwrap());
+        Self::start_in(root, pace, 0)
+    }
+
+    /// Watches `in` with this many levels of permanent directories.
+    fn start_in(root: TempDir, pace: Pace, depth: usize) -> Self {
+        let dir = root.path().join("in");
         let (sender, events) = mpsc::channel(100);
-        let watch =
-            Watch::start_at(pace, Place::new(&dir, |name| !name.as_bytes().ends_with(b".part"), survey), sender);
+        let is_item = |name: &ItemName| !name.as_bytes().ends_with(b".part");
+        let watch = Watch::start_at(pace, Place::new(&dir, is_item, survey).with_depth(depth), sender);
         Self { root, dir, events, watch }
     }
 
@@ -336,4 +342,110 @@ fn looking_at_everything_takes_a_small_part_of_the_time() {
     assert_eq!(pace.interval(true, seconds(1)), seconds(200));
     assert_eq!(pace.interval(false, Duration::from_millis(10)), seconds(2));
     assert_eq!(pace.interval(false, seconds(1)), seconds(50));
+}
+
+/// Two inboxes, one of them with an item, and a file beside them.
+fn inboxes() -> TempDir {
+    let root = tempfile::tempdir().unwrap();
+    let dir = root.path().join("in");
+    fs::create_dir_all(dir.join("alpha/whole/below")).unwrap();
+    fs::create_dir_all(dir.join("beta c")).unwrap();
+    fs::create_dir_all(dir.join("off.part/x")).unwrap();
+    fs::create_dir_all(dir.join(".hidden/x")).unwrap();
+    fs::write(dir.join("alpha/one"), "1").unwrap();
+    fs::write(dir.join("stray"), "1").unwrap();
+    root
+}
+
+async fn seen_names(watched: &mut Watched, count: usize) -> Vec<String> {
+    let mut names = Vec::new();
+    for _ in 0..count {
+        names.push(watched.seen().await.0);
+    }
+    names.sort();
+    names
+}
+
+#[tokio::test]
+async fn permanent_directories_are_no_items_and_what_is_in_them_is() {
+    let mut watched = Watched::start_in(inboxes(), hints_only(), 1);
+    assert_eq!(seen_names(&mut watched, 3).await, ["alpha/one", "alpha/whole", "stray"]);
+    watched.scanned().await;
+    watched.mode(|mode| *mode == Mode::Inotify).await;
+    // In a known inbox, only inotify tells it.
+    fs::write(watched.dir.join("beta c/two"), "1").unwrap();
+    watched.seen_with("beta c/two", 1).await;
+    fs::remove_file(watched.dir.join("alpha/one")).unwrap();
+    assert_eq!(watched.vanished().await, "alpha/one");
+    // What was in a new inbox before it was noticed, and after.
+    fs::create_dir(watched.aside()).unwrap();
+    fs::write(watched.aside().join("before"), "1").unwrap();
+    fs::rename(watched.aside(), watched.dir.join("gamma")).unwrap();
+    watched.seen_with("gamma/before", 1).await;
+    fs::write(watched.dir.join("gamma/after"), "1").unwrap();
+    watched.seen_with("gamma/after", 1).await;
+    // With another name, everything in it has another name, and the old inotify watch knows it.
+    fs::rename(watched.dir.join("gamma"), watched.dir.join("delta")).unwrap();
+    let mut changes = Vec::new();
+    for _ in 0..4 {
+        changes.push(match watched.next().await {
+            Input::Seen(sighting) => format!("+{}", sighting.name),
+            Input::Vanished(name) => format!("-{name}"),
+            other => panic!("{other:?}"),
+        });
+    }
+    changes.sort();
+    assert_eq!(changes, ["+delta/after", "+delta/before", "-gamma/after", "-gamma/before"]);
+    fs::write(watched.dir.join("delta/last"), "1").unwrap();
+    watched.seen_with("delta/last", 1).await;
+}
+
+#[tokio::test]
+async fn an_inbox_that_becomes_a_file_and_a_file_that_becomes_an_inbox() {
+    let mut watched = Watched::start_in(inboxes(), hints_only(), 1);
+    seen_names(&mut watched, 3).await;
+    watched.scanned().await;
+    fs::remove_file(watched.dir.join("stray")).unwrap();
+    assert_eq!(watched.vanished().await, "stray");
+    fs::create_dir(watched.dir.join("stray")).unwrap();
+    fs::write(watched.dir.join("stray/a"), "1").unwrap();
+    watched.seen_with("stray/a", 1).await;
+    fs::remove_dir_all(watched.dir.join("stray")).unwrap();
+    assert_eq!(watched.vanished().await, "stray/a");
+    symlink("alpha", watched.dir.join("stray")).unwrap();
+    assert_eq!(watched.seen().await.0, "stray", "a link is no inbox");
+}
+
+#[tokio::test]
+async fn polling_sees_inboxes_too_and_a_new_one_at_the_next_scan() {
+    let pace = Pace { inotify: false, polling: (SOON, 0), ..Pace::default() };
+    let mut watched = Watched::start_in(inboxes(), pace, 1);
+    assert_eq!(seen_names(&mut watched, 3).await, ["alpha/one", "alpha/whole", "stray"]);
+    watched.scanned().await;
+    fs::create_dir_all(watched.dir.join("gamma/sub")).unwrap();
+    assert_eq!(watched.seen().await.0, "gamma/sub");
+    fs::remove_dir_all(watched.dir.join("gamma")).unwrap();
+    assert_eq!(watched.vanished().await, "gamma/sub");
+}
+
+#[tokio::test]
+async fn a_hundred_inboxes_that_come_while_it_scans_are_all_found() {
+    let root = tempfile::tempdir().unwrap();
+    fs::create_dir(root.path().join("in")).unwrap();
+    let dir = root.path().join("in");
+    let mut watched = Watched::start_in(root, hints_only(), 2);
+    watched.scanned().await;
+    let writer = std::thread::spawn(move || {
+        for number in 0..100 {
+            let inbox = dir.join(format!("a{}/b{number}", number % 7));
+            fs::create_dir_all(&inbox).unwrap();
+            fs::write(inbox.join("item"), "1").unwrap();
+        }
+    });
+    let mut found = std::collections::BTreeSet::new();
+    while found.len() < 100 {
+        found.insert(watched.seen().await.0);
+    }
+    writer.join().unwrap();
+    assert!(found.iter().all(|name| name.ends_with("/item")), "{found:?}");
 }

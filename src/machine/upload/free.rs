@@ -108,6 +108,10 @@ impl Upload {
         let is_latest = self.latest.get(&row.name) == Some(&id) && !self.kept.contains_key(&row.name);
         let cleanup = self.settings.cleanup;
         match sight {
+            // It was an item when the config had another item_depth.
+            Sight::Present(_) if row.name.depth() != self.settings.depth => {
+                self.end_without_cleanup(id, "item_depth has changed since it was sent");
+            }
             // An earlier run may have taken the item out of sight and stopped before its end.
             _ if row.cleaned && cleanup == Cleaner::Own => self.clean(id),
             Sight::Present(signature) if row.signature == Some(signature) && cleanup.is_set() => self.clean(id),

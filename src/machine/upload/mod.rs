@@ -115,6 +115,8 @@ pub struct UploadSettings {
     pub version: String,
     /// How long an item must stay unchanged (`settle_seconds`).
     pub settle: Duration,
+    /// How many levels of permanent directories are above items (`item_depth`).
+    pub depth: usize,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
     /// Who cleans up its sources.

@@ -22,7 +22,7 @@ use super::duplicate::duplicate;
 use super::folder::{Folder, RESERVED};
 use super::steps::step;
 use crate::drivers::disk::{Refusal, shown};
-use crate::drivers::manifest::{Survey, SurveyError};
+use crate::drivers::manifest::{Site, Survey, SurveyError};
 use crate::machine::{Cause, Cleared, CopyOutcome, Fingerprint, ItemName, Kind, Reason, Signature, TransferId};
 
 /// Says that the item in the directory out of sight may be removed.
@@ -85,7 +85,7 @@ impl Disposal {
     ) -> Result<Cleared, Reason> {
         let own = format!("{}-{transfer}", String::from_utf8_lossy(RESERVED)).into_bytes();
         let outcome = self.folders().and_then(|(base, into)| {
-            Removal { base: &base, into: into.as_ref(), own, item, fingerprint }.carry_out(signature)
+            Removal { base: &base, into: into.as_ref(), own, item, leaf: item.leaf(), fingerprint }.carry_out(signature)
         });
         outcome.map_err(|error| Reason::with(Cause::Cleanup, &error.to_string()))
     }
@@ -108,6 +108,8 @@ struct Removal<'a> {
     /// Our directory's name, in both.
     own: Vec<u8>,
     item: &'a ItemName,
+    /// Its name in our directories.
+    leaf: ItemName,
     fingerprint: &'a Fingerprint,
 }
 
@@ -138,7 +140,7 @@ impl Removal<'_> {
         if let Some(moved) = self.move_at_once(into, &before)? {
             return Ok(moved);
         }
-        let inode = self.copy(self.base, before.kind())?;
+        let inode = self.copy(&self.base.site(self.item)?, before.kind())?;
         if self.base.site(self.item)?.survey()?.signature() != before.signature() || !self.hide(&before, Some(inode))? {
             return self.changed();
         }
@@ -147,21 +149,22 @@ impl Removal<'_> {
 
     /// An earlier run took the item out of sight.
     fn resume(&self, own: &Folder) -> Result<Cleared, DisposalError> {
-        let site = own.site(self.item)?;
+        let site = own.site(&self.leaf)?;
         let survey = site.survey()?;
         let (digest, _) = site.prove_with_manifest(&survey)?;
         if survey.fingerprint(digest) != *self.fingerprint {
             self.give_back(own)?;
             return self.changed();
         }
-        let Some(into) = self.into else { return self.delete() };
+        let Some(root) = self.into else { return self.delete() };
+        let into = &self.target(root)?;
         let copy = own
             .names(SAME_NAME_LIMIT as usize)?
             .iter()
             .find_map(|name| std::str::from_utf8(name).ok()?.strip_prefix(COPY_MARK)?.parse::<u64>().ok());
         if let Some(copy) = copy {
-            if self.copied(into)?.is_some_and(|(_, inode)| inode == copy) {
-                return self.publish(into);
+            if self.copied(root)?.is_some_and(|(_, inode)| inode == copy) {
+                return self.publish(root);
             }
             if let Some((name, number)) = self.published(into, copy)? {
                 self.forget_copy()?;
@@ -169,35 +172,36 @@ impl Removal<'_> {
                 return Ok(moved_to(into, &name, number, self.item));
             }
         }
-        let inode = self.copy(own, survey.kind())?;
+        let inode = self.copy(&site, survey.kind())?;
         self.mark_copy(own, inode)?;
-        self.publish(into)
+        self.publish(root)
     }
 
     /// One rename, where both are on one file system.
-    fn move_at_once(&self, into: &Folder, before: &Survey) -> Result<Option<Cleared>, DisposalError> {
-        let Some((name, number)) = self.rename_to_free(self.base, into)? else { return Ok(None) };
+    fn move_at_once(&self, root: &Folder, before: &Survey) -> Result<Option<Cleared>, DisposalError> {
+        let (home, into) = (self.home()?, &self.target(root)?);
+        let Some((name, number)) = self.rename_to_free(&home, into)? else { return Ok(None) };
         if !into.site(&name)?.survey()?.same_but_moved(before) {
             step();
-            into.rename_to(name.as_bytes(), self.base, self.name())
+            into.rename_to(name.as_bytes(), &home, self.name())
                 .map_err(|refusal| self.homeless(&refusal, into, &name))?;
             return self.changed().map(Some);
         }
-        self.base.sync()?;
+        home.sync()?;
         into.sync()?;
         Ok(Some(moved_to(into, &name, number, self.item)))
     }
 
     /// Copies the item, proves the copy and makes it durable. Gives its inode.
-    fn copy(&self, from: &Folder, kind: Option<Kind>) -> Result<u64, DisposalError> {
+    fn copy(&self, from: &Site, kind: Option<Kind>) -> Result<u64, DisposalError> {
         let (Some(into), Some(kind)) = (self.into, kind) else {
             return Err(SurveyError::Changed(self.item.to_string()).into());
         };
         step();
         let own = into.make(&self.own)?;
         own.clear()?;
-        let copied = duplicate(&from.site(self.item)?, &own, self.item).and_then(|()| {
-            let outcome = appraise(&own.site(self.item)?, kind, None, Some(&own), |_, _, _| None)?;
+        let copied = duplicate(from, &own, &self.leaf).and_then(|()| {
+            let outcome = appraise(&own.site(&self.leaf)?, kind, None, Some(&own), |_, _, _| None)?;
             Ok(match outcome {
                 CopyOutcome::Found { fingerprint, inode, .. } if fingerprint == *self.fingerprint => Some(inode),
                 _ => None,
@@ -224,23 +228,25 @@ impl Removal<'_> {
             self.mark_copy(&own, inode)?;
         }
         step();
-        match self.base.rename_to(self.name(), &own, self.name()) {
+        let home = self.home()?;
+        match home.rename_to(self.name(), &own, self.name()) {
             Ok(()) => {}
             Err(refusal) if refusal.errno() == Errno::NOENT => return Ok(false),
             Err(refusal) => return Err(refusal.into()),
         }
-        if !own.site(self.item)?.survey()?.same_but_moved(before) {
+        if !own.site(&self.leaf)?.survey()?.same_but_moved(before) {
             self.give_back(&own)?;
             return Ok(false);
         }
         own.sync()?;
-        self.base.sync()?;
+        home.sync()?;
         Ok(true)
     }
 
     fn give_back(&self, own: &Folder) -> Result<(), DisposalError> {
         step();
-        own.rename_to(self.name(), self.base, self.name()).map_err(|refusal| self.homeless(&refusal, own, self.item))
+        let home = self.base.make_around(self.item)?;
+        own.rename_to(self.name(), &home, self.name()).map_err(|refusal| self.homeless(&refusal, own, &self.leaf))
     }
 
     fn homeless(&self, refusal: &Refusal, place: &Folder, name: &ItemName) -> DisposalError {
@@ -252,8 +258,9 @@ impl Removal<'_> {
     }
 
     /// Gives the copy its name; then the item goes.
-    fn publish(&self, into: &Folder) -> Result<Cleared, DisposalError> {
-        let copies = into.child(&self.own)?.ok_or_else(|| into.refusal("open", &self.own, Errno::NOENT))?;
+    fn publish(&self, root: &Folder) -> Result<Cleared, DisposalError> {
+        let copies = root.child(&self.own)?.ok_or_else(|| root.refusal("open", &self.own, Errno::NOENT))?;
+        let into = &self.target(root)?;
         let (name, number) =
             self.rename_to_free(&copies, into)?.ok_or_else(|| copies.refusal("rename", self.name(), Errno::XDEV))?;
         into.sync()?;
@@ -314,7 +321,7 @@ impl Removal<'_> {
     /// Under which name the copy with this inode is.
     fn published(&self, into: &Folder, copy: u64) -> Result<Option<(ItemName, u32)>, DisposalError> {
         for number in 0..SAME_NAME_LIMIT {
-            let Some(name) = numbered(self.item, number) else { return Ok(None) };
+            let Some(name) = numbered(&self.leaf, number) else { return Ok(None) };
             match into.inode(name.as_bytes())? {
                 Some(inode) if inode == copy => return Ok(Some((name, number))),
                 Some(_) => {}
@@ -328,7 +335,7 @@ impl Removal<'_> {
     /// on two file systems.
     fn rename_to_free(&self, from: &Folder, into: &Folder) -> Result<Option<(ItemName, u32)>, DisposalError> {
         for number in 0..SAME_NAME_LIMIT {
-            let Some(name) = numbered(self.item, number) else {
+            let Some(name) = numbered(&self.leaf, number) else {
                 return Err(DisposalError::TooLong(into.to_string()));
             };
             step();
@@ -342,8 +349,18 @@ impl Removal<'_> {
         Err(DisposalError::Taken(into.to_string()))
     }
 
+    /// The directory in which the item is.
+    fn home(&self) -> Result<Folder, DisposalError> {
+        Ok(self.base.around(self.item)?.ok_or(SurveyError::Gone)?)
+    }
+
+    /// The directory below `cleanup_move` to which the item goes: the permanent directories above it are kept there.
+    fn target(&self, root: &Folder) -> Result<Folder, DisposalError> {
+        Ok(root.make_around(self.item)?)
+    }
+
     fn name(&self) -> &[u8] {
-        self.item.as_bytes()
+        self.leaf.as_bytes()
     }
 }
 

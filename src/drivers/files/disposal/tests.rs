@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::super::steps::interrupted_at;
 use super::*;
@@ -15,6 +15,8 @@ type Tree = BTreeMap<String, (u32, String)>;
 struct Bench {
     file_dir: tempfile::TempDir,
     into: tempfile::TempDir,
+    /// The permanent directory of the item, or nothing.
+    inbox: &'static str,
     transfer: TransferId,
     fingerprint: Fingerprint,
     moves: bool,
@@ -31,6 +33,10 @@ const WAYS: [Way; 3] = [Way::Rename, Way::Copy, Way::Delete];
 
 impl Bench {
     fn new(way: Way, directory: bool) -> Self {
+        Self::in_inbox("", way, directory)
+    }
+
+    fn in_inbox(inbox: &'static str, way: Way, directory: bool) -> Self {
         let file_dir = tempfile::tempdir().unwrap();
         let into = match way {
             Way::Rename | Way::Delete => tempfile::tempdir_in(file_dir.path().parent().unwrap()).unwrap(),
@@ -42,7 +48,8 @@ impl Bench {
             way != Way::Copy,
             "two file systems are needed: /tmp and /dev/shm"
         );
-        let item = file_dir.path().join(NAME);
+        fs::create_dir_all(file_dir.path().join(inbox)).unwrap();
+        let item = file_dir.path().join(inbox).join(NAME);
         if directory {
             fs::create_dir(&item).unwrap();
             fs::create_dir(item.join("deep")).unwrap();
@@ -54,10 +61,10 @@ impl Bench {
             fs::write(&item, "content").unwrap();
             fs::set_permissions(&item, fs::Permissions::from_mode(0o640)).unwrap();
         }
-        let site = Site::open(file_dir.path(), &name()).unwrap();
+        let site = Site::open(file_dir.path(), &name_in(inbox)).unwrap();
         let survey = site.survey().unwrap();
         let fingerprint = survey.fingerprint(site.prove(&survey, &mut |_| {}).unwrap());
-        Self { file_dir, into, transfer: TransferId::mint(1, [1; 10]), fingerprint, moves: way != Way::Delete }
+        Self { file_dir, into, inbox, transfer: TransferId::mint(1, [1; 10]), fingerprint, moves: way != Way::Delete }
     }
 
     fn disposal(&self) -> Disposal {
@@ -67,14 +74,20 @@ impl Bench {
 
     /// What the machine knows of the item: what its last look has seen, if its content is still what was delivered.
     fn run(&self) -> Result<Cleared, Reason> {
-        let site = Site::open(self.file_dir.path(), &name()).unwrap();
+        let name = name_in(self.inbox);
+        let site = Site::open(self.file_dir.path(), &name).unwrap();
         let signature = site.survey().ok().map(|survey| survey.signature());
-        self.disposal().run(self.transfer, &name(), signature, &self.fingerprint)
+        self.disposal().run(self.transfer, &name, signature, &self.fingerprint)
     }
 
-    fn names(dir: &tempfile::TempDir) -> Vec<String> {
+    /// The directories in which the item is, and to which it goes.
+    fn sides(&self) -> [PathBuf; 2] {
+        [self.file_dir.path().join(self.inbox), self.into.path().join(self.inbox)]
+    }
+
+    fn names(dir: impl AsRef<Path>) -> Vec<String> {
         let mut names: Vec<_> =
-            fs::read_dir(dir.path()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
+            fs::read_dir(dir.as_ref()).unwrap().map(|it| it.unwrap().file_name().into_string().unwrap()).collect();
         names.sort();
         names
     }
@@ -82,9 +95,9 @@ impl Bench {
     /// Every whole copy of the item there, by where it is.
     fn whole(&self, tree: &Tree) -> Vec<String> {
         let own = format!(".synkler-{}", self.transfer);
-        let dirs = [self.file_dir.path(), self.into.path()];
-        let places =
-            dirs.iter().flat_map(|dir| [dir.join(NAME), dir.join(format!("{NAME}.~1~")), dir.join(&own).join(NAME)]);
+        let named = self.sides().into_iter().flat_map(|dir| [dir.join(NAME), dir.join(format!("{NAME}.~1~"))]);
+        let hidden = [self.file_dir.path(), self.into.path()].map(|dir| dir.join(&own).join(NAME));
+        let places = named.chain(hidden);
         let content =
             |tree: &Tree| tree.iter().map(|(path, (_, text))| (path.clone(), text.clone())).collect::<Vec<_>>();
         let is_whole = |place: &PathBuf| place.symlink_metadata().is_ok() && content(&tree_of(place)) == content(tree);
@@ -93,7 +106,11 @@ impl Bench {
 }
 
 fn name() -> ItemName {
-    ItemName::new(NAME.as_bytes()).unwrap()
+    name_in("")
+}
+
+fn name_in(inbox: &str) -> ItemName {
+    ItemName::new(Path::new(inbox).join(NAME).as_os_str().as_encoded_bytes()).unwrap()
 }
 
 fn tree_of(path: &Path) -> Tree {
@@ -120,6 +137,16 @@ fn tree_of(path: &Path) -> Tree {
 /// is overwritten, and nothing is left over.
 #[test]
 fn a_run_that_is_killed_at_any_step_loses_and_overwrites_nothing() {
+    assert!(stop_at_every_step("") > 500);
+}
+
+/// The same in a permanent directory, which stays, and which `cleanup_move` gets too.
+#[test]
+fn an_inbox_stays_whatever_the_step_at_which_the_daemon_dies() {
+    assert!(stop_at_every_step("in box/deep") > 500);
+}
+
+fn stop_at_every_step(inbox: &'static str) -> usize {
     let mut stops = 0;
     for way in WAYS {
         for directory in [false, true] {
@@ -127,10 +154,12 @@ fn a_run_that_is_killed_at_any_step_loses_and_overwrites_nothing() {
                 for first in 0.. {
                     let mut finished = true;
                     for second in 0.. {
-                        let bench = Bench::new(way, directory);
-                        let tree = tree_of(&bench.file_dir.path().join(NAME));
+                        let bench = Bench::in_inbox(inbox, way, directory);
+                        let [home, goal] = bench.sides();
+                        let tree = tree_of(&home.join(NAME));
                         if taken {
-                            fs::write(bench.into.path().join(NAME), "older").unwrap();
+                            fs::create_dir_all(&goal).unwrap();
+                            fs::write(goal.join(NAME), "older").unwrap();
                         }
                         let label = format!("{way:?} directory {directory} taken {taken} {first} {second}");
                         finished = interrupted_at(first, || bench.run()).is_some();
@@ -142,19 +171,21 @@ fn a_run_that_is_killed_at_any_step_loses_and_overwrites_nothing() {
                         );
                         stops += usize::from(!finished) + usize::from(again.is_none());
                         bench.run().unwrap();
-                        assert_eq!(Bench::names(&bench.file_dir), [""; 0], "{label}");
+                        assert_eq!(Bench::names(&home), [""; 0], "{label}");
+                        assert_eq!(Bench::names(&bench.file_dir).len(), usize::from(!inbox.is_empty()), "{label}");
                         let beside = format!("{NAME}.~1~");
                         let wanted = match (way, taken) {
                             (Way::Delete, true) | (Way::Rename | Way::Copy, false) => vec![NAME],
                             (Way::Delete, false) => vec![],
                             (Way::Rename | Way::Copy, true) => vec![NAME, &beside],
                         };
-                        assert_eq!(Bench::names(&bench.into), wanted, "{label}");
+                        let found = if goal.exists() { Bench::names(&goal) } else { Vec::new() };
+                        assert_eq!(found, wanted, "{label}");
                         if taken {
-                            assert_eq!(fs::read_to_string(bench.into.path().join(NAME)).unwrap(), "older", "{label}");
+                            assert_eq!(fs::read_to_string(goal.join(NAME)).unwrap(), "older", "{label}");
                         }
                         if way != Way::Delete {
-                            let arrived = bench.into.path().join(if taken { &beside } else { NAME });
+                            let arrived = goal.join(if taken { &beside } else { NAME });
                             assert_eq!(tree_of(&arrived), tree, "{label}");
                         }
                         if again.is_some() {
@@ -168,7 +199,7 @@ fn a_run_that_is_killed_at_any_step_loses_and_overwrites_nothing() {
             }
         }
     }
-    assert!(stops > 500, "{stops}");
+    stops
 }
 
 #[test]

@@ -1,8 +1,8 @@
 //! Download: items are fetched to staging, verified there, and renamed to their final names.
 //!
-//! `<file_dir>/.synkler/<id>/<transfer>/<name>` is on the file system of `file_dir`, so that one rename gives the final
-//! name. Beside `<name>` there may be marks of ours, whose names begin with `.synkler`: after a crash during the
-//! placing they show what was done.
+//! `<file_dir>/.synkler/<id>/<transfer>/<leaf>` is on the file system of `file_dir`, so that one rename gives the final
+//! name; `<leaf>` is the last part of the name. Beside it there may be marks of ours, whose names begin with
+//! `.synkler`: after a crash during the placing they show what was done.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,7 +16,8 @@ use super::folder::{Folder, Onto, RESERVED};
 use super::source::written;
 use super::{LayoutError, Leftover, leftovers_in, look_at};
 use crate::drivers::disk::Refusal;
-use crate::drivers::manifest::{Survey, SurveyError, file_type};
+use crate::drivers::look::file_type;
+use crate::drivers::manifest::{Survey, SurveyError};
 use crate::machine::{
     Cause, CopyOutcome, Digest, GroupId, ItemName, Kind, Modes, PlaceOutcome, Reason, Sight, Signature, TransferId,
 };
@@ -50,7 +51,7 @@ impl Staging {
         &self.file_dir
     }
 
-    /// The directory to which rsync writes: `<staging_dir>/<transfer>/<name>`.
+    /// The directory to which rsync writes: `<staging_dir>/<transfer>/<leaf>`.
     pub fn staging_dir(&self) -> PathBuf {
         self.file_dir.join(".synkler").join(self.group.as_str())
     }
@@ -105,7 +106,7 @@ impl Staging {
         let Some(own) = staging.child(transfer.to_string().as_bytes())? else {
             return Ok(CopyOutcome::Missing);
         };
-        let outcome = appraise(&own.site(name)?, kind, modes, Some(&own), read)?;
+        let outcome = appraise(&own.site(&name.leaf())?, kind, modes, Some(&own), read)?;
         // The existing directory of the transfer later distinguishes a placed item from a lost one.
         staging.sync()?;
         Ok(outcome)
@@ -115,7 +116,7 @@ impl Staging {
     pub(super) fn lacks(&self, transfer: TransferId, name: &ItemName) -> bool {
         let own = Folder::open(&self.staging_dir()).and_then(|dir| dir.child(transfer.to_string().as_bytes()));
         match own {
-            Ok(Some(own)) => matches!(own.inode(name.as_bytes()), Ok(None)),
+            Ok(Some(own)) => matches!(own.inode(name.leaf().as_bytes()), Ok(None)),
             Ok(None) => true,
             Err(_) => false,
         }
@@ -132,7 +133,7 @@ impl Staging {
     /// `staging/<transfer>` stays until it is dropped: it proves that the item was placed. An item that its owner has
     /// taken since is [`PlaceOutcome::Placed`] with the signature [`TAKEN`].
     pub fn place(&self, transfer: TransferId, name: &ItemName, inode: u64, replace: Option<Signature>) -> PlaceOutcome {
-        if name.as_bytes().starts_with(RESERVED) {
+        if name.above().next().unwrap_or(name.as_bytes()).starts_with(RESERVED) {
             let reason = Reason::with(Cause::Storage, "names that begin with .synkler are reserved for synkler");
             return PlaceOutcome::Failed(reason);
         }
@@ -149,10 +150,11 @@ impl Staging {
         inode: u64,
         replace: Option<Signature>,
     ) -> Result<PlaceOutcome, SurveyError> {
-        let base = Folder::open(&self.file_dir)?;
+        let file_dir = Folder::open(&self.file_dir)?;
         let staging = Folder::open(&self.staging_dir())?;
         let Some(own) = staging.child(transfer.to_string().as_bytes())? else { return Ok(PlaceOutcome::Lost) };
-        let placing = Placing { base, own, name, inode };
+        let base = file_dir.make_around(name)?;
+        let placing = Placing { base, own, name: name.leaf(), inode };
         if placing.is_staged()? && !placing.give_name(replace)? {
             return Ok(PlaceOutcome::Occupied);
         }
@@ -172,14 +174,16 @@ impl Staging {
 }
 
 /// The steps from staging to the final name; a crash may follow each of them.
-struct Placing<'a> {
+struct Placing {
+    /// The directory of the final name.
     base: Folder,
     own: Folder,
-    name: &'a ItemName,
+    /// A name of one part.
+    name: ItemName,
     inode: u64,
 }
 
-impl Placing<'_> {
+impl Placing {
     /// Whether the verified copy is still in staging.
     fn is_staged(&self) -> Result<bool, Refusal> {
         Ok(self.own.inode(self.name())? == Some(self.inode))
@@ -219,7 +223,7 @@ impl Placing<'_> {
             return Ok(true);
         }
         let Some(replace) = replace else { return Ok(false) };
-        let site = self.base.site(self.name)?;
+        let site = self.base.site(&self.name)?;
         match site.survey() {
             Ok(old) if old.signature() == replace && !matches!(written(&site, &old), Ok(Some(_))) => {
                 self.exchange(&old)
@@ -241,7 +245,7 @@ impl Placing<'_> {
             Err(error) if error.errno() == Errno::NOENT => return Ok(false),
             Err(error) => return Err(error.into()),
         }
-        let swapped = self.own.site(self.name)?.survey()?;
+        let swapped = self.own.site(&self.name)?.survey()?;
         if swapped.same_but_moved(old) {
             return Ok(true);
         }
@@ -325,7 +329,7 @@ impl Placing<'_> {
         if !placed {
             return Ok(PlaceOutcome::Placed(TAKEN));
         }
-        match self.base.site(self.name)?.survey() {
+        match self.base.site(&self.name)?.survey() {
             Ok(survey) if survey.inode() == self.inode => Ok(PlaceOutcome::Placed(survey.signature())),
             Ok(_) | Err(SurveyError::Gone) => Ok(PlaceOutcome::Placed(TAKEN)),
             Err(error) => Err(error),

@@ -69,9 +69,9 @@ impl Bed {
         }
     }
 
-    fn steps<'a>(&self, number: u8, item: &'a ItemName, inode: u64) -> Placing<'a> {
+    fn steps(&self, number: u8, item: &ItemName, inode: u64) -> Placing {
         let base = Folder::open(self.dir.path()).unwrap();
-        Placing { base, own: Folder::open(&self.own(number)).unwrap(), name: item, inode }
+        Placing { base, own: Folder::open(&self.own(number)).unwrap(), name: item.clone(), inode }
     }
 
     /// The renames only, as if a crash followed.
@@ -312,4 +312,41 @@ fn many_small_files_are_made_durable_together() {
     fs::remove_file(item.join("3/4")).unwrap();
     symlink("5", item.join("3/4")).unwrap();
     bed.verified(1, Kind::Directory);
+}
+
+#[test]
+fn an_item_of_an_inbox_arrives_in_it_and_a_missing_inbox_is_created() {
+    let bed = bed();
+    let inode = bed.stage_file(1, "one");
+    let item = ItemName::new(b"in box/deep/item").unwrap();
+    let place = |item: &ItemName, inode| bed.staging.place(transfer(1), item, inode, None);
+    let PlaceOutcome::Placed(signature) = place(&item, inode) else { panic!() };
+    assert_eq!(fs::read_to_string(bed.dir.path().join("in box/deep/item")).unwrap(), "one");
+    assert_eq!(bed.staging.look(&item), Sight::Present(signature));
+    // Again, as after a crash.
+    assert_eq!(place(&item, inode), PlaceOutcome::Placed(signature));
+    // Taken by its owner, together with the inbox.
+    fs::remove_dir_all(bed.dir.path().join("in box")).unwrap();
+    assert_eq!(place(&item, inode), PlaceOutcome::Placed(TAKEN));
+    assert_eq!(bed.staging.look(&item), Sight::Gone);
+}
+
+#[test]
+fn what_is_no_directory_is_no_inbox() {
+    let bed = bed();
+    let outside = tempfile::tempdir().unwrap();
+    fs::write(bed.dir.path().join("file"), "x").unwrap();
+    symlink(outside.path(), bed.dir.path().join("link")).unwrap();
+    let inode = bed.stage_file(1, "one");
+    for (inbox, why) in [("file", "it is not a directory"), ("link", "it is not a directory")] {
+        let item = ItemName::new(format!("{inbox}/item").as_bytes()).unwrap();
+        let PlaceOutcome::Failed(reason) = bed.staging.place(transfer(1), &item, inode, None) else { panic!() };
+        assert!(reason.detail().ends_with(why), "{reason}");
+        assert!(reason.detail().contains(inbox), "{reason}");
+    }
+    assert_eq!(fs::read_dir(outside.path()).unwrap().count(), 0);
+    let ours = ItemName::new(b".synkler/g/item").unwrap();
+    assert!(matches!(bed.staging.place(transfer(1), &ours, inode, None), PlaceOutcome::Failed(_)));
+    // Still in staging.
+    bed.placed(1, inode, None);
 }
