@@ -12,6 +12,7 @@ mod ctl;
 mod faults;
 mod group;
 mod handover;
+mod inboxes;
 mod journal_gone;
 mod leftovers;
 mod log;
