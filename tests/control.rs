@@ -299,7 +299,7 @@ fn wrong_calls_get_the_standard_errors_and_the_connection_lives_on() {
             json!({ "parameter": "here" }),
         ),
         (control("GetHistory", json!({ "since": -1 })), "InvalidParameter", json!({ "parameter": "since" })),
-        (control("GetHistory", json!({ "item": "a/b" })), "InvalidParameter", json!({ "parameter": "item" })),
+        (control("GetHistory", json!({ "item": "a//b" })), "InvalidParameter", json!({ "parameter": "item" })),
         (control("GetHistory", json!({ "behind": "x" })), "InvalidParameter", json!({ "parameter": "behind" })),
         (control("GetReceipt", json!({ "item": 7 })), "InvalidParameter", json!({ "parameter": "item" })),
         (
@@ -314,6 +314,8 @@ fn wrong_calls_get_the_standard_errors_and_the_connection_lives_on() {
         ),
         (control("SetLogLevel", json!({ "level": "loud" })), "InvalidParameter", json!({ "parameter": "level" })),
         (control("Reload", json!({ "x": 1 })), "InvalidParameter", json!({ "parameter": "x" })),
+        (control("Explain", json!({ "path": 7 })), "InvalidParameter", json!({ "parameter": "path" })),
+        (control("Explain", json!({ "path": "%4" })), "InvalidParameter", json!({ "parameter": "path" })),
         (control("Check", json!({ "x": 1 })), "InvalidParameter", json!({ "parameter": "x" })),
     ] {
         assert_eq!(client.error(&call), (format!("org.varlink.service.{error}"), parameters), "{call}");

@@ -231,6 +231,7 @@ fn each_verb_asks_for_what_it_says() {
         "GetReceipt" => json!({ "id": "x", "item": "a", "lines": "9e10  a\n", "encoded": false }),
         "SetLogLevel" => json!({ "previous": "info" }),
         "Reload" => json!(group::reload()),
+        "Explain" => json!({ "explanation": group::ignored().explanation }),
         "Check" => json!({ "findings": [{ "check": "config", "result": "ok", "text": "fine", "cure": null }] }),
         _ => deeds(),
     });
@@ -271,6 +272,8 @@ fn each_verb_asks_for_what_it_says() {
         (&["log-level", "debug"], "SetLogLevel", json!({ "level": "debug" }), 0),
         (&["reload"], "Reload", json!({}), 0),
         (&["check"], "Check", json!({}), 0),
+        (&["explain", "a/b.part"], "Explain", json!({ "path": "a/b.part" }), 0),
+        (&["explain", "/"], "Explain", json!({ "path": "/" }), 0),
     ];
     for (arguments, method, parameters, code) in cases {
         for json in [false, true] {

@@ -10,10 +10,14 @@ mod group;
 use std::fs;
 use std::path::Path;
 
-use group::{NOW, crowded, cut_off, findings, history, idle, journey, list, orders, reload, troubled, unsettled, well};
+use group::{
+    NOW, crowded, cut_off, findings, history, idle, ignored, journey, list, nothing, orders, reload, troubled,
+    unsettled, well, written,
+};
 use synkler::cli::{
-    Exit, Look, Text, Zone, finding_text, findings_exit, findings_summary, history_text, journey_text, list_text,
-    nodes_text, orders_exit, orders_text, reload_text, status_text, version_text,
+    Exit, Explained, Look, Text, Writer, Zone, explanation_text, finding_text, findings_exit, findings_summary,
+    history_text, journey_text, list_text, nodes_text, orders_exit, orders_text, reload_text, status_text,
+    version_text,
 };
 use synkler::control::types::{Finding, Orders};
 use unicode_width::UnicodeWidthStr;
@@ -38,6 +42,9 @@ const TEXTS: &[Named] = &[
     ("list", |look| list_text(&list(), NOW, look)),
     ("journey", |look| journey_text(&journey(), NOW, look)),
     ("journey-unsettled", |look| journey_text(&unsettled(), NOW, look)),
+    ("explain-ignored", |look| explanation_text(&ignored(), NOW, look)),
+    ("explain-busy", |look| explanation_text(&written(), NOW, look)),
+    ("explain-nothing", |look| explanation_text(&nothing(), NOW, look)),
     ("nodes", |look| nodes_text(&troubled(), look)),
     ("history", |look| history_text(&history(), look)),
     ("orders", |look| orders_text(&orders(), look)),
@@ -99,6 +106,13 @@ fn poison(value: &mut serde_json::Value, evil: &str) {
     }
 }
 
+fn evil_explained(evil: &str) -> Explained {
+    let Explained { explanation, transfer, .. } = written();
+    let writers = vec![Writer { pid: u32::MAX, name: evil.to_owned(), path: evil.to_owned() }; 7];
+    let transfer = transfer.as_ref().map(|transfer| poisoned(transfer, evil));
+    Explained { explanation: poisoned(&explanation, evil), writers, transfer }
+}
+
 fn poisoned<T: serde::Serialize + serde::de::DeserializeOwned>(value: &T, evil: &str) -> T {
     let mut json = serde_json::to_value(value).unwrap();
     poison(&mut json, evil);
@@ -119,6 +133,7 @@ fn whatever_a_daemon_sends_cannot_move_the_cursor_or_break_a_layout() {
                     list_text(&poisoned(&list(), evil), NOW, look),
                     journey_text(&poisoned(&journey(), evil), NOW, look),
                     history_text(&poisoned(&history(), evil), look),
+                    explanation_text(&evil_explained(evil), NOW, look),
                     orders_text(&poisoned(&orders(), evil), look),
                     check(&poisoned(&findings(), evil), look),
                     reload_text(&poisoned(&reload(), evil), look),

@@ -185,6 +185,19 @@ pub enum Verb {
         /// Item name, transfer id, or the beginning of either
         item: String,
     },
+    /// Explain what synkler makes of a file, and why
+    ///
+    /// Says whether PATH is an item, and if not, why: a hidden name, a pattern of ignore or only, its level (item_depth). Then
+    /// shows the transfer that carries it or was the last to carry it, as status ITEM does. Names the processes that have it open for
+    /// writing, as far as the calling user may see them. PATH is a path on this host, or below file_dir.
+    #[command(
+        after_long_help = "JSON: one document, { explanation: Explanation, writers: [{ pid: int, name: string, path: string }], transfer: ?{ view: View, journey: Journey } }."
+    )]
+    Explain {
+        /// File or directory
+        #[arg(value_hint = clap::ValueHint::AnyPath)]
+        path: PathBuf,
+    },
     /// Check this node and print what is wrong and how to fix it
     ///
     /// Checks config, directories and their permissions, journal, broker, ssh to central, rsync, clock, inotify limits

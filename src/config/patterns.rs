@@ -78,6 +78,14 @@ impl Patterns {
     }
 }
 
+impl Patterns {
+    /// The first of them that matches what is at this path.
+    pub fn first_match(&self, path: &[u8]) -> Option<&str> {
+        let matches = |text: &&String| Self::new(vec![(*text).clone()]).is_ok_and(|pattern| pattern.matches(path));
+        self.0.texts.iter().find(matches).map(String::as_str)
+    }
+}
+
 /// What of a directory is an item.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ItemPatterns {
@@ -95,6 +103,11 @@ impl ItemPatterns {
         let is_above = name.depth() < self.depth;
         let is_wanted = is_above || self.only.0.texts.is_empty() || self.only.matches(name.as_bytes());
         is_wanted && !self.ignore.matches(name.as_bytes())
+    }
+
+    /// Whether `only` is set and matches nothing of this name.
+    pub fn is_unwanted(&self, name: &ItemName) -> bool {
+        !self.only.0.texts.is_empty() && !self.only.matches(name.as_bytes())
     }
 }
 

@@ -13,9 +13,10 @@ use serde_json::{Value, json};
 use super::protocol::{Call, INTERFACE, REPLY_LIMIT, Refusal, Reply, SERVICE, encode};
 use super::socket;
 use super::types::{
-    Check, Filter, Finding, GetHistory, GetReceipt, GetStatus, GetTransfer, Info, List, Monitor, Orders, PastFilter,
-    Reload, SetLogLevel, Shown, Status,
+    Check, Explain, Explanation, Filter, Finding, GetHistory, GetReceipt, GetStatus, GetTransfer, Info, List, Monitor,
+    Orders, PastFilter, Reload, SetLogLevel, Shown, Status,
 };
+use crate::machine::encode_bytes;
 
 /// The time limit of one call.
 const CALL_WAIT: Duration = Duration::from_secs(10);
@@ -157,6 +158,13 @@ impl Client {
     /// The receipt of a transfer, as input for `md5sum -c`.
     pub fn receipt(&mut self, item: &str) -> Result<GetReceipt, ClientError> {
         self.call("GetReceipt", json!({ "item": item }))
+    }
+
+    /// What the node makes of a path, absolute or below `file_dir`.
+    pub fn explain(&mut self, path: &Path) -> Result<Explanation, ClientError> {
+        let path = encode_bytes(path.as_os_str().as_encoded_bytes());
+        let reply: Explain = self.call("Explain", json!({ "path": path }))?;
+        Ok(reply.explanation)
     }
 
     /// Accepts the directory that is at `file_dir` now as the directory of this node.

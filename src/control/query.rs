@@ -4,7 +4,7 @@ use serde_json::{Map, Value};
 use tokio::sync::oneshot;
 
 use super::AskFailure;
-use super::types::{Finding, Reload};
+use super::types::{Explanation, Finding, Reload};
 use crate::machine::{Deed, Found, ItemName, Node, Order, Row, Selection, Snapshot, Time, TransferId, TransferView};
 
 /// The queries of the server to the daemon's loop. The loop never waits for the journal, the broker or the disk; these
@@ -73,6 +73,13 @@ pub enum Query {
     Reload {
         /// The channel for the answer, or for the errors in the config.
         reply: oneshot::Sender<Result<Reload, String>>,
+    },
+    /// Explain a path.
+    Explain {
+        /// The path, absolute or below `file_dir`.
+        path: Vec<u8>,
+        /// The channel for the answer.
+        reply: oneshot::Sender<Explanation>,
     },
     /// Check this node.
     Check {

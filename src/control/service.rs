@@ -16,10 +16,10 @@ use super::parameters::Parameters;
 use super::protocol::{Call, DESCRIPTION, INTERFACE, LIST_DEFAULT, LIST_LIMIT, Refusal, SERVICE, SERVICE_DESCRIPTION};
 use super::query::{PastFound, Query, Span};
 use super::receipt;
-use super::types::{Check, GetHistory, GetReceipt, Info, Past, SetLogLevel, Status};
+use super::types::{Check, Explain, GetHistory, GetReceipt, Info, Past, SetLogLevel, Status};
 use super::watched::Watched;
 use crate::machine::{
-    Fingerprint, Found, GroupId, ItemName, ItemOrder, Kind, Node, Selection, Snapshot, Time, TransferId,
+    Fingerprint, Found, GroupId, ItemName, ItemOrder, Kind, Node, Selection, Snapshot, Time, TransferId, decode_bytes,
 };
 
 /// The log levels.
@@ -116,6 +116,7 @@ impl Service {
             ("GetHistory", Caller::Client(..)) => self.tell_history(parameters).await,
             ("GetReceipt", Caller::Client(..)) => self.tell_receipt(parameters).await,
             ("Check", Caller::Client(..)) => self.check(parameters).await,
+            ("Explain", Caller::Client(..)) => self.tell_explanation(parameters).await,
             ("SetLogLevel", Caller::Client(stream, authority)) => {
                 authority.of(stream).await?;
                 self.set_log_level(parameters).await
@@ -125,9 +126,10 @@ impl Service {
                 parameters.end()?;
                 told(&self.ask_loop(|reply| Query::Reload { reply }).await?.map_err(Refusal::Refused)?)
             }
-            ("GetHistory" | "GetReceipt" | "Check" | "SetLogLevel" | "Reload" | "Monitor", Caller::Peer(_)) => {
-                Err(Refusal::PermissionDenied)
-            }
+            (
+                "GetHistory" | "GetReceipt" | "Check" | "Explain" | "SetLogLevel" | "Reload" | "Monitor",
+                Caller::Peer(_),
+            ) => Err(Refusal::PermissionDenied),
             _ => Err(Refusal::MethodNotFound(format!("{INTERFACE}.{method}"))),
         }
     }
@@ -217,6 +219,14 @@ impl Service {
         };
         let findings = self.ask_loop_for(CHECK_WAIT, |reply| Query::Check { reply }).await?;
         told(&Check { findings })
+    }
+
+    async fn tell_explanation(&self, mut parameters: Parameters) -> Result<Value, Refusal> {
+        let text = parameters.text("path")?;
+        parameters.end()?;
+        let path = decode_bytes(&text).ok_or_else(|| Refusal::InvalidParameter("path".to_owned()))?;
+        let explanation = self.ask_loop(|reply| Query::Explain { path, reply }).await?;
+        told(&Explain { explanation })
     }
 
     pub(super) async fn snapshot(&self, selection: Selection) -> Result<(Snapshot, Time), Refusal> {

@@ -10,6 +10,7 @@ use serde_json::Map;
 use tokio::sync::oneshot;
 
 use super::Daemon;
+use super::explain::explain;
 use crate::check::{self, Reading, Running};
 use crate::control::types::{Finding, GetStatus};
 use crate::control::{INTERFACE, PastFound, Query, Span};
@@ -64,6 +65,11 @@ impl Daemon {
             }
             Query::Reload { reply } => self.read_config(Some(reply)),
             Query::Check { reply } => self.examine(reply),
+            Query::Explain { path, reply } => {
+                let settings = self.settings.clone();
+                // Looks at files, which may take long on a network file system.
+                tokio::task::spawn_blocking(move || drop(reply.send(explain(&settings, &path))));
+            }
             Query::Ask { to, method, parameters, reply } => self.asks.ask(to, method, parameters, reply),
         }
     }

@@ -10,6 +10,7 @@
 mod answers;
 mod asks;
 mod drivers;
+mod explain;
 mod reload;
 mod settings;
 mod start;

@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -257,6 +257,61 @@ fn the_node_is_examined_by_itself() {
     assert_eq!(broker.result, "failed");
     assert!(broker.cure.is_some(), "{broker:?}");
     assert!(findings.iter().any(|finding| finding.result == "ok"), "{findings:#?}");
+}
+
+/// Every answer of `explain`, on an upload with a level of inboxes.
+#[test]
+fn an_upload_explains_what_it_makes_of_a_path() {
+    let settings = "item_depth = 1\nignore = [\"*.part\", \"old/*\"]\nonly = [\"*.csv\", \"*.part\"]\n";
+    let (dir, mut node) = upload(settings);
+    let from = node.file_dir.clone();
+    fs::create_dir_all(from.join("in/set.csv/deep")).unwrap();
+    fs::create_dir_all(from.join("old")).unwrap();
+    for name in ["in/a.csv", "in/b.txt", "in/c.part", "in/.d", "in/set.csv/deep/e.part", "old/f.csv", "stray.csv"] {
+        fs::write(from.join(name), "x").unwrap();
+    }
+    let spelled = dir.path().join("link");
+    std::os::unix::fs::symlink(&from, &spelled).unwrap();
+    node.start();
+    let known = || status(&node).transfers.iter().any(|it| it.item == "in/a.csv");
+    assert!(wait_for(LONG, known), "{:#?}", status(&node));
+    let waits = "ignore has *.part, which matches it: the item in/set.csv waits until the name is gone";
+    let part = "a part of the item in/set.csv, which moves as a whole";
+    let permanent = "a permanent directory (item_depth = 1): synkler watches it and never moves or removes it";
+    let cases: &[(&str, &str, &str, &[&str])] = &[
+        ("in/a.csv", "item", "an item of this upload", &["in/a.csv"]),
+        ("in/gone.csv", "item", "an item of this upload", &["in/gone.csv"]),
+        ("in/set.csv/deep/e.part", "inside", waits, &["in/set.csv"]),
+        ("in/set.csv/deep", "inside", part, &["in/set.csv"]),
+        ("in", "permanent", permanent, &[]),
+        ("", "permanent", "file_dir itself: items are 1 level of directories below it (item_depth)", &[]),
+        ("in/b.txt", "unwanted", "not an item: no pattern of only matches b.txt", &[]),
+        ("in/c.part", "ignored", "not an item: ignore has *.part, which matches c.part", &[]),
+        ("old/f.csv", "ignored", "not an item: ignore has old/*, which matches f.csv", &[]),
+        ("in/.d", "hidden", "not an item: .d begins with a dot", &[]),
+        (".synkler/upload@default", "own", "synkler's own: leave it there", &[]),
+        ("stray.csv", "too_high", "waits: items are 1 level further down", &["stray.csv"]),
+        ("nowhere", "too_high", "there is no such file now", &["nowhere"]),
+    ];
+    for (path, verdict, text, items) in cases {
+        for asked in [Path::new(path).to_owned(), from.join(path), spelled.join(path)] {
+            let told = client(&node).explain(&asked).unwrap();
+            assert_eq!((&*told.verdict, &*told.text), (*verdict, *text), "{asked:?}");
+            assert_eq!(told.items, *items, "{asked:?}");
+        }
+    }
+    for outside in ["/etc/passwd", "../in", "/"] {
+        assert_eq!(client(&node).explain(Path::new(outside)).unwrap().verdict, "outside", "{outside}");
+    }
+    // The program adds the transfer, and who writes.
+    let _writer = fs::OpenOptions::new().append(true).open(from.join("in/set.csv/deep/e.part")).unwrap();
+    let told = node.ctl().arg("explain").arg(from.join("in/set.csv")).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    let writer = format!("process {} (", std::process::id());
+    assert!(told.contains(&writer) && told.contains("the directory is not complete"), "{told}");
+    let told = node.ctl().args(["explain", "in/b.txt"]).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("not an item: no pattern of only matches b.txt"), "{told}");
 }
 
 #[test]

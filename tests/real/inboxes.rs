@@ -173,6 +173,28 @@ fn inboxes_come_and_go_and_what_is_none_says_so() {
     expected.insert("customer B/two.csv".into(), b"again".to_vec());
     inboxes.until_moved(&expected);
     inboxes.upload.until_idle(LONG);
+    // All three explain what became of it.
+    let explain = |node: &Node, path: &Path| {
+        let told = node.ctl().args(["--json", "explain"]).arg(path).output().unwrap();
+        serde_json::from_slice::<serde_json::Value>(&told.stdout).unwrap()
+    };
+    let up = explain(&inboxes.upload, &from.join("customerA/set/deep/file"));
+    assert_eq!(
+        (&up["explanation"]["verdict"], &up["transfer"]["journey"]["transfer"]["item"]),
+        (&"inside".into(), &"customerA/set".into()),
+        "{up:#}"
+    );
+    let down = explain(&inboxes.download, &inboxes.download.file_dir.join("customer B/two.csv"));
+    assert_eq!(
+        (&down["explanation"]["verdict"], &down["transfer"]["journey"]["transfer"]["item"]),
+        (&"name".into(), &"customer B/two.csv".into())
+    );
+    let mid = explain(&inboxes.central, Path::new("customerA/one.csv"));
+    assert_eq!(
+        (&mid["explanation"]["verdict"], &mid["transfer"]["journey"]["transfer"]["stage"]),
+        (&"name".into(), &"closed".into()),
+        "{mid:#}"
+    );
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 #![allow(dead_code, reason = "each test program uses its own part")]
 
+use synkler::cli::{Explained, Writer};
 use synkler::control::types::{
-    Broker, Count, Deed, Finding, GetHistory, GetTransfer, Journey, List, Member, Node, Orders, Past, Paused, Progress,
-    Reason, Receiver, Reload, StateCount, Status, Step, Transfer, View,
+    Broker, Count, Deed, Explanation, Finding, GetHistory, GetTransfer, Journey, List, Member, Node, Orders, Past,
+    Paused, Progress, Reason, Receiver, Reload, StateCount, Status, Step, Transfer, View,
 };
 use synkler::machine::{Cause, Mode, State};
 
@@ -508,4 +509,38 @@ pub(crate) fn findings() -> Vec<Finding> {
 
 pub(crate) fn reload() -> Reload {
     Reload { changed: vec![text("keep_minutes"), text("transfers")], restart: vec![text("file_dir")] }
+}
+
+/// A file that `ignore` matches.
+pub(crate) fn ignored() -> Explained {
+    let explanation = Explanation {
+        path: text("/srv/out/customerA/big.iso.part"),
+        verdict: text("ignored"),
+        text: text("not an item: ignore has *.part, which matches big.iso.part"),
+        items: Vec::new(),
+    };
+    Explained { explanation, writers: Vec::new(), transfer: None }
+}
+
+/// An item that a process writes.
+pub(crate) fn written() -> Explained {
+    let explanation = Explanation {
+        path: text("/srv/out/run-42"),
+        verdict: text("item"),
+        text: text("an item of this upload"),
+        items: vec![text("run-42")],
+    };
+    let writers = vec![Writer { pid: 4711, name: text("vsftpd"), path: text("/srv/out/run-42/a") }];
+    Explained { explanation, writers, transfer: Some(unsettled()) }
+}
+
+/// A path that no transfer has carried.
+pub(crate) fn nothing() -> Explained {
+    let explanation = Explanation {
+        path: text("/srv/in/customerA/one.csv/part"),
+        verdict: text("name"),
+        text: text("the name of an item, if one was delivered"),
+        items: vec![text("customerA/one.csv/part"), text("customerA/one.csv"), text("customerA")],
+    };
+    Explained { explanation, writers: Vec::new(), transfer: None }
 }

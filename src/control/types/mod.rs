@@ -357,6 +357,24 @@ shapes! {
         cure: Option<String>,
     }
 
+    /// What a path means to a node.
+    Explanation {
+        /// The path, printable.
+        path: String,
+        /// What is there: a stable word.
+        verdict: String,
+        /// The same for people, in one line.
+        text: String,
+        /// Names and ids under which a transfer may know it, the most likely first.
+        items: Vec<String>,
+    }
+
+    /// Answer to `Explain`.
+    Explain {
+        /// What the path means.
+        explanation: Explanation,
+    }
+
     /// Answer to `GetStatus`.
     GetStatus {
         /// The group.

@@ -85,7 +85,7 @@ fn meant(shape: &str) -> Vec<String> {
             answers(&orders.chain(["Pause", "Resume", "ForgetNode", "Adopt"]).collect::<Vec<_>>())
         }
         "GetStatus" | "List" | "GetTransfer" | "Monitor" | "GetHistory" | "GetReceipt" | "GetManifest"
-        | "SetLogLevel" | "Reload" | "Check" => answers(&[shape]),
+        | "SetLogLevel" | "Reload" | "Check" | "Explain" => answers(&[shape]),
         _ => vec![shape.to_owned()],
     }
 }
