@@ -123,8 +123,12 @@ fn began(row: &Row) -> Time {
 }
 
 /// Whether one name is the other with a prefix or suffix: `a.gz`, `a~` and `done-a` are derived from `a`, and `a1` is
-/// not.
+/// not, nor is `a` in another directory: customers often use the same names.
 fn is_named_after(name: &ItemName, item: &ItemName) -> bool {
+    if !name.above().eq(item.above()) {
+        return false;
+    }
+    let (name, item) = (&name.leaf(), &item.leaf());
     let (name, item) = (name.as_bytes(), item.as_bytes());
     let apart = |byte: Option<&u8>| byte.is_some_and(|byte| !byte.is_ascii_alphanumeric());
     let after = name.strip_prefix(item).is_some_and(|rest| apart(rest.first()));
@@ -258,10 +262,14 @@ mod tests {
     #[test]
     fn names_made_from_a_name_are_told_from_others() {
         let name = |text: &str| ItemName::new(text.as_bytes()).unwrap();
-        for (made, from) in [("a.gz", "a"), ("a~", "a"), ("done-a", "a"), ("a b.bak", "a b"), (".a", "a")] {
+        for (made, from) in
+            [("a.gz", "a"), ("a~", "a"), ("done-a", "a"), ("a b.bak", "a b"), (".a", "a"), ("x/done-a", "x/a")]
+        {
             assert!(is_named_after(&name(made), &name(from)), "{made} from {from}");
         }
-        for (other, from) in [("a", "a"), ("a1", "a"), ("item-10", "item-1"), ("ba", "a"), ("b", "a")] {
+        for (other, from) in
+            [("a", "a"), ("a1", "a"), ("item-10", "item-1"), ("ba", "a"), ("b", "a"), ("x/a", "y/a"), ("x/a.gz", "a")]
+        {
             assert!(!is_named_after(&name(other), &name(from)), "{other} from {from}");
         }
     }
