@@ -57,10 +57,10 @@ pub fn rsync_file(task: &mut Task<'_>) -> Intent {
     loop {
         let mut rsync = Command::new("rsync");
         rsync.args(["-t", "--bwlimit=200", "--partial", "--partial-dir=.partial"]);
-        rsync.arg(&source).arg(&task.place.file_dir);
+        rsync.arg(&source).arg(task.place.file_dir);
         let child = rsync.stdin(Stdio::null()).spawn().unwrap();
         // Its first name is hidden: it is stopped whenever it runs.
-        let status = task.hand.stutter(child, &task.place.file_dir, kill);
+        let status = task.hand.stutter(child, task.place.file_dir, kill);
         if status.is_some_and(|status| status.success()) {
             return task.intent(Content::of_bytes(&bytes));
         }

@@ -108,7 +108,6 @@ fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().map(|text| text.parse().unwrap_or_else(|error| panic!("{variable}: {error}")))
 }
 
-#[expect(clippy::disallowed_methods, reason = "a seed that no other run has")]
 fn seed() -> u64 {
     let new = || std::time::SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis() as u64;
     let seed = number("WRITERS_SEED").unwrap_or_else(new);
