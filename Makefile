@@ -1,5 +1,6 @@
 # make demo    transfer sample files with a private broker, a private sshd and three daemons; FILES="..." sends copies of your own files
 # make test    run the tests with the real programs
+# make writers real programs write into an upload's directory, a hundred items each: takes about five minutes
 # make scale   measure memory, idle load and status with 20,000 waiting items
 # make check   run the fast checks: format, licences of dependencies, lints, docs, unit and simulator tests
 # make advisories  look for dependencies with known vulnerabilities; needs the network
@@ -19,7 +20,7 @@ SIM_FIRST ?= $(shell printf '%d' 0x$$(git rev-parse HEAD 2>/dev/null | cut -c1-1
 RUNS ?= 1000000
 FIRST ?= $(shell date +%s%3N)
 
-.PHONY: all demo pictures test scale check advisories simulate bench deb rpm reproducible test-arm64 test-hosts test-hosts-quick \
+.PHONY: all demo pictures test writers scale check advisories simulate bench deb rpm reproducible test-arm64 test-hosts test-hosts-quick \
 	setup clean
 
 all:
@@ -59,10 +60,17 @@ simulate: setup
 
 # A build of a test or a bench builds the programs too; a separate build would compile them again, with fewer features.
 test: setup
+	@sh .ci/setup writers
 	$(CARGO) test --locked --test broker --test check --test control --test ctl --test files --test journal --test rsync --test rsync_failures \
 		--test setup --test ssh --test ssh_sharing --test varlink
 	PREVIOUS_BIN=$$(sh .ci/previous) $(CARGO) test --locked --test real -- --test-threads 2 --skip scale::
 	$(CARGO) test --locked --test real -- --test-threads 1 scale::
+	$(CARGO) test --locked --test writers
+
+# Prints the seed of the random pauses; WRITERS_SEED=n repeats them, WRITERS_ONLY=ftp,tar runs these rows only.
+writers: setup
+	@sh .ci/setup writers
+	WRITERS_ITEMS=$${WRITERS_ITEMS:-100} $(CARGO) test --locked --test writers -- --nocapture
 
 # 20,000 idle items: takes minutes, and a busy host makes the figures wrong.
 scale: setup

@@ -1,4 +1,9 @@
 //! The documents say what the code does.
+//!
+//! `SYNKLER_GOLDEN=write cargo test --test docs` writes README's table of writers from `tests/writers/rows.rs`.
+
+#[path = "writers/rows.rs"]
+mod rows;
 
 use std::fs;
 use std::path::Path;
@@ -60,6 +65,23 @@ fn for_everything_that_waits_there_is_something_to_look_at() {
         let places: Vec<_> = row[1].split(", ").collect();
         assert!(places.iter().all(|place| ["upload", "central", "download", "all"].contains(place)), "{row:?}");
         assert!(row[2].len() > 30, "{row:?}");
+    }
+}
+
+#[test]
+fn the_table_of_writers_is_that_of_their_test() {
+    let text = document("README.md");
+    let (before, after) = text.split_once("\n## Who writes there\n").unwrap();
+    let start = before.len() + "\n## Who writes there\n".len() + after.find("\n|").unwrap() + 1;
+    let length: usize =
+        text[start..].split_inclusive('\n').take_while(|line| line.starts_with('|')).map(str::len).sum();
+    let (found, rest) = text[start..].split_at(length);
+    let table = rows::table();
+    if std::env::var("SYNKLER_GOLDEN").is_ok_and(|value| value == "write") {
+        let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+        fs::write(path, format!("{}{table}{rest}", &text[..start])).unwrap();
+    } else {
+        assert_eq!(found, table, "SYNKLER_GOLDEN=write cargo test --test docs writes the table");
     }
 }
 

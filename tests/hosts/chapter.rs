@@ -28,7 +28,7 @@ pub fn commands() -> Vec<(String, String)> {
 pub fn follow(bed: &Bed) {
     let mut passwords = BTreeMap::new();
     let mut keys = String::new();
-    let mut said = String::new();
+    let mut shown = Vec::new();
     for (name, line) in commands() {
         let host = bed.host(&name);
         eprintln!("{name}# {line}");
@@ -48,7 +48,10 @@ pub fn follow(bed: &Bed) {
         if let Some(file) = line.strip_prefix("cat ") {
             host.wait(&format!("test -e {file}"));
         }
-        said = type_in(host, &line, &answers);
+        let said = type_in(host, &line, &answers);
+        if line.starts_with("cat ") {
+            shown.push(said.clone());
+        }
         if line.starts_with("synkler broker-setup ") {
             passwords = passwords_in(&said);
         }
@@ -57,7 +60,11 @@ pub fn follow(bed: &Bed) {
             keys.push_str(&format!("{line}\r"));
         }
     }
-    assert!(said.contains("PRETTY_NAME="), "the last command shows what has arrived: {said}");
+    assert!(
+        shown.len() == 2 && shown.iter().all(|said| said.contains("PRETTY_NAME=")),
+        "it is at both ends: {shown:?}"
+    );
+    bed.upload.run("test -z \"$(ls /srv/outgoing)\"");
 }
 
 /// Which password goes to which host.

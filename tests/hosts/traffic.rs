@@ -10,22 +10,20 @@ const PATIENCE: Duration = Duration::from_secs(150);
 /// What takes an item away at the receiver: a second delivery would find the name taken, and show in the list.
 const TAKEN: &str = "#!/bin/sh\nset -e\nmv -nT \"$2\" \"/srv/taken/$1\"\necho \"$1\" >>/srv/taken/.list\n";
 
-/// Has both ends take away what is through: upload moves it to /srv/sent, download to /srv/taken.
+/// Has both ends take away what is through: upload moves it to /srv/sent, as README says, download to /srv/taken.
 pub fn prepare(bed: &Bed) {
-    bed.upload.run("install -d -o synkler -g synkler /srv/sent");
     bed.download.run(&format!(
         "install -d -o synkler -g synkler /srv/taken && printf '%s' '{TAKEN}' >/usr/local/bin/taken && \
          chmod 755 /usr/local/bin/taken"
     ));
     let settings = [
-        (&bed.upload, "settle_seconds = 0\ncleanup_move = \"/srv/sent\""),
+        (&bed.upload, "settle_seconds = 0"),
         (&bed.central, "keep_minutes = 0.1"),
         (&bed.download, "cleanup_script = \"/usr/local/bin/taken %f %F\""),
     ];
     for (host, lines) in settings {
         host.run(&format!("echo '{lines}' >>/etc/synkler/synkler.toml"));
     }
-    bed.upload.run("synkler drop-in --apply");
     bed.download.run("synkler drop-in --apply --also /srv");
     for host in bed.hosts() {
         host.run("systemctl restart synkler");

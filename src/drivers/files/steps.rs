@@ -5,15 +5,16 @@
 pub(super) fn step() {}
 
 #[cfg(test)]
-pub(super) use testing::{interrupted_at, step};
+pub(super) use testing::{interrupted_at, meddled_at, step};
 
 #[cfg(test)]
 mod testing {
-    use std::cell::Cell;
+    use std::cell::{Cell, RefCell};
     use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
     thread_local! {
         static LEFT: Cell<usize> = const { Cell::new(usize::MAX) };
+        static MEDDLER: RefCell<Option<Box<dyn FnOnce()>>> = const { RefCell::new(None) };
     }
 
     struct Interrupted;
@@ -22,6 +23,10 @@ mod testing {
         let left = LEFT.get();
         LEFT.set(left.saturating_sub(1));
         if left == 0 {
+            if let Some(meddler) = MEDDLER.take() {
+                LEFT.set(usize::MAX);
+                return meddler();
+            }
             resume_unwind(Box::new(Interrupted));
         }
     }
@@ -36,5 +41,18 @@ mod testing {
             Err(panic) if panic.is::<Interrupted>() => None,
             Err(panic) => resume_unwind(panic),
         }
+    }
+
+    /// Does the work, and something else at that step; what came of the work, or nothing where it has fewer steps.
+    pub(in super::super) fn meddled_at<T>(
+        number: usize,
+        meddler: impl FnOnce() + 'static,
+        work: impl FnOnce() -> T,
+    ) -> Option<T> {
+        LEFT.set(number);
+        MEDDLER.set(Some(Box::new(meddler)));
+        let done = work();
+        LEFT.set(usize::MAX);
+        MEDDLER.take().is_none().then_some(done)
     }
 }

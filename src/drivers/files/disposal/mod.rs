@@ -12,6 +12,9 @@
 //!
 //! A deletion is the same without 2 and 4. No directory keeps its name while it is removed: the watch would take the
 //! rest of it for a new item.
+//!
+//! While a process has a file of the item open for writing, the item stays: what it writes next would go with the item.
+//! The last look for such a process comes when the item is out of sight, where none can open it by its name any more.
 
 use std::path::PathBuf;
 
@@ -20,6 +23,7 @@ use rustix::io::Errno;
 use super::copies::appraise;
 use super::duplicate::duplicate;
 use super::folder::{Folder, RESERVED};
+use super::source::written;
 use super::steps::step;
 use crate::drivers::disk::{Refusal, shown};
 use crate::drivers::manifest::{Site, Survey, SurveyError};
@@ -57,6 +61,9 @@ enum DisposalError {
     Different(String),
     #[error("{0} changed while it was cleaned up, and a new item has its name: see {1}")]
     Homeless(String, String),
+    /// The file of the item that a process has open for writing.
+    #[error("{0} is open for writing")]
+    Busy(String),
 }
 
 impl From<Refusal> for DisposalError {
@@ -87,7 +94,10 @@ impl Disposal {
         let outcome = self.folders().and_then(|(base, into)| {
             Removal { base: &base, into: into.as_ref(), own, item, leaf: item.leaf(), fingerprint }.carry_out(signature)
         });
-        outcome.map_err(|error| Reason::with(Cause::Cleanup, &error.to_string()))
+        outcome.map_err(|error| match error {
+            DisposalError::Busy(path) => Reason::with(Cause::Busy, &path),
+            error => Reason::with(Cause::Cleanup, &error.to_string()),
+        })
     }
 
     fn folders(&self) -> Result<(Folder, Option<Folder>), DisposalError> {
@@ -124,16 +134,19 @@ impl Removal<'_> {
                 return self.resume(&own);
             }
         }
-        let before = match self.base.site(self.item)?.survey() {
-            Ok(survey) if signature.is_some_and(|signature| survey.signature() != signature) => None,
-            Ok(survey) => Some(survey),
+        let found = self.base.site(self.item).and_then(|site| site.survey().map(|survey| (site, survey)));
+        let (site, before) = match found {
+            Ok((_, survey)) if signature.is_some_and(|signature| survey.signature() != signature) => {
+                return self.changed();
+            }
+            Ok(found) => found,
             Err(SurveyError::Gone) => {
                 self.forget_copy()?;
                 return Ok(Cleared::Done("it is already gone".to_owned()));
             }
             Err(error) => return Err(error.into()),
         };
-        let Some(before) = before else { return self.changed() };
+        is_closed(&site, &before)?;
         let Some(into) = self.into else {
             return if self.hide(&before, None)? { self.delete() } else { self.changed() };
         };
@@ -151,6 +164,7 @@ impl Removal<'_> {
     fn resume(&self, own: &Folder) -> Result<Cleared, DisposalError> {
         let site = own.site(&self.leaf)?;
         let survey = site.survey()?;
+        is_closed(&site, &survey)?;
         let (digest, _) = site.prove_with_manifest(&survey)?;
         if survey.fingerprint(digest) != *self.fingerprint {
             self.give_back(own)?;
@@ -181,11 +195,15 @@ impl Removal<'_> {
     fn move_at_once(&self, root: &Folder, before: &Survey) -> Result<Option<Cleared>, DisposalError> {
         let (home, into) = (self.home()?, &self.target(root)?);
         let Some((name, number)) = self.rename_to_free(&home, into)? else { return Ok(None) };
-        if !into.site(&name)?.survey()?.same_but_moved(before) {
+        let site = into.site(&name)?;
+        let survey = site.survey()?;
+        let closed = is_closed(&site, &survey);
+        if closed.is_err() || !survey.same_but_moved(before) {
             step();
             into.rename_to(name.as_bytes(), &home, self.name())
                 .map_err(|refusal| self.homeless(&refusal, into, &name))?;
-            return self.changed().map(Some);
+            let changed = self.changed();
+            return closed.and(changed).map(Some);
         }
         home.sync()?;
         into.sync()?;
@@ -234,9 +252,15 @@ impl Removal<'_> {
             Err(refusal) if refusal.errno() == Errno::NOENT => return Ok(false),
             Err(refusal) => return Err(refusal.into()),
         }
-        if !own.site(&self.leaf)?.survey()?.same_but_moved(before) {
+        let site = own.site(&self.leaf)?;
+        let survey = site.survey()?;
+        let closed = is_closed(&site, &survey);
+        if closed.is_err() || !survey.same_but_moved(before) {
             self.give_back(&own)?;
-            return Ok(false);
+            if closed.is_err() {
+                self.changed()?;
+            }
+            return closed.map(|()| false);
         }
         own.sync()?;
         home.sync()?;
@@ -370,6 +394,14 @@ fn numbered(item: &ItemName, number: u32) -> Option<ItemName> {
         return Some(item.clone());
     }
     ItemName::new(&[item.as_bytes(), format!(".~{number}~").as_bytes()].concat()).ok()
+}
+
+/// Fails if a process has a file of the item open for writing. Where the kernel cannot tell, the item counts as closed.
+fn is_closed(site: &Site, survey: &Survey) -> Result<(), DisposalError> {
+    match written(site, survey)? {
+        Some(path) => Err(DisposalError::Busy(path)),
+        None => Ok(()),
+    }
 }
 
 fn moved_to(into: &Folder, name: &ItemName, number: u32, item: &ItemName) -> Cleared {

@@ -1,9 +1,12 @@
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::Write;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
-use super::super::steps::interrupted_at;
+use super::super::steps::{interrupted_at, meddled_at};
 use super::*;
 use crate::drivers::manifest::Site;
 
@@ -73,11 +76,30 @@ impl Bench {
     }
 
     /// What the machine knows of the item: what its last look has seen, if its content is still what was delivered.
+    fn signature(&self) -> Option<Signature> {
+        let site = Site::open(self.file_dir.path(), &name_in(self.inbox)).unwrap();
+        site.survey().ok().map(|survey| survey.signature())
+    }
+
     fn run(&self) -> Result<Cleared, Reason> {
-        let name = name_in(self.inbox);
-        let site = Site::open(self.file_dir.path(), &name).unwrap();
-        let signature = site.survey().ok().map(|survey| survey.signature());
-        self.disposal().run(self.transfer, &name, signature, &self.fingerprint)
+        self.run_closed(self.signature())
+    }
+
+    fn run_once(&self, signature: Option<Signature>) -> Result<Cleared, Reason> {
+        self.disposal().run(self.transfer, &name_in(self.inbox), signature, &self.fingerprint)
+    }
+
+    /// After all writers are gone: a child of another test shares our descriptors until exec.
+    fn run_closed(&self, signature: Option<Signature>) -> Result<Cleared, Reason> {
+        let start = std::time::Instant::now();
+        loop {
+            match self.run_once(signature) {
+                Err(reason) if reason.cause() == Cause::Busy => {
+                    assert!(start.elapsed() < std::time::Duration::from_secs(30), "{reason}");
+                }
+                outcome => return outcome,
+            }
+        }
     }
 
     /// The directories in which the item is, and to which it goes.
@@ -200,6 +222,73 @@ fn stop_at_every_step(inbox: &'static str) -> usize {
         }
     }
     stops
+}
+
+#[test]
+fn what_a_process_has_open_for_writing_stays() {
+    for way in WAYS {
+        for directory in [false, true] {
+            let bench = Bench::new(way, directory);
+            let item = bench.file_dir.path().join(NAME);
+            let (file, told) = if directory { (item.join("deep/a"), "deep/a") } else { (item, ".") };
+            let open = fs::File::options().append(true).open(&file).unwrap();
+            assert_eq!(bench.run_once(bench.signature()), Err(Reason::with(Cause::Busy, told)), "{way:?}");
+            assert_eq!(Bench::names(&bench.file_dir), [NAME], "{way:?}");
+            assert_eq!(Bench::names(&bench.into), [""; 0], "{way:?}");
+            drop(open);
+            bench.run().unwrap();
+            assert_eq!(Bench::names(&bench.file_dir), [""; 0], "{way:?}");
+        }
+    }
+}
+
+/// A process opens the file at the last moment, or after a run that was killed.
+#[test]
+fn what_is_opened_in_between_gets_its_name_back() {
+    let open = |path: &Path| fs::File::options().append(true).open(path).ok();
+    let mut met = 0;
+    for (way, is_killed) in WAYS.into_iter().flat_map(|way| [(way, false), (way, true)]) {
+        for number in 0.. {
+            let bench = Bench::new(way, false);
+            let item = bench.file_dir.path().join(NAME);
+            let own = bench.file_dir.path().join(format!(".synkler-{}", bench.transfer));
+            let (opened, delivered) = (Rc::new(Cell::new(None)), bench.signature());
+            let outcome = if is_killed {
+                if interrupted_at(number, || bench.run()).is_some() {
+                    break;
+                }
+                let is_done = own.join(std::str::from_utf8(DONE_MARK).unwrap()).exists();
+                opened.set(open(&item).or_else(|| if is_done { None } else { open(&own.join(NAME)) }));
+                bench.run_once(delivered.filter(|_| item.exists()))
+            } else {
+                let (opened, item) = (Rc::clone(&opened), item.clone());
+                let Some(outcome) = meddled_at(number, move || opened.set(open(&item)), || bench.run_once(delivered))
+                else {
+                    break;
+                };
+                outcome
+            };
+            let Some(mut file) = opened.take() else { continue };
+            assert_eq!(outcome.unwrap_err().cause(), Cause::Busy, "{way:?} {is_killed} {number}");
+            file.write_all(b" and more").unwrap();
+            drop(file);
+            assert_eq!(bench.run_closed(delivered), Ok(Cleared::Changed), "{way:?} {is_killed} {number}");
+            assert_eq!(fs::read_to_string(&item).unwrap(), "content and more", "{way:?} {is_killed} {number}");
+            met += 1;
+        }
+    }
+    assert!(met > 15, "{met}");
+}
+
+#[test]
+fn an_item_that_went_with_its_inbox_is_gone() {
+    for way in WAYS {
+        let bench = Bench::in_inbox("in box", way, false);
+        let signature = bench.signature();
+        fs::remove_dir_all(bench.file_dir.path().join("in box")).unwrap();
+        assert_eq!(bench.run_once(signature), Ok(Cleared::Done("it is already gone".to_owned())), "{way:?}");
+        assert_eq!(Bench::names(&bench.file_dir), [""; 0]);
+    }
 }
 
 #[test]
