@@ -111,7 +111,7 @@ impl Web {
         let dir = Arc::<Path>::from(dir);
         thread::spawn(move || {
             for (number, stream) in (0..).zip(listener.incoming()) {
-                let (dir, hand) = (Arc::clone(&dir), Hand::new(seed, "web", number, 1));
+                let (dir, hand) = (Arc::clone(&dir), Hand::new(seed, "web", number, u32::from(number % 3 == 0)));
                 // A client that goes away is what is wanted.
                 thread::spawn(move || stream.and_then(|stream| answer(stream, &dir, hand)));
             }
