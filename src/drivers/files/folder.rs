@@ -10,10 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Statx, accessat, chmod, fsync, linkat, mkdirat,
-    mknodat, openat, renameat, renameat_with, unlinkat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Statx, accessat, chmod, chownat, fsync, linkat,
+    mkdirat, mknodat, openat, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::drivers::disk::{Refusal, shown};
 use crate::drivers::manifest::{Site, file_type, look};
@@ -365,6 +366,11 @@ impl Folder {
         let Some(stat) = self.stat(name)?.filter(|stat| file_type(stat) == FileType::Directory) else {
             return Ok(None);
         };
+        if stat.stx_uid != geteuid().as_raw() {
+            // A download has given it away. Without the right to that, the access decides.
+            let (user, flags) = (Some(geteuid()), AtFlags::SYMLINK_NOFOLLOW);
+            let _ = chownat(&self.fd, name, user, None, flags);
+        }
         if stat.stx_mode & 0o700 != 0o700 {
             self.set_mode(name, 0o700)?;
         }

@@ -14,6 +14,7 @@ use super::folder::{Folder, Onto};
 use super::{LayoutError, Leftover, leftovers_in};
 use crate::drivers::disk::Refusal;
 use crate::drivers::manifest::{SurveyError, file_type};
+use crate::drivers::modes::Wanted;
 use crate::machine::{CopyOutcome, GroupId, ItemName, Kind, Modes, PlaceId, Reason, TransferId};
 
 /// One group's directories below central's `file_dir`.
@@ -93,7 +94,10 @@ impl Spool {
             self.move_in(&held, transfer, place, name)?;
         }
         match held.child(transfer.to_string().as_bytes())? {
-            Some(own) => appraise(&own.site(name)?, kind, modes, None, |_, _, _| None),
+            Some(own) => {
+                let wanted = Wanted { announced: modes, ..Wanted::default() };
+                appraise(&own.site(name)?, kind, wanted, None, |_, _, _| None)
+            }
             None => Ok(CopyOutcome::Missing),
         }
     }

@@ -23,6 +23,7 @@ use super::folder::{Folder, RESERVED};
 use super::steps::step;
 use crate::drivers::disk::{Refusal, shown};
 use crate::drivers::manifest::{Survey, SurveyError};
+use crate::drivers::modes::Wanted;
 use crate::machine::{Cause, Cleared, CopyOutcome, Fingerprint, ItemName, Kind, Reason, Signature, TransferId};
 
 /// Says that the item in the directory out of sight may be removed.
@@ -197,7 +198,7 @@ impl Removal<'_> {
         let own = into.make(&self.own)?;
         own.clear()?;
         let copied = duplicate(&from.site(self.item)?, &own, self.item).and_then(|()| {
-            let outcome = appraise(&own.site(self.item)?, kind, None, Some(&own), |_, _, _| None)?;
+            let outcome = appraise(&own.site(self.item)?, kind, Wanted::default(), Some(&own), |_, _, _| None)?;
             Ok(match outcome {
                 CopyOutcome::Found { fingerprint, inode, .. } if fingerprint == *self.fingerprint => Some(inode),
                 _ => None,

@@ -71,7 +71,8 @@ impl Bed {
 
     fn steps<'a>(&self, number: u8, item: &'a ItemName, inode: u64) -> Placing<'a> {
         let base = Folder::open(self.dir.path()).unwrap();
-        Placing { base, own: Folder::open(&self.own(number)).unwrap(), name: item, inode }
+        let (own, hidden) = (Folder::open(&self.own(number)).unwrap(), hidden_name(transfer(number)).unwrap());
+        Placing { base, own, name: item, inode, hidden, owners: None }
     }
 
     /// The renames only, as if a crash followed.
