@@ -80,7 +80,9 @@ fn the_sample_loads_with_every_option_switched_on() {
     // Of these, one at a time.
     const CLEANUPS: [&str; 3] = ["cleanup_script", "cleanup_move", "cleanup_delete"];
     for cleanup in CLEANUPS {
-        let (all, _) = sample(|key| !FILES.contains(&key) && (key == cleanup || !CLEANUPS.contains(&key)));
+        // What is given away is not moved or deleted.
+        let fits = |key: &str| cleanup == "cleanup_script" || !["owner", "group"].contains(&key);
+        let (all, _) = sample(|key| !FILES.contains(&key) && fits(key) && (key == cleanup || !CLEANUPS.contains(&key)));
         for mode in ["central", "upload", "download"] {
             let loaded = load_as("c", &all, &nowhere().with("SYNKLER_MODE", mode)).unwrap();
             assert_eq!(loaded.settings.mode().as_str(), mode);
@@ -174,6 +176,51 @@ fn one_cleanup_at_a_time_and_none_into_the_directory_itself() {
     let loaded = good(&format!("{SMALL}mode = 'upload'\ncleanup_script = ''\ncleanup_move = '/sent'\n"));
     let Role::Upload { cleanup, .. } = loaded.settings.role else { panic!() };
     assert_eq!(cleanup, Some(Cleanup::Move("/sent".into())));
+}
+
+#[test]
+fn a_download_gives_items_an_owner_and_modes() {
+    let download = |lines: &str| format!("{SMALL}mode = 'download'\n{lines}");
+    let given = |text: &str| match good(text).settings.role {
+        Role::Download { ownership, .. } => ownership,
+        other => panic!("{other:?}"),
+    };
+    let all = given(&download("owner = 'root'\ngroup = 33\nfile_mode = '0640'\ndir_mode = '2750'\n"));
+    let id = |account: &Option<synkler::machine::Account>| account.as_ref().map(|account| account.id);
+    assert_eq!((id(&all.owner), id(&all.group)), (Some(0), Some(33)));
+    assert_eq!((all.file_mode, all.dir_mode), (Some(0o640), Some(0o2750)));
+    assert_eq!(given(&download("owner = ''\nfile_mode = ''\n")), synkler::machine::Ownership::default());
+    let ini = SEED.replace("mode = central", "mode = download\nowner = root\nfile_mode = 0640\ndir_mode = 750");
+    let ini = given(&ini);
+    assert_eq!((id(&ini.owner), ini.file_mode, ini.dir_mode), (Some(0), Some(0o640), Some(0o750)));
+    let shown = good(&download("owner = 'root'\nfile_mode = '640'\n")).report();
+    assert!(shown.contains("\nowner ") && shown.contains("\nfile_mode ") && shown.contains("  0640 "), "{shown}");
+
+    for (lines, words) in [
+        ("owner = 'no-such-user'", "owner: found \"no-such-user\", but /etc/passwd has no such user"),
+        ("group = 'no-such-group'", "group: found \"no-such-group\", but /etc/group has no such group"),
+        ("owner = 'a b'", "owner: found \"a b\", allowed is the name or number"),
+        ("owner = true", "owner: found true"),
+        ("owner = 4294967295", "owner: found"),
+        ("file_mode = 640", "file_mode: found the number 640, allowed is a mode in quotes, such as \"0640\""),
+        ("dir_mode = 0o750", "dir_mode: found the number 488, allowed is a mode in quotes"),
+        ("file_mode = '0689'", "file_mode: found \"0689\", allowed is an octal mode from 0400 to 0777"),
+        ("file_mode = '4755'", "file_mode: found \"4755\", allowed is an octal mode from 0400 to 0777"),
+        ("dir_mode = '0550'", "dir_mode: found \"0550\", allowed is an octal mode from 0700 to 7777"),
+        ("dir_mode = '10750'", "dir_mode: found \"10750\", allowed is an octal mode from 0700 to 7777"),
+        ("owner = 'root'\ncleanup_move = '/sent'", "owner: is set together with cleanup_move"),
+        ("group = 'root'\ncleanup_move = '/sent'", "group: is set together with cleanup_move"),
+        ("owner = 'root'\ncleanup_delete = true", "owner: is set together with cleanup_delete"),
+    ] {
+        let error = load_as("c.toml", &download(&format!("{lines}\n")), &nowhere()).unwrap_err().join("\n");
+        assert!(error.contains(words), "{lines}: {error}");
+    }
+    // One file may serve several hosts: only a download needs the user, and the others say that they do not use it.
+    for mode in ["upload", "central"] {
+        let loaded = good(&format!("{SMALL}mode = '{mode}'\nowner = 'no-such-user'\ncleanup_move = '/sent'\n"));
+        let notices = loaded.notices.join("\n");
+        assert!(notices.contains("owner is ignored: only a download gives items an owner and modes"), "{notices}");
+    }
 }
 
 #[test]

@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use synkler::machine::{
     Address, Cause, CentralSettings, Cleaner, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint,
     Found, GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode,
-    Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, PlaceId, Protocols, Reason, Receipt, Record,
-    Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature, Space,
-    State, Time, TransferId, TransferView, UploadSettings, Wait,
+    Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, Ownership, PlaceId, Protocols, Reason, Receipt,
+    Record, Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature,
+    Space, State, Time, TransferId, TransferView, UploadSettings, Wait,
 };
 
 #[path = "orders/apart.rs"]
@@ -152,6 +152,7 @@ impl Bench {
     fn download(restored: Restored) -> Self {
         let settings = DownloadSettings {
             keep_modes: KeepModes::Try,
+            ownership: Ownership::default(),
             me: "d1".parse().unwrap(),
             version: "1".to_owned(),
             slots: 1,

@@ -26,6 +26,7 @@ mod journal;
 mod keeps;
 mod marker;
 mod open_files;
+mod owner;
 mod rsync;
 mod space;
 mod ssh;
@@ -90,6 +91,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         inotify,
         filesystems,
         kept,
+        owner,
         cleanup,
         spaces,
         open_files,
@@ -102,6 +104,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         inotify::examine(settings),
         filesystem::examine(settings),
         keeps::examine(settings),
+        owner::examine(settings),
         cleanup::examine(settings),
         space::examine(settings),
         open_files::examine(),
@@ -113,6 +116,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
     findings.extend([rsync, ssh, clock, inotify]);
     findings.extend(filesystems);
     findings.extend(kept);
+    findings.extend(owner);
     findings.extend(cleanup);
     findings.extend(spaces);
     findings.push(open_files);

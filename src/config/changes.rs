@@ -78,10 +78,14 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
             different.push(("keep_modes", old_modes != keep_modes));
         }
         (
-            Role::Download { slots: old_slots, cleanup: old_cleanup, keep_modes: old_modes },
-            Role::Download { slots, cleanup, keep_modes },
+            Role::Download { slots: old_slots, cleanup: old_cleanup, keep_modes: old_modes, ownership: old_ownership },
+            Role::Download { slots, cleanup, keep_modes, ownership },
         ) => {
             different.push(("keep_modes", old_modes != keep_modes));
+            different.push(("owner", old_ownership.owner != ownership.owner));
+            different.push(("group", old_ownership.group != ownership.group));
+            different.push(("file_mode", old_ownership.file_mode != ownership.file_mode));
+            different.push(("dir_mode", old_ownership.dir_mode != ownership.dir_mode));
             different.push(("transfers", old_slots != slots));
             different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
@@ -168,6 +172,8 @@ mod tests {
                     "ignore" | "only" => "*.x",
                     "rsync_opts" => "--bwlimit=7",
                     "keep_modes" => "no",
+                    "owner" | "group" => "7",
+                    "file_mode" | "dir_mode" => "0700",
                     "central_host" => "syn@hub",
                     "cleanup_timeout_minutes"
                     | "keep_minutes"

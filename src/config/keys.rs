@@ -43,6 +43,7 @@ const ENDS: &[Mode] = &[Mode::Upload, Mode::Download];
 const RECEIVERS: &[Mode] = &[Mode::Central, Mode::Download];
 const CENTRAL: &[Mode] = &[Mode::Central];
 const UPLOAD: &[Mode] = &[Mode::Upload];
+const DOWNLOAD: &[Mode] = &[Mode::Download];
 
 /// How browsers, download programs, office programs and WinSCP name what they have not finished.
 pub(super) const UNFINISHED: &str = "*.part, *.partial, *.filepart, *.tmp, *.crdownload, *.aria2, *.!qB, .~lock.*";
@@ -153,6 +154,31 @@ pub const KEYS: &[Key] = &[
         RECEIVERS,
         "permission bits: try sets them and reports those that the file system does not keep, yes refuses items whose bits it \
          does not keep, no does not set them",
+    ),
+    key(
+        "owner",
+        Preset::Computed("none"),
+        DOWNLOAD,
+        "user, by name or number, to whom delivered items are given before they get their final names; needs CAP_CHOWN and \
+         CAP_FOWNER: synkler drop-in",
+    ),
+    key(
+        "group",
+        Preset::Computed("none"),
+        DOWNLOAD,
+        "group, by name or number, of delivered items; needs the same capabilities unless the user of synkler is a member",
+    ),
+    key(
+        "file_mode",
+        Preset::Computed("those of the source"),
+        DOWNLOAD,
+        "permission bits of delivered files, octal, from 0400 to 0777 with read permission for the owner, such as 0640",
+    ),
+    key(
+        "dir_mode",
+        Preset::Computed("those of the source"),
+        DOWNLOAD,
+        "permission bits of delivered directories, octal, from 0700 to 7777 with all permissions for the owner, such as 0750",
     ),
     key(
         "settle_seconds",

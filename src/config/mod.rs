@@ -15,6 +15,7 @@ mod file;
 mod ini;
 mod keys;
 mod merged;
+mod ownership;
 mod patterns;
 mod pem;
 mod reading;

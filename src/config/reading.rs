@@ -93,7 +93,7 @@ impl<'a> Reading<'a> {
     }
 
     /// Like [`Reading::parse`], for keys that also accept a TOML number.
-    fn parse_number<T>(
+    pub(super) fn parse_number<T>(
         &mut self,
         key: &'static str,
         parse: impl FnOnce(&str) -> Result<T, String>,

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cleanup::Cleanup;
 use super::patterns::ItemPatterns;
-use crate::machine::{GroupId, KeepModes, Mode, Node, NodeName};
+use crate::machine::{GroupId, KeepModes, Mode, Node, NodeName, Ownership};
 
 /// All settings of a daemon. Directories are absolute paths; the daemon checks that they exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -154,6 +154,8 @@ pub enum Role {
         cleanup: Option<Cleanup>,
         /// What download does with modes.
         keep_modes: KeepModes,
+        /// Whose delivered items are, and their modes. With an owner, there is no cleanup that synkler does itself.
+        ownership: Ownership,
     },
 }
 

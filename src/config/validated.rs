@@ -11,6 +11,7 @@ use super::cleanup::CLEANUP_KEYS;
 use super::environment::Environment;
 use super::keys::{KEYS, Preset};
 use super::merged::{Found, Merged, Origin};
+use super::ownership::OWNERSHIP_KEYS;
 use super::reading::{Reading, Row, absolute, shown_words};
 use super::rsync_options::{judge, split_csv};
 use super::settings::{Percent, Role, Rsync, Settings};
@@ -57,6 +58,7 @@ impl Reading<'_> {
         let keep = self.duration("keep_minutes", 60, KEEP_MINUTES_LIMIT, true);
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
         let keep_modes = self.parse("keep_modes", str::parse::<KeepModes>, |word| word.as_str().to_owned());
+        let ownership = self.ownership(mode, cleanup.as_ref().and_then(Option::as_ref));
         let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
         let items = self.item_patterns(mode);
         let slots = self.whole("transfers", 1, TRANSFERS_LIMIT);
@@ -83,7 +85,9 @@ impl Reading<'_> {
                 free: Percent::from_thousandths(free?),
                 keep_modes: keep_modes?,
             },
-            Mode::Download => Role::Download { slots: slots?, cleanup: cleanup?, keep_modes: keep_modes? },
+            Mode::Download => {
+                Role::Download { slots: slots?, cleanup: cleanup?, keep_modes: keep_modes?, ownership: ownership? }
+            }
         };
         let (node, broker, rsync) = (Node::new(mode, name?), broker?, rsync?);
         let history = Duration::from_secs(u64::from(history?) * 24 * 60 * 60);
@@ -239,6 +243,11 @@ impl Reading<'_> {
             && origin != Origin::Default
         {
             self.notices.push(format!("{origin}: {key} is ignored: central has no cleanup"));
+        }
+        if mode != Mode::Download
+            && let Some((key, origin)) = OWNERSHIP_KEYS.iter().find_map(|key| Some((key, self.origin(key)?)))
+        {
+            self.notices.push(format!("{origin}: {key} is ignored: only a download gives items an owner and modes"));
         }
     }
 

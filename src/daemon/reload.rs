@@ -64,6 +64,10 @@ impl Daemon {
                 (Role::Upload { items, .. }, Role::Upload { settle, slots, cleanup, .. }) => {
                     Role::Upload { settle, slots, cleanup, items: items.clone() }
                 }
+                // Staging keeps whose items are.
+                (Role::Download { ownership, .. }, Role::Download { slots, cleanup, keep_modes, .. }) => {
+                    Role::Download { slots, cleanup, keep_modes, ownership: ownership.clone() }
+                }
                 (_, role) => role,
             };
             let settings = Settings { role, history: new.history, ..self.settings.clone() };

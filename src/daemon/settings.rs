@@ -54,7 +54,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
                 spool,
             })
         }
-        Role::Download { slots, cleanup, keep_modes } => RoleSettings::Download(DownloadSettings {
+        Role::Download { slots, cleanup, keep_modes, ownership } => RoleSettings::Download(DownloadSettings {
             me,
             version,
             host,
@@ -62,6 +62,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
             slots: *slots,
             cleanup: who_cleans_up(cleanup.as_ref()),
             keep_modes: *keep_modes,
+            ownership: ownership.clone(),
         }),
     })
 }

@@ -214,7 +214,7 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
             Layout::Upload(Source::new(file_dir, items.depth, clock, move |path| ignore.matches(path)))
         }
         Role::Central { .. } => Layout::Central(Spool::new(file_dir, group)),
-        Role::Download { .. } => Layout::Download(Staging::new(file_dir, group)),
+        Role::Download { ownership, .. } => Layout::Download(Staging::new(file_dir, group).giving(ownership.clone())),
     }
 }
 

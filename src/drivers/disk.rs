@@ -118,6 +118,11 @@ impl Refusal {
         Self { doing, path: path.to_owned(), errno }
     }
 
+    /// What failed.
+    pub(crate) fn doing(&self) -> &'static str {
+        self.doing
+    }
+
     /// The error of the system call.
     pub fn errno(&self) -> Errno {
         self.errno

@@ -8,12 +8,39 @@ use rustix::fs::{Mode, OFlags, chmod};
 use rustix::io::Errno;
 
 use super::manifest::{Entry, Form, Site, Survey};
-use crate::machine::{Digest, Kind, Modes, escaped};
+use crate::machine::{Digest, Kind, ModeList, Modes, escaped};
 
 /// Bits that not every owner may set.
 const SPECIAL: u16 = 0o7000;
 /// The longest path that is shown, in characters; of a longer one the end is shown.
 const PATH_SHOWN: usize = 100;
+
+/// The modes that a copy should have.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wanted<'a> {
+    /// Those of the source.
+    pub(crate) announced: Option<&'a Modes>,
+    /// What the config fixes for every file.
+    pub(crate) file: Option<u16>,
+    /// What it fixes for every directory.
+    pub(crate) directory: Option<u16>,
+}
+
+impl Wanted<'_> {
+    /// Whether only the digest of all modes is known. Once some are fixed, it proves nothing about the others.
+    fn digest(&self) -> Option<&Modes> {
+        self.announced.filter(|modes| modes.list().is_none() && self.file.is_none() && self.directory.is_none())
+    }
+
+    /// Who asked for the mode of an entry.
+    fn source(&self, form: &Form) -> &'static str {
+        match form {
+            Form::Directory if self.directory.is_some() => "set by dir_mode",
+            Form::File if self.file.is_some() => "set by file_mode",
+            Form::Directory | Form::File | Form::Symlink(_) | Form::Special => "announced",
+        }
+    }
+}
 
 /// The modes of an item, in the announced form.
 pub fn modes(survey: &Survey) -> Modes {
@@ -27,8 +54,8 @@ pub fn modes(survey: &Survey) -> Modes {
 
 /// Sets the modes that differ from the requested ones. Returns whether it has tried to set any, so that the survey is
 /// out of date. The comparison shows which ones were refused.
-pub(crate) fn set(site: &Site, survey: &Survey, asked: &Modes) -> bool {
-    let other = others(survey, asked);
+pub(crate) fn set(site: &Site, survey: &Survey, wanted: Wanted<'_>) -> bool {
+    let other = others(survey, wanted);
     let mut opener = site.opener();
     // The content of a directory comes before the directory, whose new mode may deny access.
     for (entry, mode) in other.iter().rev() {
@@ -44,35 +71,37 @@ pub(crate) fn set(site: &Site, survey: &Survey, asked: &Modes) -> bool {
 }
 
 /// How the modes differ from the requested ones, in one line; `None` if they do not.
-pub(crate) fn unkept(site: &Site, survey: &Survey, asked: &Modes) -> Option<Box<str>> {
-    if modes(survey) == *asked {
-        return None;
-    }
-    let (count, of) = (others(survey, asked).len(), survey.entries().len());
+pub(crate) fn unkept(site: &Site, survey: &Survey, wanted: Wanted<'_>) -> Option<Box<str>> {
+    let (others, of) = (others(survey, wanted), survey.entries().len());
     let on = site.file_system();
-    let text = match others(survey, asked).first() {
-        Some((entry, mode)) if survey.kind() == Some(Kind::File) => {
-            format!("mode {mode:04o} announced, {:04o} kept ({on})", entry.permissions)
+    let text = match (others.first(), wanted.digest()) {
+        (Some((entry, mode)), _) if survey.kind() == Some(Kind::File) => {
+            let source = wanted.source(&entry.form);
+            format!("mode {mode:04o} {source}, {:04o} kept ({on})", entry.permissions)
         }
-        Some((entry, mode)) => {
-            let (path, kept) = (path_of(entry), entry.permissions);
+        (Some((entry, mode)), _) => {
+            let (path, kept, source) = (path_of(entry), entry.permissions, wanted.source(&entry.form));
+            let count = others.len();
             format!(
-                "modes differ in {count} of {of} entries, first `{path}`: {mode:04o} announced, {kept:04o} kept ({on})"
+                "modes differ in {count} of {of} entries, first `{path}`: {mode:04o} {source}, {kept:04o} kept ({on})"
             )
         }
-        None => format!("modes differ in some of {of} entries: upload announced only the checksum of all modes ({on})"),
+        (None, Some(digest)) if modes(survey) != *digest => {
+            format!("modes differ in some of {of} entries: upload announced only the checksum of all modes ({on})")
+        }
+        (None, _) => return None,
     };
     Some(text.into())
 }
 
-/// The entries whose modes differ, each with the requested mode; none if only a digest was announced.
-fn others<'a>(survey: &'a Survey, asked: &Modes) -> Vec<(&'a Entry, u16)> {
-    let Some(mut list) = asked.list() else { return Vec::new() };
+/// The entries whose modes differ, each with the requested mode; without those of which only a digest was announced.
+fn others<'a>(survey: &'a Survey, wanted: Wanted<'_>) -> Vec<(&'a Entry, u16)> {
+    let mut list = wanted.announced.and_then(Modes::list);
     let mut others = Vec::new();
     for entry in survey.entries() {
         let asked = match entry.form {
-            Form::Directory => list.next_directory(),
-            Form::File => list.next_file(),
+            Form::Directory => wanted.directory.or(list.as_mut().and_then(ModeList::next_directory)),
+            Form::File => wanted.file.or(list.as_mut().and_then(ModeList::next_file)),
             Form::Symlink(_) | Form::Special => None,
         };
         others.extend(asked.filter(|asked| *asked != entry.permissions).map(|asked| (entry, asked)));

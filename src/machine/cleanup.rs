@@ -53,8 +53,13 @@ impl Cleared {
     /// Adds to a transfer's remark what belongs into the history.
     pub(super) fn add_to(&self, remark: &mut Option<Box<str>>) {
         if let Self::Remarkable(text) = self {
-            let before = remark.as_deref().map(|before| format!("{before}; ")).unwrap_or_default();
-            *remark = Some(one_line(&format!("{before}{text}")).into());
+            add_remark(remark, text);
         }
     }
+}
+
+/// Adds a text to a transfer's remark.
+pub(super) fn add_remark(remark: &mut Option<Box<str>>, text: &str) {
+    let before = remark.as_deref().map(|before| format!("{before}; ")).unwrap_or_default();
+    *remark = Some(one_line(&format!("{before}{text}")).into());
 }

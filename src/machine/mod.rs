@@ -24,6 +24,7 @@ mod mounts;
 mod names;
 mod order;
 mod orders;
+mod ownership;
 mod pausing;
 mod peers;
 mod protocols;
@@ -59,6 +60,7 @@ pub use names::{
     PART_LIMIT, PlaceId, TransferId, decode_bytes, encode_bytes, escaped,
 };
 pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, ItemOrder, MATCHES_LIMIT, Order, Pause, Scope};
+pub use ownership::{Account, Ownership};
 pub use protocols::{Fit, Protocols};
 pub use random::{Random, spread};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};

@@ -18,6 +18,7 @@ mod leftovers;
 mod log;
 mod mounts;
 mod mounts_lost;
+mod owner;
 mod pause;
 mod scale;
 mod service;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use synkler::machine::{
     BadRow, CentralSettings, Cleaner, Directory, DownloadSettings, Effect, Input, ItemOrder, JournalId, KnownDirectory,
-    Location, Machine, Mode, Node, NodeName, Order, Pause, Record, Scope, UploadSettings,
+    Location, Machine, Mode, Node, NodeName, Order, Ownership, Pause, Record, Scope, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -205,6 +205,7 @@ impl Sim {
                     slots: plan.slots,
                     cleanup,
                     keep_modes: plan.keep_modes,
+                    ownership: Ownership::default(),
                     version,
                     directory: "/srv".to_owned(),
                     host: String::new(),

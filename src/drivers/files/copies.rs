@@ -1,5 +1,6 @@
 //! The content of our copies: central's held ones, a download's staged ones.
 
+use std::os::fd::AsFd;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -8,9 +9,9 @@ use rustix::fs::fsync;
 use rustix::io::Errno;
 
 use super::folder::Folder;
-use crate::drivers::manifest::{Entry, Form, Site, Survey, SurveyError};
-use crate::drivers::modes;
-use crate::machine::{CopyOutcome, Digest, Kind, Modes};
+use crate::drivers::manifest::{Entry, Form, Opener, Site, Survey, SurveyError};
+use crate::drivers::modes::{self, Wanted};
+use crate::machine::{CopyOutcome, Digest, Kind};
 
 /// How many threads make one directory durable: file systems combine concurrent requests into one commit.
 const SYNC_THREADS: usize = 8;
@@ -24,14 +25,14 @@ type Proof = Result<(Digest, Option<Arc<str>>), SurveyError>;
 /// Computes a copy's fingerprint and, if `durable` names its directory, makes the copy durable. An entry of another
 /// kind than announced is not the item: it counts as missing, so that the item is requested again.
 ///
-/// Modes that differ from `asked` are set first, so that they become durable with the rest, and are compared at the
+/// Modes that differ from `wanted` are set first, so that they become durable with the rest, and are compared at the
 /// end.
 ///
 /// `read` returns the digest of a file that was read while it arrived, by its kind, inode and size.
 pub(super) fn appraise(
     site: &Site,
     kind: Kind,
-    asked: Option<&Modes>,
+    wanted: Wanted<'_>,
     durable: Option<&Folder>,
     read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
 ) -> Result<CopyOutcome, SurveyError> {
@@ -44,7 +45,7 @@ pub(super) fn appraise(
         tracing::warn!("{site}: expected a {}, found a {found}", kind.as_str());
         return Ok(CopyOutcome::Missing);
     }
-    if asked.is_some_and(|asked| modes::set(site, &survey, asked)) {
+    if modes::set(site, &survey, wanted) {
         survey = site.survey()?;
     }
     let prove = || match read(kind, survey.inode(), survey.size()) {
@@ -62,7 +63,7 @@ pub(super) fn appraise(
     if site.survey()?.signature() != survey.signature() {
         return Err(SurveyError::Changed(site.to_string()));
     }
-    let unkept = asked.and_then(|asked| modes::unkept(site, &survey, asked));
+    let unkept = modes::unkept(site, &survey, wanted);
     Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest, unkept })
 }
 
@@ -85,19 +86,27 @@ fn prove_and_make_durable(site: &Site, survey: &Survey, prove: impl FnOnce() -> 
 
 /// Makes every file and directory of an item durable; links are part of their directories.
 fn make_durable(site: &Site, survey: &Survey) -> Result<(), SurveyError> {
-    let entries = survey.entries();
+    in_parallel(site, &survey.entries().iter().collect::<Vec<_>>(), |opener, entry| match entry.form {
+        Form::File | Form::Directory => {
+            let fd = opener.open(entry)?;
+            sync(fd, &entry.form).map_err(|errno| site.refusal("make durable", &entry.path, errno).into())
+        }
+        Form::Symlink(_) | Form::Special => Ok(()),
+    })
+}
+
+/// Does `work` with each entry in several threads, in no order, until it fails.
+pub(super) fn in_parallel(
+    site: &Site,
+    entries: &[&Entry],
+    work: impl Fn(&mut Opener<'_>, &Entry) -> Result<(), SurveyError> + Sync,
+) -> Result<(), SurveyError> {
     let (next, failure) = (AtomicUsize::new(0), Mutex::new(None));
-    let work = || {
+    let some = || {
         let mut opener = site.opener();
         while let Some(rest) = entries.get(next.fetch_add(SYNC_CHUNK, Ordering::Relaxed)..) {
             for entry in rest.iter().take(SYNC_CHUNK) {
-                let synced = match entry.form {
-                    Form::File | Form::Directory => opener.open(entry).and_then(|fd| {
-                        sync(fd, entry).map_err(|errno| site.refusal("make durable", &entry.path, errno).into())
-                    }),
-                    Form::Symlink(_) | Form::Special => Ok(()),
-                };
-                if let Err(error) = synced {
+                if let Err(error) = work(&mut opener, entry) {
                     next.store(entries.len(), Ordering::Relaxed);
                     if let Ok(mut failure) = failure.lock() {
                         *failure = Some(error);
@@ -110,19 +119,19 @@ fn make_durable(site: &Site, survey: &Survey) -> Result<(), SurveyError> {
     thread::scope(|scope| {
         for _ in 1..SYNC_THREADS.min(entries.len().div_ceil(SYNC_CHUNK)) {
             // If no thread can be started, this one does all the work.
-            if thread::Builder::new().spawn_scoped(scope, work).is_err() {
+            if thread::Builder::new().spawn_scoped(scope, some).is_err() {
                 break;
             }
         }
-        work();
+        some();
     });
     failure.into_inner().unwrap_or_default().map_or(Ok(()), Err)
 }
 
-fn sync(fd: std::os::fd::OwnedFd, entry: &Entry) -> Result<(), Errno> {
-    match fsync(&fd) {
+pub(super) fn sync(fd: impl AsFd, form: &Form) -> Result<(), Errno> {
+    match fsync(fd) {
         // Some network file systems do not support fsync of directories, and keep them durable themselves.
-        Err(Errno::INVAL) if entry.form == Form::Directory => Ok(()),
+        Err(Errno::INVAL) if *form == Form::Directory => Ok(()),
         other => other,
     }
 }

@@ -10,10 +10,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{
-    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Statx, accessat, chmod, fsync, linkat, mkdirat,
-    mknodat, openat, renameat, renameat_with, unlinkat,
+    Access, AtFlags, CWD, Dir, FileType, Mode, OFlags, RenameFlags, Statx, accessat, chmod, chownat, fsync, linkat,
+    mkdirat, mknodat, openat, renameat, renameat_with, unlinkat,
 };
 use rustix::io::Errno;
+use rustix::process::geteuid;
 
 use crate::drivers::disk::{Refusal, shown};
 use crate::drivers::look::{enter, file_type, look};
@@ -182,13 +183,25 @@ impl Folder {
 
     /// The same, with missing directories created as the umask wants them, and made durable.
     pub(super) fn make_around(&self, item: &ItemName) -> Result<Self, Refusal> {
+        self.make_around_as(item, |_, _| Ok(()))
+    }
+
+    /// The same; `dress` gets the place of each created directory, to give it mode and group.
+    pub(super) fn make_around_as<E: From<Refusal>>(
+        &self,
+        item: &ItemName,
+        dress: impl Fn(&Self, &[u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
         let mut folder = Self { fd: self.duplicate()?, path: self.path.clone() };
         for name in item.above() {
             let mode = Mode::RWXU | Mode::RWXG | Mode::RWXO;
             match mkdirat(&folder.fd, name, mode) {
-                Ok(()) => folder.sync()?,
+                Ok(()) => {
+                    dress(&folder, name)?;
+                    folder.sync()?;
+                }
                 Err(Errno::EXIST) => {}
-                Err(errno) => return Err(folder.refusal("create", name, errno)),
+                Err(errno) => return Err(folder.refusal("create", name, errno).into()),
             }
             let refused = |errno| folder.refusal("enter", name, errno);
             let below = enter(&folder.fd, name, OPEN).map_err(refused)?;
@@ -397,6 +410,11 @@ impl Folder {
         let Some(stat) = self.stat(name)?.filter(|stat| file_type(stat) == FileType::Directory) else {
             return Ok(None);
         };
+        if stat.stx_uid != geteuid().as_raw() {
+            // A download has given it away. Without the right to that, the access decides.
+            let (user, flags) = (Some(geteuid()), AtFlags::SYMLINK_NOFOLLOW);
+            let _ = chownat(&self.fd, name, user, None, flags);
+        }
         if stat.stx_mode & 0o700 != 0o700 {
             self.set_mode(name, 0o700)?;
         }

@@ -9,6 +9,7 @@ mod directory;
 mod disposal;
 mod duplicate;
 mod folder;
+mod ownership;
 mod pool;
 mod source;
 mod spool;

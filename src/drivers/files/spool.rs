@@ -15,6 +15,7 @@ use super::{LayoutError, Leftover, leftovers_in};
 use crate::drivers::disk::Refusal;
 use crate::drivers::look::file_type;
 use crate::drivers::manifest::SurveyError;
+use crate::drivers::modes::Wanted;
 use crate::machine::{CopyOutcome, GroupId, ItemName, Kind, Modes, PlaceId, Reason, TransferId};
 
 /// One group's directories below central's `file_dir`.
@@ -94,7 +95,10 @@ impl Spool {
             self.move_in(&held, transfer, place, name)?;
         }
         match held.child(transfer.to_string().as_bytes())? {
-            Some(own) => appraise(&own.site(&name.leaf())?, kind, modes, None, |_, _, _| None),
+            Some(own) => {
+                let wanted = Wanted { announced: modes, ..Wanted::default() };
+                appraise(&own.site(&name.leaf())?, kind, wanted, None, |_, _, _| None)
+            }
             None => Ok(CopyOutcome::Missing),
         }
     }

@@ -46,14 +46,32 @@ pub(super) fn as_nobody(path: &str, check: impl FnOnce()) {
         check();
         return;
     }
+    run_as_nobody(path, &[]);
+}
+
+/// The same, with capabilities as `setpriv` names them. An unprivileged user who has none checks nothing.
+pub(super) fn as_nobody_with(path: &str, capabilities: &str, check: impl FnOnce()) {
+    if rustix::process::geteuid().is_root() {
+        run_as_nobody(path, &[&format!("--inh-caps={capabilities}"), &format!("--ambient-caps={capabilities}")]);
+    } else if std::env::var_os(CAPABLE).is_some() {
+        check();
+    }
+}
+
+/// Set for a process that has got its capabilities.
+const CAPABLE: &str = "SYNKLER_TEST_CAPABLE";
+
+fn run_as_nobody(path: &str, more: &[&str]) {
     let dir = tempfile::tempdir().unwrap();
     std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o755)).unwrap();
     let program = dir.path().join("tests");
     std::fs::copy(std::env::current_exe().unwrap(), &program).unwrap();
     let output = Command::new("setpriv")
         .args(["--reuid=65534", "--regid=65534", "--clear-groups"])
+        .args(more)
         .arg(&program)
         .args(["--exact", path, "--nocapture"])
+        .env(CAPABLE, "1")
         .current_dir("/")
         .output()
         .unwrap();

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::{Download, Stage};
+use crate::machine::cleanup::add_remark;
 use crate::machine::shared::Timer;
 use crate::machine::{
     Cause, Cleaner, Cleared, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature,
@@ -61,7 +62,15 @@ impl Download {
                 self.placing.leave(&id);
                 transfer.row.signature = Some(signature);
                 transfer.row.attempts = 0;
-                self.shared.log(Level::Info, Some(id), Some(&name), None, "delivered");
+                let applied = self.settings.ownership.of(transfer.row.kind);
+                let text = match &applied {
+                    Some(applied) => format!("delivered: {applied}"),
+                    None => "delivered".to_owned(),
+                };
+                if let Some(applied) = applied {
+                    add_remark(&mut transfer.row.remark, &applied);
+                }
+                self.shared.log(Level::Info, Some(id), Some(&name), None, text);
                 self.move_to(id, Stage::Delivered, None);
                 self.join_cleanups(id);
                 self.shared.effect(Effect::Drop(id));

@@ -22,7 +22,7 @@ use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move, Why};
 use super::{
     Address, BadRow, Cause, Cleaner, Direction, Directory, Effect, Forward, Input, ItemName, KeepModes, Location,
-    Message, Mode, Node, NodeName, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
+    Message, Mode, Node, NodeName, Ownership, Reason, Receipt, Restored, Row, Space, Time, TransferId, Wait,
 };
 
 const VERIFIES: usize = 16;
@@ -88,6 +88,8 @@ pub struct DownloadSettings {
     pub cleanup: Cleaner,
     /// What is done about modes (`keep_modes`).
     pub keep_modes: KeepModes,
+    /// Whose delivered items are; the drivers apply it.
+    pub ownership: Ownership,
     /// The directory of delivered items (`file_dir`), for people.
     pub directory: String,
     /// The host on which it runs, for people; may be empty.

@@ -27,6 +27,7 @@ use super::source::written;
 use super::steps::step;
 use crate::drivers::disk::{Refusal, shown};
 use crate::drivers::manifest::{Site, Survey, SurveyError};
+use crate::drivers::modes::Wanted;
 use crate::machine::{Cause, Cleared, CopyOutcome, Fingerprint, ItemName, Kind, Reason, Signature, TransferId};
 
 /// Says that the item in the directory out of sight may be removed.
@@ -219,7 +220,7 @@ impl Removal<'_> {
         let own = into.make(&self.own)?;
         own.clear()?;
         let copied = duplicate(from, &own, &self.leaf).and_then(|()| {
-            let outcome = appraise(&own.site(&self.leaf)?, kind, None, Some(&own), |_, _, _| None)?;
+            let outcome = appraise(&own.site(&self.leaf)?, kind, Wanted::default(), Some(&own), |_, _, _| None)?;
             Ok(match outcome {
                 CopyOutcome::Found { fingerprint, inode, .. } if fingerprint == *self.fingerprint => Some(inode),
                 _ => None,

@@ -4,6 +4,8 @@
 //! name; `<leaf>` is the last part of the name. Beside it there may be marks of ours, whose names begin with
 //! `.synkler`: after a crash during the placing they show what was done.
 
+mod giving;
+
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
@@ -13,13 +15,17 @@ use rustix::io::Errno;
 use super::ahead::Arriving;
 use super::copies::appraise;
 use super::folder::{Folder, Onto, RESERVED};
+use super::ownership::{GIVING, Owners, take_back};
 use super::source::written;
+use super::steps::step;
 use super::{LayoutError, Leftover, leftovers_in, look_at};
 use crate::drivers::disk::Refusal;
 use crate::drivers::look::file_type;
 use crate::drivers::manifest::{Survey, SurveyError};
+use crate::drivers::modes::Wanted;
 use crate::machine::{
-    Cause, CopyOutcome, Digest, GroupId, ItemName, Kind, Modes, PlaceOutcome, Reason, Sight, Signature, TransferId,
+    Cause, CopyOutcome, Digest, GroupId, ITEM_NAME_LIMIT, ItemName, Kind, Modes, Ownership, PlaceOutcome, Reason,
+    Sight, Signature, TransferId,
 };
 
 /// The prefix of the mark that distinguishes the item from a later one with the same inode.
@@ -28,6 +34,8 @@ const BORN_MARK: &str = ".synkler-born-";
 const MODE_MARK: &str = ".synkler-mode-";
 /// The mark that the entry under the item's name may be the replaced file.
 const SWAP_MARK: &[u8] = b".synkler-swap";
+/// The file with the name of the item, if a permanent directory has its reserved name.
+const INBOX: &[u8] = b".synkler-inbox";
 /// Where the replaced file goes on a file system that cannot exchange two names.
 const ASIDE: &[u8] = b".synkler-replaced";
 /// The signature of an item that its owner has already taken: no item ever has it.
@@ -38,12 +46,19 @@ pub const TAKEN: Signature = Signature([0; 16]);
 pub struct Staging {
     file_dir: PathBuf,
     group: GroupId,
+    ownership: Ownership,
 }
 
 impl Staging {
     /// The staging directory of `group` inside `file_dir`.
     pub fn new(file_dir: PathBuf, group: GroupId) -> Self {
-        Self { file_dir, group }
+        Self { file_dir, group, ownership: Ownership::default() }
+    }
+
+    /// The same, if items get another owner or other modes.
+    pub fn giving(mut self, ownership: Ownership) -> Self {
+        self.ownership = ownership;
+        self
     }
 
     /// The directory of delivered items.
@@ -106,7 +121,9 @@ impl Staging {
         let Some(own) = staging.child(transfer.to_string().as_bytes())? else {
             return Ok(CopyOutcome::Missing);
         };
-        let outcome = appraise(&own.site(&name.leaf())?, kind, modes, Some(&own), read)?;
+        let Ownership { file_mode: file, dir_mode: directory, .. } = self.ownership;
+        let wanted = Wanted { announced: modes, file, directory };
+        let outcome = appraise(&own.site(&name.leaf())?, kind, wanted, Some(&own), read)?;
         // The existing directory of the transfer later distinguishes a placed item from a lost one.
         staging.sync()?;
         Ok(outcome)
@@ -139,6 +156,9 @@ impl Staging {
         }
         match self.try_place(transfer, name, inode, replace) {
             Ok(outcome) => outcome,
+            Err(SurveyError::Refused(refusal)) if refusal.doing() == GIVING => {
+                PlaceOutcome::Failed(self.not_given(&refusal))
+            }
             Err(error) => PlaceOutcome::Failed(error.reason()),
         }
     }
@@ -153,18 +173,66 @@ impl Staging {
         let file_dir = Folder::open(&self.file_dir)?;
         let staging = Folder::open(&self.staging_dir())?;
         let Some(own) = staging.child(transfer.to_string().as_bytes())? else { return Ok(PlaceOutcome::Lost) };
-        let base = file_dir.make_around(name)?;
-        let placing = Placing { base, own, name: name.leaf(), inode };
+        let base = self.make_around(&file_dir, name)?;
+        let hidden = hidden_name(transfer).map_err(|errno| base.refusal("rename", name.as_bytes(), errno))?;
+        if name.depth() > 0 && self.ownership.gives_away() && own.inode(INBOX)?.is_none() {
+            // Says in which directory the reserved name is.
+            own.write_file(INBOX, name.as_bytes())?;
+        }
+        let owners = Owners::of(&self.ownership);
+        let placing = Placing { base, own, name: name.leaf(), inode, hidden, owners };
         if placing.is_staged()? && !placing.give_name(replace)? {
             return Ok(PlaceOutcome::Occupied);
         }
         placing.finish()
     }
 
+    /// Why an item stays in staging, and what helps.
+    fn not_given(&self, refusal: &Refusal) -> Reason {
+        let (user, keys) = (rustix::process::geteuid().as_raw(), self.ownership.keys());
+        let detail = match refusal.errno() {
+            Errno::PERM => format!(
+                "uid {user} has no right to set {keys} (run `synkler drop-in --apply` as root and restart synkler): {refusal}"
+            ),
+            _ => format!("cannot set {keys}: {refusal}"),
+        };
+        Reason::with(Cause::Storage, &detail)
+    }
+
     /// Carries out [`crate::machine::Effect::Drop`].
     pub fn discard(&self, transfer: TransferId) -> Result<(), Reason> {
-        let removed = Folder::open(&self.staging_dir()).and_then(|dir| dir.remove(transfer.to_string().as_bytes()));
-        removed.map_err(|refusal| refusal.reason())
+        self.try_discard(transfer).map_err(|refusal| refusal.reason())
+    }
+
+    fn try_discard(&self, transfer: TransferId) -> Result<(), Refusal> {
+        let staging = Folder::open(&self.staging_dir())?;
+        // It goes first: as long as the directory of the transfer exists, the next sweep finds both.
+        if let (Ok(hidden), Some(own)) = (hidden_name(transfer), staging.child(transfer.to_string().as_bytes())?) {
+            let file_dir = Folder::open(&self.file_dir)?;
+            let item = own.read_file(INBOX, ITEM_NAME_LIMIT)?.and_then(|bytes| ItemName::new(&bytes).ok());
+            let around = match item {
+                Some(item) => file_dir.around(&item)?,
+                None => Some(file_dir),
+            };
+            around.map_or(Ok(()), |around| around.remove(hidden.as_bytes()))?;
+        }
+        staging.remove(transfer.to_string().as_bytes())
+    }
+
+    /// The directory of the final name. Missing directories get the mode and the group of the config. They stay ours,
+    /// because others could not let us deliver into them.
+    fn make_around(&self, file_dir: &Folder, item: &ItemName) -> Result<Folder, SurveyError> {
+        file_dir.make_around_as(item, |above, name| {
+            if let Some(owners) = Owners::of(&self.ownership)
+                && let Ok(name) = ItemName::new(name)
+            {
+                owners.group_only().give_top(&above.site(&name)?)?;
+            }
+            if let Some(mode) = self.ownership.dir_mode {
+                above.set_mode(name, mode)?;
+            }
+            Ok(())
+        })
     }
 
     /// Everything else in staging; see [`crate::machine::Effect::Sweep`].
@@ -181,12 +249,17 @@ struct Placing {
     /// A name of one part.
     name: ItemName,
     inode: u64,
+    /// The reserved name beside the final one.
+    hidden: ItemName,
+    /// Whose the item will be, if it is given away.
+    owners: Option<Owners>,
 }
 
 impl Placing {
-    /// Whether the verified copy is still in staging.
+    /// Whether the verified copy is still in staging, or under its reserved name.
     fn is_staged(&self) -> Result<bool, Refusal> {
-        Ok(self.own.inode(self.name())? == Some(self.inode))
+        let staged = self.own.inode(self.name())? == Some(self.inode);
+        Ok(staged || self.base.inode(self.hidden.as_bytes())? == Some(self.inode))
     }
 
     /// Whether the verified copy has the final name, and not a later file with the inode of an item that its owner
@@ -212,10 +285,15 @@ impl Placing {
     /// Gives the item its final name; false if another file has the name that may not be replaced.
     fn give_name(&self, replace: Option<Signature>) -> Result<bool, SurveyError> {
         self.mark_birth()?;
-        match self.rename(Onto::Nothing) {
-            Ok(()) => return Ok(true),
-            Err(error) if error.errno() != Errno::EXIST => return Err(error.into()),
-            Err(_) => {}
+        match self.owners {
+            // Nothing is given away for a name that is taken.
+            Some(owners) if self.base.inode(self.name())?.is_none() => return self.give_away(owners, None),
+            Some(_) => {}
+            None => match self.rename(Onto::Nothing) {
+                Ok(()) => return Ok(true),
+                Err(error) if error.errno() != Errno::EXIST => return Err(error.into()),
+                Err(_) => {}
+            },
         }
         if self.is_placed()? {
             // Linked, with a crash before the name in staging was removed.
@@ -226,7 +304,10 @@ impl Placing {
         let site = self.base.site(&self.name)?;
         match site.survey() {
             Ok(old) if old.signature() == replace && !matches!(written(&site, &old), Ok(Some(_))) => {
-                self.exchange(&old)
+                match self.owners {
+                    Some(owners) => self.give_away(owners, Some(&old)),
+                    None => self.exchange(&old),
+                }
             }
             Ok(_) => Ok(false),
             // Removed at this moment: the name is free for the next attempt.
@@ -311,10 +392,15 @@ impl Placing {
     /// Everything after the rename: permissions, durability, and the removal of the replaced file.
     fn finish(&self) -> Result<PlaceOutcome, SurveyError> {
         let placed = self.is_placed()?;
-        let left = self.own.inode(self.name())?.is_some();
+        let hidden = self.hidden.as_bytes();
+        let left = self.own.inode(self.name())?.is_some() || self.base.inode(hidden)?.is_some();
         if left && !placed && self.own.inode(SWAP_MARK)?.is_none() {
             // The item is in neither place, and nothing was exchanged. The file system has assigned new inodes, so the
-            // entry in staging may be the item itself and must not be removed unseen.
+            // entry in staging may be the item itself and must not be removed unseen. The next run must be able to write
+            // it.
+            if self.owners.is_some() {
+                let _ = take_back(&self.own.site(&self.name)?);
+            }
             return Ok(PlaceOutcome::Lost);
         }
         if placed && let Some(mode) = self.mode_mark()? {
@@ -323,8 +409,11 @@ impl Placing {
         self.base.sync()?;
         self.own.sync()?;
         // The replaced file goes first: after a crash here, its mark still says what it is.
+        step();
         self.own.remove(self.name())?;
+        self.base.remove(hidden)?;
         self.own.remove(ASIDE)?;
+        step();
         self.own.remove(SWAP_MARK)?;
         if !placed {
             return Ok(PlaceOutcome::Placed(TAKEN));
@@ -332,6 +421,10 @@ impl Placing {
         match self.base.site(&self.name)?.survey() {
             Ok(survey) if survey.inode() == self.inode => Ok(PlaceOutcome::Placed(survey.signature())),
             Ok(_) | Err(SurveyError::Gone) => Ok(PlaceOutcome::Placed(TAKEN)),
+            // Its owner has closed it to us. Without a signature, nobody takes it for untouched.
+            Err(SurveyError::Refused(refusal)) if self.owners.is_some() && refusal.errno() == Errno::ACCESS => {
+                Ok(PlaceOutcome::Placed(TAKEN))
+            }
             Err(error) => Err(error),
         }
     }
@@ -351,6 +444,13 @@ impl Placing {
     fn name(&self) -> &[u8] {
         self.name.as_bytes()
     }
+}
+
+/// The name beside the final one under which an item of this transfer waits for its last rename. A cleanup uses another
+/// one.
+fn hidden_name(transfer: TransferId) -> Result<ItemName, Errno> {
+    let name = [RESERVED, b"-placing-", transfer.to_string().as_bytes()].concat();
+    ItemName::new(&name).map_err(|_| Errno::INVAL)
 }
 
 /// The creation time; if the file system does not record it, the time of the last write.

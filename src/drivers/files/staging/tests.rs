@@ -71,7 +71,8 @@ impl Bed {
 
     fn steps(&self, number: u8, item: &ItemName, inode: u64) -> Placing {
         let base = Folder::open(self.dir.path()).unwrap();
-        Placing { base, own: Folder::open(&self.own(number)).unwrap(), name: item.clone(), inode }
+        let (own, hidden) = (Folder::open(&self.own(number)).unwrap(), hidden_name(transfer(number)).unwrap());
+        Placing { base, own, name: item.clone(), inode, hidden, owners: None }
     }
 
     /// The renames only, as if a crash followed.
