@@ -15,7 +15,7 @@ use crate::drivers::files::{Disposal, FileDir, Files, Lookout};
 use crate::drivers::journal::Journal;
 use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
-use crate::machine::{Cause, Effect, Fingerprint, Input, ItemName, Mode, Question, Reason, Signature, TransferId};
+use crate::machine::{Cause, CleanupItem, Effect, Input, Mode, Question, Reason};
 
 /// The drivers of one node.
 pub(super) struct Drivers {
@@ -45,7 +45,8 @@ impl Cleanup {
         let (file_dir, directory) = (settings.file_dir.clone(), directory.clone());
         match cleanup_of(settings)? {
             config::Cleanup::Script(script) => {
-                let driver = cleanup::Runner::new(settings.mode(), file_dir, inputs.clone());
+                let (node, group) = (settings.node.clone(), settings.group.to_string());
+                let driver = cleanup::Runner::new(cleanup::Place { node, group, file_dir }, inputs.clone());
                 Some(Self::Script(script, driver.only_if(move || directory.enter().map(drop))))
             }
             config::Cleanup::Move(into) => Some(Self::Own(Disposal::new(file_dir, Some(into)), directory)),
@@ -100,9 +101,7 @@ impl Drivers {
                 self.with_rsync(|rsync| rsync.start(run));
             }
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
-            Effect::Cleanup { transfer, item, signature, fingerprint } => {
-                self.clean_up(transfer, item, signature, fingerprint);
-            }
+            Effect::Cleanup(items) => self.clean_up(items),
             // The loop keeps these to itself.
             Effect::Persist(_) | Effect::Lookup(_) | Effect::Log(_) | Effect::Explain { .. } => {}
         }
@@ -115,30 +114,49 @@ impl Drivers {
         }
     }
 
-    fn clean_up(&self, transfer: TransferId, item: ItemName, signature: Option<Signature>, fingerprint: Fingerprint) {
-        match &self.cleanup {
-            Some(Cleanup::Script(script, driver)) => {
-                let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
-                driver.run(transfer, &item, &script.argv(&item, &path), script.timeout);
+    fn clean_up(&self, items: Vec<CleanupItem>) {
+        let path = |item: &CleanupItem| self.file_dir.join(OsStr::from_bytes(item.item.as_bytes()));
+        match (&self.cleanup, items.as_slice()) {
+            (Some(Cleanup::Script(script, driver)), _) if script.takes_all() => {
+                let argv = script.argv_of_all(&items.iter().map(path).collect::<Vec<_>>());
+                driver.run_for_all(&items, &argv, script.timeout);
             }
-            Some(Cleanup::Own(disposal, directory)) => {
-                let (disposal, directory, inputs) = (disposal.clone(), directory.clone(), self.inputs.clone());
-                // Not on a thread of the files' own: a copy to another file system may take hours.
+            (Some(Cleanup::Script(script, driver)), [item]) => {
+                driver.run(item, &script.argv(&item.item, &path(item)), script.timeout);
+            }
+            (Some(Cleanup::Own(disposal, directory)), [item]) => {
+                self.dispose(disposal.clone(), directory.clone(), item.clone());
+            }
+            // The machine decided on it before the config was reloaded: it tries each alone.
+            (Some(_), _) => {
+                let inputs = self.inputs.clone();
                 tokio::spawn(async move {
-                    let run = move || {
-                        // Keeps the directory open until the item is gone.
-                        let _entered = directory.enter()?;
-                        disposal.run(transfer, &item, signature, &fingerprint)
-                    };
-                    let outcome = tokio::task::spawn_blocking(run).await.unwrap_or_else(|failed| {
-                        tracing::error!("bug: a cleanup failed: {failed}");
-                        Err(Reason::with(Cause::Cleanup, "internal error; see the log"))
-                    });
-                    // Nobody listens any more only when the daemon is on its way out.
-                    let _ = inputs.send(Input::Cleaned { transfer, outcome }).await;
+                    for item in items {
+                        let outcome = Err(Reason::with(Cause::Cleanup, "cleanup_script has just been changed"));
+                        let _ = inputs.send(Input::Cleaned { transfer: item.transfer, outcome }).await;
+                    }
                 });
             }
-            None => tracing::error!("bug: {} has no cleanup", self.mode),
+            (None, _) => tracing::error!("bug: {} has no cleanup", self.mode),
         }
+    }
+
+    fn dispose(&self, disposal: Disposal, directory: FileDir, item: CleanupItem) {
+        let inputs = self.inputs.clone();
+        // Not on a thread of the files' own: a copy to another file system may take hours.
+        tokio::spawn(async move {
+            let transfer = item.transfer;
+            let run = move || {
+                // Keeps the directory open until the item is gone.
+                let _entered = directory.enter()?;
+                disposal.run(transfer, &item.item, item.signature, &item.fingerprint)
+            };
+            let outcome = tokio::task::spawn_blocking(run).await.unwrap_or_else(|failed| {
+                tracing::error!("bug: a cleanup failed: {failed}");
+                Err(Reason::with(Cause::Cleanup, "internal error; see the log"))
+            });
+            // Nobody listens any more only when the daemon is on its way out.
+            let _ = inputs.send(Input::Cleaned { transfer, outcome }).await;
+        });
     }
 }
