@@ -18,7 +18,6 @@ mod log;
 mod mounts;
 mod mounts_lost;
 mod pause;
-mod processes;
 mod scale;
 mod service;
 mod versions;
