@@ -361,7 +361,7 @@ fn every_problem_is_told_with_its_line_and_what_is_allowed() {
         ("c:12: receivers: ", "\"b c\""),
         ("c:13: rsync_opts: found --delete", "only synkler decides"),
         ("c:13: rsync_opts: found --quux", "does not know"),
-        ("c:14: cleanup_script: found \"%d\"", "f, F and %"),
+        ("c:14: cleanup_script: found \"%d\"", "f, F, @ and %"),
         ("c:15: password: found a number", "text in quotes"),
         ("c:16: cleanup_timeout_minutes: found \"0\"", "above 0"),
         ("c:17: unknown table [broker]", "[default]"),

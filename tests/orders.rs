@@ -304,10 +304,7 @@ fn a_pause_outlives_a_restart() {
     let Some(Effect::Persist(Record::Paused(order))) = effects.first() else { panic!("{effects:?}") };
     let mut bench = Bench::download(Restored { paused: order.clone(), ..restored(vec![row(1, "delivered")]) });
     let effects = bench.later(600);
-    assert!(
-        !effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup { .. })),
-        "{effects:?}"
-    );
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup(_))), "{effects:?}");
     assert_eq!(bench.view(1).reason.cause(), Cause::Paused);
     let (_, effects) = bench.order(resume());
     assert!(effects.iter().any(|effect| matches!(effect, Effect::Look { .. })), "{effects:?}");
@@ -495,7 +492,7 @@ fn what_is_withdrawn_leaves_its_source_alone() {
     let effects = bench.receive(hub(), Message::Release(vec![release]));
     assert_eq!(sent(&effects), [(Address::Node(hub()), Message::Freed(vec![id(1)]))]);
     let effects = bench.receive(hub(), Message::Closed(vec![id(1)]));
-    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup { .. })));
+    assert!(!effects.iter().any(|effect| matches!(effect, Effect::Look { .. } | Effect::Cleanup(_))));
     assert!(bench.input(seen(5)).is_empty());
     assert!(bench.input(seen(6)).iter().any(|effect| matches!(effect, Effect::Hash { .. })), "it has changed");
 }

@@ -44,9 +44,26 @@ enum Piece {
     Text(String),
     Name,
     FullPath,
+    /// A word by itself.
+    All,
 }
 
 impl Script {
+    /// Whether it takes the items of a batch as separate words.
+    pub fn takes_all(&self) -> bool {
+        self.words.iter().any(|word| matches!(word.as_slice(), [Piece::All]))
+    }
+
+    /// The command for items with these full paths, program first.
+    pub fn argv_of_all(&self, full_paths: &[PathBuf]) -> Vec<OsString> {
+        let fill = |word: &Vec<Piece>| match word.as_slice() {
+            [Piece::All] => full_paths.iter().map(|path| path.clone().into_os_string()).collect(),
+            [Piece::Text(text)] => vec![OsString::from(text)],
+            _ => vec![OsString::new()],
+        };
+        self.words.iter().flat_map(fill).collect()
+    }
+
     /// The command for one item, program first, never empty. Each word stays one word, whatever the name holds.
     pub fn argv(&self, name: &ItemName, full_path: &Path) -> Vec<OsString> {
         let fill = |word: &Vec<Piece>| {
@@ -55,7 +72,7 @@ impl Script {
                 match piece {
                     Piece::Text(text) => filled.push(text),
                     Piece::Name => filled.push(OsStr::from_bytes(name.as_bytes())),
-                    Piece::FullPath => filled.push(full_path),
+                    Piece::FullPath | Piece::All => filled.push(full_path),
                 }
             }
             filled
@@ -67,7 +84,7 @@ impl Script {
     pub fn beginnings(&self) -> impl Iterator<Item = &str> {
         self.words.iter().map(|word| match word.first() {
             Some(Piece::Text(text)) => text.as_str(),
-            Some(Piece::Name | Piece::FullPath) | None => "",
+            Some(Piece::Name | Piece::FullPath | Piece::All) | None => "",
         })
     }
 
@@ -90,7 +107,7 @@ impl Script {
                     keeps |= is_short && letters.iter().any(|letter| matches!(letter, b'n' | b'b'));
                     directory = option.strip_prefix("--target-directory=").map(Path::new).or(directory);
                 }
-                [Piece::FullPath] if !item => item = true,
+                [Piece::FullPath | Piece::All] if !item => item = true,
                 [Piece::Text(path)] | [Piece::Text(path), Piece::Name]
                     if directory.is_none() && path.starts_with('/') =>
                 {
@@ -127,7 +144,15 @@ impl Script {
         if words.len() > WORD_LIMIT {
             return Err(format!("found {} words, allowed are up to {WORD_LIMIT}", words.len()));
         }
-        let words = words.iter().map(|word| pieces(word)).collect::<Result<_, _>>()?;
+        let words = words.iter().map(|word| pieces(word)).collect::<Result<Vec<_>, _>>()?;
+        let count = |wanted: &[Piece]| words.iter().flatten().filter(|piece| wanted.contains(piece)).count();
+        let all = count(&[Piece::All]);
+        if all > 1 {
+            return Err(format!("found %@ {all} times, allowed is once"));
+        }
+        if all == 1 && count(&[Piece::Name, Piece::FullPath]) > 0 {
+            return Err("found %@ together with %f or %F, allowed is %@ alone: it stands for several items".to_owned());
+        }
         Ok(Self { words, timeout })
     }
 }
@@ -216,7 +241,7 @@ fn nul() -> String {
 }
 
 fn pieces(word: &str) -> Result<Vec<Piece>, String> {
-    let wrong = || format!("found {}, allowed after % are f, F and %", shown_value(word));
+    let wrong = || format!("found {}, allowed after % are f, F, @ and %", shown_value(word));
     let mut pieces = Vec::new();
     let mut text = String::new();
     let mut chars = word.chars();
@@ -232,6 +257,8 @@ fn pieces(word: &str) -> Result<Vec<Piece>, String> {
             }
             'f' => Piece::Name,
             'F' => Piece::FullPath,
+            '@' if word == "%@" => Piece::All,
+            '@' => return Err(format!("found {}, allowed is %@ as a word of its own", shown_value(word))),
             _ => return Err(wrong()),
         };
         if !text.is_empty() {
@@ -274,7 +301,11 @@ mod tests {
             ("/usr/bin/mv -nT -- %F /srv/sent/%f", Some(("/srv/sent/", true))),
             ("mv -t /srv/sent %F", Some(("/srv/sent", false))),
             ("mv --backup=numbered --target-directory=/srv/sent %F", Some(("/srv/sent", true))),
+            ("mv -n -t /srv/sent %@", Some(("/srv/sent", true))),
+            ("mv -- %@ /srv/sent", Some(("/srv/sent", false))),
             ("mv %F", None),
+            ("mv %@", None),
+            ("cp -t /srv/sent %@", None),
             ("mv %F sent", None),
             ("mv %F /srv/a /srv/b", None),
             ("mv %F /srv/sent/%f.done", None),
@@ -287,8 +318,28 @@ mod tests {
     }
 
     #[test]
+    fn all_items_fill_one_place_each_as_a_word() {
+        let script = Script::split("mv -n -t '/srv/%%sent' %@ ''", HOUR).unwrap();
+        assert!(script.takes_all());
+        let paths = ["/in/a b".into(), "/in/%F".into()];
+        assert_eq!(script.argv_of_all(&paths), ["mv", "-n", "-t", "/srv/%sent", "/in/a b", "/in/%F", ""]);
+        let list = ["rm".to_owned(), "--".to_owned(), "%@".to_owned()];
+        let script = Script::from_words(&list, HOUR).unwrap();
+        assert_eq!(script.argv_of_all(&paths[..1]), ["rm", "--", "/in/a b"]);
+        assert!(!Script::split("mv %F /srv/sent", HOUR).unwrap().takes_all());
+        for (text, why) in [
+            ("mv %@ %@ /srv", "found %@ 2 times, allowed is once"),
+            ("mv %@ /srv/%f", "found %@ together with %f or %F, allowed is %@ alone: it stands for several items"),
+            ("mv %F %@", "found %@ together with %f or %F, allowed is %@ alone: it stands for several items"),
+            ("mv --from=%@ /srv", "found \"--from=%@\", allowed is %@ as a word of its own"),
+        ] {
+            assert_eq!(Script::split(text, HOUR).unwrap_err(), why);
+        }
+    }
+
+    #[test]
     fn what_cannot_be_filled_is_refused() {
-        for text in ["mv %F 'x", "mv %d", "mv %", "%F", "", "  ", "'' x", "'mv %F /x'", "mv %%%"] {
+        for text in ["mv %F 'x", "mv %d", "mv %", "%F", "", "  ", "'' x", "'mv %F /x'", "mv %%%", "%@"] {
             assert!(Script::split(text, HOUR).is_err(), "{text}");
         }
         assert!(Script::from_words(&vec!["x".to_owned(); WORD_LIMIT + 1], HOUR).is_err());

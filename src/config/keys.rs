@@ -109,7 +109,8 @@ pub const KEYS: &[Key] = &[
         "cleanup_script",
         Preset::Computed("none"),
         ENDS,
-        "command to run for each delivered item: split like in a shell, run without one; %f is the name, %F the full path, %% a %",
+        "command to run for each delivered item: split like in a shell, run without one; %f is the name, %F the full path, %% a %; \
+         %@ as a word of its own stands for the full paths of several items",
     ),
     key(
         "cleanup_move",

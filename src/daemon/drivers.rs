@@ -11,11 +11,11 @@ use super::settings::cleanup_of;
 use crate::config::{self, Script, Settings};
 use crate::drivers::broker::{Broker, DeliveryTag};
 use crate::drivers::cleanup;
-use crate::drivers::files::{Disposal, FileDir, Files, Lookout};
+use crate::drivers::files::{Disposal, FileDir, Files, Lookout, is_untouched};
 use crate::drivers::journal::Journal;
 use crate::drivers::rsync::Rsync;
 use crate::drivers::watch::Watch;
-use crate::machine::{Cause, Effect, Fingerprint, Input, ItemName, Mode, Question, Reason, Signature, TransferId};
+use crate::machine::{Cause, CleanupItem, Cleared, Effect, Input, Mode, Question, Reason};
 
 /// The drivers of one node.
 pub(super) struct Drivers {
@@ -35,7 +35,7 @@ pub(super) struct Drivers {
 
 /// What is done with delivered items, and by which driver.
 pub(super) enum Cleanup {
-    Script(Script, cleanup::Runner),
+    Script(Script, cleanup::Runner, FileDir),
     Own(Disposal, FileDir),
 }
 
@@ -45,8 +45,10 @@ impl Cleanup {
         let (file_dir, directory) = (settings.file_dir.clone(), directory.clone());
         match cleanup_of(settings)? {
             config::Cleanup::Script(script) => {
-                let driver = cleanup::Runner::new(settings.mode(), file_dir, inputs.clone());
-                Some(Self::Script(script, driver.only_if(move || directory.enter().map(drop))))
+                let (node, group) = (settings.node.clone(), settings.group.to_string());
+                let driver = cleanup::Runner::new(cleanup::Place { node, group, file_dir }, inputs.clone());
+                let home = directory.clone();
+                Some(Self::Script(script, driver.only_if(move || home.enter().map(drop)), directory))
             }
             config::Cleanup::Move(into) => Some(Self::Own(Disposal::new(file_dir, Some(into)), directory)),
             config::Cleanup::Delete => Some(Self::Own(Disposal::new(file_dir, None), directory)),
@@ -100,9 +102,7 @@ impl Drivers {
                 self.with_rsync(|rsync| rsync.start(run));
             }
             Effect::Halt(run) => self.with_rsync(|rsync| rsync.halt(run)),
-            Effect::Cleanup { transfer, item, signature, fingerprint } => {
-                self.clean_up(transfer, item, signature, fingerprint);
-            }
+            Effect::Cleanup(items) => self.clean_up(items),
             // The loop keeps these to itself.
             Effect::Persist(_) | Effect::Lookup(_) | Effect::Log(_) | Effect::Explain { .. } => {}
         }
@@ -115,30 +115,83 @@ impl Drivers {
         }
     }
 
-    fn clean_up(&self, transfer: TransferId, item: ItemName, signature: Option<Signature>, fingerprint: Fingerprint) {
-        match &self.cleanup {
-            Some(Cleanup::Script(script, driver)) => {
-                let path = self.file_dir.join(OsStr::from_bytes(item.as_bytes()));
-                driver.run(transfer, &item, &script.argv(&item, &path), script.timeout);
+    fn clean_up(&self, items: Vec<CleanupItem>) {
+        match (&self.cleanup, items.as_slice()) {
+            (Some(Cleanup::Script(script, driver, directory)), [_]) => self.run(script, driver, directory, items),
+            (Some(Cleanup::Script(script, driver, directory)), _) if script.takes_all() => {
+                self.run(script, driver, directory, items);
             }
-            Some(Cleanup::Own(disposal, directory)) => {
-                let (disposal, directory, inputs) = (disposal.clone(), directory.clone(), self.inputs.clone());
-                // Not on a thread of the files' own: a copy to another file system may take hours.
+            (Some(Cleanup::Own(disposal, directory)), [item]) => {
+                self.dispose(disposal.clone(), directory.clone(), item.clone());
+            }
+            // The machine decided on it before the config was reloaded: it tries each alone.
+            (Some(_), _) => {
+                let inputs = self.inputs.clone();
                 tokio::spawn(async move {
-                    let run = move || {
-                        // Keeps the directory open until the item is gone.
-                        let _entered = directory.enter()?;
-                        disposal.run(transfer, &item, signature, &fingerprint)
-                    };
-                    let outcome = tokio::task::spawn_blocking(run).await.unwrap_or_else(|failed| {
-                        tracing::error!("bug: a cleanup failed: {failed}");
-                        Err(Reason::with(Cause::Cleanup, "internal error; see the log"))
-                    });
-                    // Nobody listens any more only when the daemon is on its way out.
-                    let _ = inputs.send(Input::Cleaned { transfer, outcome }).await;
+                    for item in items {
+                        let outcome = Err(Reason::with(Cause::Cleanup, "cleanup_script has just been changed"));
+                        let _ = inputs.send(Input::Cleaned { transfer: item.transfer, outcome }).await;
+                    }
                 });
             }
-            None => tracing::error!("bug: {} has no cleanup", self.mode),
+            (None, _) => tracing::error!("bug: {} has no cleanup", self.mode),
         }
+    }
+
+    /// Starts a script for those of the items that are still as they were delivered.
+    fn run(&self, script: &Script, driver: &cleanup::Runner, directory: &FileDir, items: Vec<CleanupItem>) {
+        let (script, driver, directory, inputs) =
+            (script.clone(), driver.clone(), directory.clone(), self.inputs.clone());
+        let file_dir = self.file_dir.clone();
+        tokio::spawn(async move {
+            let (home, asked) = (file_dir.clone(), items.clone());
+            let look = move || -> Vec<_> {
+                let look = |item| match directory.enter() {
+                    Ok(_entered) => is_untouched(&home, item),
+                    Err(why) => Err(why),
+                };
+                asked.iter().map(look).collect()
+            };
+            let Ok(looks) = tokio::task::spawn_blocking(look).await else { return };
+            let mut fit = Vec::new();
+            for (item, look) in items.into_iter().zip(looks) {
+                let outcome = match look {
+                    Ok(true) => {
+                        fit.push(item);
+                        continue;
+                    }
+                    Ok(false) => Ok(Cleared::Changed),
+                    Err(why) => Err(why),
+                };
+                // Nobody listens any more only when the daemon is on its way out.
+                let _ = inputs.send(Input::Cleaned { transfer: item.transfer, outcome }).await;
+            }
+            let path = |item: &CleanupItem| file_dir.join(OsStr::from_bytes(item.item.as_bytes()));
+            if script.takes_all() && !fit.is_empty() {
+                let argv = script.argv_of_all(&fit.iter().map(path).collect::<Vec<_>>());
+                driver.run_for_all(&fit, &argv, script.timeout);
+            } else if let [item] = fit.as_slice() {
+                driver.run(item, &script.argv(&item.item, &path(item)), script.timeout);
+            }
+        });
+    }
+
+    fn dispose(&self, disposal: Disposal, directory: FileDir, item: CleanupItem) {
+        let inputs = self.inputs.clone();
+        // Not on a thread of the files' own: a copy to another file system may take hours.
+        tokio::spawn(async move {
+            let transfer = item.transfer;
+            let run = move || {
+                // Keeps the directory open until the item is gone.
+                let _entered = directory.enter()?;
+                disposal.run(transfer, &item.item, item.signature, &item.fingerprint)
+            };
+            let outcome = tokio::task::spawn_blocking(run).await.unwrap_or_else(|failed| {
+                tracing::error!("bug: a cleanup failed: {failed}");
+                Err(Reason::with(Cause::Cleanup, "internal error; see the log"))
+            });
+            // Nobody listens any more only when the daemon is on its way out.
+            let _ = inputs.send(Input::Cleaned { transfer, outcome }).await;
+        });
     }
 }

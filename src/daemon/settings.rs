@@ -1,6 +1,6 @@
 //! The origin of the settings, and the settings of each part of the daemon.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use crate::config::{self, Cleanup, ConfigError, Environment, Loaded, Role, Settings};
 use crate::machine::{
@@ -38,7 +38,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
             settle: *settle,
             depth: items.depth,
             slots: *slots,
-            cleanup: who_cleans_up(cleanup.as_ref()),
+            cleanup: who_cleans_up(cleanup.as_ref(), &settings.file_dir),
         }),
         Role::Central { host: reached_at, receivers, keep, free, keep_modes } => {
             let path = format!("{}/{}", settings.file_dir.display().to_string().trim_end_matches('/'), settings.group);
@@ -60,21 +60,31 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
             host,
             directory: settings.file_dir.display().to_string(),
             slots: *slots,
-            cleanup: who_cleans_up(cleanup.as_ref()),
+            cleanup: who_cleans_up(cleanup.as_ref(), &settings.file_dir),
             keep_modes: *keep_modes,
             ownership: ownership.clone(),
         }),
     })
 }
 
+/// How many bytes of names, and how many of the directories before them, one script gets. The kernel takes a quarter of
+/// the stack limit (2 MiB, as a rule), and at least 128 KiB, for the arguments and the environment.
+const LOT_BYTES: usize = 48 << 10;
+
 /// Whether runs carry modes.
 pub(super) fn carries_modes(settings: &Settings) -> bool {
     !matches!(settings.role, Role::Download { keep_modes: KeepModes::No, .. })
 }
 
-fn who_cleans_up(cleanup: Option<&Cleanup>) -> machine::Cleaner {
+fn who_cleans_up(cleanup: Option<&Cleanup>, file_dir: &Path) -> machine::Cleaner {
     match cleanup {
         None => machine::Cleaner::None,
+        Some(Cleanup::Script(script)) if script.takes_all() => {
+            // Each argument repeats the directory, and has a pointer and an end.
+            let each = file_dir.as_os_str().len() + 10;
+            let items = (LOT_BYTES / each).clamp(1, machine::LOT_LIMIT);
+            machine::Cleaner::Lots(machine::Lot { items, bytes: LOT_BYTES })
+        }
         Some(Cleanup::Script(_)) => machine::Cleaner::Script,
         Some(Cleanup::Move(_) | Cleanup::Delete) => machine::Cleaner::Own,
     }

@@ -1,4 +1,4 @@
-//! Cleanup scripts: runs one for an item and reports how it ended.
+//! Cleanup scripts: runs one for an item, or for several, and reports how it ended.
 //!
 //! A script runs without a shell, in `file_dir`, and may outlive the daemon. A script that is killed between two steps
 //! is worse than one that continues, and the machine looks at the item again before it runs a script twice. (A script
@@ -20,25 +20,42 @@ use tokio::net::unix::pipe;
 use tokio::sync::mpsc;
 
 use super::process::{self, DRAIN_LIMIT, Group, Ready, Tail};
-use crate::machine::{Cause, Cleared, Input, ItemName, Mode, Reason, TransferId};
+use crate::machine::{Cause, CleanupItem, Cleared, Input, Node, NodeName, Reason, TransferId};
 
 /// How long a script that has exceeded its time limit may take to end after SIGTERM; then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Runs cleanup scripts. The machine limits how many run at once.
-#[derive(Debug)]
+/// Where a node's scripts run, and what they are told of the node.
+#[derive(Debug, Clone)]
+pub struct Place {
+    /// The node.
+    pub node: Node,
+    /// Its group.
+    pub group: String,
+    /// The directory of its items.
+    pub file_dir: PathBuf,
+}
+
+/// Runs cleanup scripts. The machine limits how many run at once. A clone is the same.
+#[derive(Debug, Clone)]
 pub struct Runner {
-    mode: Mode,
-    file_dir: PathBuf,
+    place: Arc<Place>,
     events: mpsc::Sender<Input>,
     /// Called before a script starts; blocks.
     ready: Option<Ready>,
 }
 
+/// A command and what it is told.
+struct Job {
+    argv: Vec<OsString>,
+    variables: Vec<(&'static str, OsString)>,
+    timeout: Duration,
+}
+
 impl Runner {
-    /// A runner for a node of this mode, which sends its answers to `events`.
-    pub fn new(mode: Mode, file_dir: PathBuf, events: mpsc::Sender<Input>) -> Self {
-        Self { mode, file_dir, events, ready: None }
+    /// A runner for the scripts of a node, which sends its answers to `events`.
+    pub fn new(place: Place, events: mpsc::Sender<Input>) -> Self {
+        Self { place: Arc::new(place), events, ready: None }
     }
 
     /// The same, but a script starts only if `ready` returns no reason against it.
@@ -50,49 +67,78 @@ impl Runner {
     /// Starts `argv` for an item; the result, or the reason why it did not start, comes as [`Input::Cleaned`]. A script
     /// that runs longer than `timeout` is ended with its whole process group.
     ///
-    /// The script gets `SYNKLER_MODE`, `SYNKLER_TRANSFER`, `SYNKLER_ITEM` (the name, byte for byte) and `SYNKLER_PATH`
-    /// (the full path). Its standard input is empty. Only the last line of its output is used, to say why it failed.
-    pub fn run(&self, transfer: TransferId, item: &ItemName, argv: &[OsString], timeout: Duration) {
-        let (mode, file_dir, events) = (self.mode, self.file_dir.clone(), self.events.clone());
-        let (item, argv) = (item.clone(), argv.to_vec());
-        let ready = self.ready.clone();
+    /// The script gets what is known of the item in `SYNKLER_*` variables, `SYNKLER_ITEM` (the name) and `SYNKLER_PATH`
+    /// (the full path) byte for byte. Its standard input is empty. Only the last line of its output is used, to say why
+    /// it failed.
+    pub fn run(&self, item: &CleanupItem, argv: &[OsString], timeout: Duration) {
+        let variables = about(item, &self.place.file_dir);
+        self.spawn(vec![item.transfer], Job { argv: argv.to_vec(), variables, timeout });
+    }
+
+    /// Starts `argv` once for all these items; each gets the result as an answer. The variables of a single item are
+    /// not set.
+    pub fn run_for_all(&self, items: &[CleanupItem], argv: &[OsString], timeout: Duration) {
+        let variables = vec![("SYNKLER_COUNT", items.len().to_string().into())];
+        let transfers = items.iter().map(|item| item.transfer).collect();
+        self.spawn(transfers, Job { argv: argv.to_vec(), variables, timeout });
+    }
+
+    fn spawn(&self, transfers: Vec<TransferId>, job: Job) {
+        let (place, events, ready) = (Arc::clone(&self.place), self.events.clone(), self.ready.clone());
         tokio::spawn(async move {
-            if let Err(reason) = process::ready(ready).await {
-                let _ = events.send(Input::Cleaned { transfer, outcome: Err(reason) }).await;
-                return;
-            }
-            let outcome = match start(mode, &file_dir, transfer, &item, &argv).await {
-                Ok((group, output)) => follow(group, output, timeout).await,
-                Err(error) => Err(not_started(&argv.into_iter().next().unwrap_or_default(), &file_dir, &error)),
+            let outcome = match process::ready(ready).await {
+                Err(reason) => Err(reason),
+                Ok(()) => perform(&place, job).await.map_err(|text| Reason::with(Cause::Cleanup, &text)),
             };
-            let outcome = outcome.map(|()| Cleared::Script).map_err(|text| Reason::with(Cause::Cleanup, &text));
-            // Nobody listens any more only when the daemon is on its way out.
-            let _ = events.send(Input::Cleaned { transfer, outcome }).await;
+            for transfer in transfers {
+                let outcome = outcome.clone().map(|()| Cleared::Script);
+                // Nobody listens any more only when the daemon is on its way out.
+                let _ = events.send(Input::Cleaned { transfer, outcome }).await;
+            }
         });
     }
 }
 
+async fn perform(place: &Place, job: Job) -> Result<(), String> {
+    match start(place, &job).await {
+        Ok((group, output)) => follow(group, output, job.timeout).await,
+        Err(error) => Err(not_started(&job.argv.into_iter().next().unwrap_or_default(), &place.file_dir, &error)),
+    }
+}
+
+/// What is known of one item.
+fn about(item: &CleanupItem, file_dir: &Path) -> Vec<(&'static str, OsString)> {
+    let name = OsStr::from_bytes(item.item.as_bytes());
+    let mut variables = vec![
+        ("SYNKLER_COUNT", "1".into()),
+        ("SYNKLER_TRANSFER", item.transfer.to_string().into()),
+        ("SYNKLER_ITEM", name.to_owned()),
+        ("SYNKLER_PATH", file_dir.join(name).into_os_string()),
+        ("SYNKLER_SIZE", item.fingerprint.size.to_string().into()),
+        ("SYNKLER_MD5", item.fingerprint.digest.to_string().into()),
+        ("SYNKLER_UPLOAD", item.upload.as_str().into()),
+    ];
+    if !item.receivers.is_empty() {
+        let receivers: Vec<_> = item.receivers.iter().map(NodeName::as_str).collect();
+        variables.push(("SYNKLER_RECEIVERS", receivers.join(",").into()));
+    }
+    variables
+}
+
 /// Starts a script. The starting thread blocks until the program has been loaded, which takes milliseconds: so it is
 /// not the thread of the loop.
-async fn start(
-    mode: Mode,
-    file_dir: &Path,
-    transfer: TransferId,
-    item: &ItemName,
-    argv: &[OsString],
-) -> io::Result<(Group, pipe::Receiver)> {
-    let (program, arguments) = argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
+async fn start(place: &Place, job: &Job) -> io::Result<(Group, pipe::Receiver)> {
+    let (program, arguments) = job.argv.split_first().ok_or(io::ErrorKind::InvalidInput)?;
     // One pipe for both outputs, so that the last line of either is the last one.
     let (output, input) = io::pipe()?;
-    let item = OsStr::from_bytes(item.as_bytes());
     let mut command = process::command(program);
     command
         .args(arguments)
-        .current_dir(file_dir)
-        .env("SYNKLER_MODE", mode.as_str())
-        .env("SYNKLER_TRANSFER", transfer.to_string())
-        .env("SYNKLER_ITEM", item)
-        .env("SYNKLER_PATH", file_dir.join(item))
+        .current_dir(&place.file_dir)
+        .env("SYNKLER_MODE", place.node.mode.as_str())
+        .env("SYNKLER_NODE", place.node.name.as_str())
+        .env("SYNKLER_GROUP", &place.group)
+        .envs(job.variables.iter().map(|(key, value)| (key, value)))
         .stdout(input.try_clone()?)
         .stderr(input);
     let group = tokio::task::spawn_blocking(move || Group::start(&mut command)).await??;
@@ -156,6 +202,7 @@ mod tests {
     use std::time::Instant;
 
     use super::*;
+    use crate::machine::{Digest, Fingerprint, ItemName, Mode};
 
     struct Bench {
         dir: tempfile::TempDir,
@@ -168,13 +215,15 @@ mod tests {
         fn new() -> Self {
             let dir = tempfile::tempdir().unwrap();
             let (sender, events) = mpsc::channel(8);
-            let cleanup = Runner::new(Mode::Upload, dir.path().to_owned(), sender);
+            let node = Node::new(Mode::Upload, "alpha".parse().unwrap());
+            let place = Place { node, group: "default".to_owned(), file_dir: dir.path().to_owned() };
+            let cleanup = Runner::new(place, sender);
             Self { dir, cleanup, events, transfer: TransferId::mint(1, [1; 10]) }
         }
 
         fn start(&self, name: &[u8], argv: &[&str], timeout: Duration) {
             let argv: Vec<OsString> = argv.iter().map(OsString::from).collect();
-            self.cleanup.run(self.transfer, &ItemName::new(name).unwrap(), &argv, timeout);
+            self.cleanup.run(&item(self.transfer, name), &argv, timeout);
         }
 
         async fn end(&mut self) -> Result<(), String> {
@@ -195,6 +244,17 @@ mod tests {
 
     const LONG: Duration = Duration::from_secs(60);
 
+    fn item(transfer: TransferId, name: &[u8]) -> CleanupItem {
+        CleanupItem {
+            transfer,
+            item: ItemName::new(name).unwrap(),
+            signature: None,
+            fingerprint: Fingerprint { size: 12345, digest: Digest([0xab; 16]) },
+            upload: "beta".parse().unwrap(),
+            receivers: ["gamma", "delta"].map(|name| name.parse().unwrap()).to_vec(),
+        }
+    }
+
     #[tokio::test]
     async fn a_script_gets_names_byte_for_byte() {
         let mut bench = Bench::new();
@@ -205,6 +265,51 @@ mod tests {
         bench.start(name, &["sh", "-c", script], LONG);
         assert_eq!(bench.end().await, Ok(()));
         assert!(bench.dir.path().join(format!("taken-{}", bench.transfer)).exists());
+    }
+
+    /// The variables of a script, sorted.
+    fn told(bench: &Bench) -> Vec<String> {
+        let text = fs::read_to_string(bench.dir.path().join("told")).unwrap();
+        let mut lines: Vec<String> =
+            text.lines().filter(|line| line.starts_with("SYNKLER_")).map(String::from).collect();
+        lines.sort();
+        lines
+    }
+
+    #[tokio::test]
+    async fn a_script_is_told_all_that_is_known() {
+        let mut bench = Bench::new();
+        assert_eq!(bench.shell("env >told", LONG).await, Ok(()));
+        let dir = bench.dir.path().display().to_string();
+        let expected = [
+            "SYNKLER_COUNT=1".to_owned(),
+            "SYNKLER_GROUP=default".to_owned(),
+            "SYNKLER_ITEM=item".to_owned(),
+            format!("SYNKLER_MD5={}", "ab".repeat(16)),
+            "SYNKLER_MODE=upload".to_owned(),
+            "SYNKLER_NODE=alpha".to_owned(),
+            format!("SYNKLER_PATH={dir}/item"),
+            "SYNKLER_RECEIVERS=gamma,delta".to_owned(),
+            "SYNKLER_SIZE=12345".to_owned(),
+            format!("SYNKLER_TRANSFER={}", bench.transfer),
+            "SYNKLER_UPLOAD=beta".to_owned(),
+        ];
+        assert_eq!(told(&bench), expected);
+    }
+
+    #[tokio::test]
+    async fn one_script_for_several_items_answers_for_each() {
+        let mut bench = Bench::new();
+        let transfers = [TransferId::mint(1, [1; 10]), TransferId::mint(2, [2; 10])];
+        let items = transfers.map(|transfer| item(transfer, b"item"));
+        let argv = ["sh", "-c", "env >told; echo \"$1 $2\"; exit 3", "x", "/a b", "/c"].map(OsString::from);
+        bench.cleanup.run_for_all(&items, &argv, LONG);
+        for transfer in transfers {
+            bench.transfer = transfer;
+            assert_eq!(bench.end().await.unwrap_err(), "exit status 3: /a b /c");
+        }
+        let expected = ["SYNKLER_COUNT=2", "SYNKLER_GROUP=default", "SYNKLER_MODE=upload", "SYNKLER_NODE=alpha"];
+        assert_eq!(told(&bench), expected);
     }
 
     #[tokio::test]
@@ -231,7 +336,8 @@ mod tests {
         assert!(bench.end().await.unwrap_err().contains("must begin with #!"));
         bench.start(b"item", &[], LONG);
         assert_eq!(bench.end().await.unwrap_err(), "cleanup_script names no program");
-        bench.cleanup.file_dir = bench.dir.path().join("gone");
+        let gone = Place { file_dir: bench.dir.path().join("gone"), ..(*bench.cleanup.place).clone() };
+        bench.cleanup.place = Arc::new(gone);
         bench.start(b"item", &["true"], LONG);
         assert!(bench.end().await.unwrap_err().ends_with("gone: not a directory"));
     }

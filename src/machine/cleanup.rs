@@ -1,6 +1,9 @@
 //! What a node does with an item after the hand-over.
 
-use super::one_line;
+use super::{Fingerprint, ItemName, NodeName, Signature, TransferId, one_line};
+
+/// The maximum number of items that one script gets.
+pub const LOT_LIMIT: usize = 100;
 
 /// Who cleans up.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -10,6 +13,8 @@ pub enum Cleaner {
     None,
     /// A script of the operator. It may leave or make anything, and nobody can tell how far an interrupted one came.
     Script,
+    /// The same, and the script gets several items at once.
+    Lots(Lot),
     /// synkler itself: it moves or deletes the item. It can finish what an earlier run began, and leaves nothing
     /// behind.
     Own,
@@ -21,10 +26,49 @@ impl Cleaner {
         self != Self::None
     }
 
+    /// Whether a script does it.
+    pub fn is_script(self) -> bool {
+        matches!(self, Self::Script | Self::Lots(_))
+    }
+
+    pub(super) fn lot(self) -> Option<Lot> {
+        if let Self::Lots(lot) = self { Some(lot) } else { None }
+    }
+
     /// Its name in log lines.
     pub(super) fn what(self) -> &'static str {
-        if self == Self::Script { "cleanup script" } else { "cleanup" }
+        if self.is_script() { "cleanup script" } else { "cleanup" }
     }
+}
+
+/// How much one script gets at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lot {
+    /// Items; not zero, and up to [`LOT_LIMIT`].
+    pub items: usize,
+    /// Bytes of their names. A single name may be longer.
+    pub bytes: usize,
+}
+
+impl Lot {
+    pub(super) const ONE: Self = Self { items: 1, bytes: 0 };
+}
+
+/// An item to clean up, and what is known of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CleanupItem {
+    /// The transfer.
+    pub transfer: TransferId,
+    /// The item.
+    pub item: ItemName,
+    /// What it was when it was delivered (download) or hashed (upload).
+    pub signature: Option<Signature>,
+    /// The announced fingerprint.
+    pub fingerprint: Fingerprint,
+    /// The upload it comes from.
+    pub upload: NodeName,
+    /// Upload: the downloads that have it; empty if they were named before the last start.
+    pub receivers: Vec<NodeName>,
 }
 
 /// How a cleanup ended that did not fail.

@@ -377,13 +377,33 @@ impl<K: Ord + Clone> Limiter<K> {
         if self.inside.len() >= self.limit {
             return None;
         }
+        let key = self.next()?;
+        self.inside.insert(key.clone());
+        Some(key)
+    }
+
+    /// Takes the next entry from the queue.
+    pub(super) fn next(&mut self) -> Option<K> {
         loop {
             let key = self.line.pop_front()?;
             if self.waiting.remove(&key) {
-                self.inside.insert(key.clone());
                 return Some(key);
             }
         }
+    }
+
+    /// Makes an entry active before those in the queue, if there is a place.
+    pub(super) fn seize(&mut self, key: &K) -> bool {
+        let has_place = self.inside.len() < self.limit;
+        if has_place {
+            self.inside.insert(key.clone());
+        }
+        has_place
+    }
+
+    /// How many entries are queued.
+    pub(super) fn waiting(&self) -> usize {
+        self.waiting.len()
     }
 
     /// Ends an active entry. Returns whether it was active.

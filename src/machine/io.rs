@@ -14,7 +14,7 @@
 //! | `Place` | `Placed` |
 //! | `Drop` | `Dropped` |
 //! | `Sweep` | `Swept` |
-//! | `Cleanup` | `Cleaned` |
+//! | `Cleanup` | `Cleaned` for each item |
 //! | `Measure` | `Space` |
 //! | `Lookup` | `LookedUp` |
 //! | `Explain` | `Explained` |
@@ -27,8 +27,8 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Cause, Cleared, Differences, Digest, Directory, Fingerprint, ItemName, Kind, KnownDirectory, Location,
-    Marker, Message, Modes, Mounts, Node, PlaceId, Reason, Record, Row, Signature, Time, TransferId,
+    Address, Cause, CleanupItem, Cleared, Differences, Digest, Directory, Fingerprint, ItemName, Kind, KnownDirectory,
+    Location, Marker, Message, Modes, Mounts, Node, PlaceId, Reason, Record, Row, Signature, Time, TransferId,
 };
 
 /// The number of one rsync run, unique while the daemon runs.
@@ -237,17 +237,9 @@ pub enum Effect {
         /// Places that are in use.
         places: BTreeSet<PlaceId>,
     },
-    /// Clean up an item in `file_dir`: run the script, or move or delete the item.
-    Cleanup {
-        /// The transfer.
-        transfer: TransferId,
-        /// The item.
-        item: ItemName,
-        /// What the item looks like, if it is the one that was delivered.
-        signature: Option<Signature>,
-        /// What proves that it is.
-        fingerprint: Fingerprint,
-    },
+    /// Clean up items in `file_dir`: run the script once for all of them, or move or delete the item. There are several
+    /// only for [`Cleaner::Lots`](super::Cleaner::Lots). Each gets an answer.
+    Cleanup(Vec<CleanupItem>),
     /// From now on, work in this directory only, or in none.
     Trust(Option<KnownDirectory>),
     /// Write this marker into `file_dir`, if this user may.

@@ -8,6 +8,7 @@
 
 mod apart;
 pub mod central;
+mod cleanings;
 mod cleanup;
 mod differences;
 mod directory;
@@ -40,7 +41,7 @@ mod time;
 pub mod upload;
 
 pub use central::{Central, CentralSettings};
-pub use cleanup::{Cleaner, Cleared};
+pub use cleanup::{Cleaner, CleanupItem, Cleared, LOT_LIMIT, Lot};
 pub use differences::{Differences, differences};
 pub use directory::{Directory, DirectoryId, KnownDirectory, Marker, Verdict, judge};
 pub use download::{Download, DownloadSettings};

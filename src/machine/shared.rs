@@ -41,6 +41,8 @@ pub(super) enum Timer {
     Retry(TransferId),
     /// Send a batch as it is now.
     Gather,
+    /// Start what waits for its cleanup.
+    Cleanups,
     /// Retry a host.
     Host(String),
     /// The retention of a copy ends.
@@ -60,6 +62,7 @@ impl Timer {
             Self::SendTo(..) => "say to a receiver",
             Self::Retry(_) => "retry",
             Self::Gather => "gather",
+            Self::Cleanups => "cleanups",
             Self::Host(_) => "host",
             Self::Keep(_) => "keep",
             Self::Sweep => "sweep",

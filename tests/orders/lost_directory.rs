@@ -51,7 +51,7 @@ fn acts(effects: &[Effect]) -> Vec<&'static str> {
         Effect::Place { .. } => Some("place"),
         Effect::Drop(_) => Some("drop"),
         Effect::Sweep { .. } => Some("sweep"),
-        Effect::Cleanup { .. } => Some("cleanup"),
+        Effect::Cleanup(_) => Some("cleanup"),
         _ => None,
     });
     acts.collect()

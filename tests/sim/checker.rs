@@ -32,6 +32,8 @@ pub(crate) enum Promise {
     Leftover,
     /// What a message says is true when it is sent, and journalled before.
     Truth,
+    /// What a cleanup script failed with does not count as cleaned up.
+    Cleaned,
     /// While an order holds a node or a transfer, nothing new starts.
     Paused,
     /// Content that could be delivered was not.
@@ -193,6 +195,7 @@ impl Sim {
 
     /// A record is about to be committed.
     pub(crate) fn check_record(&mut self, node: usize, record: &Record) {
+        self.check_uncleaned(node, record);
         let row = match record {
             Record::Transfer(row) => row,
             Record::Kept(_) => return self.tally.count(Deed::Kept),

@@ -1,11 +1,11 @@
 //! One node as its daemon runs it: inputs in, effects out, the journal in between, and a crash at any moment.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use synkler::machine::{
     BadRow, CentralSettings, Cleaner, Directory, DownloadSettings, Effect, Input, ItemOrder, JournalId, KnownDirectory,
-    Location, Machine, Mode, Node, NodeName, Order, Ownership, Pause, Record, Scope, UploadSettings,
+    Location, Machine, Mode, Node, NodeName, Order, Ownership, Pause, Record, Scope, TransferId, UploadSettings,
 };
 
 use crate::checker::Promise;
@@ -79,6 +79,10 @@ pub(crate) struct Daemon {
     /// Its machine knows that another directory is there: now, and when the drain began.
     pub(crate) lacks_directory: bool,
     pub(crate) lacked_directory: bool,
+    /// Names that were looked at for a lot that may still start, and until when.
+    pub(crate) looked: BTreeMap<usize, u64>,
+    /// Those whose last script failed and that were not looked at since.
+    pub(crate) uncleaned: BTreeSet<TransferId>,
 }
 
 /// More drains at one moment than sound work needs.
@@ -119,6 +123,8 @@ impl Daemon {
             told: None,
             lacks_directory: false,
             lacked_directory: false,
+            looked: BTreeMap::new(),
+            uncleaned: BTreeSet::new(),
         }
     }
 }
@@ -176,7 +182,7 @@ impl Sim {
         let cleanup = match plan.scripts[node] {
             Script::None => Cleaner::None,
             Script::Moves => Cleaner::Own,
-            _ => Cleaner::Script,
+            _ => plan.lots[node].map_or(Cleaner::Script, Cleaner::Lots),
         };
         match daemon.role {
             Role::Central => {
@@ -234,6 +240,8 @@ impl Sim {
         let daemon = &mut self.nodes[node];
         daemon.machine = None;
         daemon.inbox.clear();
+        daemon.looked.clear();
+        daemon.uncleaned.clear();
         let wait = self.rng.wait(3000, 600_000, if self.calm { 0 } else { 200 });
         self.at(wait, What::Start(node));
     }
@@ -387,6 +395,7 @@ impl Sim {
             let Some((mut input, letter)) = self.nodes[node].inbox.pop_front() else { break };
             self.mark_hello(node, &input);
             self.mark_directory(node, &input);
+            self.mark_look(node, &input);
             self.sabotage_input(node, &mut input);
             trace!(self, Some(node), "{}", trace::input(&input));
             letters.extend(letter);

@@ -52,7 +52,7 @@ fn is_act(effect: &Effect) -> bool {
             | Effect::DropPlace(_)
             | Effect::DropArrival { .. }
             | Effect::Sweep { .. }
-            | Effect::Cleanup { .. }
+            | Effect::Cleanup(_)
     )
 }
 

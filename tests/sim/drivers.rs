@@ -4,8 +4,9 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, CopyOutcome, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes, Mounts, Origin,
-    PlaceId, PlaceOutcome, Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space, TransferId,
+    Cause, CleanupItem, CopyOutcome, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes,
+    Mounts, Origin, PlaceId, PlaceOutcome, Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space,
+    TransferId,
 };
 
 use crate::checker::Promise;
@@ -28,6 +29,7 @@ pub(crate) enum Op {
     Place { transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature> },
     Drop(TransferId),
     Cleanup { transfer: TransferId, item: ItemName, signature: Option<Signature> },
+    CleanupLot(Vec<CleanupItem>),
     Measure,
     Missing(BTreeSet<TransferId>),
     Lookup(Question),
@@ -73,7 +75,7 @@ fn refused(op: Op) -> Input {
         Op::Run(Running { run: Run { id: run, .. }, .. }) => {
             Input::Ran { run, outcome: RunOutcome::Failed(Fault::Passing, why) }
         }
-        Op::Measure | Op::Lookup(_) | Op::Explain { .. } => Input::Timeout,
+        Op::Measure | Op::Lookup(_) | Op::Explain { .. } | Op::CleanupLot(_) => Input::Timeout,
     }
 }
 
@@ -132,16 +134,13 @@ impl Sim {
                 (Op::Place { transfer, name, inode, replace }, 20, 5_000)
             }
             Effect::Drop(transfer) => (Op::Drop(transfer), 20, 5_000),
-            Effect::Cleanup { transfer, item, signature, fingerprint: _ } => {
-                if self.plan.scripts[node] == Script::None {
-                    self.violate(Promise::Protocol, node, || "a cleanup without a script".to_owned());
-                }
-                self.check_held(node, transfer, "a cleanup script starts");
-                // What synkler does itself is looked at when it touches the item: it may only finish what it began.
-                if self.plan.scripts[node] != Script::Moves {
-                    self.check_cleanup(node, transfer, &item);
-                }
-                (Op::Cleanup { transfer, item, signature }, 200, 60_000)
+            Effect::Cleanup(items) => {
+                self.check_lot(node, &items);
+                let op = match <[CleanupItem; 1]>::try_from(items) {
+                    Ok([CleanupItem { transfer, item, signature, .. }]) => Op::Cleanup { transfer, item, signature },
+                    Err(items) => Op::CleanupLot(items),
+                };
+                (op, 200, 60_000)
             }
             Effect::Measure => (Op::Measure, 5, 50),
             Effect::Lookup(question) => (Op::Lookup(question), 5, 500),
@@ -166,8 +165,10 @@ impl Sim {
                 Some(answer) => answer,
                 None => return,
             },
+            Op::CleanupLot(items) => return self.clean_lot(node, &items),
             other => self.finish(node, other),
         };
+        self.mark_cleaned(node, &answer);
         self.push(node, answer, None);
     }
 
@@ -177,6 +178,7 @@ impl Sim {
             trace!(self, Some(node), "   (still happened: {op:?})");
             match op {
                 Op::Run(running) => self.break_off(node, &running),
+                Op::CleanupLot(items) => self.break_off_lot(node, &items),
                 Op::Cleanup { transfer, item, signature } if self.plan.scripts[node] == Script::Moves => {
                     self.hide(node, transfer, &item, signature);
                 }
@@ -233,6 +235,8 @@ impl Sim {
             }
             // Runs end in `step_run`.
             Op::Run(running) => Input::Ran { run: running.run.id, outcome: RunOutcome::Complete },
+            // And these in `clean_lot`.
+            Op::CleanupLot(_) => Input::Timeout,
         }
     }
 

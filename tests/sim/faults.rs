@@ -502,9 +502,14 @@ impl Sim {
     pub(crate) fn is_guarded(&self, node: usize, name: usize) -> bool {
         let item = &self.world.names[name];
         // The look after a script, too, is part of it.
-        let cleaning = |op: &Op| matches!(op, Op::Cleanup { item: cleaned, .. } | Op::Look { item: cleaned, .. } if cleaned == item);
+        let cleaning = |op: &Op| match op {
+            Op::Cleanup { item: cleaned, .. } | Op::Look { item: cleaned, .. } => cleaned == item,
+            Op::CleanupLot(items) => items.iter().any(|cleaned| cleaned.item == *item),
+            _ => false,
+        };
         let daemon = &self.nodes[node];
         daemon.ops.values().any(cleaning)
+            || daemon.looked.get(&name).is_some_and(|until| self.now <= *until)
             || daemon.inbox.iter().any(|(input, _)| matches!(input, Input::Looked { .. } | Input::Cleaned { .. }))
     }
 

@@ -28,6 +28,7 @@ mod journal;
 #[allow(dead_code)]
 #[path = "../support/journal_suite.rs"]
 mod journal_suite;
+mod lots;
 mod plan;
 mod rng;
 mod room;
@@ -230,6 +231,11 @@ fn a_cleanup_without_a_last_look_is_found_out() {
 #[test]
 fn an_interrupted_cleanup_that_is_not_finished_is_found_out() {
     found_out(Sabotage::CleanupUnfinished, &[Promise::Liveness]);
+}
+
+#[test]
+fn believing_the_status_of_several_for_each_is_found_out() {
+    found_out(Sabotage::LotBelieved, &[Promise::Cleaned]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! What a seed makes of the world: who takes part, which faults strike, and how often. Every seed switches
 //! each kind of fault on or off by itself, so that rare combinations come about.
 
-use synkler::machine::KeepModes;
+use synkler::machine::{KeepModes, Lot};
 
 use crate::rng::Rng;
 
@@ -58,6 +58,8 @@ pub(crate) struct Plan {
     /// Clocks are set anew while a daemon is down.
     pub(crate) clock_jumps: bool,
     pub(crate) scripts: Vec<Script>,
+    /// How many items a node's script gets at once; `None` where it gets one.
+    pub(crate) lots: Vec<Option<Lot>>,
     /// A script fails where its item is missing.
     pub(crate) strict: bool,
     /// Messages.
@@ -191,6 +193,7 @@ impl Plan {
             skew_ms: (0..nodes).map(|_| if rng.chance(300) { rng.below(7_200_000) } else { 0 }).collect(),
             clock_jumps: rng.chance(200),
             scripts: (0..nodes).map(|_| script(rng)).collect(),
+            lots: vec![None; nodes],
             strict: rng.chance(700),
             loss,
             twice,
@@ -234,7 +237,17 @@ impl Plan {
         self.still_more(&mut rng.apart());
         self.limit_inodes(&mut rng.apart());
         self.lose_directories(&mut rng.apart());
+        self.make_lots(&mut rng.apart());
         self.depth = rng.apart().apart().pick(&[0, 0, 1, 2]);
+    }
+
+    /// Scripts that get several items at once.
+    fn make_lots(&mut self, rng: &mut Rng) {
+        let most = if rng.chance(600) { 850 } else { 0 };
+        for lot in &mut self.lots {
+            let (items, bytes) = (rng.pick(&[2, 3, 100]), rng.pick(&[3, 4096, 4096]));
+            *lot = rng.chance(most).then_some(Lot { items, bytes });
+        }
     }
 
     /// Mounts that go away.

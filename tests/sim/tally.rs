@@ -52,9 +52,11 @@ pub(crate) enum Deed {
     DirectoryLost,
     StartedWithoutDirectory,
     NotEntered,
+    Together,
+    TriedAlone,
 }
 
-const COUNT: usize = Deed::NotEntered as usize + 1;
+const COUNT: usize = Deed::TriedAlone as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -135,5 +137,7 @@ impl Deed {
         Self::DirectoryLost,
         Self::StartedWithoutDirectory,
         Self::NotEntered,
+        Self::Together,
+        Self::TriedAlone,
     ];
 }

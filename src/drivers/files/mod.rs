@@ -9,6 +9,7 @@ mod directory;
 mod disposal;
 mod duplicate;
 mod folder;
+mod last_look;
 mod ownership;
 mod pool;
 mod source;
@@ -27,6 +28,7 @@ use tokio::sync::mpsc;
 
 pub use directory::{FileDir, Lookout};
 pub use disposal::Disposal;
+pub use last_look::is_untouched;
 pub use source::Source;
 pub use spool::Spool;
 pub use staging::{Staging, TAKEN};

@@ -317,7 +317,7 @@ impl Central {
             // Central searches the directory anyway when it is back.
             Timer::Sweep if self.shared.lacks_directory() => {}
             Timer::Sweep => self.sweep(),
-            Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) => {
+            Timer::Settle(_) | Timer::Forget(_) | Timer::Host(_) | Timer::Cleanups => {
                 self.shared.unexpected(None, None, "a timer that central does not have");
             }
         }

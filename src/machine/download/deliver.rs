@@ -2,12 +2,12 @@
 
 use std::time::Duration;
 
-use super::{Download, Stage};
+use super::{Download, Stage, Transfer};
 use crate::machine::cleanup::add_remark;
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Cause, Cleaner, Cleared, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight, Signature,
-    TransferId,
+    Cause, Cleaner, CleanupItem, Cleared, Effect, ItemName, Level, Node, PlaceOutcome, Question, Reason, Row, Sight,
+    Signature, TransferId,
 };
 
 const TAKEN_FIRST: Duration = Duration::from_secs(5);
@@ -167,7 +167,7 @@ impl Download {
         // A pause of all transfers leaves the queue as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
             && !self.shared.lacks_directory()
-            && let Some(id) = self.cleaning.enter()
+            && let Some(id) = self.cleaning.enter(self.shared.now)
         {
             let Some(transfer) = self
                 .transfers
@@ -188,6 +188,26 @@ impl Download {
             } else {
                 self.shared.effect(Effect::Look { transfer: id, item: transfer.row.name.clone() });
             }
+        }
+        self.start_lot();
+        if let Some(at) = self.cleaning.wakes(self.shared.now) {
+            self.shared.timers.set(Timer::Cleanups, at);
+        }
+    }
+
+    fn start_lot(&mut self) {
+        if self.shared.held_by().is_some() || self.shared.lacks_directory() {
+            return self.cleaning.put_back();
+        }
+        let transfers = &self.transfers;
+        let fit = |id| {
+            let transfer: Option<&Transfer> = transfers.get(&id);
+            transfer.is_some_and(|transfer| transfer.stage == Stage::Delivered && transfer.row.paused.is_none())
+        };
+        let lot = self.cleaning.start_lot(self.shared.now, fit);
+        let items: Vec<_> = lot.into_iter().filter_map(|id| self.begin(id)).collect();
+        if !items.is_empty() {
+            self.shared.effect(Effect::Cleanup(items));
         }
     }
 
@@ -228,14 +248,32 @@ impl Download {
     }
 
     fn clean(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
-        let row = &mut transfer.row;
-        row.cleaned = true;
-        let (item, signature, fingerprint) = (row.name.clone(), row.signature, row.fingerprint);
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let bytes = transfer.row.name.as_bytes().len();
+        if self.cleaning.looked(id, bytes, self.shared.now)
+            && let Some(item) = self.begin(id)
+        {
+            self.shared.effect(Effect::Cleanup(vec![item]));
+        }
+    }
+
+    fn begin(&mut self, id: TransferId) -> Option<CleanupItem> {
+        let is_script = self.settings.cleanup.is_script();
+        let row = &mut self.transfers.get_mut(&id)?.row;
+        let began = std::mem::replace(&mut row.cleaned, true);
+        let item = CleanupItem {
+            transfer: id,
+            item: row.name.clone(),
+            // A script that failed may have changed the item.
+            signature: row.signature.filter(|_| !(began && is_script)),
+            fingerprint: row.fingerprint,
+            upload: row.upload.clone(),
+            receivers: Vec::new(),
+        };
         let text = format!("{} starts", self.settings.cleanup.what());
-        self.shared.log(Level::Info, Some(id), Some(&item), None, text);
+        self.shared.log(Level::Info, Some(id), Some(&item.item), None, text);
         self.move_to(id, Stage::Cleaning, None);
-        self.shared.effect(Effect::Cleanup { transfer: id, item, signature, fingerprint });
+        Some(item)
     }
 
     fn cleaned_already(&mut self, id: TransferId) {
@@ -262,6 +300,14 @@ impl Download {
             // The cleanup did not start.
             Err(reason) if reason.cause() == Cause::Directory => {
                 self.cleaning.leave(&id);
+                self.move_to(id, Stage::Delivered, None);
+                self.join_cleanups(id);
+            }
+            Err(reason) if self.cleaning.failed_with_others(id) => {
+                let name = self.transfers.get(&id).map(|transfer| transfer.row.name.clone());
+                let text = format!("the item is cleaned up alone, because the script failed for several: {reason}");
+                self.cleaning.leave(&id);
+                self.shared.log(Level::Info, Some(id), name.as_ref(), None, text);
                 self.move_to(id, Stage::Delivered, None);
                 self.join_cleanups(id);
             }
@@ -292,6 +338,7 @@ impl Download {
 
     fn cleaned(&mut self, id: TransferId) {
         self.cleaning.leave(&id);
+        self.cleaning.forget(&id);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts = 0;
         let name = transfer.row.name.clone();

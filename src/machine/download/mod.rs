@@ -14,6 +14,7 @@ mod view;
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use super::cleanings::Cleanings;
 use super::dispatch::{ALONE_AFTER, Dispatch, Limiter, Ready};
 use super::lives::Stages;
 use super::lost_directory::Turn;
@@ -27,7 +28,6 @@ use super::{
 
 const VERIFIES: usize = 16;
 const PLACES: usize = 64;
-const CLEANUPS: usize = 8;
 /// How many offers may wait for the journal's answer; central sends the others again.
 const LOOKUPS: usize = 2000;
 
@@ -109,7 +109,7 @@ pub struct Download {
     dispatch: Dispatch,
     verifying: Limiter<TransferId>,
     placing: Limiter<TransferId>,
-    cleaning: Limiter<TransferId>,
+    cleaning: Cleanings,
     /// The result of the last measurement; `None` while a measurement runs.
     space: Option<Space>,
     /// What has arrived since the last measurement began.
@@ -169,7 +169,7 @@ impl Download {
             dispatch: Dispatch::new(Direction::Pull, settings.slots),
             verifying: Limiter::new(VERIFIES),
             placing: Limiter::new(PLACES),
-            cleaning: Limiter::new(CLEANUPS),
+            cleaning: Cleanings::new(settings.cleanup),
             space: None,
             arrived: Room::default(),
             settings,
@@ -327,7 +327,7 @@ impl Download {
             // `start_runs` measures again if no measurement is running.
             Timer::Measure => {}
             // The queue is examined after every input, so waking up is enough for a host's turn.
-            Timer::Host(_) | Timer::Gather => {}
+            Timer::Host(_) | Timer::Gather | Timer::Cleanups => {}
             Timer::Settle(_) | Timer::Forget(_) | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.shared.unexpected(None, None, "a timer that download does not have");
             }
@@ -428,9 +428,10 @@ impl Download {
         let Some(mut transfer) = self.transfers.remove(&id) else { return };
         self.shared.close_row(&mut transfer.row, transfer.stage, &mut self.counts);
         let row = &transfer.row;
-        for line in [&mut self.verifying, &mut self.placing, &mut self.cleaning] {
+        for line in [&mut self.verifying, &mut self.placing] {
             line.give_up(&id);
         }
+        self.cleaning.forget(&id);
         self.dispatch.leave_line(id);
         self.dispatch.disown(&mut self.shared, id);
         if let Some(same) = self.by_name.get_mut(&row.name) {

@@ -22,6 +22,7 @@ impl Download {
         }
         self.settings.slots = slots;
         self.settings.cleanup = cleanup;
+        self.cleaning.reconfigure(cleanup);
         self.settings.keep_modes = keep_modes;
         self.go_on_with_work();
     }

@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use super::{ItemState, Stage, Upload};
+use super::{ItemState, Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Address, Cause, Cleaner, Cleared, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight, TransferId,
+    Address, Cause, Cleaner, CleanupItem, Cleared, Effect, Kept, Left, Level, Message, Node, Reason, Release, Sight,
+    TransferId,
 };
 
 const RETRY_FIRST: Duration = Duration::from_secs(10);
@@ -41,6 +42,7 @@ impl Upload {
         }
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.remark.clone_from(&release.remark);
+        transfer.receivers.clone_from(&release.receivers);
         let from_withdrawn = transfer.stage == Stage::Withdrawing;
         let who = release.receivers.iter().map(|name| name.as_str()).collect::<Vec<_>>().join(", ");
         self.shared.log(Level::Info, Some(id), Some(&name), Some(from), format!("all receipts are in: {who}"));
@@ -68,7 +70,7 @@ impl Upload {
         // A pause of all transfers leaves the queue as it is, and so does a directory that is not there.
         while self.shared.held_by().is_none()
             && !self.shared.lacks_directory()
-            && let Some(id) = self.cleaning.enter()
+            && let Some(id) = self.cleaning.enter(self.shared.now)
         {
             match self.transfers.get(&id) {
                 Some(transfer) if transfer.stage == Stage::Releasing && transfer.row.paused.is_none() => {
@@ -78,6 +80,26 @@ impl Upload {
                     self.cleaning.leave(&id);
                 }
             }
+        }
+        self.start_lot();
+        if let Some(at) = self.cleaning.wakes(self.shared.now) {
+            self.shared.timers.set(Timer::Cleanups, at);
+        }
+    }
+
+    fn start_lot(&mut self) {
+        if self.shared.held_by().is_some() || self.shared.lacks_directory() {
+            return self.cleaning.put_back();
+        }
+        let transfers = &self.transfers;
+        let fit = |id| {
+            let transfer: Option<&Transfer> = transfers.get(&id);
+            transfer.is_some_and(|transfer| transfer.stage == Stage::Releasing && transfer.row.paused.is_none())
+        };
+        let lot = self.cleaning.start_lot(self.shared.now, fit);
+        let items: Vec<_> = lot.into_iter().filter_map(|id| self.begin(id)).collect();
+        if !items.is_empty() {
+            self.shared.effect(Effect::Cleanup(items));
         }
     }
 
@@ -148,19 +170,36 @@ impl Upload {
     }
 
     fn clean(&mut self, id: TransferId) {
-        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let Some(transfer) = self.transfers.get(&id) else { return };
+        let bytes = transfer.row.name.as_bytes().len();
+        if self.cleaning.looked(id, bytes, self.shared.now)
+            && let Some(item) = self.begin(id)
+        {
+            self.shared.effect(Effect::Cleanup(vec![item]));
+        }
+    }
+
+    fn begin(&mut self, id: TransferId) -> Option<CleanupItem> {
+        let transfer = self.transfers.get_mut(&id)?;
         transfer.unwatched = false;
         let row = &mut transfer.row;
         row.cleaned = true;
         let cleanup = self.settings.cleanup;
-        if cleanup == Cleaner::Script {
+        if cleanup.is_script() {
             self.scripts.start(row, self.shared.now);
         }
-        let (item, signature, fingerprint) = (row.name.clone(), row.signature, row.fingerprint);
+        let item = CleanupItem {
+            transfer: id,
+            item: row.name.clone(),
+            signature: row.signature,
+            fingerprint: row.fingerprint,
+            upload: row.upload.clone(),
+            receivers: transfer.receivers.clone(),
+        };
         self.shared.dirty.insert(id);
-        self.shared.log(Level::Info, Some(id), Some(&item), None, format!("{} starts", cleanup.what()));
+        self.shared.log(Level::Info, Some(id), Some(&item.item), None, format!("{} starts", cleanup.what()));
         self.move_to(id, Stage::Cleaning, None);
-        self.shared.effect(Effect::Cleanup { transfer: id, item, signature, fingerprint });
+        Some(item)
     }
 
     pub(super) fn on_cleaned(&mut self, id: TransferId, outcome: Result<Cleared, Reason>) {
@@ -190,6 +229,13 @@ impl Upload {
             // The cleanup did not start.
             Err(reason) if reason.cause() == Cause::Directory => {
                 self.cleaning.leave(&id);
+                self.move_to(id, Stage::Releasing, None);
+                self.join_cleanups(id);
+            }
+            Err(reason) if self.cleaning.failed_with_others(id) => {
+                let text = format!("the item is cleaned up alone, because the script failed for several: {reason}");
+                self.cleaning.leave(&id);
+                self.shared.log(Level::Info, Some(id), Some(&name), None, text);
                 self.move_to(id, Stage::Releasing, None);
                 self.join_cleanups(id);
             }
@@ -248,6 +294,7 @@ impl Upload {
 
     fn end(&mut self, id: TransferId) {
         self.cleaning.leave(&id);
+        self.cleaning.forget(&id);
         let Some(transfer) = self.transfers.get_mut(&id) else { return };
         transfer.row.attempts = 0;
         self.move_to(id, Stage::Freed, None);

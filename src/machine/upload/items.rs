@@ -319,7 +319,7 @@ impl Upload {
             Stage::Releasing => {
                 // A change before all receipts are in is a new version like any other.
                 let written_before = seen < transfer.row.since && !transfer.row.cleaned;
-                let aside = self.settings.cleanup == Cleaner::Script && !written_before && !insist;
+                let aside = self.settings.cleanup.is_script() && !written_before && !insist;
                 self.end_without_cleanup(id, "it changed after it was sent");
                 if aside {
                     self.set_aside(name, signature, proof, Cause::Disputed);

@@ -17,6 +17,7 @@ mod view;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::cleanings::Cleanings;
 use super::dispatch::{Dispatch, Limiter, Ready};
 use super::lives::Stages;
 use super::lost_directory::Turn;
@@ -30,8 +31,6 @@ use kept::Scripts;
 
 /// How many items are queued for the hash threads at once; the driver has fewer threads, so this keeps them busy.
 const HASHES: usize = 16;
-/// How many cleanup scripts run at once.
-const CLEANUPS: usize = 8;
 
 super::stage::stages! {
     /// The stage of a transfer at its upload.
@@ -142,7 +141,7 @@ pub struct Upload {
     hashing: Limiter<ItemName>,
     asked: BTreeMap<ItemName, Signature>,
     dispatch: Dispatch,
-    cleaning: Limiter<TransferId>,
+    cleaning: Cleanings,
     scripts: Scripts,
     scanned: bool,
 }
@@ -194,6 +193,8 @@ struct Transfer {
     doubted: bool,
     /// An operator moved it to the front of every queue; a restart forgets that.
     first: bool,
+    /// The downloads that have it, once central has named them; a restart forgets that.
+    receivers: Vec<NodeName>,
     /// The item was sent once, or may have been before the last start, so central may have held it.
     sent: bool,
 }
@@ -211,7 +212,7 @@ impl Upload {
         };
         let shared = Shared::new(shared_settings, &restored, now);
         // Only a script makes other items.
-        let recent = if settings.cleanup == Cleaner::Script { restored.recent.as_slice() } else { &[] };
+        let recent = if settings.cleanup.is_script() { restored.recent.as_slice() } else { &[] };
         let mut upload = Self {
             shared,
             items: BTreeMap::new(),
@@ -223,7 +224,7 @@ impl Upload {
             hashing: Limiter::new(HASHES),
             asked: BTreeMap::new(),
             dispatch: Dispatch::new(Direction::Push, settings.slots),
-            cleaning: Limiter::new(CLEANUPS),
+            cleaning: Cleanings::new(settings.cleanup),
             scripts: Scripts::restored(recent),
             scanned: false,
             settings,
@@ -253,7 +254,7 @@ impl Upload {
         if stage != Stage::Withdrawing {
             self.latest.insert(row.name.clone(), id);
         }
-        if row.cleaned && self.settings.cleanup == Cleaner::Script {
+        if row.cleaned && self.settings.cleanup.is_script() {
             self.scripts.resume(&row, stage == Stage::Freed);
         }
         self.insert(row, stage);
@@ -270,8 +271,17 @@ impl Upload {
         self.counts.enter(stage);
         // It is unknown how far the work of before the last start got.
         let sent = stage == Stage::Sent || row.began.is_some();
-        let transfer =
-            Transfer { row, stage, sends: 0, cleared: None, unwatched: false, doubted: false, first: false, sent };
+        let transfer = Transfer {
+            row,
+            stage,
+            sends: 0,
+            cleared: None,
+            unwatched: false,
+            doubted: false,
+            first: false,
+            receivers: Vec::new(),
+            sent,
+        };
         self.transfers.insert(transfer.row.transfer, transfer);
     }
 
@@ -348,7 +358,7 @@ impl Upload {
             }
             Timer::Retry(id) => self.on_retry(id),
             // The queue is examined after every input, so waking up is enough for a host's turn.
-            Timer::Host(_) => {}
+            Timer::Host(_) | Timer::Cleanups => {}
             Timer::Measure | Timer::Gather | Timer::SendTo(..) | Timer::Keep(_) | Timer::Sweep => {
                 self.shared.unexpected(None, None, "a timer that upload does not have");
             }

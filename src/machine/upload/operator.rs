@@ -23,6 +23,7 @@ impl Upload {
         self.settings.slots = slots;
         self.settings.settle = settle;
         self.settings.cleanup = cleanup;
+        self.cleaning.reconfigure(cleanup);
         self.go_on_with_work();
     }
 
