@@ -16,6 +16,7 @@ mod inboxes;
 mod journal_gone;
 mod leftovers;
 mod log;
+mod lots;
 mod mounts;
 mod mounts_lost;
 mod owner;
