@@ -213,4 +213,8 @@ fn a_file_in_the_place_of_an_inbox_holds_its_items_up_and_nothing_else() {
     assert!(inboxes.download.ctl().args(["retry", "customerA/one"]).status().unwrap().success());
     expected.insert("customerA/one".into(), b"1".to_vec());
     inboxes.until_moved(&expected);
+    // The test file of an operator needs an inbox, too.
+    let told = inboxes.upload.ctl().args(["check", "--canary"]).output().unwrap();
+    let told = String::from_utf8_lossy(&told.stdout).into_owned();
+    assert!(told.contains("[  ok   ] canary         -c/synkler-canary-up-"), "{told}");
 }

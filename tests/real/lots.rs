@@ -85,7 +85,7 @@ fn few_scripts_clean_up_many_items_and_one_bad_item_fails_alone() {
     fs::write(bed.side("mended").join("yes"), "").unwrap();
     // For the whole group.
     assert!(upload.ctl().args(["retry", "bad"]).status().unwrap().success());
-    [&upload, &download].map(|node| node.until_idle(LONG));
+    [&upload, &download].into_iter().for_each(|node| node.until_idle(LONG));
     assert_eq!((names(&sent), names(&arrived)), (expected.clone(), expected));
     assert_eq!(names(&upload.file_dir).into_iter().filter(|name| !name.starts_with('.')).count(), 0);
 }
@@ -106,7 +106,7 @@ fn a_script_is_told_what_is_known_of_its_item() {
     }
     tree::hand_in(&upload.file_dir, b"a b", b"content");
     upload.until(LONG, "through", |_| told.join("up").exists() && told.join("down").exists());
-    [&upload, &download].map(|node| node.until_idle(LONG));
+    [&upload, &download].into_iter().for_each(|node| node.until_idle(LONG));
     for (name, node) in [("up", &upload), ("down", &download)] {
         let text = fs::read_to_string(told.join(name)).unwrap();
         let md5 = "9a0364b9e99bb480dd25e1f0284c8555";

@@ -16,6 +16,8 @@ use crate::cli::zone::Zone;
 use crate::control::types::{Finding, Shown, Transfer};
 use crate::control::{Client, ClientError, Refusal};
 
+/// The maximum number of entries among which a directory for the file is searched.
+const INBOXES: usize = 1000;
 /// The time limit of its transfer.
 const DEADLINE: Duration = Duration::from_secs(180);
 /// How often its status is read if no change is reported.
@@ -34,8 +36,19 @@ pub(super) fn fly(mut client: Client, report: &mut Report<'_>) -> Result<(), Fai
         ));
     }
     let name = format!("synkler-canary-{}-{}-{}", node.name, now(), process::id());
-    let directory = node.directory().unwrap_or_default();
-    let path = match release(&directory, &name) {
+    let file_dir = node.directory().unwrap_or_default();
+    let directory = match home(&mut client, &file_dir, &name) {
+        Ok(directory) => directory,
+        Err(why) => {
+            let cure = "create a directory for items first, or change item_depth, ignore or only";
+            return report.add(finding("skipped", &why, Some(cure)));
+        }
+    };
+    let name = match directory.strip_prefix(&file_dir) {
+        Ok(inbox) => inbox.join(&name).display().to_string(),
+        Err(_) => name,
+    };
+    let path = match release(&file_dir, &name) {
         Ok(path) => path,
         Err(err) => {
             let text = format!("cannot write a file to {directory:?}: {err}");
@@ -69,12 +82,41 @@ pub(super) fn finding(result: &str, text: &str, cure: Option<&str>) -> Finding {
     }
 }
 
+/// The directory in which a file of that name is an item: with `item_depth`, the first one that exists.
+fn home(client: &mut Client, file_dir: &Path, name: &str) -> Result<PathBuf, String> {
+    let mut directory = file_dir.to_owned();
+    loop {
+        // An older daemon explains nothing, and has no item_depth.
+        let Ok(found) = client.explain(&directory.join(name)) else { return Ok(directory) };
+        match found.verdict.as_str() {
+            "too_high" => {}
+            "item" => return Ok(directory),
+            _ => return Err(format!("a canary cannot fly here: {}", found.text)),
+        }
+        let entries = fs::read_dir(&directory).map_err(|err| format!("cannot read {directory:?}: {err}"))?;
+        let mut below: Vec<_> = entries.flatten().map(|entry| entry.path()).collect();
+        below.sort();
+        let is_permanent = |path: &PathBuf| {
+            path.symlink_metadata().is_ok_and(|found| found.is_dir())
+                && client.explain(path).is_ok_and(|found| found.verdict == "permanent")
+        };
+        let Some(next) = below.into_iter().take(INBOXES).find(is_permanent) else {
+            return Err(format!("{directory:?} contains no directory for items (item_depth)"));
+        };
+        directory = next;
+    }
+}
+
 /// One rename makes the whole file appear: a name that begins with a dot is not an item.
 fn release(directory: &Path, name: &str) -> io::Result<PathBuf> {
     if !directory.is_absolute() {
         return Err(io::Error::new(io::ErrorKind::NotFound, "the daemon does not say where it is"));
     }
-    let (hidden, path) = (directory.join(format!(".{name}")), directory.join(name));
+    let path = directory.join(name);
+    let hidden = match (path.parent(), path.file_name()) {
+        (Some(above), Some(last)) => above.join(format!(".{}", last.display())),
+        _ => return Err(io::ErrorKind::InvalidInput.into()),
+    };
     let written = File::create_new(&hidden).and_then(|mut file| {
         // Other hosts may be in other time zones, and people read the text there.
         writeln!(file, "synklerctl check --canary, {}", Zone::utc().moment(now()))?;
