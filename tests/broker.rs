@@ -303,7 +303,7 @@ async fn bad_messages_become_dead_letters_once() {
         (freed_key, "\u{80}\u{4}not json, but a pickle, perhaps".to_owned()),
         (freed_key, good.replace("\"v\":2", "\"v\":3")),
         (freed_key, " ".repeat(MESSAGE_LIMIT + 1)),
-        (new, offer("a/b", md5)),
+        (new, offer("a/../b", md5)),
         (new, offer("a%00b", md5)),
         (new, offer("..", md5)),
         (new, offer("a", &md5[1..])),

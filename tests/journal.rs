@@ -281,7 +281,7 @@ fn every_value_is_looked_at_before_it_is_believed() {
     for (table, key, column, value) in [
         ("transfers", "nonsense", "id", "'nonsense'"),
         ("transfers", &key, "name", "x'2e2e'"),
-        ("transfers", &key, "name", "x'612f62'"),
+        ("transfers", &key, "name", "x'612f2f62'"),
         ("transfers", &key, "upload", "'../x'"),
         ("transfers", &key, "kind", "'fifo'"),
         ("transfers", &key, "digest", "'D41D'"),
