@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use std::time::Duration;
+
 use super::{Central, Receiver, Stage, Transfer};
 use crate::machine::dispatch::GATHER;
 use crate::machine::shared::Timer;
@@ -9,6 +11,9 @@ use crate::machine::{
     Address, Cause, Forward, Level, Location, Message, Mode, Node, NodeName, Offer, Reason, Receipt, Release, Row,
     TransferId, Wait, one_line,
 };
+
+/// How often a copy is read again while a receiver reports the same difference.
+const DOUBT_EVERY: Duration = Duration::from_secs(60 * 60);
 
 impl Central {
     /// The required receivers of a copy that is verified now; `None` while none is known.
@@ -148,12 +153,17 @@ impl Central {
             self.shared.timers.set(Timer::SendTo(id, from.name.clone()), self.shared.now.after(wait));
         }
         let news = state.reason.as_ref() != Some(&wait.reason);
-        // A receiver repeats for hours that a person has to act. Our copy need not be read each time.
+        // A receiver repeats for hours that a person has to act. Our copy need not be read each time, but it may have
+        // been damaged since.
+        let now = self.shared.now;
         let doubts = match wait.reason.cause() {
             Cause::Mismatch | Cause::Missing => true,
-            Cause::Steady => news,
+            Cause::Steady => news || state.doubted.is_none_or(|at| at > now || now.since(at) >= DOUBT_EVERY),
             _ => false,
         };
+        if doubts {
+            state.doubted = Some(now);
+        }
         if news {
             state.reason = Some(wait.reason.clone());
             if transfer.row.attempts > 0 || doubts {

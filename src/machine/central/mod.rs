@@ -156,6 +156,8 @@ struct Transfer {
 struct Receiver {
     sends: u32,
     reason: Option<Reason>,
+    /// When central last read its copy again because of what it reported.
+    doubted: Option<Time>,
 }
 
 impl Central {
