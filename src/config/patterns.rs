@@ -101,8 +101,7 @@ impl ItemPatterns {
     /// Whether an entry below `file_dir` can be an item or, further up, a permanent directory.
     pub fn is_item(&self, name: &ItemName) -> bool {
         let is_above = name.depth() < self.depth;
-        let is_wanted = is_above || self.only.0.texts.is_empty() || self.only.matches(name.as_bytes());
-        is_wanted && !self.ignore.matches(name.as_bytes())
+        (is_above || !self.is_unwanted(name)) && !self.ignore.matches(name.as_bytes())
     }
 
     /// Whether `only` is set and matches nothing of this name.

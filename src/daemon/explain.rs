@@ -1,19 +1,18 @@
 //! What a path means to this node: an item, a part of one, or why it is none.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 use crate::config::{ItemPatterns, Role, Settings};
 use crate::control::types::Explanation;
+use crate::drivers::files::RESERVED;
 use crate::machine::{DEPTH_LIMIT, ItemName, TransferId, escaped, one_line};
-
-/// What synkler keeps in `file_dir` begins with this.
-const RESERVED: &[u8] = b".synkler";
 
 /// Explains a path, absolute or below `file_dir`. Blocks.
 pub(super) fn explain(settings: &Settings, path: &[u8]) -> Explanation {
-    let asked = settings.file_dir.join(std::ffi::OsString::from_vec(path.to_vec()));
+    let asked = settings.file_dir.join(OsString::from_vec(path.to_vec()));
     let shown = one_line(&escaped(asked.as_os_str().as_bytes()));
     let told = match below(&settings.file_dir, &asked) {
         None => Told::new("outside", &format!("not below file_dir {}", settings.file_dir.display())),
@@ -49,7 +48,7 @@ type Parts = Vec<Vec<u8>>;
 /// the path will do.
 fn below(file_dir: &Path, asked: &Path) -> Option<Parts> {
     let parts = |path: &Path| path.components().map(|part| part.as_os_str().as_bytes().to_vec()).collect();
-    let is_plain = |path: &Path| path.components().all(|part| matches!(part, std::path::Component::Normal(_)));
+    let is_plain = |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_)));
     if let Ok(rest) = asked.strip_prefix(file_dir)
         && is_plain(rest)
     {
@@ -94,7 +93,7 @@ fn on_upload(file_dir: &Path, items: &ItemPatterns, parts: &Parts) -> Told {
             }
             return as_item(items, &name, parts.get(level + 1..).unwrap_or_default());
         }
-        let found = fs::symlink_metadata(file_dir.join(std::ffi::OsStr::from_bytes(&path)));
+        let found = fs::symlink_metadata(file_dir.join(OsStr::from_bytes(&path)));
         match found {
             Ok(found) if found.is_dir() => {}
             Ok(_) => {

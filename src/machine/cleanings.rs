@@ -94,7 +94,7 @@ impl Cleanings {
         }
     }
 
-    /// The next transfer whose item is to be looked at; it is active from now on.
+    /// The next transfer whose item the role looks at now; it is active from now on.
     pub(super) fn enter(&mut self, now: Time) -> Option<TransferId> {
         if let Some(id) = self.single.enter() {
             return Some(id);

@@ -190,17 +190,6 @@ impl ItemName {
         }
     }
 
-    /// The same directory, another last part.
-    ///
-    /// # Errors
-    ///
-    /// `last` is no valid name of one part, or makes the path too long.
-    pub fn beside(&self, last: &[u8]) -> Result<Self, InvalidName> {
-        let above = self.0.len() - self.leaf().0.len();
-        let bytes = [self.0.get(..above).unwrap_or_default(), last].concat();
-        Self::new(&bytes).and_then(|name| if name.depth() == self.depth() { Ok(name) } else { Self::new(b"") })
-    }
-
     /// The name as lossless text: UTF-8, with `%`, control characters and bytes that are not UTF-8 as `%` and two
     /// upper-case hex digits.
     pub fn encoded(&self) -> String {
@@ -447,11 +436,8 @@ mod tests {
         let deep = ItemName::new(b"a/b c/d").unwrap();
         assert_eq!(deep.above().collect::<Vec<_>>(), [&b"a"[..], b"b c"]);
         assert_eq!((deep.leaf().as_bytes(), deep.depth()), (&b"d"[..], 2));
-        assert_eq!(deep.beside(b"e").unwrap().as_bytes(), b"a/b c/e");
-        assert!(deep.beside(b"e/f").is_err() && deep.beside(b"").is_err() && deep.beside(b"..").is_err());
         let flat = ItemName::new(b"d").unwrap();
         assert_eq!((flat.above().count(), flat.leaf(), flat.depth()), (0, flat.clone(), 0));
-        assert_eq!(flat.beside(b"e").unwrap().as_bytes(), b"e");
     }
 
     #[test]

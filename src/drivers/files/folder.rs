@@ -26,7 +26,7 @@ const NAMES_AT_ONCE: usize = 10_000;
 /// How many directories a path may have above it.
 const PATH_DEPTH: usize = 2048;
 /// What synkler puts beside an item begins with this, and no item may.
-pub(super) const RESERVED: &[u8] = b".synkler";
+pub const RESERVED: &[u8] = b".synkler";
 
 const OPEN: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC);
 

@@ -28,6 +28,7 @@ use tokio::sync::mpsc;
 
 pub use directory::{FileDir, Lookout};
 pub use disposal::Disposal;
+pub use folder::RESERVED;
 pub use last_look::is_untouched;
 pub use source::Source;
 pub use spool::Spool;
