@@ -179,6 +179,36 @@ fn one_cleanup_at_a_time_and_none_into_the_directory_itself() {
 }
 
 #[test]
+fn an_upload_says_when_an_item_counts_as_complete() {
+    use synkler::machine::Readiness;
+    let upload = |lines: &str| format!("{SMALL}mode = 'upload'\n{lines}");
+    let ready = |text: &str| match good(text).settings.role {
+        Role::Upload { items, .. } => items.ready,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(ready(&upload("")), Readiness::Settled);
+    assert_eq!(ready(&upload("ready = 'submit'\n")), Readiness::Submit);
+    let marker = |text: &str| Readiness::Marker(text.parse().unwrap());
+    assert_eq!(ready(&upload("ready = 'marker'\n")), marker("%f.done"));
+    assert_eq!(ready(&upload("ready = 'marker'\nmarker = '%f/.complete'\n")), marker("%f/.complete"));
+    let ini = SEED.replace("mode = central", "mode = upload\nready = marker\nmarker = .%f");
+    assert_eq!(ready(&ini), marker(".%f"));
+    let unused = good(&upload("marker = '%f.ok'\n")).notices.join("\n");
+    assert!(unused.contains("marker is ignored: set ready = \"marker\" to use it"), "{unused}");
+    for (lines, words) in [
+        ("ready = 'soon'", "ready: found \"soon\", allowed are settled, marker and submit"),
+        ("ready = true", "ready: found true"),
+        ("marker = 'done'", "marker: found \"done\", allowed is %f once"),
+        ("ready = 'marker'\nmarker = '%f'", "marker: found \"%f\", allowed is %f once"),
+        ("ready = 'marker'\nmarker = 'a/%f'", "marker: found \"a/%f\""),
+        ("ready = 'marker'\nmarker = '%f/..'", "marker: found \"%f/..\""),
+    ] {
+        let error = load_as("c.toml", &upload(&format!("{lines}\n")), &nowhere()).unwrap_err().join("\n");
+        assert!(error.contains(words), "{lines}: {error}");
+    }
+}
+
+#[test]
 fn a_download_gives_items_an_owner_and_modes() {
     let download = |lines: &str| format!("{SMALL}mode = 'download'\n{lines}");
     let given = |text: &str| match good(text).settings.role {

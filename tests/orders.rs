@@ -8,9 +8,9 @@ use std::time::{Duration, Instant};
 use synkler::machine::{
     Address, Cause, CentralSettings, Cleaner, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint,
     Found, GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode,
-    Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, Ownership, PlaceId, Protocols, Reason, Receipt,
-    Record, Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting, Signature,
-    Space, State, Time, TransferId, TransferView, UploadSettings, Wait,
+    Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, Ownership, PlaceId, Protocols, Readiness, Reason,
+    Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting,
+    Signature, Space, State, Time, TransferId, TransferView, UploadSettings, Wait,
 };
 
 #[path = "orders/apart.rs"]
@@ -107,6 +107,7 @@ fn restored(rows: Vec<Row>) -> Restored {
         rows,
         nodes: vec![known(hub()), known(alpha()), known(peer(Mode::Download, "d1")), known(peer(Mode::Download, "d2"))],
         recent: Vec::new(),
+        submitted: Vec::new(),
         kept: Vec::new(),
         next_place: 5,
         paused: None,
@@ -123,8 +124,13 @@ struct Bench {
 
 impl Bench {
     fn upload(restored: Restored) -> Self {
+        Self::upload_with(restored, Readiness::Settled)
+    }
+
+    fn upload_with(restored: Restored, ready: Readiness) -> Self {
         let settings = UploadSettings {
             depth: 0,
+            ready,
             me: alpha().name,
             version: "1".to_owned(),
             settle: Duration::ZERO,
@@ -407,7 +413,13 @@ fn an_items_story_tells_who_ordered_what() {
 #[test]
 fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
     let mut bench = Bench::upload(restored(Vec::new()));
-    bench.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
+    bench.input(Input::Seen(Sighting {
+        name: name("new"),
+        signature: Signature([1; 16]),
+        size: 3,
+        complete: true,
+        unmarked: None,
+    }));
     let items = vec![Handle::Item(name("new"))];
     let (done, text) = bench.deed(Order::Pause { scope: Scope::Items(items.clone()), now: false });
     assert_eq!((done, text.as_str()), (false, "no transfer yet: the item must stay unchanged first"));
@@ -467,11 +479,51 @@ fn what_stands_in_line_is_sent_next() {
     assert_eq!(bench.deed(Order::Items(ItemOrder::Bump, one(2))).1, "nothing to do: already requested from the upload");
 }
 
+fn proven(item: &str) -> Input {
+    let outcome = HashOutcome::Proven {
+        kind: Kind::File,
+        entries: 1,
+        fingerprint: fingerprint(1),
+        modes: Default::default(),
+        manifest: None,
+        origin: synkler::machine::Origin::default(),
+    };
+    Input::Hashed { item: name(item), outcome }
+}
+
+#[test]
+fn a_marker_that_goes_again_takes_its_word_back() {
+    let mut bench = Bench::upload_with(restored(Vec::new()), Readiness::Marker("%f.ok".parse().unwrap()));
+    let sighting = |unmarked: Option<&str>| {
+        let unmarked = unmarked.map(|why| Reason::with(Cause::Unmarked, why));
+        Input::Seen(Sighting { name: name("a"), signature: Signature([5; 16]), size: 3, complete: false, unmarked })
+    };
+    let hashes = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Hash { .. }));
+    assert!(!hashes(&bench.input(sighting(Some("a.ok is missing")))));
+    // It comes: no quiet time is needed. It goes again before the checksum is known.
+    assert!(hashes(&bench.input(sighting(None))));
+    bench.input(sighting(Some("a.ok is missing")));
+    let effects = bench.input(proven("a"));
+    assert!(sent(&effects).is_empty(), "{effects:?}");
+    // And once more: what was announced then stays announced.
+    assert!(hashes(&bench.input(sighting(None))));
+    let effects = bench.input(proven("a"));
+    assert!(matches!(sent(&effects).as_slice(), [(_, Message::New(_))]), "{effects:?}");
+    let effects = bench.input(sighting(Some("a.ok is missing")));
+    assert!(sent(&effects).is_empty() && !hashes(&effects), "{effects:?}");
+}
+
 #[test]
 fn what_is_withdrawn_leaves_its_source_alone() {
     let mut bench = Bench::upload(restored(vec![row(1, "received")]));
     let seen = |byte| {
-        Input::Seen(Sighting { name: name("item 1"), signature: Signature([byte; 16]), size: 1, complete: true })
+        Input::Seen(Sighting {
+            name: name("item 1"),
+            signature: Signature([byte; 16]),
+            size: 1,
+            complete: true,
+            unmarked: None,
+        })
     };
     bench.input(seen(5));
     let (deeds, effects) = bench.order(Order::Items(ItemOrder::Withdraw, one(1)));
@@ -613,7 +665,13 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         })
     };
     let mut bench = Bench::upload(restored(Vec::new()));
-    bench.input(Input::Seen(Sighting { name: name("new"), signature: Signature([1; 16]), size: 3, complete: true }));
+    bench.input(Input::Seen(Sighting {
+        name: name("new"),
+        signature: Signature([1; 16]),
+        size: 3,
+        complete: true,
+        unmarked: None,
+    }));
     let (kind, fingerprint) = (Kind::Directory, fingerprint(0));
     let outcome = HashOutcome::Proven {
         kind,
@@ -763,6 +821,7 @@ fn settings_are_taken_up_while_it_runs() {
     let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     let settings = UploadSettings {
         depth: 0,
+        ready: Readiness::Settled,
         me: alpha().name,
         version: "1".to_owned(),
         settle: Duration::from_secs(5),

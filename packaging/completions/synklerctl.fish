@@ -42,6 +42,7 @@ complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "history" -d '
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "nodes" -d 'Show the nodes of the group, when each joined and when it was last seen'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "receipt" -d 'Print the receipt of a transfer, in the format of md5sum -c'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "explain" -d 'Explain what synkler makes of a file, and why'
+complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "submit" -d 'Send these files or directories of this upload now'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "check" -d 'Check this node and print what is wrong and how to fix it'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "adopt" -d 'Accept the directory that is at file_dir now as the directory of this node'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -f -a "log-level" -d 'Set the log level until the daemon restarts'
@@ -147,6 +148,12 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l id -d 
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l move -d 'Move each PATH into file_dir first, from another directory of the same file system'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l json -d 'Print JSON with a stable schema instead of text'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l utc -d 'Show and read times in UTC instead of local time'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l canary -d 'Also send a small test file through the whole group and follow it (upload only)'

@@ -198,6 +198,20 @@ pub enum Verb {
         #[arg(value_hint = clap::ValueHint::AnyPath)]
         path: PathBuf,
     },
+    /// Send these files or directories of this upload now
+    ///
+    /// For an upload with ready = "submit", which sends only what is submitted. PATH is an entry of file_dir, on this host or
+    /// below file_dir. It is sent at once, without a quiet time; a file that a process has open for writing waits until it
+    /// is closed. If it changes before it is sent, submit it again.
+    #[command(after_long_help = DEEDS)]
+    Submit {
+        /// File or directory
+        #[arg(required = true, value_name = "PATH", value_hint = clap::ValueHint::AnyPath)]
+        paths: Vec<PathBuf>,
+        /// Move each PATH into file_dir first, from another directory of the same file system
+        #[arg(long = "move")]
+        moves: bool,
+    },
     /// Check this node and print what is wrong and how to fix it
     ///
     /// Checks config, directories and their permissions, journal, broker, ssh to central, rsync, clock, inotify limits

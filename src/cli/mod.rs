@@ -17,6 +17,7 @@ mod reports;
 mod session;
 mod since;
 mod status;
+mod submit;
 mod table;
 mod terminal;
 mod transfers;

@@ -21,7 +21,7 @@ use super::terminal::{complain, now, print};
 use super::transfers::list_text;
 use super::units::ago;
 use super::zone::Zone;
-use super::{check, explain, watch};
+use super::{check, explain, submit, watch};
 use crate::control::types::{Filter, GetHistory, List, Member, Orders, PastFilter, Shown, View};
 use crate::control::{Client, ClientError, LIST_LIMIT};
 
@@ -111,6 +111,7 @@ fn carry_out(verb: Verb, target: &Target, out: Out<'_>) -> Result<Exit, Failure>
         }
         Verb::Check { canary } => check::check(target, canary, out),
         Verb::Explain { path } => explain::explain(&mut client()?, &path, out),
+        Verb::Submit { paths, moves } => submit::submit(&mut client()?, &paths, moves, out),
         Verb::Adopt => orders(&client()?.adopt()?, out),
         Verb::LogLevel { level } => {
             let previous = client()?.set_log_level(level.as_str())?;

@@ -58,6 +58,8 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
             different.push(("ignore", old_items.ignore != items.ignore));
             different.push(("only", old_items.only != items.only));
             different.push(("item_depth", old_items.depth != items.depth));
+            different.push(("ready", old_items.ready.as_str() != items.ready.as_str()));
+            different.push(("marker", old_items.ready.marker() != items.ready.marker()));
             different.push(("transfers", old_slots != slots));
             different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
@@ -138,6 +140,9 @@ mod tests {
             ("cleanup_script", "rm %F"),
         ];
         if let Some((key, value)) = changed {
+            if key == "marker" {
+                values.push(("ready", "marker"));
+            }
             if key.starts_with("cleanup_move") || key.starts_with("cleanup_delete") {
                 values.retain(|(known, _)| *known != "cleanup_script");
             }
@@ -153,6 +158,7 @@ mod tests {
     fn every_key_that_changes_is_named() {
         for mode in [Mode::Upload, Mode::Central, Mode::Download] {
             let old = settings(mode, None);
+            let marked = settings(mode, Some(("marker", "%f.done")));
             assert!(differences(&old, &settings(mode, None)).is_empty());
             for key in KEYS.iter().filter(|key| key.modes.contains(&mode) && key.preset != Preset::Ignored) {
                 if ["ca_file", "client_cert", "client_key"].contains(&key.name) {
@@ -172,6 +178,8 @@ mod tests {
                     "ignore" | "only" => "*.x",
                     "rsync_opts" => "--bwlimit=7",
                     "keep_modes" => "no",
+                    "ready" => "submit",
+                    "marker" => "%f.ok",
                     "owner" | "group" => "7",
                     "file_mode" | "dir_mode" => "0700",
                     "central_host" => "syn@hub",
@@ -185,7 +193,8 @@ mod tests {
                     | "port" => "7",
                     _ => "other",
                 };
-                let found = differences(&old, &settings(mode, Some((key.name, value))));
+                let old = if key.name == "marker" { &marked } else { &old };
+                let found = differences(old, &settings(mode, Some((key.name, value))));
                 let wanted: &[&str] = match key.name {
                     "password_file" => &["password"],
                     "tls" => &["port", "tls"],

@@ -207,6 +207,20 @@ pub const KEYS: &[Key] = &[
         "levels of permanent directories below file_dir, 0 to 8: these directories stay where they are, and what lies below them \
          are items",
     ),
+    key(
+        "ready",
+        Preset::Value("settled"),
+        UPLOAD,
+        "when an item counts as complete: settled (nobody writes it, and it has not changed for settle_seconds), marker (its marker is \
+         there) or submit (synklerctl submit names it)",
+    ),
+    key(
+        "marker",
+        Preset::Value("%f.done"),
+        UPLOAD,
+        "with ready = \"marker\": name of the file that says that an item is complete: %f.done beside the item, or %f/.complete inside \
+         a directory; %f is the name of the item",
+    ),
     key("transfers", Preset::Value("2"), ENDS, "maximum number of concurrent rsync runs, 1 to 64"),
     key("history_days", Preset::Value("90"), ALL, "days that finished transfers stay in the journal, 1 to 36500"),
     key(

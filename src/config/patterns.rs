@@ -14,7 +14,7 @@ use super::merged::Origin;
 use super::reading::{Reading, shown_words};
 use super::rsync_options::split_csv;
 use super::shown_value;
-use crate::machine::{DEPTH_LIMIT, ItemName, Mode};
+use crate::machine::{DEPTH_LIMIT, ItemName, Mode, Readiness, ReadyMarker};
 
 /// How many patterns a key may have.
 const PATTERNS_LIMIT: usize = 100;
@@ -95,6 +95,8 @@ pub struct ItemPatterns {
     pub only: Patterns,
     /// How many levels of permanent directories are above items, 0 to [`DEPTH_LIMIT`].
     pub depth: usize,
+    /// When an item counts as complete.
+    pub ready: Readiness,
 }
 
 impl ItemPatterns {
@@ -116,7 +118,8 @@ impl Reading<'_> {
         let is_used = mode.is_none_or(|mode| mode == Mode::Upload);
         let (ignore, only) = (self.patterns("ignore", is_used), self.patterns("only", is_used));
         let depth = self.whole("item_depth", 0, DEPTH_LIMIT as u32);
-        let (ignore, only, depth) = (ignore?, only?, depth? as usize);
+        let ready = self.ready();
+        let (ignore, only, depth, ready) = (ignore?, only?, depth? as usize, ready?);
         if let Some(path) = only.0.texts.iter().find(|text| depth == 0 && text.contains('/')) {
             let found = shown_value(path);
             self.refuse(
@@ -127,7 +130,30 @@ impl Reading<'_> {
             );
             return None;
         }
-        Some(ItemPatterns { ignore, only, depth })
+        Some(ItemPatterns { ignore, only, depth, ready })
+    }
+
+    fn ready(&mut self) -> Option<Readiness> {
+        let marker = self.parse(
+            "marker",
+            |text| text.parse::<ReadyMarker>().map_err(|allowed| format!("found {}, {allowed}", shown_value(text))),
+            ReadyMarker::to_string,
+        );
+        let parse = |text: &str| match text {
+            "settled" => Ok(Readiness::Settled),
+            "submit" => Ok(Readiness::Submit),
+            // Whether the marker is refused is told once.
+            "marker" => Ok(marker.clone().map_or(Readiness::Settled, Readiness::Marker)),
+            _ => Err(format!("found {}, allowed are settled, marker and submit", shown_value(text))),
+        };
+        let ready = self.parse("ready", parse, |ready| ready.as_str().to_owned());
+        if let Some(origin) = self.origin("marker").filter(|origin| *origin != Origin::Default)
+            && ready.as_ref().is_some_and(|ready| ready.marker().is_none())
+            && marker.is_some()
+        {
+            self.notices.push(format!("{origin}: marker is ignored: set ready = \"marker\" to use it"));
+        }
+        marker.and(ready)
     }
 
     fn patterns(&mut self, key: &'static str, is_used: bool) -> Option<Patterns> {

@@ -167,6 +167,13 @@ impl Client {
         Ok(reply.explanation)
     }
 
+    /// Submits the items at these paths, absolute or below `file_dir`, at most [`ITEMS_LIMIT`](super::ITEMS_LIMIT).
+    /// Without a path, says whether the node accepts any.
+    pub fn submit(&mut self, paths: &[PathBuf]) -> Result<Orders, ClientError> {
+        let path = |path: &PathBuf| encode_bytes(path.as_os_str().as_encoded_bytes());
+        self.call("Submit", json!({ "paths": paths.iter().map(path).collect::<Vec<_>>() }))
+    }
+
     /// Accepts the directory that is at `file_dir` now as the directory of this node.
     pub fn adopt(&mut self) -> Result<Orders, ClientError> {
         self.call("Adopt", json!({}))

@@ -25,6 +25,7 @@ mod samples;
 mod server;
 mod service;
 mod socket;
+mod submit;
 mod told;
 pub mod types;
 mod view;

@@ -1,6 +1,8 @@
 //! The parameters of a call, taken out one by one. Parameters that are left at the end are unknown, and the call is
 //! refused.
 
+use std::ops::RangeInclusive;
+
 use serde_json::{Map, Value};
 
 use super::protocol::Refusal;
@@ -68,14 +70,23 @@ impl Parameters {
 
     /// One to [`ITEMS_LIMIT`] non-empty texts.
     pub(super) fn items_if_any(&mut self) -> Result<Option<Vec<String>>, Refusal> {
-        let Some(value) = self.take("items") else { return Ok(None) };
-        let Value::Array(values) = value else { return Err(invalid("items")) };
-        if values.is_empty() || values.len() > ITEMS_LIMIT {
-            return Err(invalid("items"));
+        self.texts_if_any("items", 1..=ITEMS_LIMIT)
+    }
+
+    /// Non-empty texts, as many as allowed.
+    pub(super) fn texts(&mut self, name: &str, allowed: RangeInclusive<usize>) -> Result<Vec<String>, Refusal> {
+        self.texts_if_any(name, allowed)?.ok_or_else(|| invalid(name))
+    }
+
+    fn texts_if_any(&mut self, name: &str, allowed: RangeInclusive<usize>) -> Result<Option<Vec<String>>, Refusal> {
+        let Some(value) = self.take(name) else { return Ok(None) };
+        let Value::Array(values) = value else { return Err(invalid(name)) };
+        if !allowed.contains(&values.len()) {
+            return Err(invalid(name));
         }
         let text = |value| match value {
             Value::String(text) if !text.is_empty() => Ok(text),
-            _ => Err(invalid("items")),
+            _ => Err(invalid(name)),
         };
         values.into_iter().map(text).collect::<Result<_, _>>().map(Some)
     }

@@ -5,7 +5,9 @@ use tokio::sync::oneshot;
 
 use super::AskFailure;
 use super::types::{Explanation, Finding, Reload};
-use crate::machine::{Deed, Found, ItemName, Node, Order, Row, Selection, Snapshot, Time, TransferId, TransferView};
+use crate::machine::{
+    Deed, Found, ItemName, Node, Order, Row, Selection, Signature, Snapshot, Time, TransferId, TransferView,
+};
 
 /// The queries of the server to the daemon's loop. The loop never waits for the journal, the broker or the disk; these
 /// answer later. Dropping `reply` without an answer counts as busy.
@@ -80,6 +82,13 @@ pub enum Query {
         path: Vec<u8>,
         /// The channel for the answer.
         reply: oneshot::Sender<Explanation>,
+    },
+    /// Find out what is at a path that an operator submits.
+    Submitted {
+        /// The path, absolute or below `file_dir`.
+        path: Vec<u8>,
+        /// The channel for the item and its signature, or for why it cannot be submitted.
+        reply: oneshot::Sender<Result<(ItemName, Signature), String>>,
     },
     /// Check this node.
     Check {

@@ -110,6 +110,7 @@ impl Service {
             ("GetStatus", _) => self.tell_status(parameters, caller).await,
             ("List", _) => self.tell_list(parameters, caller).await,
             ("GetTransfer", _) => self.tell_transfer(parameters, caller).await,
+            ("Submit", _) => self.submit(parameters, caller).await,
             ("Pause" | "Resume" | "ForgetNode" | "Adopt", _) => self.order(method, parameters, caller).await,
             _ if ItemOrder::of_method(method).is_some() => self.order(method, parameters, caller).await,
             ("GetManifest", _) => self.tell_manifest(parameters).await,

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 
 use super::Daemon;
 use super::explain::explain;
+use super::submit::submitted;
 use crate::check::{self, Reading, Running};
 use crate::control::types::{Finding, GetStatus};
 use crate::control::{INTERFACE, PastFound, Query, Span};
@@ -69,6 +70,10 @@ impl Daemon {
                 let settings = self.settings.clone();
                 // Looks at files, which may take long on a network file system.
                 tokio::task::spawn_blocking(move || drop(reply.send(explain(&settings, &path))));
+            }
+            Query::Submitted { path, reply } => {
+                let settings = self.settings.clone();
+                tokio::task::spawn_blocking(move || drop(reply.send(submitted(&settings, &path))));
             }
             Query::Ask { to, method, parameters, reply } => self.asks.ask(to, method, parameters, reply),
         }

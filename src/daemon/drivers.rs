@@ -84,6 +84,7 @@ impl Drivers {
         match effect {
             Effect::Send { to, message } => self.broker.publish(to, message),
             Effect::Hash { item, signature } => self.files.hash(item, signature),
+            Effect::Unmark(item) => self.files.unmark(item),
             Effect::Look { transfer, item } => self.files.look(transfer, item),
             Effect::Take { transfer, place, name, kind, modes } => self.files.take(transfer, place, name, kind, modes),
             Effect::Verify { transfer, name, kind, digest, modes } => {

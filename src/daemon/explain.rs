@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use crate::config::{ItemPatterns, Role, Settings};
 use crate::control::types::Explanation;
 use crate::drivers::files::RESERVED;
-use crate::machine::{DEPTH_LIMIT, ItemName, TransferId, escaped, one_line};
+use crate::machine::{DEPTH_LIMIT, ItemName, Readiness, TransferId, escaped, one_line};
 
 /// Explains a path, absolute or below `file_dir`. Blocks.
 pub(super) fn explain(settings: &Settings, path: &[u8]) -> Explanation {
@@ -77,10 +77,18 @@ fn on_upload(file_dir: &Path, items: &ItemPatterns, parts: &Parts) -> Told {
         if part.starts_with(RESERVED) {
             return Told::new("own", "synkler's own: leave it there");
         }
+        let path = parts.get(..=level).unwrap_or_default().join(&b'/');
+        // The name of a marker may begin with a dot.
+        let marker = items.ready.marker().filter(|_| level == depth);
+        if let (Some(marker), Ok(name)) = (marker, ItemName::new(&path))
+            && let Some(item) = marker.item(&name)
+        {
+            let text = format!("the marker of the item {item}: it says that the item is complete, and goes with it");
+            return Told::of("marker", &text, &item);
+        }
         if part.starts_with(b".") {
             return Told::new("hidden", &format!("not an item: {shown} begins with a dot"));
         }
-        let path = parts.get(..=level).unwrap_or_default().join(&b'/');
         let Ok(name) = ItemName::new(&path) else {
             return Told::new("unusable", &format!("not an item: the path of {shown} is too long"));
         };
@@ -119,7 +127,14 @@ fn levels(count: usize) -> String {
 
 fn as_item(items: &ItemPatterns, name: &ItemName, inside: &[Vec<u8>]) -> Told {
     if inside.is_empty() {
-        return Told::of("item", "an item of this upload", name);
+        let text = match &items.ready {
+            Readiness::Settled => "an item of this upload".to_owned(),
+            Readiness::Marker(marker) => {
+                format!("an item of this upload, complete when its marker is there ({marker})")
+            }
+            Readiness::Submit => "an item of this upload, sent when synklerctl submit names it".to_owned(),
+        };
+        return Told::of("item", &text, name);
     }
     let mut path = name.as_bytes().to_vec();
     for part in inside {

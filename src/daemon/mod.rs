@@ -15,6 +15,7 @@ mod reload;
 mod settings;
 mod start;
 mod status;
+mod submit;
 
 use std::sync::Arc;
 use std::time::Duration;

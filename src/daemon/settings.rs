@@ -37,6 +37,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
             host,
             settle: *settle,
             depth: items.depth,
+            ready: items.ready.clone(),
             slots: *slots,
             cleanup: who_cleans_up(cleanup.as_ref(), &settings.file_dir),
         }),

@@ -2,7 +2,6 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::os::fd::BorrowedFd;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,7 +20,7 @@ use crate::drivers::clock::Clock;
 use crate::drivers::files::{FileDir, Files, Layout, LayoutError, Source, Spool, Staging};
 use crate::drivers::journal::{Journal, JournalError, Owner};
 use crate::drivers::logging::Logging;
-use crate::drivers::manifest::{Site, SurveyError};
+use crate::drivers::manifest::SurveyError;
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
 use crate::drivers::{sys, systemd};
@@ -126,11 +125,11 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let mut machine = machine(&settings, restored, &clock)?;
     machine.handle(clock.now(), Input::Directory(found));
     let rsync = rsync(&settings, &layout, &directory, &inputs).await?;
-    let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?.within(directory.clone());
     let watch = match &settings.role {
-        Role::Upload { items, .. } => Some(watch(&settings.file_dir, items.clone(), &directory, inputs.clone())),
+        Role::Upload { items, .. } => watch(&layout, items.clone(), &directory, inputs.clone()),
         Role::Central { .. } | Role::Download { .. } => None,
     };
+    let files = Files::new(layout, inputs.clone(), WORKERS).map_err(StartError::System)?.within(directory.clone());
     let broker = Broker::start(broker_settings(&settings), broker_sender);
     let cleanup = Cleanup::of(&settings, &directory, &inputs);
     let asks = Asks::new(broker.line(), clock.now());
@@ -211,7 +210,8 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
     match &settings.role {
         Role::Upload { items, .. } => {
             let ignore = items.ignore.clone();
-            Layout::Upload(Source::new(file_dir, items.depth, clock, move |path| ignore.matches(path)))
+            let source = Source::new(file_dir, items.depth, clock, move |path| ignore.matches(path));
+            Layout::Upload(source.with_ready(items.ready.clone()))
         }
         Role::Central { .. } => Layout::Central(Spool::new(file_dir, group)),
         Role::Download { ownership, .. } => Layout::Download(Staging::new(file_dir, group).giving(ownership.clone())),
@@ -272,25 +272,25 @@ async fn rsync(
     Ok(Some(rsync))
 }
 
-fn watch(file_dir: &Path, items: ItemPatterns, directory: &FileDir, inputs: mpsc::Sender<Input>) -> Watch {
-    let path = file_dir.to_owned();
-    let survey = move |dir: BorrowedFd<'_>, item: &ItemName| {
-        let Ok(dir) = dir.try_clone_to_owned() else { return Surveyed::Unreadable };
-        match Site::within(dir, &path, item).and_then(|site| site.survey()) {
-            Ok(survey) => Surveyed::Present { signature: survey.signature(), size: survey.size() },
-            Err(SurveyError::Gone) => Surveyed::Gone,
-            Err(_) => Surveyed::Unreadable,
-        }
+fn watch(layout: &Layout, items: ItemPatterns, directory: &FileDir, inputs: mpsc::Sender<Input>) -> Option<Watch> {
+    let Layout::Upload(source) = layout else { return None };
+    let (file_dir, source) = (source.file_dir().to_owned(), source.clone());
+    let survey = move |dir: BorrowedFd<'_>, item: &ItemName| match source.survey(dir, item) {
+        Ok((survey, unmarked)) => Surveyed::Present { signature: survey.signature(), size: survey.size(), unmarked },
+        Err(SurveyError::Gone) => Surveyed::Gone,
+        Err(_) => Surveyed::Unreadable,
     };
     let directory = directory.clone();
-    Watch::start(
-        file_dir,
+    let marker = items.ready.marker().cloned();
+    Some(Watch::start(
+        &file_dir,
         items.depth,
+        marker,
         move |name| items.is_item(name),
         survey,
         move |dir| directory.knows(dir),
         inputs,
-    )
+    ))
 }
 
 fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {

@@ -175,6 +175,8 @@ pub enum Effect {
         /// The item.
         item: ItemName,
     },
+    /// Upload: remove the marker of this item, if the item is gone.
+    Unmark(ItemName),
     /// Start one rsync run.
     Run(Run),
     /// Stop a run; a later run continues from the data already moved.
@@ -306,6 +308,8 @@ pub struct Sighting {
     pub size: u64,
     /// The item came by a rename, so it needs no quiet time.
     pub complete: bool,
+    /// Why it does not count as complete for lack of its marker (`ready = "marker"`); `None` if it counts.
+    pub unmarked: Option<Reason>,
 }
 
 /// The result of a second look.

@@ -30,6 +30,7 @@ mod pausing;
 mod peers;
 mod protocols;
 mod random;
+mod ready;
 mod reason;
 mod record;
 mod room;
@@ -64,6 +65,7 @@ pub use order::{BY_LIMIT, Deed, Found, GroupPause, Handle, ItemOrder, MATCHES_LI
 pub use ownership::{Account, Ownership};
 pub use protocols::{Fit, Protocols};
 pub use random::{Random, spread};
+pub use ready::{Readiness, ReadyMarker};
 pub use reason::{Cause, DETAIL_LIMIT, Reason, UnknownCause, one_line};
 pub use record::{Kept, KnownNode, Left, RECENT, RECENT_LIMIT, Record, Restored, Row};
 pub use snapshot::{

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::{ItemName, Node, Time, TransferId, one_line};
+use super::{ItemName, Node, Signature, Time, TransferId, one_line};
 
 /// The maximum length of the name of the operator, in bytes.
 pub const BY_LIMIT: usize = 64;
@@ -93,6 +93,8 @@ pub enum Order {
     },
     /// An order about these items.
     Items(ItemOrder, Vec<Handle>),
+    /// Upload: these items are complete, in the state of these signatures (`ready = "submit"`).
+    Submit(Vec<(ItemName, Signature)>),
     /// A node that will not come back.
     Forget(Node),
     /// Accept the directory that is at `file_dir` now as the directory of this node.

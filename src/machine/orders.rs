@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use super::order::{Outcome, who};
 use super::shared::Shared;
 use super::{
-    Cause, Deed, Found, Handle, ItemName, ItemOrder, Level, MATCHES_LIMIT, Node, Order, Pause, Row, Scope, TransferId,
-    decode_bytes,
+    Cause, Deed, Found, Handle, ItemName, ItemOrder, Level, MATCHES_LIMIT, Node, Order, Pause, Row, Scope, Signature,
+    TransferId, decode_bytes,
 };
 
 /// The answer to every order but a retry about an item that is not a transfer yet.
@@ -31,6 +31,10 @@ pub(super) trait Operable {
     /// Carries out an order about an item that is not a transfer yet.
     fn carry_out_for_item(&mut self, _order: ItemOrder, _name: &ItemName) -> Outcome {
         Err(NO_TRANSFER.to_owned())
+    }
+    /// An operator has submitted items. Only an upload has any.
+    fn submit(&mut self, _items: Vec<(ItemName, Signature)>, _by: &str) -> Vec<Deed> {
+        vec![Deed::about(None, Err("refused: only an upload sends items".to_owned()))]
     }
     /// Continues the work in the directory of this node.
     fn on_directory_back(&mut self);
@@ -75,6 +79,7 @@ pub(super) fn carry_out<R: Operable>(role: &mut R, by: &str, order: Order) -> Ve
             };
             each(role, by, order.as_str(), &handles, transfer, |role, name| role.carry_out_for_item(order, name))
         }
+        Order::Submit(items) => role.submit(items, by),
         Order::Adopt => {
             let outcome = role.shared().adopt(by);
             if outcome.is_ok() {

@@ -40,6 +40,10 @@ reason_codes! {
     Incomplete = "incomplete", "the directory is not complete";
     /// It lies in a directory that contains only directories (`item_depth`).
     TooHigh = "too-high", "the item lies above the level of items (item_depth): move it into a directory";
+    /// Its marker is missing, or belongs to an earlier content (`ready = "marker"`).
+    Unmarked = "unmarked", "waiting for the marker of the item (ready)";
+    /// Nobody has submitted it (`ready = "submit"`).
+    Unsubmitted = "unsubmitted", "waiting for synklerctl submit (ready)";
     /// It holds a fifo, socket or device.
     Special = "special", "the item contains a fifo, socket or device";
     /// The item cannot be read.
@@ -140,6 +144,8 @@ impl Cause {
             Self::Predecessor => 47,
             Self::Leftover => 48,
             Self::TooHigh => 49,
+            Self::Unmarked => 50,
+            Self::Unsubmitted => 51,
             Self::Running => 60,
             Self::Cleaning => 61,
             Self::Hashing => 62,

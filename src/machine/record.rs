@@ -19,6 +19,10 @@ pub enum Record {
     Kept(Kept),
     /// Upload: such an item is gone for good.
     Unkept(ItemName),
+    /// Upload: an item that an operator has submitted.
+    Submitted(ItemName),
+    /// Upload: a submitted item that is sent now, or gone.
+    Unsubmitted(ItemName),
     /// Central: the number of the next place.
     NextPlace(u64),
     /// The order that pauses this node; `None` if there is none.
@@ -198,6 +202,8 @@ pub struct Restored {
     pub nodes: Vec<KnownNode>,
     /// Items that stay at their source.
     pub kept: Vec<Kept>,
+    /// Submitted items that no transfer carries yet.
+    pub submitted: Vec<ItemName>,
     /// Finished transfers whose cleanup scripts were started within the last [`RECENT`] before the end of the newest,
     /// newest first, at most [`RECENT_LIMIT`].
     pub recent: Vec<Row>,

@@ -65,7 +65,7 @@ impl State {
             ("withdrawn" | "withdrawing", _) | (_, Cause::Withdrawn) => Self::Cancelled,
             (_, Cause::Paused) => Self::Paused,
             ("settling" | "hashing", _) => Self::Settling,
-            ("blocked", Cause::Predecessor) | (_, Cause::Space) => Self::Waiting,
+            ("blocked", Cause::Predecessor | Cause::Unmarked | Cause::Unsubmitted) | (_, Cause::Space) => Self::Waiting,
             ("blocked", _) | (_, Cause::Leftover | Cause::TooHigh) => Self::Blocked,
             (_, cause) if cause.needs_person() => Self::Failed,
             (_, Cause::Running) if mode == Mode::Download => Self::Downloading,
@@ -86,6 +86,8 @@ impl State {
                 Cause::Settling
                 | Cause::Busy
                 | Cause::Incomplete
+                | Cause::Unmarked
+                | Cause::Unsubmitted
                 | Cause::Special
                 | Cause::Unreadable
                 | Cause::Predecessor

@@ -303,6 +303,18 @@ fn an_upload_explains_what_it_makes_of_a_path() {
     for outside in ["/etc/passwd", "../in", "/"] {
         assert_eq!(client(&node).explain(Path::new(outside)).unwrap().verdict, "outside", "{outside}");
     }
+    // A marker is none of these.
+    let ready = "marker = \"%f.ok\"\nready = \"marker\"\n";
+    let (_dir, mut marked) = upload(ready);
+    marked.start();
+    for (path, verdict, text) in [
+        ("a", "item", "an item of this upload, complete when its marker is there (%f.ok)"),
+        ("a.ok", "marker", "the marker of the item a: it says that the item is complete, and goes with it"),
+        (".ok", "hidden", "not an item: .ok begins with a dot"),
+    ] {
+        let told = client(&marked).explain(Path::new(path)).unwrap();
+        assert_eq!((&*told.verdict, &*told.text), (verdict, text), "{path}");
+    }
     // The program adds the transfer, and who writes.
     let _writer = fs::OpenOptions::new().append(true).open(from.join("in/set.csv/deep/e.part")).unwrap();
     let told = node.ctl().arg("explain").arg(from.join("in/set.csv")).output().unwrap();

@@ -101,6 +101,7 @@ fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same()
         signature: Signature([signature; 16]),
         size: fingerprint(1).size,
         complete: true,
+        unmarked: None,
     };
     // Its mode is changed, so that it cannot be read, while `received` is on its way.
     bench.input(Input::Seen(sighting(6)));
@@ -119,8 +120,13 @@ fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same()
 #[test]
 fn what_central_may_have_held_is_waited_for_while_it_cannot_be_read() {
     let mut bench = Bench::upload(restored(vec![row(1, "sent")]));
-    let touched =
-        Sighting { name: name("item 1"), signature: Signature([6; 16]), size: fingerprint(1).size, complete: true };
+    let touched = Sighting {
+        name: name("item 1"),
+        signature: Signature([6; 16]),
+        size: fingerprint(1).size,
+        complete: true,
+        unmarked: None,
+    };
     bench.input(Input::Seen(touched));
     // Central asks for it again: it held it, receivers have got it, and its copy is lost.
     let wait = Wait { transfer: id(1), reason: Cause::Missing.into() };
@@ -139,8 +145,13 @@ fn what_was_begun_before_a_restart_is_waited_for_while_it_cannot_be_read() {
     // Central held it, one receiver has got it, the copy was lost, and central has asked for it again.
     let begun = Row { began: Some(Time::from_millis(START - 300_000)), ..row(1, "announced") };
     let mut bench = Bench::upload(restored(vec![begun]));
-    let touched =
-        Sighting { name: name("item 1"), signature: Signature([6; 16]), size: fingerprint(1).size, complete: true };
+    let touched = Sighting {
+        name: name("item 1"),
+        signature: Signature([6; 16]),
+        size: fingerprint(1).size,
+        complete: true,
+        unmarked: None,
+    };
     bench.input(Input::Seen(touched));
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
     bench.input(Input::Hashed { item: name("item 1"), outcome });

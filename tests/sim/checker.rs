@@ -10,6 +10,7 @@ use synkler::machine::{
 use crate::daemon::{Daemon, Role};
 use crate::drivers::Op;
 use crate::journal::Journal;
+use crate::readiness::Says;
 use crate::sim::Sim;
 use crate::tally::Deed;
 use crate::trace::{Trace, row as show_row};
@@ -30,6 +31,8 @@ pub(crate) enum Promise {
     Twice,
     /// What a cleanup script has left or made is not sent.
     Leftover,
+    /// What waits for its user to say that it is complete is not sent before that.
+    Early,
     /// What a message says is true when it is sent, and journalled before.
     Truth,
     /// What a cleanup script failed with does not count as cleaned up.
@@ -196,6 +199,7 @@ impl Sim {
     /// A record is about to be committed.
     pub(crate) fn check_record(&mut self, node: usize, record: &Record) {
         self.check_uncleaned(node, record);
+        self.mark_submission(node, record);
         let row = match record {
             Record::Transfer(row) => row,
             Record::Kept(_) => return self.tally.count(Deed::Kept),
@@ -260,6 +264,10 @@ impl Sim {
                 return self.violate(Promise::Leftover, node, show);
             }
             self.world.instances.insert(stamp, Instance { leftover: false, ..instance });
+        }
+        if is_new && self.plan.says != Says::Nothing && !self.world.ready.contains(&(upload, instance.version)) {
+            let show = || format!("nobody has said that it is complete: {}", show_row(row));
+            return self.violate(Promise::Early, node, show);
         }
         let proof = self.world.fingerprint(Bytes::Whole(instance.version), None);
         if proof != row.fingerprint || World::kind(instance.version) != row.kind {
@@ -655,7 +663,7 @@ impl Sim {
     /// looked at yet, what is settling, and what is put aside until its user decides may still become one.
     fn has_looked(&self, upload: usize, daemon: &Daemon) -> bool {
         let sources = &self.world.sources[upload];
-        let current = |(name, source): (&usize, &Source)| daemon.seen.get(name) == Some(&source.stamp);
+        let current = |(name, _): (&usize, &Source)| daemon.seen.get(name).copied() == self.sight_of(upload, *name);
         let settled = |machine: &Machine| {
             let counts = machine.snapshot(&Selection::default()).counts;
             !counts.iter().any(|(stage, count)| *count > 0 && matches!(*stage, "settling" | "hashing" | "blocked"))
@@ -664,7 +672,7 @@ impl Sim {
     }
 
     /// Delivered as it is, or touched since, and its upload knows that it holds what was delivered.
-    fn is_instance_delivered(&self, stamp: Stamp) -> bool {
+    pub(crate) fn is_instance_delivered(&self, stamp: Stamp) -> bool {
         let Some(instance) = self.world.instances.get(&stamp) else { return false };
         let kept = self.nodes[1 + instance.upload].journal.kept.get(&self.world.names[instance.name]);
         let is_kept = kept.is_some_and(|kept| stamp_of(kept.signature) == stamp);

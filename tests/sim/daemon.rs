@@ -202,7 +202,8 @@ impl Sim {
             Role::Upload(_) => {
                 let settle = Duration::from_millis(plan.settle_ms);
                 let (slots, depth, host) = (plan.slots, plan.depth, String::new());
-                let settings = UploadSettings { me, settle, depth, slots, cleanup, version, host };
+                let ready = plan.says.readiness();
+                let settings = UploadSettings { me, settle, depth, ready, slots, cleanup, version, host };
                 Machine::upload(settings, restored, seed, now)
             }
             Role::Download(_) => Machine::download(

@@ -44,6 +44,7 @@ fn is_act(effect: &Effect) -> bool {
         effect,
         Effect::Hash { .. }
             | Effect::Look { .. }
+            | Effect::Unmark(_)
             | Effect::Run(_)
             | Effect::Take { .. }
             | Effect::Verify { .. }

@@ -121,6 +121,7 @@ impl Sim {
                 return self.begin_run(node, run);
             }
             Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
+            Effect::Unmark(item) => return self.unmark(node, self.world.name_index(&item)),
             Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
             Effect::Take { transfer, place, name, kind, modes } => {
                 (Op::Take { transfer, place, name, kind, modes }, 500, 120_000)
@@ -283,6 +284,7 @@ impl Sim {
             signature: signature(source.stamp),
             size: self.world.size(crate::world::Bytes::Whole(source.version)),
             complete: source.renamed,
+            unmarked: self.unmarked(upload, name),
         }
     }
 
@@ -310,7 +312,7 @@ impl Sim {
             return self.glance(node);
         }
         let there = self.is_home(node);
-        let now = self.world.sources[upload].get(&name).map(|source| source.stamp).filter(|_| there);
+        let now = self.sight_of(upload, name).filter(|_| there);
         let before = self.nodes[node].seen.get(&name).copied();
         if now == before {
             return;
@@ -318,6 +320,9 @@ impl Sim {
         let input = match now {
             Some(stamp) => {
                 self.nodes[node].seen.insert(name, stamp);
+                if self.unmarked(upload, name).is_some_and(|lack| lack.detail() == "it is older") {
+                    self.tally.count(Deed::StaleMarker);
+                }
                 Input::Seen(self.sighting(upload, name))
             }
             None => {

@@ -8,6 +8,7 @@ use crate::daemon::Role;
 use crate::directory::Stands;
 use crate::drivers::Op;
 use crate::journal::Journal;
+use crate::readiness::Says;
 use crate::sim::{Sim, What};
 use crate::tally::Deed;
 use crate::trace::trace;
@@ -29,6 +30,11 @@ pub(crate) enum Act {
     },
     /// A user touches an item.
     Touch {
+        upload: usize,
+        name: usize,
+    },
+    /// A user says that an item is complete.
+    Ready {
         upload: usize,
         name: usize,
     },
@@ -249,6 +255,7 @@ impl Sim {
                     self.user_changed(upload, name);
                 }
             }
+            Act::Ready { upload, name } => self.say_ready(upload, name),
             Act::Remove { upload, name } => {
                 if self.user_may(upload, name, act).is_some() {
                     self.world.take_away(upload, name);
@@ -400,11 +407,13 @@ impl Sim {
         let Role::Upload(upload) = self.nodes[node].role else { return };
         let machine = self.nodes[node].machine.as_ref();
         let views = machine.map(|machine| machine.snapshot(&Selection::urgent(1000)).transfers).unwrap_or_default();
-        let is_aside = |cause| matches!(cause, Cause::Disputed | Cause::Leftover);
+        let is_aside =
+            |cause| matches!(cause, Cause::Disputed | Cause::Leftover | Cause::Unmarked | Cause::Unsubmitted);
         let aside = views.iter().any(|view| view.name == self.world.names[name] && is_aside(view.reason.cause()));
         let stamp = self.world.sources[upload].get(&name).map(|source| source.stamp).filter(|_| aside);
         if let Some(instance) = stamp.and_then(|stamp| self.world.instances.get_mut(&stamp)) {
             instance.leftover = false;
+            self.world.count_as_ready(upload, name);
         }
     }
 
@@ -455,6 +464,7 @@ impl Sim {
         let version = self.new_content();
         self.world.put(upload, name, version, true, false);
         self.user_changed(upload, name);
+        self.has_written(upload, name);
     }
 
     /// A slow writer: each time something more, until it closes the file.
@@ -464,11 +474,15 @@ impl Sim {
             return self.at(1000, again(left));
         }
         let version = self.new_content();
-        self.world.put(upload, name, version, false, left > 1);
+        // Some open the file again for each part, and then only their word tells when it is complete.
+        let is_open = left > 1 && (self.plan.says == Says::Nothing || self.rng.chance(500));
+        self.world.put(upload, name, version, false, is_open);
         self.user_changed(upload, name);
         if left > 1 {
             let wait = self.rng.between(100, 6000);
             self.at(wait, again(left - 1));
+        } else {
+            self.has_written(upload, name);
         }
     }
 
@@ -599,6 +613,7 @@ impl Sim {
         self.at(60_000, What::Tidy);
         self.resume_all();
         self.mend();
+        self.say_all();
         for download in 0..self.plan.downloads {
             let node = 1 + self.plan.uploads + download;
             for name in 0..self.world.names.len() {

@@ -1,6 +1,6 @@
 //! A journal in memory: what the real one keeps in SQLite.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use synkler::machine::{
@@ -15,6 +15,7 @@ pub(crate) struct Journal {
     pub(crate) rows: BTreeMap<TransferId, Row>,
     pub(crate) nodes: BTreeMap<Node, KnownNode>,
     pub(crate) kept: BTreeMap<ItemName, Kept>,
+    pub(crate) submitted: BTreeSet<ItemName>,
     next_place: u64,
     pub(crate) paused: Option<Pause>,
     pub(crate) group: GroupPause,
@@ -28,6 +29,7 @@ impl Journal {
             rows: BTreeMap::new(),
             nodes: BTreeMap::new(),
             kept: BTreeMap::new(),
+            submitted: BTreeSet::new(),
             next_place: 0,
             paused: None,
             group: GroupPause::default(),
@@ -49,6 +51,8 @@ impl Journal {
             Record::Unkept(name) => {
                 self.kept.remove(&name);
             }
+            Record::Submitted(name) => drop(self.submitted.insert(name)),
+            Record::Unsubmitted(name) => drop(self.submitted.remove(&name)),
             Record::NextPlace(number) => self.next_place = number,
             Record::Paused(paused) => self.paused = paused,
             Record::Group(group) => self.group = group,
@@ -81,6 +85,7 @@ impl Journal {
             rows,
             nodes: self.nodes.values().cloned().collect(),
             kept: self.kept.values().cloned().collect(),
+            submitted: self.submitted.iter().cloned().collect(),
             recent: self.recent(),
             next_place: self.next_place,
             paused: self.paused.clone(),

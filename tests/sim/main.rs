@@ -30,6 +30,7 @@ mod journal;
 mod journal_suite;
 mod lots;
 mod plan;
+mod readiness;
 mod rng;
 mod room;
 mod sabotage;
@@ -343,6 +344,11 @@ fn a_copy_that_only_the_journal_knows_is_found_out() {
 #[test]
 fn work_for_a_node_that_speaks_another_protocol_is_found_out() {
     found_out(Sabotage::ApartIgnored, &[Promise::Protocol]);
+}
+
+#[test]
+fn a_marker_of_an_earlier_content_that_counts_is_found_out() {
+    found_out(Sabotage::StaleMarkerCounts, &[Promise::Early]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 
 use synkler::machine::{KeepModes, Lot};
 
+use crate::readiness::Says;
 use crate::rng::Rng;
 
 /// What a node's cleanup script does when it succeeds. What a download's script makes of its item is its owner's
@@ -45,6 +46,8 @@ pub(crate) struct Plan {
     pub(crate) names: usize,
     /// How many levels of permanent directories are above them.
     pub(crate) depth: usize,
+    /// How users say that an item is complete.
+    pub(crate) says: Says,
     /// How long faults strike, in milliseconds.
     pub(crate) faults_ms: u64,
     pub(crate) keep_ms: u64,
@@ -184,6 +187,7 @@ impl Plan {
             downloads,
             names: rng.between(1, 4) as usize,
             depth: 0,
+            says: Says::Nothing,
             faults_ms: rng.pick(&[20, 60, 300, 900]) * 1000,
             keep_ms: rng.pick(&[0, 1, 60, 600, 1800]) * 1000,
             settle_ms: rng.pick(&[0, 0, 1000, 5000]),
@@ -239,6 +243,7 @@ impl Plan {
         self.lose_directories(&mut rng.apart());
         self.make_lots(&mut rng.apart());
         self.depth = rng.apart().apart().pick(&[0, 0, 1, 2]);
+        self.says = rng.apart().apart().apart().pick(&[Says::Nothing, Says::Nothing, Says::Marker, Says::Submit]);
     }
 
     /// Scripts that get several items at once.

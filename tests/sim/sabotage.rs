@@ -81,6 +81,8 @@ pub(crate) enum Sabotage {
     ThroughIsHidden,
     /// An interrupted cleanup of synkler's own is not finished.
     CleanupUnfinished,
+    /// The marker of an earlier content counts for a later one.
+    StaleMarkerCounts,
     /// A script that fails for several items counts as having done each.
     LotBelieved,
     /// Nobody sees that another directory is there.
@@ -130,6 +132,9 @@ impl Sim {
                 if outcome.as_ref().is_err_and(|reason| reason.detail() == OF_SEVERAL) =>
             {
                 *outcome = Ok(Cleared::Script);
+            }
+            (Sabotage::StaleMarkerCounts, Input::Seen(sighting)) => {
+                sighting.unmarked = sighting.unmarked.take().filter(|lack| lack.detail() != "it is older");
             }
             (Sabotage::LossUnseen, Input::Swept { missing }) => missing.clear(),
             (Sabotage::DirectoryIgnored | Sabotage::DirectoryLossUnknown, Input::Directory(found)) => {

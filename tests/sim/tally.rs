@@ -54,9 +54,15 @@ pub(crate) enum Deed {
     NotEntered,
     Together,
     TriedAlone,
+    /// An operator has submitted an item.
+    Submitted,
+    /// The marker of an item that is gone was removed.
+    Unmarked,
+    /// A marker was older than what stands there.
+    StaleMarker,
 }
 
-const COUNT: usize = Deed::TriedAlone as usize + 1;
+const COUNT: usize = Deed::StaleMarker as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -139,5 +145,8 @@ impl Deed {
         Self::NotEntered,
         Self::Together,
         Self::TriedAlone,
+        Self::Submitted,
+        Self::Unmarked,
+        Self::StaleMarker,
     ];
 }

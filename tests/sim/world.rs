@@ -112,6 +112,12 @@ pub(crate) struct World {
     pub(crate) hidden: BTreeSet<(usize, TransferId)>,
     /// Of each node, which directory is there.
     pub(crate) grounds: Vec<Ground>,
+    /// When the marker of an item was made, by upload and name.
+    pub(crate) markers: Vec<BTreeMap<usize, Stamp>>,
+    /// What users of an upload have said to be complete.
+    pub(crate) ready: BTreeSet<(usize, Version)>,
+    /// What stands at an upload under these names counts as submitted.
+    pub(crate) submitted: BTreeSet<(usize, usize)>,
     pub(crate) ssh_down: bool,
     /// Milliseconds since the schedule began, as each upload's clock shows them.
     pub(crate) clocks: Vec<u64>,
@@ -150,6 +156,9 @@ impl World {
             hidden: BTreeSet::new(),
             receivers: (0..downloads).map(|_| Receiver::default()).collect(),
             grounds: (0..1 + uploads + downloads).map(|_| Ground::default()).collect(),
+            markers: vec![BTreeMap::new(); uploads],
+            ready: BTreeSet::new(),
+            submitted: BTreeSet::new(),
             ssh_down: false,
             clocks: vec![0; uploads],
             now: 0,
@@ -263,7 +272,17 @@ impl World {
             Instance { upload, name, version, writing, leftover, gone: false, unfit: false, since: self.now },
         );
         self.sources[upload].insert(name, Source { stamp, ..source });
+        if self.submitted.contains(&(upload, name)) {
+            self.count_as_ready(upload, name);
+        }
         stamp
+    }
+
+    /// Its user says that what stands there now is complete.
+    pub(crate) fn count_as_ready(&mut self, upload: usize, name: usize) {
+        if let Some(source) = self.sources[upload].get(&name) {
+            self.ready.insert((upload, source.version));
+        }
     }
 
     /// A user, or a script, takes an item away; its inode is free, or goes with it to another file system.

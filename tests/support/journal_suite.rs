@@ -252,6 +252,10 @@ fn kept_come_back<J: JournalUnderTest>(journal: &mut J) {
     assert_eq!(journal.restart().kept, [kept("b", 2)]);
     journal.commit(vec![Record::Unkept(name("b")), Record::Kept(kept("b", 4))]);
     assert_eq!(journal.restart().kept, [kept("b", 4)]);
+    let submitted = |names: [&str; 3]| names.map(|text| Record::Submitted(name(text))).to_vec();
+    journal.commit(submitted(["b", "a", "b"]));
+    journal.commit(vec![Record::Unsubmitted(name("a")), Record::Unsubmitted(name("never there"))]);
+    assert_eq!(journal.restart().submitted, [name("b")]);
     let other = Fingerprint { size: u64::MAX, digest: Digest([9; 16]) };
     for (fingerprint, aside) in
         [(None, None), (Some(other), None), (Some(other), Some(Cause::Disputed)), (None, Some(Cause::Leftover))]

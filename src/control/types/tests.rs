@@ -82,7 +82,7 @@ fn meant(shape: &str) -> Vec<String> {
         "Info" => answers(&["GetInfo"]),
         "Orders" => {
             let orders = ItemOrder::ALL.iter().map(|order| order.method());
-            answers(&orders.chain(["Pause", "Resume", "ForgetNode", "Adopt"]).collect::<Vec<_>>())
+            answers(&orders.chain(["Pause", "Resume", "ForgetNode", "Adopt", "Submit"]).collect::<Vec<_>>())
         }
         "GetStatus" | "List" | "GetTransfer" | "Monitor" | "GetHistory" | "GetReceipt" | "GetManifest"
         | "SetLogLevel" | "Reload" | "Check" | "Explain" => answers(&[shape]),

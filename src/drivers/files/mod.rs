@@ -12,6 +12,7 @@ mod folder;
 mod last_look;
 mod ownership;
 mod pool;
+mod ready;
 mod source;
 mod spool;
 mod staging;
@@ -219,6 +220,15 @@ impl Files {
                 Layout::Central(_) | Layout::Download(_) => HashOutcome::Held(misplaced()),
             };
             Input::Hashed { item, outcome }
+        });
+    }
+
+    /// Upload: [`crate::machine::Effect::Unmark`].
+    pub fn unmark(&self, item: ItemName) {
+        self.submit_silently(Lane::Short, None, move |layout| {
+            if let Layout::Upload(source) = layout {
+                source.unmark(&item);
+            }
         });
     }
 

@@ -1,18 +1,22 @@
-//! Upload: items in `file_dir`, which belong to users and are only ever read.
+//! Upload: items in `file_dir`, which belong to users and are only ever read. Only the marker of an item goes with it.
 
 use std::fmt;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Once};
 use std::time::{Duration, SystemTime};
 
+use rustix::io::Errno;
+
 use super::folder::Folder;
+use super::ready::{lack, unmark};
 use super::{LayoutError, look_at};
 use crate::drivers::clock::Clock;
+use crate::drivers::disk::Refusal;
 use crate::drivers::manifest::{Entry, Site, Survey, SurveyError};
 use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
-use crate::machine::{Cause, HashOutcome, ItemName, Origin, Reason, Sight, Sighting, Signature, escaped};
+use crate::machine::{Cause, HashOutcome, ItemName, Origin, Readiness, Reason, Sight, Sighting, Signature, escaped};
 
 /// Longer than a tick of a file system's clock (10 ms if the kernel runs at 100 Hz): after a change at least this long
 /// ago, every later change shows in the time stamps.
@@ -26,6 +30,7 @@ pub struct Source {
     depth: usize,
     clock: Clock,
     is_unfinished: Unfinished,
+    ready: Readiness,
 }
 
 /// Tells of a path below `file_dir` whether a writer has not finished what is there.
@@ -49,7 +54,12 @@ impl Source {
         clock: Clock,
         is_unfinished: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { file_dir, depth, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)) }
+        Self { file_dir, depth, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)), ready: Readiness::Settled }
+    }
+
+    /// The same, with another rule for when items count as complete.
+    pub fn with_ready(self, ready: Readiness) -> Self {
+        Self { ready, ..self }
     }
 
     /// The watched directory.
@@ -61,6 +71,33 @@ impl Source {
     pub fn prepare(&self) -> Result<(), LayoutError> {
         let checked = Folder::open(&self.file_dir).and_then(|dir| dir.check(false));
         checked.map_err(|refusal| LayoutError::new(&self.file_dir, refusal))
+    }
+
+    /// Looks at an item in this open directory, and why it does not count as complete for lack of its marker.
+    ///
+    /// # Errors
+    /// Those of [`Site::survey`].
+    pub fn survey(&self, dir: BorrowedFd<'_>, item: &ItemName) -> Result<(Survey, Option<Reason>), SurveyError> {
+        let own = || dir.try_clone_to_owned();
+        let refused = |error: std::io::Error| {
+            let errno = error.raw_os_error().map_or(Errno::IO, Errno::from_raw_os_error);
+            SurveyError::from(Refusal::new("open", &self.file_dir, errno))
+        };
+        let survey = Site::within(own().map_err(refused)?, &self.file_dir, item)?.survey()?;
+        let Some(marker) = self.ready.marker() else { return Ok((survey, None)) };
+        let top = Folder::within(own().map_err(refused)?, &self.file_dir);
+        let unmarked = lack(&top, marker, item, &survey);
+        Ok((survey, unmarked))
+    }
+
+    /// Carries out [`crate::machine::Effect::Unmark`]. What cannot be removed is logged: it does no harm, because a
+    /// marker counts only for what is older than itself.
+    pub fn unmark(&self, item: &ItemName) {
+        let Some(marker) = self.ready.marker() else { return };
+        let done = Folder::open(&self.file_dir).map_err(|refusal| refusal.to_string());
+        if let Err(why) = done.and_then(|top| unmark(&top, marker, item)) {
+            tracing::warn!("the marker of {item} stays: {why}");
+        }
     }
 
     /// Carries out [`crate::machine::Effect::Look`].
@@ -94,7 +131,7 @@ impl Source {
             survey = site.survey()?;
         }
         if survey.signature() != signature {
-            return Ok(changed(item, &survey));
+            return Ok(self.changed(item, &survey));
         }
         let Some(kind) = survey.kind().filter(|_| survey.special().is_none()) else {
             let path = survey.special().map(|entry| escaped(&entry.path)).unwrap_or_default();
@@ -111,7 +148,7 @@ impl Source {
         // Whatever the result, a source that has changed meanwhile has to settle first.
         let again = site.survey()?;
         if again.signature() != signature {
-            return Ok(changed(item, &again));
+            return Ok(self.changed(item, &again));
         }
         Ok(match proof? {
             Ok((digest, manifest)) => HashOutcome::Proven {
@@ -131,6 +168,15 @@ impl Source {
 }
 
 impl Source {
+    fn changed(&self, item: &ItemName, survey: &Survey) -> HashOutcome {
+        let unmarked = self.ready.marker().and_then(|marker| match Folder::open(&self.file_dir) {
+            Ok(top) => lack(&top, marker, item, survey),
+            Err(refusal) => Some(Reason::with(Cause::Unmarked, &refusal.to_string())),
+        });
+        let (name, signature, size) = (item.clone(), survey.signature(), survey.size());
+        HashOutcome::Changed(Sighting { name, signature, size, complete: false, unmarked })
+    }
+
     /// The first thing in a directory that is not finished.
     fn unfinished(&self, item: &ItemName, survey: &Survey) -> Option<String> {
         let below = survey.entries().iter().filter(|entry| &*entry.path != b".");
@@ -144,15 +190,6 @@ impl Source {
         };
         below.into_iter().find(|entry| is_unfinished(entry)).map(|entry| escaped(&entry.path))
     }
-}
-
-fn changed(item: &ItemName, survey: &Survey) -> HashOutcome {
-    HashOutcome::Changed(Sighting {
-        name: item.clone(),
-        signature: survey.signature(),
-        size: survey.size(),
-        complete: false,
-    })
 }
 
 /// The first file of an item that a process has open for writing, by its path inside the item.

@@ -83,6 +83,8 @@ pub(super) fn put(connection: &Connection, record: &Record) -> rusqlite::Result<
             )
         }
         Record::Unkept(name) => put("DELETE FROM kept WHERE name = ?1", params![name.as_bytes()]),
+        Record::Submitted(name) => put("INSERT OR IGNORE INTO submitted (name) VALUES (?1)", params![name.as_bytes()]),
+        Record::Unsubmitted(name) => put("DELETE FROM submitted WHERE name = ?1", params![name.as_bytes()]),
         Record::NextPlace(number) => put("UPDATE meta SET next_place = ?1", params![signed(*number)]),
         Record::Paused(pause) => {
             let (since, by, on) = order(pause.as_ref());
@@ -273,7 +275,7 @@ impl Fields<'_> {
         }
     }
 
-    fn item_name(&self) -> Result<ItemName, JournalError> {
+    pub(super) fn item_name(&self) -> Result<ItemName, JournalError> {
         match self.value("name")? {
             ValueRef::Blob(bytes) => ItemName::new(bytes).map_err(|error| self.corrupt("name", &error)),
             _ => Err(self.corrupt("name", &"not a blob")),

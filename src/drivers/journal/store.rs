@@ -27,6 +27,7 @@ pub(super) const MIGRATIONS: &[&str] = &[
     include_str!("schema_3.sql"),
     include_str!("schema_4.sql"),
     include_str!("schema_5.sql"),
+    include_str!("schema_6.sql"),
 ];
 /// How long another program may keep the database locked.
 pub(super) const BUSY_LIMIT: Duration = Duration::from_secs(5);
@@ -228,6 +229,7 @@ impl Store {
              host, spool_host, spool_path FROM nodes ORDER BY mode, name";
         let kept = "SELECT name, signature, size, digest, mounts, is_left, left_size, left_digest, aside \
              FROM kept ORDER BY name";
+        let submitted = "SELECT name FROM submitted ORDER BY name";
         // Only uploads can meet leftovers of their scripts again.
         let clause = "WHERE finished IS NOT NULL AND cleaned = 1 AND finished >= ?1 AND ?2 \
              ORDER BY finished DESC, id DESC LIMIT ?3";
@@ -239,6 +241,7 @@ impl Store {
             rows: self.transfers("WHERE finished IS NULL ORDER BY created, id", params![])?,
             nodes: self.query("nodes", &["mode", "name"], nodes, params![], |fields| fields.node())?,
             kept: self.query("kept", &["name"], kept, params![], |fields| fields.kept())?,
+            submitted: self.query("submitted", &["name"], submitted, params![], |fields| fields.item_name())?,
             recent: self.transfers(clause, recent)?,
             next_place,
             paused,

@@ -75,7 +75,8 @@ pub struct Entry {
     /// The size, as the file system reports it.
     pub size: u64,
     modified: (i64, u32),
-    changed: (i64, u32),
+    /// Its ctime: seconds and nanoseconds.
+    pub changed: (i64, u32),
 }
 
 impl Entry {

@@ -1,6 +1,6 @@
 //! inotify: which items may have changed. These are only hints; the watch always checks for itself.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsStr;
 use std::io;
 use std::os::fd::{AsRawFd, BorrowedFd};
@@ -24,6 +24,8 @@ const BUFFER: usize = 64 * 1024;
 pub(super) struct Hints {
     /// Items to check, and whether the last event of each was a rename to this name.
     pub(super) names: BTreeMap<ItemName, bool>,
+    /// Names that start with a dot, which may be markers of items.
+    pub(super) hidden: BTreeSet<ItemName>,
     /// Events were lost.
     pub(super) overflow: bool,
     /// The directory itself was moved, removed or unmounted.
@@ -42,8 +44,12 @@ impl Hints {
             self.moved |= path.is_empty();
             self.regrouped |= !path.is_empty();
         }
-        let Some(name) = name.filter(|name| !name.as_bytes().starts_with(b".")) else { return };
-        let Ok(name) = ItemName::new(&below(path, name.as_bytes())) else { return };
+        let Some(entry) = name.map(OsStr::as_bytes) else { return };
+        let Ok(name) = ItemName::new(&below(path, entry)) else { return };
+        if entry.starts_with(b".") {
+            self.hidden.insert(name);
+            return;
+        }
         if name.depth() < depth && mask.contains(EventMask::ISDIR) {
             self.regrouped = true;
             return;
@@ -159,7 +165,7 @@ impl Listener {
             if found.mask.contains(EventMask::IGNORED) {
                 self.paths.remove(&descriptor);
             }
-            if hints.names.len() >= NAMES {
+            if hints.names.len() + hints.hidden.len() >= NAMES {
                 return Ok(hints);
             }
             match self.events.next().now_or_never() {
@@ -186,6 +192,7 @@ mod tests {
         add(EventMask::DELETE, "d");
         let found: Vec<_> = hints.names.iter().map(|(name, renamed)| (name.as_bytes(), *renamed)).collect();
         assert_eq!(found, [(&b"a"[..], true), (b"b", false), (b"d", false)]);
+        assert_eq!(hints.hidden.iter().map(ItemName::as_bytes).collect::<Vec<_>>(), [b".c.XYZ"]);
         assert!(!hints.overflow && !hints.moved);
         hints.add(EventMask::Q_OVERFLOW, b"", None, 0);
         hints.add(EventMask::UNMOUNT, b"", None, 0);

@@ -25,7 +25,7 @@ use tracing::{debug, error, info, warn};
 
 use self::hints::{Hints, Listener, Subscription, remedy};
 use self::place::{Identity, Look, Looks, Lost, Place};
-use crate::machine::{Input, ItemName, Sighting, Signature, escaped, one_line};
+use crate::machine::{Input, ItemName, ReadyMarker, Reason, Sighting, Signature, escaped, one_line};
 
 /// The maximum number of known items; further ones wait until others are gone.
 pub const ITEM_LIMIT: usize = 1_000_000;
@@ -38,7 +38,7 @@ const CALM: Duration = Duration::from_millis(20);
 const CALM_LIMIT: Duration = Duration::from_secs(1);
 
 /// The result of surveying one item.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Surveyed {
     /// The item exists.
     Present {
@@ -46,6 +46,8 @@ pub enum Surveyed {
         signature: Signature,
         /// Bytes of all its files.
         size: u64,
+        /// Why it does not count as complete for lack of its marker; `None` if it counts.
+        unmarked: Option<Reason>,
     },
     /// The item does not exist.
     Gone,
@@ -98,17 +100,18 @@ impl Watch {
     ///
     /// What is new or changed goes to `events` as [`Input::Seen`], what is gone as [`Input::Vanished`], the end of
     /// the first look at everything as [`Input::Scanned`]. Names that start with `.` are never reported, nor those of
-    /// which `is_item` says that they are no items. There are no errors: while the directory cannot be read, or `knows`
+    /// which `is_item` says that they are no items, nor markers of items. There are no errors: while the directory cannot be read, or `knows`
     /// says that it is another one, nothing is reported, and the log says so.
     pub fn start(
         file_dir: &Path,
         depth: usize,
+        marker: Option<ReadyMarker>,
         is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
         knows: impl Fn(BorrowedFd<'_>) -> bool + Send + Sync + 'static,
         events: mpsc::Sender<Input>,
     ) -> Self {
-        let place = Place::new(file_dir, is_item, survey).with_depth(depth).known_by(knows);
+        let place = Place::new(file_dir, is_item, survey).with_depth(depth).marked_by(marker).known_by(knows);
         Self::start_at(Pace::default(), place, events)
     }
 
@@ -205,7 +208,7 @@ struct Watcher {
     events: mpsc::Sender<Input>,
     mode: watch::Sender<Mode>,
     /// The reported items.
-    known: BTreeMap<ItemName, Signature>,
+    known: BTreeMap<ItemName, (Signature, Option<Reason>)>,
     /// The directory of `known`.
     home: Option<Identity>,
     remote: Option<&'static str>,
@@ -261,7 +264,15 @@ impl Watcher {
                 due = Instant::now();
                 scan = None;
             }
-            let names: Vec<_> = hints.names.into_iter().filter(|(name, _)| self.place.is_item(name)).collect();
+            let named = hints.names.into_iter().map(|(name, renamed)| (name, renamed, false));
+            let hidden = hints.hidden.into_iter().map(|name| (name, false, true));
+            let of_item = |(name, renamed, hidden): (ItemName, bool, bool)| {
+                let item = self.place.item_of(name.clone(), hidden)?;
+                // The rename of a marker says nothing of its item.
+                Some((item == name && renamed, item))
+            };
+            let names = named.chain(hidden).filter_map(of_item).map(|(renamed, item)| (item, renamed));
+            let names: Vec<_> = names.collect();
             if !names.is_empty() {
                 let took = self.look(home, names).await?;
                 self.calm = Instant::now() + (2 * took).clamp(CALM, CALM_LIMIT);
@@ -279,13 +290,20 @@ impl Watcher {
                 continue;
             }
             self.calm = Instant::now() + (2 * going.took).clamp(CALM, CALM_LIMIT);
-            due = Instant::now() + self.pace.interval(self.listener.is_some(), going.took);
+            due = Instant::now() + self.pace.interval(self.has_hints(), going.took);
             scan = None;
             if !self.scanned {
                 self.scanned = true;
                 self.say(Input::Scanned).await?;
             }
         }
+    }
+
+    /// Whether inotify reports what is waited for.
+    fn has_hints(&self) -> bool {
+        let waits_inside =
+            self.place.has_inner_markers() && self.known.values().any(|(_, unmarked)| unmarked.is_some());
+        self.listener.is_some() && !waits_inside
     }
 
     async fn hints(&mut self, until: Instant) -> Result<Hints, Stop> {
@@ -371,22 +389,23 @@ impl Watcher {
     }
 
     async fn report(&mut self, name: ItemName, look: Look, renamed: bool) -> Result<(), Stop> {
-        let Look::Present(signature, size) = look else {
+        let Look::Present { signature, size, unmarked } = look else {
             return match self.known.remove(&name) {
                 Some(_) => self.say(Input::Vanished(name)).await,
                 None => Ok(()),
             };
         };
         let earlier = self.known.get(&name);
-        if earlier == Some(&signature) {
+        let seen = (signature, unmarked.clone());
+        if earlier == Some(&seen) {
             return Ok(());
         }
         if earlier.is_none() && self.known.len() >= self.pace.items {
             self.bound(true);
             return Ok(());
         }
-        self.known.insert(name.clone(), signature);
-        self.say(Input::Seen(Sighting { name, signature, size, complete: renamed })).await
+        self.known.insert(name.clone(), seen);
+        self.say(Input::Seen(Sighting { name, signature, size, complete: renamed, unmarked })).await
     }
 
     async fn say(&self, input: Input) -> Result<(), Stop> {

@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use super::Surveyed;
 use super::hints::{Subscriber, below};
 use crate::drivers::look::{enter, file_type, look};
-use crate::machine::{Cause, ItemName, Signature, escaped};
+use crate::machine::{Cause, ItemName, ReadyMarker, Reason, Signature, escaped};
 
 /// The maximum number of permanent directories.
 const DIRECTORY_LIMIT: usize = 10_000;
@@ -76,7 +76,7 @@ impl Identity {
 /// The result of checking one item.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Look {
-    Present(Signature, u64),
+    Present { signature: Signature, size: u64, unmarked: Option<Reason> },
     Gone,
 }
 
@@ -105,6 +105,7 @@ pub(super) struct Place {
     /// How many levels of permanent directories it has.
     depth: usize,
     is_item: Box<IsItem>,
+    marker: Option<ReadyMarker>,
     survey: Box<Survey>,
     knows: Option<Box<Knows>>,
 }
@@ -120,12 +121,29 @@ impl Place {
         is_item: impl Fn(&ItemName) -> bool + Send + Sync + 'static,
         survey: impl Fn(BorrowedFd<'_>, &ItemName) -> Surveyed + Send + Sync + 'static,
     ) -> Self {
-        Self { path: path.to_owned(), depth: 0, is_item: Box::new(is_item), survey: Box::new(survey), knows: None }
+        let (is_item, survey) = (Box::new(is_item), Box::new(survey));
+        Self { path: path.to_owned(), depth: 0, is_item, marker: None, survey, knows: None }
     }
 
     /// The same, with this many levels of permanent directories.
     pub(super) fn with_depth(self, depth: usize) -> Self {
         Self { depth, ..self }
+    }
+
+    /// The same, with markers that say which items are complete.
+    pub(super) fn marked_by(self, marker: Option<ReadyMarker>) -> Self {
+        Self { marker, ..self }
+    }
+
+    /// Whether markers lie where inotify does not report them.
+    pub(super) fn has_inner_markers(&self) -> bool {
+        matches!(self.marker, Some(ReadyMarker::Inside(_)))
+    }
+
+    /// The item to check after an event of that name: its own, or the one whose marker it is.
+    pub(super) fn item_of(&self, name: ItemName, is_hidden: bool) -> Option<ItemName> {
+        let item = self.marker.as_ref().and_then(|marker| marker.item(&name)).or((!is_hidden).then_some(name))?;
+        (!item.leaf().as_bytes().starts_with(b".") && self.is_item(&item)).then_some(item)
     }
 
     /// How many levels of permanent directories it has.
@@ -145,7 +163,8 @@ impl Place {
 
     /// Whether an entry of that name can be an item or, further up, a permanent directory.
     pub(super) fn is_item(&self, name: &ItemName) -> bool {
-        (self.is_item)(name)
+        let is_marker = self.marker.as_ref().is_some_and(|marker| marker.item(name).is_some());
+        !(is_marker && name.depth() == self.depth) && (self.is_item)(name)
     }
 
     pub(super) fn path(&self) -> &Path {
@@ -287,7 +306,7 @@ impl Place {
             return Look::Gone;
         }
         match (self.survey)(dir, name) {
-            Surveyed::Present { signature, size } => Look::Present(signature, size),
+            Surveyed::Present { signature, size, unmarked } => Look::Present { signature, size, unmarked },
             Surveyed::Gone => Look::Gone,
             Surveyed::Unreadable => at_a_glance(dir, name),
         }
@@ -331,7 +350,7 @@ fn at_a_glance(dir: BorrowedFd<'_>, item: &ItemName) -> Look {
             (text, if file_type(&stat) == FileType::RegularFile { stat.stx_size } else { 0 })
         }
     };
-    Look::Present(Signature(Md5::digest(text).into()), size)
+    Look::Present { signature: Signature(Md5::digest(text).into()), size, unmarked: None }
 }
 
 fn remote(magic: impl Into<i128>) -> Option<&'static str> {
@@ -370,7 +389,7 @@ mod tests {
         let (home, _) = place.identify().unwrap();
         let look = || place.look(home, [ItemName::new(b"a").unwrap()].into_iter()).unwrap().remove(0).1;
         let first = look();
-        assert!(matches!(first, Look::Present(_, 5)));
+        assert!(matches!(first, Look::Present { size: 5, .. }));
         assert_eq!(look(), first);
         std::fs::write(dir.path().join("a"), "123456").unwrap();
         assert_ne!(look(), first);

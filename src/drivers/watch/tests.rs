@@ -40,7 +40,7 @@ fn survey(dir: BorrowedFd<'_>, name: &ItemName) -> Surveyed {
         PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd())).join(std::ffi::OsStr::from_bytes(name.as_bytes()));
     let (mut hasher, mut size) = (Md5::new(), 0);
     match walk(&path, &mut hasher, &mut size) {
-        Ok(()) => Surveyed::Present { signature: Signature(hasher.finalize().into()), size },
+        Ok(()) => Surveyed::Present { signature: Signature(hasher.finalize().into()), size, unmarked: None },
         Err(error) if error.kind() == io::ErrorKind::NotFound => Surveyed::Gone,
         Err(_) => Surveyed::Unreadable,
     }

@@ -156,6 +156,10 @@ impl Upload {
             Sight::Gone => {
                 let name = row.name.clone();
                 self.shared.log(Level::Info, Some(id), Some(&name), None, "source released: it is already gone");
+                // An earlier run of this daemon has cleaned it up, and stopped before its end.
+                if row.cleaned {
+                    self.unmark(&name);
+                }
                 self.end(id);
             }
             Sight::Present(_) => self.end_without_cleanup(id, "no cleanup is set"),
@@ -272,6 +276,9 @@ impl Upload {
         let (name, mounts, fingerprint, delivered) =
             (row.name.clone(), row.mounts.clone(), row.fingerprint, row.signature);
         self.end(id);
+        if sight == Sight::Gone {
+            self.unmark(&name);
+        }
         let Some(delivered) = delivered else { return };
         if by == Some(Cleaner::Own) {
             if let Sight::Present(signature) = sight {

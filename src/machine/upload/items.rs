@@ -1,5 +1,6 @@
 //! From a sighting of the watch to an offered transfer: quiet time, digest, announcement.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
     Cause, Cleaner, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin,
-    Reason, Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
+    Readiness, Reason, Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
@@ -29,21 +30,38 @@ pub(super) struct Proof {
 
 impl Upload {
     pub(super) fn on_seen(&mut self, sighting: Sighting) {
-        let Sighting { name, signature, size, complete } = sighting;
-        self.see(name, signature, Some(size), complete);
+        let Sighting { name, signature, size, complete, unmarked } = sighting;
+        self.on_sight(name, signature, Some(size), complete, unmarked);
     }
 
     /// A look under a name does not measure the size; the size here decides nothing.
     pub(super) fn see(&mut self, name: ItemName, signature: Signature, size: Option<u64>, complete: bool) {
-        let known = self.items.get(&name);
-        if let Some(item) = known
-            && item.signature == signature
-            && !(complete && item.state == ItemState::Settling)
-        {
-            return;
+        let unmarked = self.unmarked(&name, signature);
+        self.on_sight(name, signature, size, complete, unmarked);
+    }
+
+    fn on_sight(
+        &mut self,
+        name: ItemName,
+        signature: Signature,
+        size: Option<u64>,
+        complete: bool,
+        unmarked: Option<Reason>,
+    ) {
+        if let Some(item) = self.items.get_mut(&name).filter(|item| item.signature == signature) {
+            let is_marked_anew = item.unmarked != unmarked && item.state.waits_for_marker();
+            item.unmarked.clone_from(&unmarked);
+            if !(is_marked_anew || complete && item.state == ItemState::Settling) {
+                return;
+            }
         }
+        let known = self.items.get(&name);
         let now = self.shared.now;
-        let (insist, mounts) = known.map_or((false, Mounts::default()), |item| (item.insist, item.mounts.clone()));
+        // An order is about what was there then, where somebody has to say that an item is complete.
+        let stays = |item: &Item| item.signature == signature || self.settings.ready == Readiness::Settled;
+        let insist = known.is_some_and(|item| item.insist && stays(item));
+        let mounts = known.map_or_else(Mounts::default, |item| item.mounts.clone());
+        let is_submitted = known.is_none() && self.submitted.contains(&name);
         let since = known.filter(|item| item.signature == signature).map_or(now, |item| item.since);
         self.shared.timers.stop(&Timer::Settle(name.clone()));
         self.hashing.give_up(&name);
@@ -57,14 +75,16 @@ impl Upload {
             ItemState::Hashing
         } else {
             self.source_changed(&name, "the source changed");
-            let quiet = if complete { Duration::ZERO } else { self.settings.settle };
+            // Whoever has made the marker, or submitted it, has finished the item.
+            let is_marked = self.settings.ready.marker().is_some() && unmarked.is_none();
+            let quiet = if complete || is_marked || is_submitted { Duration::ZERO } else { self.settings.settle };
             self.shared.timers.set(Timer::Settle(name.clone()), now.after(quiet));
             ItemState::Settling
         };
         if state == ItemState::Hashing {
             self.hashing.join(name.clone());
         }
-        self.items.insert(name, Item { signature, size, state, since, attempts: 0, insist, mounts });
+        self.items.insert(name, Item { signature, size, state, since, attempts: 0, insist, mounts, unmarked });
     }
 
     pub(super) fn on_vanished(&mut self, name: &ItemName) {
@@ -73,6 +93,10 @@ impl Upload {
         self.hashing.give_up(name);
         if self.kept.contains_key(name) {
             self.shared.timers.set(Timer::Forget(name.clone()), self.shared.now.after(FORGET_AFTER));
+        }
+        if self.submitted.contains(name) {
+            self.shared.log(Level::Warn, None, Some(name), None, "submitted, but it disappeared before it was sent");
+            self.end_submission(name);
         }
         self.source_changed(name, "the source disappeared");
     }
@@ -83,7 +107,8 @@ impl Upload {
             return;
         }
         let unseen = |name: &&ItemName| !self.items.contains_key(*name);
-        let gone: Vec<_> = self.latest.keys().chain(self.kept.keys()).filter(unseen).cloned().collect();
+        let known = self.latest.keys().chain(self.kept.keys()).chain(&self.submitted);
+        let gone: BTreeSet<_> = known.filter(unseen).cloned().collect();
         for name in gone {
             self.on_vanished(&name);
         }
@@ -154,6 +179,14 @@ impl Upload {
             item.state = ItemState::Behind;
             return;
         }
+        let is_new = ![&self.latest, &self.leaving].iter().any(|known| known.contains_key(name));
+        if is_new && !item.insist && !self.kept.contains_key(name) {
+            // Nothing was announced under the name, so there is nothing to compare it with.
+            if let Some(lack) = self.lack(name) {
+                return self.wait_for(name, lack);
+            }
+        }
+        let Some(item) = self.items.get_mut(name) else { return };
         item.state = ItemState::Hashing;
         self.hashing.join(name.clone());
     }
@@ -275,6 +308,9 @@ impl Upload {
         if !insist && self.is_made_by_script(name, signature, &proof) {
             return;
         }
+        if !insist && let Some(lack) = self.lack(name) {
+            return self.wait_for(name, lack);
+        }
         self.announce(name, signature, proof);
     }
 
@@ -380,6 +416,7 @@ impl Upload {
             self.shared.persist(Record::Manifest(id, text));
         }
         self.latest.insert(name.clone(), id);
+        self.end_submission(name);
         self.set_state(name, ItemState::Bound);
         self.shared.dirty.insert(id);
         self.shared.timers.set(Timer::Send(id), self.shared.now);
@@ -435,11 +472,19 @@ impl Item {
         match &self.state {
             ItemState::Settling => Some(("settling", Why::Plain(Cause::Settling))),
             ItemState::Hashing => Some(("hashing", Why::Plain(Cause::Hashing))),
+            // Whatever nobody submits is not for synkler.
+            ItemState::Held(reason) if reason.cause() == Cause::Unsubmitted && reason.detail().is_empty() => None,
             ItemState::Held(reason) => Some(("blocked", Why::Given(reason))),
             ItemState::Behind => Some(("blocked", Why::Plain(Cause::Predecessor))),
             ItemState::Aside(cause) => Some(("blocked", Why::Plain(*cause))),
             ItemState::Bound | ItemState::Kept => None,
         }
+    }
+}
+
+impl ItemState {
+    fn waits_for_marker(&self) -> bool {
+        matches!(self, Self::Held(reason) if reason.cause() == Cause::Unmarked)
     }
 }
 

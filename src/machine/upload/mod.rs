@@ -11,10 +11,11 @@ mod items;
 mod kept;
 mod messages;
 mod operator;
+mod ready;
 mod send;
 mod view;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::cleanings::Cleanings;
@@ -25,7 +26,7 @@ use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
     Address, Cause, Cleaner, Direction, Directory, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node,
-    NodeName, Reason, Restored, Row, Signature, Time, TransferId,
+    NodeName, Readiness, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
 
@@ -116,6 +117,8 @@ pub struct UploadSettings {
     pub settle: Duration,
     /// How many levels of permanent directories are above items (`item_depth`).
     pub depth: usize,
+    /// When an item counts as complete (`ready`, `marker`).
+    pub ready: Readiness,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
     /// Who cleans up its sources.
@@ -138,6 +141,8 @@ pub struct Upload {
     /// names.
     leaving: BTreeMap<ItemName, TransferId>,
     kept: BTreeMap<ItemName, Kept>,
+    /// Submitted items that no transfer carries yet.
+    submitted: BTreeSet<ItemName>,
     hashing: Limiter<ItemName>,
     asked: BTreeMap<ItemName, Signature>,
     dispatch: Dispatch,
@@ -159,6 +164,8 @@ struct Item {
     insist: bool,
     /// The mount points in the item when it was last read.
     mounts: Mounts,
+    /// Why it does not count as complete for lack of its marker.
+    unmarked: Option<Reason>,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -220,6 +227,7 @@ impl Upload {
             counts: Counts::new(),
             latest: BTreeMap::new(),
             leaving: BTreeMap::new(),
+            submitted: restored.submitted.into_iter().collect(),
             kept: restored.kept.into_iter().map(|kept| (kept.name.clone(), kept)).collect(),
             hashing: Limiter::new(HASHES),
             asked: BTreeMap::new(),
@@ -229,6 +237,12 @@ impl Upload {
             scanned: false,
             settings,
         };
+        if upload.settings.ready != Readiness::Submit {
+            // Of an earlier config.
+            for name in std::mem::take(&mut upload.submitted) {
+                upload.shared.persist(Record::Unsubmitted(name));
+            }
+        }
         for mut row in restored.rows {
             upload.shared.on_restored(&mut row);
             upload.restore(row)?;

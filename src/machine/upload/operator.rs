@@ -4,7 +4,9 @@ use super::{ItemState, Stage, Upload, UploadSettings};
 use crate::machine::order::Outcome;
 use crate::machine::orders::{NO_TRANSFER, Operable, carry_out};
 use crate::machine::shared::{Shared, Timer};
-use crate::machine::{Address, Cause, Deed, ItemName, ItemOrder, Message, Node, Order, Reason, Row, TransferId, Wait};
+use crate::machine::{
+    Address, Cause, Deed, ItemName, ItemOrder, Message, Node, Order, Reason, Row, Signature, TransferId, Wait,
+};
 
 impl Upload {
     pub(in crate::machine) fn order(&mut self, by: &str, order: Order) -> Vec<Deed> {
@@ -90,6 +92,10 @@ impl Operable for Upload {
         }
     }
 
+    fn submit(&mut self, items: Vec<(ItemName, Signature)>, by: &str) -> Vec<Deed> {
+        self.on_submitted(items, by)
+    }
+
     fn on_directory_back(&mut self) {
         self.tell_of_directory();
     }
@@ -153,6 +159,10 @@ impl Upload {
             Some(ItemState::Held(reason)) if reason.cause() == Cause::Unmounted => {
                 self.insist(name);
                 Ok("the item is sent as it is now, without the file system that was mounted in it".to_owned())
+            }
+            Some(ItemState::Held(reason)) if matches!(reason.cause(), Cause::Unmarked | Cause::Unsubmitted) => {
+                self.insist(name);
+                Ok("the item is sent as it is now".to_owned())
             }
             Some(ItemState::Held(_)) => {
                 self.shared.timers.set(Timer::Settle(name.clone()), self.shared.now);
