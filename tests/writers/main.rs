@@ -69,6 +69,8 @@ const WRITERS: &[Writer] = &[
     again("editor", programs::editor),
     once("rotated", programs::rotated),
     again("logger", programs::logger),
+    once("marker", programs::marker),
+    once("submit", programs::submit),
 ];
 
 impl Writer {
@@ -155,12 +157,13 @@ fn nothing_that_arrives_is_half_written() {
     let intents = Mutex::new(Vec::new());
     std::thread::scope(|scope| {
         for writer in &writers {
-            let file_dir = uploads[&writer.upload()].file_dir.as_path();
+            let upload = &uploads[&writer.upload()];
+            let (file_dir, socket) = (upload.file_dir.as_path(), upload.socket.as_path());
             let (work, web, intents, dir) = (&work, &web, &intents, bed.dir.path());
             scope.spawn(move || {
                 let ftp = (writer.key == "ftp").then(|| Server::ftp(dir, file_dir));
                 let smb = (writer.key == "smb").then(|| Server::smb(dir, file_dir));
-                let place = Place { file_dir, work, web, ftp: ftp.as_ref(), smb: smb.as_ref() };
+                let place = Place { file_dir, work, web, socket, ftp: ftp.as_ref(), smb: smb.as_ref() };
                 let start = Instant::now();
                 writer.write_all(items, seed, &place, intents);
                 println!("{}: {:.1} s", writer.key, start.elapsed().as_secs_f64());
@@ -176,7 +179,10 @@ fn nothing_that_arrives_is_half_written() {
     );
     assert_eq!(intents.len() as u64, items * writers.len() as u64);
     all_arrive(&download, &arrived, &intents);
-    uploads.values().for_each(|upload| upload.until_idle(PATIENCE));
+    // What a writer has left without a marker stays, and is shown.
+    let is_unmarked = |transfer: &serde_json::Value| transfer["reason"]["code"] == "unmarked";
+    let is_idle = |status: &serde_json::Value| status["transfers"].as_array().unwrap().iter().all(is_unmarked);
+    uploads.values().for_each(|upload| drop(upload.until(PATIENCE, "idle", is_idle)));
     judge_deliveries(&download, &arrived, &intents);
 }
 
@@ -218,7 +224,8 @@ fn what_an_interrupted_unzip_leaves_under_the_final_name_is_sent_and_found() {
     let mut upload = bed.upload("up", "");
     [&mut central, &mut download, &mut upload].into_iter().for_each(Node::start);
     let web = Web::start(&work, 0);
-    let place = Place { file_dir: &upload.file_dir, work: &work, web: &web, ftp: None, smb: None };
+    let (file_dir, socket) = (upload.file_dir.as_path(), upload.socket.as_path());
+    let place = Place { file_dir, work: &work, web: &web, socket, ftp: None, smb: None };
     let mut task = Task { place: &place, name: "half".to_owned(), hand: Hand::new(0, "half", 0, 0) };
     let archive = copies::zip(&mut task);
     // What a killed unzip leaves: the first entries only.

@@ -181,6 +181,39 @@ pub fn logger(task: &mut Task<'_>) -> Intent {
     task.intent(Content::of_bytes(text.as_bytes()))
 }
 
+/// Opens the file again for each piece, with pauses of any length, and may give up before the last.
+fn in_pieces(task: &mut Task<'_>) -> Option<Vec<u8>> {
+    let (bytes, path) = (task.hand.bytes(), task.target(""));
+    let gives_up = task.hand.one_in(4);
+    for (number, piece) in task.hand.pieces(&bytes).into_iter().enumerate() {
+        if number > 0 {
+            task.hand.pause();
+        }
+        if number == 1 && gives_up {
+            return None;
+        }
+        OpenOptions::new().create(true).append(true).open(&path).unwrap().write_all(piece).unwrap();
+    }
+    Some(bytes)
+}
+
+/// Creates a marker when the file is complete.
+pub fn marker(task: &mut Task<'_>) -> Intent {
+    let Some(bytes) = in_pieces(task) else { return task.nothing() };
+    fs::write(task.target(".done"), "").unwrap();
+    task.intent(Content::of_bytes(&bytes))
+}
+
+/// Runs a command when the file is complete.
+pub fn submit(task: &mut Task<'_>) -> Intent {
+    let Some(bytes) = in_pieces(task) else { return task.nothing() };
+    let mut submit = Command::new(crate::bed::binaries().join("synklerctl"));
+    submit.arg("--socket").arg(task.place.socket).arg("submit").arg(task.target(""));
+    let done = submit.output().unwrap();
+    assert!(done.status.success(), "{done:?}");
+    task.intent(Content::of_bytes(&bytes))
+}
+
 /// Keeps the file open, also after logrotate has renamed it, until it is told to open the next one.
 pub fn rotated(task: &mut Task<'_>) -> Intent {
     let (current, mut text) = (task.target(".log"), String::new());

@@ -138,6 +138,18 @@ pub const ROWS: &[Row] = &[
         line: Line::Set("settle_seconds = 15"),
         does: "At least twice the longest pause. After a longer pause the file is sent as it is then, and again after each later append",
     },
+    Row {
+        key: "marker",
+        who: "a program that creates a marker when it is done",
+        line: Line::Set("ready = \"marker\""),
+        does: "It writes `NAME` in any way, and creates `NAME.done` last. Without a marker, nothing is sent",
+    },
+    Row {
+        key: "submit",
+        who: "a program that runs a command when it is done",
+        line: Line::Set("ready = \"submit\""),
+        does: "It writes `NAME` in any way, and then runs `synklerctl submit /srv/outgoing/NAME`. Nothing else is sent",
+    },
 ];
 
 const HEAD: &str = "| who writes there | config of the upload | what the writer does |\n|---|---|---|\n";

@@ -14,6 +14,8 @@ pub struct Place<'a> {
     /// Where it makes what it writes, on the same file system.
     pub work: &'a Path,
     pub web: &'a Web,
+    /// The control socket of the upload.
+    pub socket: &'a Path,
     pub ftp: Option<&'a Server>,
     pub smb: Option<&'a Server>,
 }
