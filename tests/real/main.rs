@@ -21,6 +21,7 @@ mod mounts;
 mod mounts_lost;
 mod owner;
 mod pause;
+mod processes;
 mod ready;
 mod scale;
 mod service;
