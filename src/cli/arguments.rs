@@ -278,9 +278,9 @@ impl ItemVerb {
 
 /// The values of `--state`; those with a hyphen may also have a space, as they are shown.
 fn states() -> impl TypedValueParser<Value = String> {
-    let value = |state: &State| match state.words() {
-        words if words == state.as_str() => PossibleValue::new(state.as_str()).help(state.text()),
-        words => PossibleValue::new(state.as_str()).alias(words).help(state.text()),
+    let value = |state: &State| match state.shown() {
+        shown if shown == state.as_str() => PossibleValue::new(state.as_str()).help(state.text()),
+        shown => PossibleValue::new(state.as_str()).alias(shown).help(state.text()),
     };
     PossibleValuesParser::new(State::ALL.iter().map(value)).map(|word| word.replace(' ', "-"))
 }

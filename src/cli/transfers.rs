@@ -111,7 +111,7 @@ fn is_moving(transfer: &Transfer) -> bool {
 /// The word of a state for people.
 pub(super) fn words(state: &str) -> String {
     // A newer daemon may have further states.
-    state.parse::<State>().map_or_else(|_| state.to_owned(), |state| state.words().to_owned())
+    state.parse::<State>().map_or_else(|_| state.to_owned(), |state| state.shown().to_owned())
 }
 
 /// Whether a transfer in this state is finished.

@@ -57,12 +57,12 @@ pub(super) fn joined(mut told: Vec<Journey>) -> Option<Journey> {
     let central = told.iter().position(|journey| mode(journey) == 1).unwrap_or(0);
     let transfer = told.get(central)?.transfer.clone();
     let over = |journey: &Journey| journey.steps.iter().all(|step| step.finished.is_some());
-    let words = told.iter().enumerate().filter(|(at, journey)| *at != central && !over(journey));
-    let words: Vec<_> = words.map(|(_, journey)| &journey.transfer).collect();
+    let reports = told.iter().enumerate().filter(|(at, journey)| *at != central && !over(journey));
+    let reports: Vec<_> = reports.map(|(_, journey)| &journey.transfer).collect();
     // Central may have finished transfers that other nodes have not.
-    let transfer = match joint(&words) {
-        Some(word) if told.get(central).is_some_and(over) => word,
-        _ => told_by_all(transfer, &Told::of(&words)),
+    let transfer = match joint(&reports) {
+        Some(report) if told.get(central).is_some_and(over) => report,
+        _ => told_by_all(transfer, &Told::of(&reports)),
     };
     Some(Journey { transfer, steps: told.into_iter().flat_map(|journey| journey.steps).collect() })
 }

@@ -8,7 +8,7 @@ use crate::machine::{Cause, Mode, Standing, State, decisive, upload};
 /// The reports of other nodes, by transfer id.
 #[derive(Debug, Default)]
 pub(super) struct Told<'a> {
-    words: BTreeMap<&'a str, Vec<&'a Transfer>>,
+    reports: BTreeMap<&'a str, Vec<&'a Transfer>>,
     standings: BTreeMap<&'a str, Vec<Standing<'a>>>,
 }
 
@@ -17,7 +17,7 @@ impl<'a> Told<'a> {
     pub(super) fn new(others: impl Iterator<Item = (&'a Status, &'a [Transfer])>) -> Self {
         let mut told = Self::default();
         for (status, listed) in others {
-            told.take_words(listed);
+            told.take_reports(listed);
             let Some(mode) = mode(&status.node.mode) else { continue };
             let listed: BTreeSet<_> = listed.iter().filter_map(|transfer| transfer.id.as_deref()).collect();
             for tallied in &status.tallied {
@@ -38,17 +38,17 @@ impl<'a> Told<'a> {
     }
 
     /// From the lists of the nodes alone.
-    pub(super) fn of(words: &[&'a Transfer]) -> Self {
+    pub(super) fn of(reports: &[&'a Transfer]) -> Self {
         let mut told = Self::default();
-        words.iter().for_each(|word| told.take_words(std::slice::from_ref(*word)));
+        reports.iter().for_each(|report| told.take_reports(std::slice::from_ref(*report)));
         told
     }
 
-    fn take_words(&mut self, words: &'a [Transfer]) {
-        for word in words {
-            if let Some(id) = &word.id {
-                self.words.entry(id).or_default().push(word);
-                self.standings.entry(id).or_default().extend(standing(word));
+    fn take_reports(&mut self, reports: &'a [Transfer]) {
+        for report in reports {
+            if let Some(id) = &report.id {
+                self.reports.entry(id).or_default().push(report);
+                self.standings.entry(id).or_default().extend(standing(report));
             }
         }
     }
@@ -73,23 +73,23 @@ impl<'a> Told<'a> {
     }
 
     /// The transfer as listed by the node of this standing.
-    pub(super) fn word(&self, transfer: &Transfer, standing: &Standing<'_>) -> Option<&'a Transfer> {
+    pub(super) fn report(&self, transfer: &Transfer, standing: &Standing<'_>) -> Option<&'a Transfer> {
         let node = format!("{} {}", standing.mode, standing.name);
-        self.words_on(transfer).iter().find(|word| word.node == node && word.node != transfer.node).copied()
+        self.reports_on(transfer).iter().find(|report| report.node == node && report.node != transfer.node).copied()
     }
 
     /// The rsync run that moves it, on any node.
     pub(super) fn run(&self, transfer: &Transfer) -> Option<super::types::Progress> {
-        self.words_on(transfer).iter().find_map(|word| word.progress.clone())
+        self.reports_on(transfer).iter().find_map(|report| report.progress.clone())
     }
 
     /// Whether another node lists it.
     pub(super) fn is_listed(&self, transfer: &Transfer) -> bool {
-        !self.words_on(transfer).is_empty()
+        !self.reports_on(transfer).is_empty()
     }
 
-    fn words_on(&self, transfer: &Transfer) -> &[&'a Transfer] {
-        transfer.id.as_deref().and_then(|id| self.words.get(id)).map_or(&[], Vec::as_slice)
+    fn reports_on(&self, transfer: &Transfer) -> &[&'a Transfer] {
+        transfer.id.as_deref().and_then(|id| self.reports.get(id)).map_or(&[], Vec::as_slice)
     }
 
     /// Transfers that others know and that are not among these, with their standings.
@@ -101,20 +101,20 @@ impl<'a> Told<'a> {
     /// A transfer that this central does not know, as reported by the decisive node, if that lists it. With several
     /// centrals, only what no central can know yet.
     pub(super) fn elsewhere(&self, id: &str, more_centrals: bool) -> Option<Transfer> {
-        let words = self.words.get(id)?;
-        if more_centrals && !words.iter().any(|word| word.stage == upload::Stage::Announced.as_str()) {
+        let reports = self.reports.get(id)?;
+        if more_centrals && !reports.iter().any(|report| report.stage == upload::Stage::Announced.as_str()) {
             return None;
         }
-        joint(words)
+        joint(reports)
     }
 }
 
 /// The decisive report of several nodes about a transfer that no central reports.
-pub(super) fn joint(words: &[&Transfer]) -> Option<Transfer> {
-    let standings: Vec<_> = words.iter().filter_map(|word| standing(word)).collect();
+pub(super) fn joint(reports: &[&Transfer]) -> Option<Transfer> {
+    let standings: Vec<_> = reports.iter().filter_map(|report| standing(report)).collect();
     let decisive = decisive(&standings)?;
     let node = format!("{} {}", decisive.mode, decisive.name);
-    words.iter().find(|word| word.node == node).map(|word| (*word).clone())
+    reports.iter().find(|report| report.node == node).map(|report| (*report).clone())
 }
 
 /// The standing on the node that counts.

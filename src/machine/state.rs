@@ -111,7 +111,7 @@ impl State {
     }
 
     /// The word for people.
-    pub fn words(self) -> &'static str {
+    pub fn shown(self) -> &'static str {
         if self == Self::CleaningUp { "cleaning up" } else { self.as_str() }
     }
 
@@ -139,7 +139,7 @@ pub struct UnknownState;
 impl std::str::FromStr for State {
     type Err = UnknownState;
     fn from_str(text: &str) -> Result<Self, UnknownState> {
-        Self::ALL.iter().copied().find(|state| state.as_str() == text || state.words() == text).ok_or(UnknownState)
+        Self::ALL.iter().copied().find(|state| state.as_str() == text || state.shown() == text).ok_or(UnknownState)
     }
 }
 
@@ -266,7 +266,7 @@ mod tests {
         let source = include_str!("state.rs").split("mod tests").next().unwrap();
         let code = source.split("impl State {\n    /// What one node").nth(1).unwrap();
         for quoted in code.split('"').skip(1).step_by(2) {
-            let is_state = State::ALL.iter().any(|state| state.as_str() == quoted || state.words() == quoted);
+            let is_state = State::ALL.iter().any(|state| state.as_str() == quoted || state.shown() == quoted);
             assert!(
                 known.contains(&quoted) || quoted == "unknown state" || ITEM_STAGES.contains(&quoted) || is_state,
                 "{quoted} is no stage"
@@ -398,7 +398,7 @@ mod tests {
     fn states_read_their_words() {
         for state in State::ALL {
             assert_eq!(state.as_str().parse(), Ok(*state));
-            assert_eq!(state.words().parse(), Ok(*state));
+            assert_eq!(state.shown().parse(), Ok(*state));
         }
         assert_eq!("held".parse::<State>(), Err(UnknownState));
     }

@@ -237,17 +237,17 @@ fn is_before_transfer(status: &Status, stage: &str) -> bool {
 pub(super) fn told_by_all(mut transfer: Transfer, told: &Told<'_>) -> Transfer {
     let standings = told.with(&transfer);
     let Some(standing) = decisive(&standings) else { return transfer };
-    let (state, cause, word) = (standing.state, standing.cause, told.word(&transfer, standing));
+    let (state, cause, report) = (standing.state, standing.cause, told.report(&transfer, standing));
     // If another node only waits for an answer, central's reason says more.
     let says_more = |cause| !matches!(cause, Cause::Receipts | Cause::Acknowledgement | Cause::Central | Cause::Broker);
     transfer.state = state.as_str().to_owned();
-    let running = word.and_then(|word| word.progress.clone()).or_else(|| told.run(&transfer));
-    if let Some(word) = word.filter(|_| says_more(cause)) {
+    let running = report.and_then(|report| report.progress.clone()).or_else(|| told.run(&transfer));
+    if let Some(report) = report.filter(|_| says_more(cause)) {
         transfer.reason =
-            Reason { code: word.reason.code.clone(), text: format!("{}: {}", word.node, word.reason.text) };
-        transfer.next = word.next.or(transfer.next);
-        transfer.attempts = transfer.attempts.max(word.attempts);
-        transfer.paused = transfer.paused.take().or_else(|| word.paused.clone());
+            Reason { code: report.reason.code.clone(), text: format!("{}: {}", report.node, report.reason.text) };
+        transfer.next = report.next.or(transfer.next);
+        transfer.attempts = transfer.attempts.max(report.attempts);
+        transfer.paused = transfer.paused.take().or_else(|| report.paused.clone());
     }
     transfer.progress = transfer.progress.or(running);
     transfer
