@@ -49,6 +49,10 @@ complete -c synkler -n "__fish_synkler_using_subcommand init" -l vhost -d 'Virtu
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l username -d 'Account on the broker [default: the one that broker-setup creates for this node]' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l password-file -d 'File with the password of the account, on one line; - reads standard input' -r -F
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l ca-file -d 'CA certificates for the broker\'s certificate, in PEM; implies --tls' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l item-depth -d 'Levels of directories below file_dir that stay where they are, on upload: with 1, each directory in it is an inbox' -r
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l ready -d 'When an item counts as complete, on upload: settled, marker or submit' -r -f -a "settled\t''
+marker\t''
+submit\t''"
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-move -d 'Directory to which each delivered item moves, on upload and download' -r -f -a "(__fish_complete_directories)"
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-script -d 'Command to run for each delivered item, on upload and download' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -s c -l config -d 'Read only this config file' -r -F

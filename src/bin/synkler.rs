@@ -128,6 +128,8 @@ fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
         password_file: told.password_file,
         tls: told.tls,
         ca_file: told.ca_file,
+        item_depth: told.item_depth,
+        ready: told.ready,
         cleanup,
         make_dir: told.make_dir,
         force: told.force,

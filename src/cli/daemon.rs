@@ -164,6 +164,12 @@ pub struct InitArguments {
     /// CA certificates for the broker's certificate, in PEM; implies --tls
     #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub ca_file: Option<PathBuf>,
+    /// Levels of directories below file_dir that stay where they are, on upload: with 1, each directory in it is an inbox
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(0..=8))]
+    pub item_depth: Option<u8>,
+    /// When an item counts as complete, on upload: settled, marker or submit
+    #[arg(long, value_name = "WHEN", value_parser = ["settled", "marker", "submit"])]
+    pub ready: Option<String>,
     /// Directory to which each delivered item moves, on upload and download
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, group = "cleanup")]
     pub cleanup_move: Option<PathBuf>,

@@ -26,6 +26,10 @@ pub struct Plan {
     pub tls: bool,
     /// `[user@]host` of central for ssh.
     pub central_host: String,
+    /// How many levels of permanent directories an upload has.
+    pub item_depth: usize,
+    /// When an item of an upload counts as complete.
+    pub ready: String,
     /// What is done with delivered items; upload and download.
     pub cleanup: Option<PlannedCleanup>,
 }
@@ -70,6 +74,9 @@ pub fn config_text(plan: &Plan) -> String {
         set("vhost", &plan.vhost);
     }
     set("username", &plan.username);
+    if plan.ready != "settled" {
+        set("ready", &plan.ready);
+    }
     match mode {
         Mode::Central => set("central_host", &plan.central_host),
         Mode::Upload | Mode::Download => match &plan.cleanup {
@@ -78,6 +85,9 @@ pub fn config_text(plan: &Plan) -> String {
             Some(PlannedCleanup::Delete) => lines.push("cleanup_delete = true".to_owned()),
             None => {}
         },
+    }
+    if plan.item_depth > 0 {
+        lines.push(format!("item_depth = {}", plan.item_depth));
     }
     if plan.tls {
         lines.push("tls = true".to_owned());
@@ -180,6 +190,8 @@ mod tests {
             username: "synkler.default.upload.alpha".to_owned(),
             tls: false,
             central_host: "synkler@hub.example.com".to_owned(),
+            item_depth: 0,
+            ready: "settled".to_owned(),
             cleanup: Some(PlannedCleanup::Script(r#"mv -- %F "/srv/se nt\\x"/%f"#.to_owned())),
         }
     }
@@ -213,6 +225,10 @@ mod tests {
             let Role::Upload { cleanup, .. } = load(Some(&path), &around).unwrap().settings.role else { panic!() };
             assert_eq!(cleanup, Some(meant));
         }
+        let upload = Plan { item_depth: 2, ready: "submit".to_owned(), ..plan(Mode::Upload) };
+        std::fs::write(&path, config_text(&upload)).unwrap();
+        let Role::Upload { items, .. } = load(Some(&path), &around).unwrap().settings.role else { panic!() };
+        assert_eq!((items.depth, items.ready.as_str()), (2, "submit"));
         let all = Plan {
             is_renamed: true,
             group: "g".parse().unwrap(),

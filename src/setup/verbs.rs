@@ -14,7 +14,7 @@ use super::system::{Service, numbers};
 use super::{drop_in, terminal};
 use crate::config::{self, Secret};
 use crate::drivers::broker::Rights;
-use crate::machine::{GroupId, Mode, Node, NodeName};
+use crate::machine::{DEPTH_LIMIT, GroupId, Mode, Node, NodeName};
 
 /// The largest password file, in bytes.
 const PASSWORD_LIMIT: u64 = 4096;
@@ -65,6 +65,10 @@ pub struct InitOrder {
     pub tls: bool,
     /// The CA certificates for the broker's certificate.
     pub ca_file: Option<PathBuf>,
+    /// How many levels of permanent directories an upload has.
+    pub item_depth: Option<u8>,
+    /// When an item of an upload counts as complete: `settled`, `marker` or `submit`.
+    pub ready: Option<String>,
     /// What is done with delivered items; asked for where it is not given.
     pub cleanup: Option<PlannedCleanup>,
     /// Whether to make `file_dir`.
@@ -285,6 +289,19 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
     let vhost = answered(&order.vhost, "--vhost", "Virtual host on the broker", Some("/"))?;
     let own = Rights::of(&group, &node).account;
     let username = answered(&order.username, "--username", "Account on the broker", Some(&own))?;
+    let (mut item_depth, mut ready) = (0, "settled".to_owned());
+    if mode == Mode::Upload {
+        let depth = order.item_depth.map(|depth| depth.to_string());
+        let question = "Levels of directories in it that stay where they are, such as 1 with one for each customer";
+        let depth = answered(&depth, "--item-depth", question, Some("0"))?;
+        let allowed = || usage(format!("--item-depth: found {depth:?}, allowed is 0 to {DEPTH_LIMIT}"));
+        item_depth = depth.parse().ok().filter(|depth| *depth <= DEPTH_LIMIT).ok_or_else(allowed)?;
+        let question = "A file is complete when nobody writes it (settled), its marker is there (marker), or a command says so (submit)";
+        ready = answered(&order.ready, "--ready", question, Some("settled"))?;
+        if !["settled", "marker", "submit"].contains(&ready.as_str()) {
+            return Err(usage(format!("--ready: found {ready:?}, allowed are settled, marker and submit")));
+        }
+    }
     let cleanup = match (mode, &order.cleanup) {
         (Mode::Central, _) => None,
         (_, Some(cleanup)) => Some(cleanup.clone()),
@@ -298,7 +315,20 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
         .map(|directory| PlannedCleanup::Move(directory.into())),
     };
     let tls = order.tls || order.ca_file.is_some();
-    Ok(Plan { node, is_renamed, group, file_dir, server, vhost, username, tls, central_host, cleanup })
+    Ok(Plan {
+        node,
+        is_renamed,
+        group,
+        file_dir,
+        server,
+        vhost,
+        username,
+        tls,
+        central_host,
+        item_depth,
+        ready,
+        cleanup,
+    })
 }
 
 fn password(order: &InitOrder) -> Result<Option<Secret>, Failure> {
