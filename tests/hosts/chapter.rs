@@ -61,10 +61,11 @@ pub fn follow(bed: &Bed) {
         }
     }
     assert!(
-        shown.len() == 2 && shown.iter().all(|said| said.contains("PRETTY_NAME=")),
+        shown.len() == 4 && shown.iter().all(|said| said.contains("PRETTY_NAME=")),
         "it is at both ends: {shown:?}"
     );
-    bed.upload.run("test -z \"$(ls /srv/outgoing)\"");
+    let left = bed.upload.run("cd /srv/outgoing && find . -name .synkler -prune -o -print | sort");
+    assert_eq!(left, ".\n./customerA\n./customerB\n");
 }
 
 /// Which password goes to which host.

@@ -14,7 +14,7 @@ pub fn stop(bed: &Bed) {
     host.wait("synklerctl status");
 }
 
-/// `report.csv` has travelled.
+/// `customerA/report.csv` has travelled.
 pub fn look(bed: &Bed) {
     let mut transfers = Vec::new();
     for host in bed.hosts() {
@@ -27,7 +27,7 @@ pub fn look(bed: &Bed) {
         assert_eq!(host.run("systemctl is-enabled synkler synkler.socket").trim(), "enabled\nenabled");
         assert_eq!(host.run("systemctl is-active synkler synkler.socket").trim(), "active\nactive");
 
-        let told = host.run("journalctl -u synkler SYNKLER_ITEM=report.csv -o json --output-fields=SYNKLER_TRANSFER,PRIORITY,SYSLOG_IDENTIFIER");
+        let told = host.run("journalctl -u synkler SYNKLER_ITEM=customerA/report.csv -o json --output-fields=SYNKLER_TRANSFER,PRIORITY,SYSLOG_IDENTIFIER");
         assert!(told.lines().count() > 0);
         for line in told.lines() {
             let entry: serde_json::Value = serde_json::from_str(line).unwrap();

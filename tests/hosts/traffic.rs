@@ -16,6 +16,8 @@ pub fn prepare(bed: &Bed) {
         "install -d -o synkler -g synkler /srv/taken && printf '%s' '{TAKEN}' >/usr/local/bin/taken && \
          chmod 755 /usr/local/bin/taken"
     ));
+    // From here on everything lies in one directory.
+    bed.upload.run("sed -i '/^item_depth/d' /etc/synkler/synkler.toml && rmdir /srv/outgoing/customer?");
     let settings = [
         (&bed.upload, "settle_seconds = 0"),
         (&bed.central, "keep_minutes = 0.1"),
