@@ -195,6 +195,12 @@ fn an_upload_says_when_an_item_counts_as_complete() {
     assert_eq!(ready(&ini), marker(".%f"));
     let unused = good(&upload("marker = '%f.ok'\n")).notices.join("\n");
     assert!(unused.contains("marker is ignored: set ready = \"marker\" to use it"), "{unused}");
+    for mode in ["central", "download"] {
+        for (lines, key) in [("item_depth = 1", "item_depth"), ("ready = 'submit'", "ready")] {
+            let notices = good(&format!("{SMALL}mode = '{mode}'\n{lines}\n")).notices.join("\n");
+            assert!(notices.contains(&format!("{key} is ignored: only an upload decides")), "{notices}");
+        }
+    }
     for (lines, words) in [
         ("ready = 'soon'", "ready: found \"soon\", allowed are settled, marker and submit"),
         ("ready = true", "ready: found true"),

@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::output::Out;
 use super::reports::{orders_exit, orders_text};
 use super::session::Failure;
+use super::terminal::complain;
 use crate::control::types::Orders;
 use crate::control::{Client, ITEMS_LIMIT};
 
@@ -24,6 +25,9 @@ pub(super) fn submit(client: &mut Client, paths: &[PathBuf], moves: bool, out: O
             Ok(done) => orders.deeds.extend(done.deeds),
             Err(failure) => {
                 out.document(&orders, |look| orders_text(&orders, look))?;
+                if moves {
+                    complain("the files are in file_dir now and not all of them are submitted: submit them there");
+                }
                 return Err(failure.into());
             }
         }

@@ -244,6 +244,13 @@ impl Reading<'_> {
         {
             self.notices.push(format!("{origin}: {key} is ignored: central has no cleanup"));
         }
+        let is_set = |key: &&str| self.origin(key).is_some_and(|origin| origin != Origin::Default);
+        if mode != Mode::Upload
+            && let Some(key) = ["item_depth", "ready", "marker"].into_iter().find(is_set)
+            && let Some(origin) = self.origin(key)
+        {
+            self.notices.push(format!("{origin}: {key} is ignored: only an upload decides what an item is"));
+        }
         if mode != Mode::Download
             && let Some((key, origin)) = OWNERSHIP_KEYS.iter().find_map(|key| Some((key, self.origin(key)?)))
         {
