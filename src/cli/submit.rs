@@ -16,8 +16,9 @@ use crate::control::{Client, ITEMS_LIMIT};
 /// Carries out `synklerctl submit`. What was done before a failure is printed before the failure.
 pub(super) fn submit(client: &mut Client, paths: &[PathBuf], moves: bool, out: Out<'_>) -> Result<Exit, Failure> {
     let mut paths: Vec<_> = paths.iter().map(|path| on_host(path)).collect();
+    let mut stopped = None;
     if moves {
-        paths = bring(client, &paths)?;
+        (paths, stopped) = bring(client, &paths)?;
     }
     let mut orders = Orders { deeds: Vec::new(), silent: Vec::new() };
     for some in paths.chunks(ITEMS_LIMIT) {
@@ -32,8 +33,10 @@ pub(super) fn submit(client: &mut Client, paths: &[PathBuf], moves: bool, out: O
             }
         }
     }
-    out.document(&orders, |look| orders_text(&orders, look))?;
-    Ok(orders_exit(&orders))
+    if !paths.is_empty() {
+        out.document(&orders, |look| orders_text(&orders, look))?;
+    }
+    stopped.map_or_else(|| Ok(orders_exit(&orders)), Err)
 }
 
 /// A path on this host, if there is one; else the daemon takes it as one below `file_dir`.
@@ -42,8 +45,9 @@ fn on_host(path: &Path) -> PathBuf {
     absolute.unwrap_or_else(|| path.to_owned())
 }
 
-/// Moves files into `file_dir`, and returns their paths there.
-fn bring(client: &mut Client, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+/// Moves files into `file_dir`. Returns their paths there, and why the next one could not be moved: those before it are
+/// to be submitted nevertheless.
+fn bring(client: &mut Client, paths: &[PathBuf]) -> Result<(Vec<PathBuf>, Option<Failure>), Failure> {
     let refused = |path: &Path, why: &str| Failure::Refused(format!("cannot move {path:?}: {why}"));
     // Elsewhere a moved file would be sent without being submitted, or never.
     if let Some(deed) = client.submit(&[])?.deeds.into_iter().find(|deed| !deed.done) {
@@ -62,17 +66,20 @@ fn bring(client: &mut Client, paths: &[PathBuf]) -> Result<Vec<PathBuf>, Failure
         }
         targets.push(target);
     }
-    for (path, target) in paths.iter().zip(&targets) {
-        renameat_with(CWD, path, CWD, target, RenameFlags::NOREPLACE).map_err(|errno| match errno {
-            Errno::XDEV => {
-                let what =
-                    format!("it is on another file system than {file_dir:?}: copy it there, then submit the copy");
-                refused(path, &what)
-            }
-            Errno::EXIST => refused(path, &format!("{target:?} exists")),
-            Errno::INVAL => refused(path, "file_dir is in it, or its file system cannot rename without replacing"),
-            errno => refused(path, &std::io::Error::from(errno).to_string()),
-        })?;
+    let mut moved = Vec::new();
+    for (path, target) in paths.iter().zip(targets) {
+        if let Err(errno) = renameat_with(CWD, path, CWD, &target, RenameFlags::NOREPLACE) {
+            let why = match errno {
+                Errno::XDEV => {
+                    format!("it is on another file system than {file_dir:?}: copy it there, then submit the copy")
+                }
+                Errno::EXIST => format!("{target:?} exists"),
+                Errno::INVAL => "file_dir is in it, or its file system cannot rename without replacing".to_owned(),
+                errno => std::io::Error::from(errno).to_string(),
+            };
+            return Ok((moved, Some(refused(path, &why))));
+        }
+        moved.push(target);
     }
-    Ok(targets)
+    Ok((moved, None))
 }

@@ -199,7 +199,13 @@ fn only_what_is_submitted_is_sent() {
     append(&shm.path().join("far"), "far");
     trio.refuses(&["--move"], &shm.path().join("far"), "is on another file system");
     assert!(elsewhere.join("y").exists() && shm.path().join("far").exists());
-    trio.accepts(&["--move"], &elsewhere.join("z"));
+    // What was moved before another cannot be is submitted.
+    let mut several = trio.upload.ctl();
+    let several =
+        several.args(["submit", "--move"]).args(["z", "y"].map(|name| elsewhere.join(name))).output().unwrap();
+    let text = [several.stdout, several.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+    assert!(!several.status.success() && text.contains("z: submitted: the upload sends it"), "{text}");
+    assert!(text.contains("cannot move ") && text.contains("exists"), "{text}");
     trio.until_arrived("z", "moved");
 
     // What is being sent; and what changes before central has it, which nobody has submitted.
