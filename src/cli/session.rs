@@ -55,7 +55,9 @@ impl Failure {
         }
         complain(&text);
         match self {
-            Self::Client(ClientError::NotRunning { .. }) => complain("start it with: systemctl start synkler"),
+            Self::Client(ClientError::NotRunning { .. }) => {
+                complain("start it with: systemctl start synkler, or your own with: systemctl --user start synkler")
+            }
             Self::Client(ClientError::Refused(Refusal::PermissionDenied)) => {
                 complain("only root, the user of the daemon and the group of the socket may do this: use sudo")
             }
@@ -69,6 +71,8 @@ impl Failure {
 pub(super) struct Target {
     /// Its socket, if given.
     pub(super) socket: Option<PathBuf>,
+    /// Whether it must be the daemon of this user.
+    pub(super) user: bool,
     /// Its group, if given.
     pub(super) id: Option<String>,
 }
@@ -91,7 +95,7 @@ impl Target {
             return Ok(Client::connect(path)?);
         }
         let mut failure = None;
-        for place in socket_candidates(self.id.as_deref(), |name| env::var_os(name)) {
+        for place in socket_candidates(self.id.as_deref(), self.user, |name| env::var_os(name)) {
             let mut answering = Vec::new();
             for path in place {
                 match Client::connect(&path) {
@@ -107,7 +111,10 @@ impl Target {
                 return Ok(client);
             }
         }
-        let nowhere = || ClientError::NotRunning { path: default_socket(), source: io::ErrorKind::NotFound.into() };
+        let nowhere = || ClientError::NotRunning {
+            path: default_socket(self.user, |name| env::var_os(name)),
+            source: io::ErrorKind::NotFound.into(),
+        };
         Err(failure.unwrap_or_else(nowhere).into())
     }
 }
