@@ -230,6 +230,11 @@ fn another_user_gets_the_files_of_the_service_and_gives_them_back() {
         "$SYNKLER" drop-in --apply
         look | cmp - before
         ! grep -q User= /etc/systemd/system/synkler.service.d/paths.conf
+        # A directory that is the user's own stays so, whatever happens.
+        chown 1000:100 out
+        "$SYNKLER" drop-in --apply --as alice
+        "$SYNKLER" drop-in --apply
+        stat -c '%u:%g' out /var/lib/synkler >kept
         # What somebody else has set up stays.
         chown 1000 /var/lib/synkler
         "$SYNKLER" drop-in --apply
@@ -260,6 +265,7 @@ fn another_user_gets_the_files_of_the_service_and_gives_them_back() {
         "{}",
         read("paths.conf")
     );
+    assert_eq!(read("kept"), "1000:100\n991:991\n");
     assert!(read("refused").contains("stop it with systemctl stop synkler"), "{}", read("refused"));
     assert!(read("logins").contains("authorized_keys: nodes log in with these keys"), "{}", read("logins"));
     assert!(read("unknown").contains("\"eve\" is not a user in /etc/passwd"), "{}", read("unknown"));

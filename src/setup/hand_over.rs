@@ -2,9 +2,11 @@
 //! config. It follows no link, and takes nothing from users other than the one before. The state directory itself goes
 //! last, so that a repetition after an interruption continues.
 
+use std::ffi::OsStr;
 use std::fs::TryLockError;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, Dir, FileType, Gid, Mode, OFlags, Uid, chownat, fstat, openat};
@@ -26,10 +28,16 @@ const ENTRY_LIMIT: usize = 1_000_000;
 pub(super) fn hand_over(service: &Service, settings: &Settings, heir: &Account) -> Result<usize, String> {
     let state_dir = &settings.state_dir;
     let failed = |error: io::Error| format!("{}: {error}", state_dir.display());
-    let Some(top) = opened(CWD, state_dir, "state_dir")? else { return Ok(0) };
-    let group = numbers().map_err(|error| format!("/etc/group: {error}"))?.1;
-    let group = group.ok_or_else(|| format!("the group {GROUP} does not exist: install the package"))?;
-    let before = fstat(&top).map_err(|errno| failed(errno.into()))?.st_uid;
+    let top = opened(CWD, state_dir, "state_dir")?;
+    let (Some(package_user), Some(group)) = numbers().map_err(|error| format!("/etc/passwd, /etc/group: {error}"))?
+    else {
+        return Err(format!("user or group {GROUP} does not exist: install the package"));
+    };
+    let before = match &top {
+        Some(top) => fstat(top).map_err(|errno| failed(errno.into()))?.st_uid,
+        // The service has not run yet.
+        None => package_user,
+    };
     if before == heir.uid {
         return Ok(0);
     }
@@ -40,16 +48,18 @@ pub(super) fn hand_over(service: &Service, settings: &Settings, heir: &Account) 
             heir.name
         ));
     }
-    if let Some(keys) =
-        service.authorized_keys(state_dir).filter(|keys| keys.metadata().is_ok_and(|keys| keys.len() > 0))
-    {
+    let keys = service.authorized_keys(state_dir).filter(|_| heir.uid != package_user);
+    if let Some(keys) = keys.filter(|keys| keys.metadata().is_ok_and(|keys| keys.len() > 0)) {
         return Err(format!(
             "{}: nodes log in with these keys, and sshd refuses them if the directory belongs to another user; make this \
              node an instance, with a config such as /etc/synkler/own.toml",
             keys.display()
         ));
     }
-    let _lock = locked(&top, service, state_dir)?;
+    let _lock = match &top {
+        Some(top) => locked(top, service, state_dir)?,
+        None => None,
+    };
     let mut walk = Walk { before, heir: Uid::from_raw(heir.uid), group: Gid::from_raw(group), count: 0 };
     for directory in others(settings) {
         if let Some(own) = opened(CWD, &directory, "")? {
@@ -58,12 +68,19 @@ pub(super) fn hand_over(service: &Service, settings: &Settings, heir: &Account) 
                 walk.below(&inner, &directory, 0, &|_| false)?;
                 walk.give(&inner, &directory)?;
             }
-            walk.give(&own, &directory)?;
+            // A directory that was this user's own before has another group, and stays. Writers may be in that group, so
+            // it is kept.
+            let was_ours = fstat(&own).is_ok_and(|about| about.st_gid == group);
+            if was_ours || before == package_user {
+                walk.give_keeping(&own, None, &directory)?;
+            }
         }
     }
-    let is_config = |path: &Path| path.exists();
-    walk.below(&top, state_dir, 0, &|name| service.is_foreign(name, is_config))?;
-    walk.give(&top, state_dir)?;
+    if let Some(top) = &top {
+        let is_config = |path: &Path| path.exists();
+        walk.below(top, state_dir, 0, &|name| service.is_foreign(name, is_config))?;
+        walk.give(top, state_dir)?;
+    }
     Ok(walk.count)
 }
 
@@ -142,7 +159,7 @@ impl Walk {
             };
             let at = shown.join(name.to_string_lossy().as_ref());
             if FileType::from_raw_mode(fstat(&found).map_err(failed)?.st_mode) == FileType::Directory
-                && let Some(inner) = opened(directory.as_fd(), Path::new(name.to_string_lossy().as_ref()), "")?
+                && let Some(inner) = opened(directory.as_fd(), Path::new(OsStr::from_bytes(name.to_bytes())), "")?
             {
                 self.below(&inner, &at, depth + 1, &|_| false)?;
             }
@@ -152,6 +169,11 @@ impl Walk {
     }
 
     fn give(&mut self, entry: &OwnedFd, shown: &Path) -> Result<(), String> {
+        self.give_keeping(entry, Some(self.group), shown)
+    }
+
+    /// Without a group, the entry keeps its own.
+    fn give_keeping(&mut self, entry: &OwnedFd, group: Option<Gid>, shown: &Path) -> Result<(), String> {
         let failed = |errno: Errno| format!("{}: {}", shown.display(), told(errno));
         if fstat(entry).map_err(failed)?.st_uid != self.before {
             return Ok(());
@@ -160,7 +182,7 @@ impl Walk {
         if self.count > ENTRY_LIMIT {
             return Err(format!("{}: more than {ENTRY_LIMIT} entries; chown the rest", shown.display()));
         }
-        chownat(entry, "", Some(self.heir), Some(self.group), AtFlags::EMPTY_PATH).map_err(failed)
+        chownat(entry, "", Some(self.heir), group, AtFlags::EMPTY_PATH).map_err(failed)
     }
 }
 
