@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::system::{Account, GROUP, Service};
+use super::system::{Account, GROUP, HOME, Service};
 use crate::config::{Cleanup, Role, Script, Settings};
 use crate::machine::{Mode, Ownership};
 
@@ -200,6 +200,8 @@ impl Opening {
             format!("User={name}"),
             format!("Group={GROUP}"),
             format!("SupplementaryGroups={group}"),
+            "# The home directory of the user is hidden, and its config and ssh settings are not the service's.".to_owned(),
+            format!("Environment=HOME={HOME}"),
         ]);
     }
 
@@ -378,7 +380,13 @@ mod tests {
         let acting = Extra { user: Some(account), ..Extra::default() };
         for mode in ["upload", "download"] {
             let text = made(mode, &acting).unwrap();
-            let rights = ["ReadWritePaths=-/srv/x", "User=alice", "Group=synkler", "SupplementaryGroups=staff"];
+            let rights = [
+                "ReadWritePaths=-/srv/x",
+                "User=alice",
+                "Group=synkler",
+                "SupplementaryGroups=staff",
+                "Environment=HOME=/var/lib/synkler",
+            ];
             assert_eq!(orders(&text)[3..], rights, "{text}");
             assert!(text.contains("exposure in \"systemd-analyze security\" by 0.1"), "{text}");
         }

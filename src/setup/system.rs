@@ -15,7 +15,7 @@ const CONFIGS: &str = "/etc/synkler";
 const CREDENTIALS: &str = "/etc/synkler/credentials";
 
 /// The home directory of its user.
-const HOME: &str = "/var/lib/synkler";
+pub(super) const HOME: &str = "/var/lib/synkler";
 /// The directory with the accepted keys, in the home directory.
 const LOGINS: &str = ".ssh";
 
