@@ -55,9 +55,7 @@ impl Failure {
         }
         complain(&text);
         match self {
-            Self::Client(ClientError::NotRunning { .. }) => {
-                complain("start it with: systemctl start synkler, or your own with: systemctl --user start synkler")
-            }
+            Self::Client(ClientError::NotRunning { .. }) => complain("start it with: systemctl start synkler"),
             Self::Client(ClientError::Refused(Refusal::PermissionDenied)) => {
                 complain("only root, the user of the daemon and the group of the socket may do this: use sudo")
             }
