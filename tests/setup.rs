@@ -197,3 +197,77 @@ fn rights_pass_through_debians_wrapper_as_they_are() {
     assert_eq!(out(&output), err(&output));
     assert!(out(&output).contains("synkler\\.default"), "{}", out(&output));
 }
+
+/// In a namespace with an /etc and a /var/lib of its own; only root can give files away.
+#[test]
+fn another_user_gets_the_files_of_the_service_and_gives_them_back() {
+    if !rustix::process::geteuid().is_root() {
+        return;
+    }
+    let directory = TempDir::new().unwrap();
+    let script = r#"
+        for own in /etc /var/lib /run; do mount -t tmpfs tmpfs $own; done
+        printf 'root:x:0:0::/:/bin/sh\nsynkler:x:991:991::/:/bin/sh\nalice:x:1000:100::/:/bin/sh\n' >/etc/passwd
+        printf 'root:x:0:\nsynkler:x:991:\nstaff:x:100:\n' >/etc/group
+        mkdir -p /etc/synkler /var/lib/synkler/.ssh /var/lib/synkler/inst out/.synkler
+        echo "synkler_server = 'mq'" | tee /etc/synkler/inst.toml >/etc/synkler/synkler.toml
+        printf "mode = 'upload'\nfile_dir = '$PWD/out'\n" >>/etc/synkler/synkler.toml
+        touch outside out/item out/.synkler/marker
+        cd /var/lib/synkler
+        touch journal.db ssh_key lock theirs inst/journal.db
+        ln -s "$OLDPWD/outside" link
+        chown -hR 991:991 /var/lib/synkler "$OLDPWD"
+        chown 5 theirs "$OLDPWD/outside"
+        cd "$OLDPWD"
+        look() { (cd /var/lib && stat -c '%n %u:%g' synkler synkler/*) && stat -c '%n %u:%g' outside out out/item out/.synkler/marker; }
+        look >before
+        flock /var/lib/synkler/lock "$SYNKLER" drop-in --apply --as alice 2>refused && exit 9
+        look | cmp - before
+        test ! -e /etc/systemd/system/synkler.service.d/paths.conf
+        "$SYNKLER" drop-in --apply --as alice
+        look >after
+        cp /etc/systemd/system/synkler.service.d/paths.conf .
+        "$SYNKLER" drop-in --apply
+        look | cmp - before
+        ! grep -q User= /etc/systemd/system/synkler.service.d/paths.conf
+        # A directory that is the user's own stays so, whatever happens.
+        chown 1000:100 out
+        "$SYNKLER" drop-in --apply --as alice
+        "$SYNKLER" drop-in --apply
+        stat -c '%u:%g' out /var/lib/synkler >kept
+        # What somebody else has set up stays.
+        chown 1000 /var/lib/synkler
+        "$SYNKLER" drop-in --apply
+        test $(stat -c %u /var/lib/synkler) = 1000
+        chown 991 /var/lib/synkler
+        echo key >/var/lib/synkler/.ssh/authorized_keys
+        "$SYNKLER" drop-in --apply --as alice 2>logins && exit 9
+        "$SYNKLER" drop-in --apply --as eve 2>unknown && exit 9
+        "$SYNKLER" drop-in --as root 2>root && exit 9
+        true
+    "#;
+    let output = Command::new("unshare")
+        .args(["-m", "sh", "-ec", script])
+        .current_dir(directory.path())
+        .env("SYNKLER", env!("CARGO_BIN_EXE_synkler"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}{}", out(&output), err(&output));
+    let read = |name: &str| fs::read_to_string(directory.path().join(name)).unwrap();
+    assert_eq!(
+        read("after"),
+        "synkler 1000:991\nsynkler/inst 991:991\nsynkler/journal.db 1000:991\nsynkler/link 1000:991\nsynkler/lock 1000:991\n\
+         synkler/ssh_key 1000:991\nsynkler/theirs 5:991\noutside 5:991\nout 1000:991\nout/item 991:991\n\
+         out/.synkler/marker 1000:991\n"
+    );
+    assert!(
+        read("paths.conf").contains("\nUser=alice\nGroup=synkler\nSupplementaryGroups=staff\n"),
+        "{}",
+        read("paths.conf")
+    );
+    assert_eq!(read("kept"), "1000:100\n991:991\n");
+    assert!(read("refused").contains("stop it with systemctl stop synkler"), "{}", read("refused"));
+    assert!(read("logins").contains("authorized_keys: nodes log in with these keys"), "{}", read("logins"));
+    assert!(read("unknown").contains("\"eve\" is not a user in /etc/passwd"), "{}", read("unknown"));
+    assert!(read("root").contains("must not be root"), "{}", read("root"));
+}

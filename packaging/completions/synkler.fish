@@ -68,7 +68,9 @@ complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -s c -l co
 complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -l apply -d 'Run the commands instead of printing them'
 complete -c synkler -n "__fish_synkler_using_subcommand broker-setup" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l also -d 'Also give access to these paths, for the cleanup script' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l as -d 'Run the service as this existing user; for uploads and downloads' -r
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s c -l config -d 'Read only this config file' -r -F
+complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l read-others -d 'Let an upload read the files of every user (CAP_DAC_READ_SEARCH)'
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -l apply -d 'Install the drop-in as paths.conf where systemd reads it, replacing an older one'
 complete -c synkler -n "__fish_synkler_using_subcommand drop-in" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synkler -n "__fish_synkler_using_subcommand keys" -l spool -d 'Spool that the key may access: file_dir and id of central, such as /srv/synkler/default' -r

@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_synklerctl_global_optspecs
-    string join \n socket= id= json utc h/help V/version
+    string join \n socket= user id= json utc h/help V/version
 end
 
 function __fish_synklerctl_needs_command
@@ -26,6 +26,7 @@ end
 
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_needs_command" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_needs_command" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -53,6 +54,7 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l socket 
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l here -d 'Show only what this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l all -d 'Show also delivered transfers, of which central still keeps a copy'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand status" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -75,6 +77,7 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l id -d 'Gr
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l failed -d 'Only transfers that need attention: what failed, and what only a person can continue'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l all -d 'List also delivered transfers, of which central still keeps a copy'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l here -d 'Show only what this node knows, without asking other nodes'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand list" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -83,6 +86,7 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l socket -
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l here -d 'Show only what this node knows, without asking other nodes'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l all -d 'Show also delivered transfers, of which central still keeps a copy'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand watch" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -90,27 +94,32 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l socket -
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l now -d 'Also stop running transfers; they continue later from the data already moved'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l group -d 'Pause the whole group'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand pause" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l group -d 'Resume the whole group'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand resume" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand retry" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand bump" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand withdraw" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -119,12 +128,14 @@ complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l item -
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l limit -d 'Show at most N transfers' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand history" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l here -d 'Show only the nodes that this node knows, without asking other nodes'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and not __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
@@ -135,48 +146,57 @@ download\t'Receives files'"
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l yes -d 'Do not ask for confirmation'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand nodes; and __fish_seen_subcommand_from forget" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand receipt" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand explain" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l move -d 'Move each PATH into file_dir first, from another directory of the same file system'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand submit" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l canary -d 'Also send a small test file through the whole group and follow it (upload only)'
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand adopt" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand log-level" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand reload" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l socket -d 'Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]' -r -F
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l id -d 'Group id of the daemon, if several daemons run on this host' -r
+complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l user -d 'Ask the daemon of this user (systemctl --user), not the one of the system'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l json -d 'Print JSON with a stable schema instead of text'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -l utc -d 'Show and read times in UTC instead of local time'
 complete -c synklerctl -n "__fish_synklerctl_using_subcommand version" -s h -l help -d 'Print help (see more with \'--help\')'

@@ -16,7 +16,7 @@ use clap::Parser;
 use synkler::cli::{self, DaemonArguments, DaemonVerb, GateSide};
 use synkler::control::types::{Check, Finding};
 use synkler::machine::{Level, Mode};
-use synkler::setup::{BrokerOrder, InitOrder, PlannedCleanup};
+use synkler::setup::{BrokerOrder, DropInOrder, InitOrder, PlannedCleanup};
 use synkler::{check, config, daemon, drivers, setup, ssh};
 
 /// A person has to fix the config or the journal: EX_CONFIG of sysexits.h. systemd does not restart the service after
@@ -39,8 +39,8 @@ fn main() -> ExitCode {
         Some(DaemonVerb::BrokerSetup { nodes, id, vhost, apply, password_file }) => {
             return setup::broker_setup(&BrokerOrder { nodes, id, vhost, apply, password_file });
         }
-        Some(DaemonVerb::DropIn { also, apply }) => {
-            return setup::print_drop_in(arguments.config.as_deref(), &also, apply);
+        Some(DaemonVerb::DropIn { also, user, read_others, apply }) => {
+            return setup::print_drop_in(&DropInOrder { config: arguments.config, also, user, read_others, apply });
         }
         _ => {}
     }

@@ -26,6 +26,7 @@ mod journal;
 mod keeps;
 mod marker;
 mod open_files;
+mod others;
 mod owner;
 mod rsync;
 mod space;
@@ -92,6 +93,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         filesystems,
         kept,
         owner,
+        others,
         cleanup,
         spaces,
         open_files,
@@ -105,6 +107,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
         filesystem::examine(settings),
         keeps::examine(settings),
         owner::examine(settings),
+        others::examine(settings),
         cleanup::examine(settings),
         space::examine(settings),
         open_files::examine(),
@@ -117,6 +120,7 @@ pub async fn examine(settings: &Settings, running: Option<Running>) -> Vec<Findi
     findings.extend(filesystems);
     findings.extend(kept);
     findings.extend(owner);
+    findings.extend(others);
     findings.extend(cleanup);
     findings.extend(spaces);
     findings.push(open_files);

@@ -33,6 +33,9 @@ pub struct Arguments {
     /// Control socket of the daemon [default: searched in /run/synkler, $XDG_RUNTIME_DIR and the state directory]
     #[arg(long, global = true, value_name = "PATH", value_hint = clap::ValueHint::FilePath)]
     pub socket: Option<PathBuf>,
+    /// Ask the daemon of this user (systemctl --user), not the one of the system
+    #[arg(long, global = true, conflicts_with = "socket")]
+    pub user: bool,
     /// Group id of the daemon, if several daemons run on this host
     #[arg(long, global = true, value_name = "ID")]
     pub id: Option<String>,

@@ -71,12 +71,23 @@ pub enum DaemonVerb {
     /// Print the systemd drop-in that gives the service access to the paths in the config
     ///
     /// These paths are file_dir, the directories named in the cleanup script, and those given by --also. Other
-    /// directories in home directories stay hidden. For an instance, give --config /etc/synkler/INSTANCE.toml.
+    /// directories in home directories stay hidden. For an instance, give --config /etc/synkler/INSTANCE.toml. The
+    /// drop-in has the rights that owner and group need. --as and --read-others add rights; the drop-in states what each
+    /// costs in systemd-analyze security.
     #[command(after_help = "Example: synkler drop-in --apply")]
     DropIn {
         /// Also give access to these paths, for the cleanup script
         #[arg(long, value_name = "PATH", num_args = 1.., value_hint = ValueHint::AnyPath)]
         also: Vec<PathBuf>,
+        /// Run the service as this existing user; for uploads and downloads
+        ///
+        /// With --apply, also hands over the state directory (journal, keys) and what the service owns of the directories
+        /// in the config. The service must be stopped. A later --apply without --as hands them back.
+        #[arg(long = "as", value_name = "USER")]
+        user: Option<String>,
+        /// Let an upload read the files of every user (CAP_DAC_READ_SEARCH)
+        #[arg(long)]
+        read_others: bool,
         /// Install the drop-in as paths.conf where systemd reads it, replacing an older one
         #[arg(long)]
         apply: bool,

@@ -69,6 +69,8 @@ impl Failure {
 pub(super) struct Target {
     /// Its socket, if given.
     pub(super) socket: Option<PathBuf>,
+    /// Whether it must be the daemon of this user.
+    pub(super) user: bool,
     /// Its group, if given.
     pub(super) id: Option<String>,
 }
@@ -91,7 +93,7 @@ impl Target {
             return Ok(Client::connect(path)?);
         }
         let mut failure = None;
-        for place in socket_candidates(self.id.as_deref(), |name| env::var_os(name)) {
+        for place in socket_candidates(self.id.as_deref(), self.user, |name| env::var_os(name)) {
             let mut answering = Vec::new();
             for path in place {
                 match Client::connect(&path) {
@@ -107,7 +109,10 @@ impl Target {
                 return Ok(client);
             }
         }
-        let nowhere = || ClientError::NotRunning { path: default_socket(), source: io::ErrorKind::NotFound.into() };
+        let nowhere = || ClientError::NotRunning {
+            path: default_socket(self.user, |name| env::var_os(name)),
+            source: io::ErrorKind::NotFound.into(),
+        };
         Err(failure.unwrap_or_else(nowhere).into())
     }
 }

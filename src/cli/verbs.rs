@@ -32,7 +32,7 @@ pub fn run() -> ExitCode {
     if arguments.socket.is_some() && arguments.id.is_some() {
         Arguments::command().error(ErrorKind::ArgumentConflict, "choose the daemon with --socket or --id").exit();
     }
-    let target = Target { socket: arguments.socket, id: arguments.id };
+    let target = Target { socket: arguments.socket, user: arguments.user, id: arguments.id };
     let zone = if arguments.utc { Zone::utc() } else { Zone::local() };
     let out = Out { json: arguments.json, look: Look::of_stdout(&zone) };
     let exit = match carry_out(arguments.verb, &target, out) {

@@ -14,16 +14,24 @@ const SCAN_LIMIT: usize = 100;
 
 /// The existing sockets, the most likely place first: `$SYNKLER_CONTROL_SOCKET` alone if it is set; else
 /// `/run/synkler`, the user's runtime directory, the user's state directory. Each place has one socket per daemon, in
-/// directories named by group, or by group and mode. `id` selects a group. `variable` reads environment variables.
-pub fn socket_candidates(id: Option<&str>, variable: impl Fn(&str) -> Option<OsString>) -> Vec<Vec<PathBuf>> {
+/// directories named by group, or by group and mode. `id` selects a group; with `is_user`, only the last two places count.
+/// `variable` reads environment variables.
+pub fn socket_candidates(
+    id: Option<&str>,
+    is_user: bool,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Vec<Vec<PathBuf>> {
     let absolute = |name| variable(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    if let Some(path) = absolute("SYNKLER_CONTROL_SOCKET") {
+    if is_user {
+        // These are the places of this user.
+    } else if let Some(path) = absolute("SYNKLER_CONTROL_SOCKET") {
         return vec![vec![path]];
     }
     let state = || Some(absolute("HOME")?.join(".local/state"));
+    let of_system = |place: Option<PathBuf>| place.filter(|_| !is_user);
     let places = [
-        absolute("RUNTIME_DIRECTORY"),
-        Some(PathBuf::from(SYSTEM)),
+        of_system(absolute("RUNTIME_DIRECTORY")),
+        of_system(Some(PathBuf::from(SYSTEM))),
         absolute("XDG_RUNTIME_DIR").map(|path| path.join("synkler")),
         absolute("XDG_STATE_HOME").or_else(state).map(|path| path.join("synkler")),
     ];
@@ -31,8 +39,11 @@ pub fn socket_candidates(id: Option<&str>, variable: impl Fn(&str) -> Option<OsS
 }
 
 /// The place to name in the error when no socket exists.
-pub fn default_socket() -> PathBuf {
-    Path::new(SYSTEM).join(SOCKET)
+pub fn default_socket(is_user: bool, variable: impl Fn(&str) -> Option<OsString>) -> PathBuf {
+    let own = || variable("XDG_RUNTIME_DIR").map(PathBuf::from).filter(|path| path.is_absolute());
+    // Without that variable, the name tells what is missing.
+    let of_user = || own().unwrap_or_else(|| PathBuf::from("$XDG_RUNTIME_DIR")).join("synkler");
+    if is_user { of_user() } else { PathBuf::from(SYSTEM) }.join(SOCKET)
 }
 
 fn sockets_in(place: &Path, id: Option<&str>) -> Vec<PathBuf> {
@@ -65,7 +76,11 @@ mod tests {
     use super::*;
 
     fn candidates(id: Option<&str>, variables: &[(&str, &Path)]) -> Vec<Vec<PathBuf>> {
-        socket_candidates(id, |name| {
+        found(id, false, variables)
+    }
+
+    fn found(id: Option<&str>, is_user: bool, variables: &[(&str, &Path)]) -> Vec<Vec<PathBuf>> {
+        socket_candidates(id, is_user, |name| {
             variables.iter().find(|(known, _)| *known == name).map(|(_, path)| path.as_os_str().to_owned())
         })
     }
@@ -97,6 +112,12 @@ mod tests {
         assert_eq!(ours(Some("a")), [&sockets[..2], &sockets[3..]]);
         assert_eq!(ours(Some("b")), [&sockets[2..3]]);
         assert!(ours(Some("c")).is_empty());
+        // The user's own daemons, also beside others.
+        let system = [("RUNTIME_DIRECTORY", run.as_path()), ("SYNKLER_CONTROL_SOCKET", run.as_path())];
+        let all: Vec<_> = variables.into_iter().chain(system).collect();
+        assert_eq!(found(None, true, &all), [&sockets[..3], &sockets[3..]]);
+        assert_eq!(default_socket(true, |_| Some("/x".into())), Path::new("/x/synkler/control.sock"));
+        assert_eq!(default_socket(false, |_| Some("/x".into())), Path::new("/run/synkler/control.sock"));
 
         let named = Path::new("/somewhere/else.sock");
         assert_eq!(candidates(None, &[("SYNKLER_CONTROL_SOCKET", named)]), [[named]]);

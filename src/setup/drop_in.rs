@@ -4,9 +4,9 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::system::Service;
+use super::system::{Account, GROUP, HOME, Service};
 use crate::config::{Cleanup, Role, Script, Settings};
-use crate::machine::Ownership;
+use crate::machine::{Mode, Ownership};
 
 /// The directories that `ProtectHome=yes` hides.
 const HOMES: [&str; 3] = ["/home", "/root", "/run/user"];
@@ -22,20 +22,46 @@ pub enum DropInError {
     /// The path means something else for the service than for the user.
     #[error("{0:?} is not an absolute path below /")]
     NotAbsolute(PathBuf),
+    /// The logins of the other nodes write and read the spool as the package's user.
+    #[error(
+        "--as is for uploads and downloads: on central, the logins of the other nodes and the service must be one user"
+    )]
+    CentralAs,
+    /// Only an upload reads the files of others.
+    #[error("--read-others is for uploads: only they read files that other users write")]
+    NothingToRead,
 }
 
-/// The drop-in for the service that reads this config. It also opens `also`. Of the paths in the cleanup script, it
-/// opens those that `is_dir` reports as directories; a comment names the others.
+/// What the operator adds to the needs of the config.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Extra {
+    /// More paths to open.
+    pub also: Vec<PathBuf>,
+    /// The user as whom the service runs, instead of the package's.
+    pub user: Option<Account>,
+    /// Whether the service may read the files of every user.
+    pub read_others: bool,
+}
+
+/// The drop-in for the service that reads this config, with what the operator adds. Of the paths in the cleanup script,
+/// it opens those that `is_dir` reports as directories; a comment names the others.
 ///
 /// # Errors
 ///
-/// If a unit file cannot express a path.
+/// If a unit file cannot express a path, or the mode of the node does not fit.
 pub fn drop_in(
     service: &Service,
     settings: &Settings,
-    also: &[PathBuf],
+    extra: &Extra,
     is_dir: impl Fn(&Path) -> bool,
 ) -> Result<String, DropInError> {
+    let also = &extra.also;
+    if extra.user.is_some() && settings.mode() == Mode::Central {
+        return Err(DropInError::CentralAs);
+    }
+    if extra.read_others && settings.mode() != Mode::Upload {
+        return Err(DropInError::NothingToRead);
+    }
     let mut opening = Opening::new(service);
     opening.writable(&settings.file_dir, "file_dir")?;
     opening.writable(&settings.state_dir, "state_dir")?;
@@ -58,6 +84,12 @@ pub fn drop_in(
     }
     if let Role::Download { ownership, .. } = &settings.role {
         opening.rights(ownership);
+    }
+    if let Some(user) = &extra.user {
+        opening.user(user);
+    }
+    if extra.read_others {
+        opening.read_others();
     }
     Ok(opening.text(service))
 }
@@ -158,6 +190,35 @@ impl Opening {
         }
     }
 
+    /// Another user for the service. Its group stays, because systemd gives the directory of the socket to user and group.
+    fn user(&mut self, user: &Account) {
+        let Account { name, group, .. } = user;
+        self.lines.extend([
+            format!("# --as {name}: the service, rsync and the cleanup script may do to files what {name} may. {name} may also use"),
+            format!("# the control socket, beside root and the group {GROUP}. New files belong to {name} and the group {GROUP}. The"),
+            "# additional group raises the exposure in \"systemd-analyze security\" by 0.1.".to_owned(),
+            format!("User={name}"),
+            format!("Group={GROUP}"),
+            format!("SupplementaryGroups={group}"),
+            "# The home directory of the user is hidden, and its config and ssh settings are not the service's.".to_owned(),
+            format!("Environment=HOME={HOME}"),
+        ]);
+    }
+
+    /// The right of an upload to read what others write. The costs are measured as above.
+    fn read_others(&mut self) {
+        self.lines.extend(
+            [
+                "# --read-others: the service, rsync and the cleanup script may read every file of this host that the sandbox does not",
+                "# hide. This raises the exposure in \"systemd-analyze security\" by 0.2. The right does not remove files: for that the",
+                "# user of the service needs write permission for their directory, and no sticky bit there. synklerctl check tries it.",
+                "CapabilityBoundingSet=CAP_DAC_READ_SEARCH",
+                "AmbientCapabilities=CAP_DAC_READ_SEARCH",
+            ]
+            .map(str::to_owned),
+        );
+    }
+
     fn doubtful(&mut self, path: &Path) {
         let path = path.display().to_string();
         let path = crate::machine::escaped(path.as_bytes());
@@ -236,7 +297,7 @@ mod tests {
         let also: Vec<_> = also.iter().map(PathBuf::from).collect();
         let directories = ["/srv/sent", "/home/user/downloads", "/srv"];
         let is_dir = |path: &Path| directories.iter().any(|directory| Path::new(directory) == path);
-        drop_in(&Service::of(None), &settings(text), &also, is_dir).unwrap()
+        drop_in(&Service::of(None), &settings(text), &Extra { also, ..Extra::default() }, is_dir).unwrap()
     }
 
     /// Without comments.
@@ -310,6 +371,35 @@ mod tests {
     }
 
     #[test]
+    fn another_user_and_the_right_to_read_are_added_on_demand() {
+        let account = Account { name: "alice".to_owned(), uid: 1000, group: "staff".to_owned() };
+        let made = |mode: &str, extra: &Extra| {
+            let config = settings(&format!("file_dir = '/srv/x'\nmode = '{mode}'\n"));
+            drop_in(&Service::of(None), &config, extra, |_| false)
+        };
+        let acting = Extra { user: Some(account), ..Extra::default() };
+        for mode in ["upload", "download"] {
+            let text = made(mode, &acting).unwrap();
+            let rights = [
+                "ReadWritePaths=-/srv/x",
+                "User=alice",
+                "Group=synkler",
+                "SupplementaryGroups=staff",
+                "Environment=HOME=/var/lib/synkler",
+            ];
+            assert_eq!(orders(&text)[3..], rights, "{text}");
+            assert!(text.contains("exposure in \"systemd-analyze security\" by 0.1"), "{text}");
+        }
+        assert!(made("central", &acting).unwrap_err().to_string().contains("must be one user"));
+        let reading = Extra { read_others: true, ..Extra::default() };
+        let text = made("upload", &reading).unwrap();
+        let rights = ["CapabilityBoundingSet=CAP_DAC_READ_SEARCH", "AmbientCapabilities=CAP_DAC_READ_SEARCH"];
+        assert_eq!(orders(&text)[4..], rights, "{text}");
+        assert!(text.contains("by 0.2") && text.contains("sticky bit"), "{text}");
+        assert!(made("download", &reading).unwrap_err().to_string().contains("for uploads"));
+    }
+
+    #[test]
     fn homes_are_bound_one_by_one() {
         let config = "file_dir = '/home/user/temp_downloads'\nmode = 'download'\ncleanup_script = '/home/user/bin/done %F /home/user/downloads'\n";
         assert_eq!(
@@ -334,7 +424,8 @@ mod tests {
         assert_eq!(word("/srv/100%i"), "-/srv/100%%i");
         assert_eq!(word("/srv/my \"own\" \\files: $HOME ;#'"), r#""-/srv/my \"own\" \\files: $HOME ;#'""#);
         assert!(unit_word(Path::new("/srv/a\nb"), "").is_err());
-        let relative = drop_in(&Service::of(None), &settings("file_dir = '/x'\n"), &[PathBuf::from("y")], |_| false);
+        let extra = Extra { also: vec![PathBuf::from("y")], ..Extra::default() };
+        let relative = drop_in(&Service::of(None), &settings("file_dir = '/x'\n"), &extra, |_| false);
         assert!(relative.unwrap_err().to_string().contains("not an absolute path"));
     }
 }

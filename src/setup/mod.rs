@@ -1,6 +1,7 @@
 //! What an administrator does once: broker accounts, a node's config, and the paths that the service's sandbox opens.
 //!
 //! - `broker`: accounts with the permissions that each role needs; pure.
+//! - `hand_over`: the files of the service, for another user.
 //! - `init`: a node's config file, and the next steps; pure.
 //! - `drop_in`: the paths that the service's sandbox must open for a config; pure.
 //! - `system`: the service of the package: its directories, unit names, user.
@@ -9,13 +10,14 @@
 
 mod broker;
 mod drop_in;
+mod hand_over;
 mod init;
 mod system;
 mod terminal;
 mod verbs;
 
 pub use broker::{Account, BadNode, Step, generated_password, notes, parse_node, script, steps};
-pub use drop_in::{DropInError, drop_in};
+pub use drop_in::{DropInError, Extra, drop_in};
 pub use init::{Plan, PlannedCleanup, config_text, next_steps};
-pub use system::Service;
-pub use verbs::{BrokerOrder, InitOrder, broker_setup, init, print_drop_in};
+pub use system::{Account as UserAccount, Service};
+pub use verbs::{BrokerOrder, DropInOrder, InitOrder, broker_setup, init, print_drop_in};

@@ -9,9 +9,11 @@ use std::process::{Command, ExitCode, Stdio};
 use rustix::fs::{Gid, Uid, chown};
 
 use super::broker::{self, Account, Step};
+use super::drop_in::{Extra, drop_in};
+use super::hand_over::hand_over;
 use super::init::{Plan, PlannedCleanup, config_text, next_steps};
-use super::system::{Service, numbers};
-use super::{drop_in, terminal};
+use super::system::{Account as User, Service, USER, numbers};
+use super::terminal;
 use crate::config::{self, Secret};
 use crate::drivers::broker::Rights;
 use crate::machine::{DEPTH_LIMIT, GroupId, Mode, Node, NodeName};
@@ -36,6 +38,21 @@ pub struct BrokerOrder {
     pub apply: bool,
     /// The file with the password, for exactly one node.
     pub password_file: Option<PathBuf>,
+}
+
+/// The arguments of `synkler drop-in`.
+#[derive(Debug, Clone)]
+pub struct DropInOrder {
+    /// The config file, instead of the package's.
+    pub config: Option<PathBuf>,
+    /// More paths to open.
+    pub also: Vec<PathBuf>,
+    /// The user as whom the service runs.
+    pub user: Option<String>,
+    /// Whether an upload may read the files of every user.
+    pub read_others: bool,
+    /// Whether to install the drop-in instead of printing it.
+    pub apply: bool,
 }
 
 /// The arguments of `synkler init`; it asks for missing ones.
@@ -97,21 +114,45 @@ pub fn init(order: &InitOrder) -> ExitCode {
 }
 
 /// Prints the drop-in for the service that reads this config, or with `apply` installs it where systemd reads it.
-pub fn print_drop_in(config: Option<&Path>, also: &[PathBuf], apply: bool) -> ExitCode {
-    let service = Service::of(config);
-    let made = config::load(config, &service.environment()).map_err(|error| Failure(78, error.to_string())).and_then(
-        |loaded| {
-            let text = drop_in(&service, &loaded.settings, also, Path::is_dir);
-            text.map_err(|error| Failure::from(error.to_string()))
-        },
-    );
-    ended(made.and_then(|text| {
-        if apply {
-            return install_drop_in(&service.drop_in(), &text);
-        }
+pub fn print_drop_in(order: &DropInOrder) -> ExitCode {
+    ended(make_drop_in(order))
+}
+
+fn make_drop_in(order: &DropInOrder) -> Result<(), Failure> {
+    let service = Service::of(order.config.as_deref());
+    let loaded = config::load(order.config.as_deref(), &service.environment());
+    let settings = loaded.map_err(|error| Failure(78, error.to_string()))?.settings;
+    let user = match &order.user {
+        Some(name) if name != USER => Some(user_named(name)?),
+        _ => None,
+    };
+    let extra = Extra { also: order.also.clone(), user, read_others: order.read_others };
+    let text = drop_in(&service, &settings, &extra, Path::is_dir).map_err(|error| Failure::from(error.to_string()))?;
+    if !order.apply {
         print(&text);
-        Ok(())
-    }))
+        return Ok(());
+    }
+    let path = service.drop_in();
+    let had_user = fs::read_to_string(&path).is_ok_and(|old| old.lines().any(|line| line.starts_with("User=")));
+    if extra.user.is_some() || had_user {
+        let heir = extra.user.map_or_else(|| user_named(USER), Ok)?;
+        match hand_over(&service, &settings, &heir).map_err(Failure::from)? {
+            0 => {}
+            count => say(&format!("{count} files and directories of the service handed over to {}", heir.name)),
+        }
+    }
+    install_drop_in(&path, &text)
+}
+
+fn user_named(name: &str) -> Result<User, Failure> {
+    match User::find(name) {
+        Ok(Some(account)) if account.uid == 0 => {
+            Err(Failure::from(format!("--as {name}: the service must not be root")))
+        }
+        Ok(Some(account)) => Ok(account),
+        Ok(None) => Err(Failure::from(format!("{name:?} is not a user in /etc/passwd that a systemd unit can name"))),
+        Err(error) => Err(Failure::from(format!("/etc/passwd, /etc/group: {error}"))),
+    }
 }
 
 fn install_drop_in(path: &Path, text: &str) -> Result<(), Failure> {

@@ -9,7 +9,7 @@ use crate::packages::sh;
 /// Raised when an image is to be made anew although it has the same packages in it.
 const EDITION: u32 = 2;
 const SUITE: &str = "bookworm";
-const PACKAGES: &str = "systemd,systemd-sysv,dbus,iproute2,iputils-ping,procps,ca-certificates";
+const PACKAGES: &str = "systemd,systemd-sysv,libpam-systemd,dbus,iproute2,iputils-ping,procps,ca-certificates";
 /// What hosts install by themselves: they reach no archive, so it lies ready.
 const READY: &str = "rsync openssh-client openssh-server rabbitmq-server";
 

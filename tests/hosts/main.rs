@@ -19,3 +19,4 @@ mod seen;
 mod story;
 mod terminal;
 mod traffic;
+mod users;

@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use super::bed::Bed;
 use super::traffic::Batch;
-use super::{chain, chapter, confined, disturbances, original, package, seen, traffic};
+use super::{chain, chapter, confined, disturbances, original, package, seen, traffic, users};
 
 #[test]
 fn three_hosts_do_as_the_readme_says_and_outlive_what_happens_to_them() {
@@ -37,6 +37,15 @@ fn three_hosts_do_as_the_readme_says_and_outlive_what_happens_to_them() {
     timed("a chain of two groups", || chain::deliver(&bed));
     timed("remove and purge", || package::remove_and_purge(&bed));
     timed("a config of the original program", || original::goes_on(&bed));
+}
+
+#[test]
+fn whose_the_files_are() {
+    let bed = timed("three booted hosts", Bed::new);
+    timed("the README's chapter", || chapter::follow(&bed));
+    timed("two writers with umask 077", || users::writers_with_umask_077(&bed));
+    timed("the service as another user", || users::as_a_user(&bed));
+    timed("a node of a user", || users::user_unit(&bed));
 }
 
 fn timed<T>(what: &str, step: impl FnOnce() -> T) -> T {

@@ -19,6 +19,7 @@ const FILES: &[&str] = &[
     "/usr/lib/systemd/system/synkler.socket",
     "/usr/lib/systemd/system/synkler@.service",
     "/usr/lib/systemd/system/synkler@.socket",
+    "/usr/lib/systemd/user/synkler.service",
     "/usr/lib/sysusers.d/synkler.conf",
     "/usr/lib/tmpfiles.d/synkler.conf",
     "/usr/share/bash-completion/completions/synklerctl",
