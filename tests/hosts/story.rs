@@ -43,6 +43,8 @@ fn three_hosts_do_as_the_readme_says_and_outlive_what_happens_to_them() {
 fn whose_the_files_are() {
     let bed = timed("three booted hosts", Bed::new);
     timed("the README's chapter", || chapter::follow(&bed));
+    traffic::without_inboxes(&bed);
+    bed.upload.run("systemctl restart synkler");
     timed("two writers with umask 077", || users::writers_with_umask_077(&bed));
     timed("the service as another user", || users::as_a_user(&bed));
     timed("a node of a user", || users::user_unit(&bed));

@@ -16,8 +16,7 @@ pub fn prepare(bed: &Bed) {
         "install -d -o synkler -g synkler /srv/taken && printf '%s' '{TAKEN}' >/usr/local/bin/taken && \
          chmod 755 /usr/local/bin/taken"
     ));
-    // From here on everything lies in one directory.
-    bed.upload.run("sed -i '/^item_depth/d' /etc/synkler/synkler.toml && rmdir /srv/outgoing/customer?");
+    without_inboxes(bed);
     let settings = [
         (&bed.upload, "settle_seconds = 0"),
         (&bed.central, "keep_minutes = 0.1"),
@@ -34,6 +33,11 @@ pub fn prepare(bed: &Bed) {
     bed.upload.run("synklerctl check | tr -s ' \\n' ' ' | grep -q 'on another mount than file_dir'");
     // Below one mount, mv renames; between two it would copy.
     bed.download.run("test $(grep -c ' /srv' /proc/$(systemctl show -P MainPID synkler)/mountinfo) = 1");
+}
+
+/// From here on, items are entries of /srv/outgoing itself. Upload knows that after its next start.
+pub fn without_inboxes(bed: &Bed) {
+    bed.upload.run("sed -i '/^item_depth/d' /etc/synkler/synkler.toml && rmdir /srv/outgoing/customer?");
 }
 
 /// What belongs together of what is sent: every name begins with it.
