@@ -95,8 +95,9 @@ impl Sim {
                     Says::Marker => self.unmarked(upload, name).is_some(),
                     Says::Submit => !self.is_instance_delivered(source.stamp),
                 };
-                if is_leftover && self.plan.says == Says::Marker && self.is_shown_unmarked(upload, name) {
-                    // What a script has left waits for a marker: its user takes it away.
+                let is_shown = self.is_shown_waiting(upload, name);
+                if is_shown && (is_leftover || self.is_instance_delivered(source.stamp)) {
+                    // What a script has left, or what was delivered before a journal was lost: its user takes it away.
                     if !self.is_guarded(1 + upload, name) {
                         self.world.take_away(upload, name);
                         self.changed(1 + upload, name);
@@ -108,10 +109,11 @@ impl Sim {
         }
     }
 
-    fn is_shown_unmarked(&self, upload: usize, name: usize) -> bool {
+    fn is_shown_waiting(&self, upload: usize, name: usize) -> bool {
         let machine = self.nodes[1 + upload].machine.as_ref();
         let views = machine.map(|machine| machine.snapshot(&Selection::urgent(1000)).transfers).unwrap_or_default();
-        views.iter().any(|view| view.name == self.world.names[name] && view.reason.cause() == Cause::Unmarked)
+        let waits = |cause| matches!(cause, Cause::Unmarked | Cause::Unsubmitted);
+        views.iter().any(|view| view.name == self.world.names[name] && waits(view.reason.cause()))
     }
 
     /// An item that is gone takes its marker with it.
