@@ -130,6 +130,7 @@ fn init_order(told: cli::InitArguments, config: Option<PathBuf>) -> InitOrder {
         ca_file: told.ca_file,
         item_depth: told.item_depth,
         ready: told.ready,
+        used_by: told.used_by,
         cleanup,
         make_dir: told.make_dir,
         force: told.force,

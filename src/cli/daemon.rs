@@ -181,6 +181,9 @@ pub struct InitArguments {
     /// When an item counts as complete, on upload: settled, marker or submit
     #[arg(long, value_name = "WHEN", value_parser = ["settled", "marker", "submit"])]
     pub ready: Option<String>,
+    /// User who writes into file_dir (upload) or reads from it (download), for whom the next steps propose permissions
+    #[arg(long, value_name = "USER")]
+    pub used_by: Option<String>,
     /// Directory to which each delivered item moves, on upload and download
     #[arg(long, value_name = "DIR", value_hint = ValueHint::DirPath, group = "cleanup")]
     pub cleanup_move: Option<PathBuf>,

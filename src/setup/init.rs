@@ -30,6 +30,8 @@ pub struct Plan {
     pub item_depth: usize,
     /// When an item of an upload counts as complete.
     pub ready: String,
+    /// The user who writes into `file_dir` of an upload, or reads from that of a download.
+    pub used_by: Option<String>,
     /// What is done with delivered items; upload and download.
     pub cleanup: Option<PlannedCleanup>,
 }
@@ -111,6 +113,9 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
         );
     }
     step("Give the service access to the directories in the config:", vec![format!("{synkler} drop-in --apply")]);
+    if let Some((what, commands)) = plan.used_by.as_ref().and_then(|user| permissions(plan, user, &synkler)) {
+        step(&what, commands);
+    }
     let (node, group, vhost) = (&plan.node, &plan.group, &plan.vhost);
     match node.mode {
         Mode::Central => {
@@ -160,6 +165,34 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
     text
 }
 
+/// What lets the service and another user share `file_dir`: the least first. It runs before the first start.
+fn permissions(plan: &Plan, user: &str, synkler: &str) -> Option<(String, Vec<String>)> {
+    let dir = shlex::try_quote(plan.file_dir.to_str()?).ok()?.into_owned();
+    match plan.node.mode {
+        Mode::Upload => Some((
+            format!(
+                "Let the service read and remove what {user} writes: by default ACLs; or, if the programs of {user} set modes \
+                 themselves, as that user; or, if several users write, by the right to read everything. One of:"
+            ),
+            vec![
+                format!("setfacl -m u:{USER}:rwX,u:{user}:rwX,d:u:{USER}:rwX,d:u:{user}:rwX {dir}"),
+                format!("{synkler} drop-in --apply --as {user}"),
+                format!("{synkler} drop-in --apply --read-others"),
+            ],
+        )),
+        Mode::Download => Some((
+            format!("Let {user} read what arrives: give it a group of that user, with lines in the config such as these:"),
+            vec![
+                format!("group = \"{user}\""),
+                "file_mode = \"0640\"".to_owned(),
+                "dir_mode = \"0750\"".to_owned(),
+                format!("{synkler} drop-in --apply"),
+            ],
+        )),
+        Mode::Central => None,
+    }
+}
+
 /// A text in TOML's form.
 fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
@@ -192,6 +225,7 @@ mod tests {
             central_host: "synkler@hub.example.com".to_owned(),
             item_depth: 0,
             ready: "settled".to_owned(),
+            used_by: None,
             cleanup: Some(PlannedCleanup::Script(r#"mv -- %F "/srv/se nt\\x"/%f"#.to_owned())),
         }
     }
@@ -249,6 +283,14 @@ mod tests {
         assert!(upload.contains("   synkler drop-in --apply\n"), "{upload}");
         assert!(upload.contains("   synkler trust hub.example.com\n") && !upload.contains("broker-setup"), "{upload}");
         assert!(!upload.contains("password"));
+        let shared = Plan { used_by: Some("anna".to_owned()), file_dir: "/srv/my out".into(), ..plan(Mode::Upload) };
+        let steps = next_steps(&shared, &Service::of(None), true);
+        let acl = "   setfacl -m u:synkler:rwX,u:anna:rwX,d:u:synkler:rwX,d:u:anna:rwX '/srv/my out'\n";
+        let (acl, acting) = (steps.find(acl), steps.find("   synkler drop-in --apply --as anna\n"));
+        assert!(acl.is_some() && acl < acting && acting < steps.find("--read-others\n"), "{steps}");
+        let shared = Plan { used_by: Some("anna".to_owned()), cleanup: None, ..plan(Mode::Download) };
+        let steps = next_steps(&shared, &Service::of(None), true);
+        assert!(steps.contains("   group = \"anna\"\n   file_mode = \"0640\"\n"), "{steps}");
         let inbound = Service::of(Some(Path::new("/etc/synkler/inbound.toml")));
         let central = next_steps(&plan(Mode::Central), &inbound, false);
         assert!(central.contains("   systemctl enable --now synkler@inbound\n"), "{central}");

@@ -86,6 +86,8 @@ pub struct InitOrder {
     pub item_depth: Option<u8>,
     /// When an item of an upload counts as complete: `settled`, `marker` or `submit`.
     pub ready: Option<String>,
+    /// The user who writes into `file_dir` of an upload, or reads from that of a download.
+    pub used_by: Option<String>,
     /// What is done with delivered items; asked for where it is not given.
     pub cleanup: Option<PlannedCleanup>,
     /// Whether to make `file_dir`.
@@ -343,6 +345,17 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
             return Err(usage(format!("--ready: found {ready:?}, allowed are settled, marker and submit")));
         }
     }
+    let used_by = match mode {
+        Mode::Upload => Some("User who writes into it, if not synkler"),
+        Mode::Download => Some("User who reads from it, if not synkler"),
+        Mode::Central => None,
+    };
+    let used_by = used_by.map(|question| answered(&order.used_by, "--used-by", question, Some("none"))).transpose()?;
+    let used_by = used_by.filter(|user| !["none", "synkler", "root"].contains(&user.as_str()));
+    let is_name = |user: &String| user.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+    if let Some(user) = used_by.as_ref().filter(|user| user.is_empty() || user.starts_with('-') || !is_name(user)) {
+        return Err(usage(format!("--used-by: found {user:?}, allowed is the name of a user")));
+    }
     let cleanup = match (mode, &order.cleanup) {
         (Mode::Central, _) => None,
         (_, Some(cleanup)) => Some(cleanup.clone()),
@@ -368,6 +381,7 @@ fn plan(order: &InitOrder) -> Result<Plan, Failure> {
         central_host,
         item_depth,
         ready,
+        used_by,
         cleanup,
     })
 }
