@@ -53,6 +53,7 @@ complete -c synkler -n "__fish_synkler_using_subcommand init" -l item-depth -d '
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l ready -d 'When an item counts as complete, on upload: settled, marker or submit' -r -f -a "settled\t''
 marker\t''
 submit\t''"
+complete -c synkler -n "__fish_synkler_using_subcommand init" -l used-by -d 'User who writes into file_dir (upload) or reads from it (download), for whom the next steps propose permissions' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-move -d 'Directory to which each delivered item moves, on upload and download' -r -f -a "(__fish_complete_directories)"
 complete -c synkler -n "__fish_synkler_using_subcommand init" -l cleanup-script -d 'Command to run for each delivered item, on upload and download' -r
 complete -c synkler -n "__fish_synkler_using_subcommand init" -s c -l config -d 'Read only this config file' -r -F

@@ -181,7 +181,9 @@ fn permissions(plan: &Plan, user: &str, synkler: &str) -> Option<(String, Vec<St
             ],
         )),
         Mode::Download => Some((
-            format!("Let {user} read what arrives: give it a group of that user, with lines in the config such as these:"),
+            format!(
+                "Let {user} read what arrives: give it a group of that user, with lines in the config such as these:"
+            ),
             vec![
                 format!("group = \"{user}\""),
                 "file_mode = \"0640\"".to_owned(),
