@@ -31,7 +31,10 @@ pub(super) struct Proof {
 impl Upload {
     pub(super) fn on_seen(&mut self, sighting: Sighting) {
         let Sighting { name, signature, size, complete, unmarked } = sighting;
-        self.on_sight(name, signature, Some(size), complete, unmarked);
+        self.on_sight(name.clone(), signature, Some(size), complete, unmarked);
+        if let Some(item) = self.items.get_mut(&name) {
+            item.watched = true;
+        }
     }
 
     /// A look under a name does not measure the size; the size here decides nothing.
@@ -61,6 +64,7 @@ impl Upload {
         let stays = |item: &Item| item.signature == signature || self.settings.ready == Readiness::Settled;
         let insist = known.is_some_and(|item| item.insist && stays(item));
         let mounts = known.map_or_else(Mounts::default, |item| item.mounts.clone());
+        let watched = known.is_some_and(|item| item.watched);
         let is_submitted = known.is_none() && self.submitted.contains(&name);
         let since = known.filter(|item| item.signature == signature).map_or(now, |item| item.since);
         self.shared.timers.stop(&Timer::Settle(name.clone()));
@@ -84,7 +88,7 @@ impl Upload {
         if state == ItemState::Hashing {
             self.hashing.join(name.clone());
         }
-        self.items.insert(name, Item { signature, size, state, since, attempts: 0, insist, mounts, unmarked });
+        self.items.insert(name, Item { signature, size, state, since, attempts: 0, insist, mounts, unmarked, watched });
     }
 
     pub(super) fn on_vanished(&mut self, name: &ItemName) {
@@ -180,7 +184,7 @@ impl Upload {
             return;
         }
         let is_new = ![&self.latest, &self.leaving].iter().any(|known| known.contains_key(name));
-        if is_new && !item.insist && !self.kept.contains_key(name) {
+        if is_new && item.watched && !item.insist && !self.kept.contains_key(name) {
             // Nothing was announced under the name, so there is nothing to compare it with.
             if let Some(lack) = self.lack(name) {
                 return self.wait_for(name, lack);
@@ -239,7 +243,8 @@ impl Upload {
                 // A process writes the item: nothing more is known of it before it has settled.
                 self.end_doubt(name);
                 if sighting.name == *name && sighting.signature != asked {
-                    self.on_seen(Sighting { complete: false, ..sighting });
+                    let Sighting { name, signature, size, unmarked, .. } = sighting;
+                    self.on_sight(name, signature, Some(size), false, unmarked);
                 } else {
                     self.hold(name, Reason::with(Cause::Settling, "the item changed while it was read"));
                 }
@@ -278,7 +283,8 @@ impl Upload {
         if item.state != held {
             let ItemState::Held(reason) = &held else { return };
             // The rest needs somebody's attention.
-            let level = if is_at_work(reason) { Level::Info } else { Level::Warn };
+            let is_early = matches!(reason.cause(), Cause::Unmarked | Cause::Unsubmitted);
+            let level = if is_at_work(reason) || is_early { Level::Info } else { Level::Warn };
             if item.attempts == 1 {
                 self.shared.log(level, None, Some(name), None, format!("waits: {reason}"));
             }

@@ -166,6 +166,8 @@ struct Item {
     mounts: Mounts,
     /// Why it does not count as complete for lack of its marker.
     unmarked: Option<Reason>,
+    /// The watch knows the name, so that it tells when the item is gone.
+    watched: bool,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -33,9 +33,19 @@ impl Upload {
         }
     }
 
-    /// The item is looked at again when the watch sees a change, or an operator orders it.
+    /// The item is looked at again when the watch sees a change, or an operator orders it. One that the watch does not
+    /// know yet may be gone by now, so it is looked at until then.
     pub(super) fn wait_for(&mut self, name: &ItemName, lack: Reason) {
-        let is_known_lack = |state: &ItemState| matches!(state, ItemState::Held(reason) if *reason == lack);
+        if self.items.get(name).is_some_and(|item| !item.watched) {
+            return self.hold(name, lack);
+        }
+        // That it was submitted once stays told.
+        let is_known_lack = |state: &ItemState| match state {
+            ItemState::Held(reason) => {
+                *reason == lack || lack.detail().is_empty() && reason.cause() == Cause::Unsubmitted
+            }
+            _ => false,
+        };
         let Some(item) = self.items.get_mut(name).filter(|item| !is_known_lack(&item.state)) else { return };
         if lack.cause() == Cause::Unmarked || !lack.detail().is_empty() {
             self.shared.log(Level::Info, None, Some(name), None, format!("waits: {lack}"));
