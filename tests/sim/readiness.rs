@@ -79,6 +79,10 @@ impl Sim {
                     .order(1 + upload, Order::Submit(vec![(self.world.names[name].clone(), signature(source.stamp))]))
                 {
                     self.tally.count(Deed::Submitted);
+                    // Whatever has made it, its user wants it sent.
+                    if let Some(instance) = self.world.instances.get_mut(&source.stamp) {
+                        instance.leftover = false;
+                    }
                 }
             }
         }
