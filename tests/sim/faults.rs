@@ -403,7 +403,7 @@ impl Sim {
     }
 
     /// What was put aside at an upload is wanted by the operator who has it tried again, whatever has made it.
-    fn insists(&mut self, node: usize, name: usize) {
+    pub(crate) fn insists(&mut self, node: usize, name: usize) {
         let Role::Upload(upload) = self.nodes[node].role else { return };
         let machine = self.nodes[node].machine.as_ref();
         let views = machine.map(|machine| machine.snapshot(&Selection::urgent(1000)).transfers).unwrap_or_default();

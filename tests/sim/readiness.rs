@@ -73,16 +73,14 @@ impl Sim {
                 if !self.is_home(1 + upload) {
                     return;
                 }
+                // What was put aside is wanted, whatever has made it.
+                self.insists(1 + upload, name);
                 // The order counts before its answer does.
                 self.world.count_as_ready(upload, name);
                 if self
                     .order(1 + upload, Order::Submit(vec![(self.world.names[name].clone(), signature(source.stamp))]))
                 {
                     self.tally.count(Deed::Submitted);
-                    // Whatever has made it, its user wants it sent.
-                    if let Some(instance) = self.world.instances.get_mut(&source.stamp) {
-                        instance.leftover = false;
-                    }
                 }
             }
         }

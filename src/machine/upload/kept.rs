@@ -156,6 +156,12 @@ impl Upload {
 
     pub(super) fn remember(&mut self, kept: Kept) {
         let name = kept.name.clone();
+        if self.submitted.contains(&name) {
+            // It was submitted while its cleanup ran.
+            let text = "its submission ends: this content was handed over, or left by its cleanup";
+            self.shared.log(Level::Info, None, Some(&name), None, text);
+            self.end_submission(&name);
+        }
         self.shared.persist(Record::Kept(kept.clone()));
         match self.items.get_mut(&name) {
             Some(item) if item.signature == kept.signature => {
