@@ -551,6 +551,7 @@ impl Sim {
         self.tally.count(Deed::Forgotten);
         self.crash(node);
         self.nodes[node].journal = journal;
+        self.restore_submissions(node);
         // Nobody knows any more what this was about: an operator puts it away.
         self.world.hidden.retain(|(place, _)| *place != node);
         self.checker.forgot(node);

@@ -132,6 +132,17 @@ impl Sim {
         }
     }
 
+    /// A journal that knows less has other submissions, and they count for what stands there now.
+    pub(crate) fn restore_submissions(&mut self, node: usize) {
+        let Role::Upload(upload) = self.nodes[node].role else { return };
+        self.world.submitted.retain(|(of, _)| *of != upload);
+        for name in self.nodes[node].journal.submitted.clone() {
+            let name = self.world.name_index(&name);
+            self.world.submitted.insert((upload, name));
+            self.world.count_as_ready(upload, name);
+        }
+    }
+
     /// What an upload remembers of submissions: until it makes a transfer, whatever stands there is submitted.
     pub(crate) fn mark_submission(&mut self, node: usize, record: &Record) {
         let Role::Upload(upload) = self.nodes[node].role else { return };
