@@ -5,7 +5,10 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+
 use super::handover::Trio;
+
 use crate::bed::node::{Node, signal, wait_for};
 use crate::bed::{self, Bed, tree};
 
@@ -162,9 +165,10 @@ fn a_journal_that_stays_is_no_news() {
     let dir = tempfile::tempdir().unwrap();
     let mut node = bed::offline(dir.path(), "upload", "settle_seconds = 0\n");
     node.start();
-    // The directory is moved, and a link leads to it: it is the same journal.
-    fs::rename(state_dir(&node), aside(&node)).unwrap();
-    std::os::unix::fs::symlink(aside(&node), state_dir(&node)).unwrap();
+    // The directory is moved, and a link leads to it: it is the same journal. Both change places at once, because the
+    // daemon may look at any moment.
+    std::os::unix::fs::symlink(aside(&node), aside(&node)).unwrap();
+    renameat_with(CWD, state_dir(&node), CWD, aside(&node), RenameFlags::EXCHANGE).unwrap();
     tree::hand_in(&node.file_dir, b"item", b"content");
     node.until(LONG, "announced", |status| status["total"] == 1);
     signal(node.pid(), "HUP");
