@@ -168,6 +168,9 @@ pub fn next_steps(plan: &Plan, service: &Service, has_password: bool) -> String 
 /// What lets the service and another user share `file_dir`: the least first. It runs before the first start.
 fn permissions(plan: &Plan, user: &str, synkler: &str) -> Option<(String, Vec<String>)> {
     let dir = shlex::try_quote(plan.file_dir.to_str()?).ok()?.into_owned();
+    // The config refuses both together.
+    let moves = matches!(plan.cleanup, Some(PlannedCleanup::Move(_)));
+    let instead = if moves { ", in place of cleanup_move" } else { "" };
     match plan.node.mode {
         Mode::Upload => Some((
             format!(
@@ -182,7 +185,8 @@ fn permissions(plan: &Plan, user: &str, synkler: &str) -> Option<(String, Vec<St
         )),
         Mode::Download => Some((
             format!(
-                "Let {user} read what arrives: give it a group of that user, with lines in the config such as these:"
+                "Let {user} read what arrives: give it a group of that user, with lines in the config such as \
+                 these{instead}:"
             ),
             vec![
                 format!("group = \"{user}\""),
@@ -292,7 +296,10 @@ mod tests {
         assert!(acl.is_some() && acl < acting && acting < steps.find("--read-others\n"), "{steps}");
         let shared = Plan { used_by: Some("anna".to_owned()), cleanup: None, ..plan(Mode::Download) };
         let steps = next_steps(&shared, &Service::of(None), true);
-        assert!(steps.contains("   group = \"anna\"\n   file_mode = \"0640\"\n"), "{steps}");
+        assert!(steps.contains("such as these:\n   group = \"anna\"\n   file_mode = \"0640\"\n"), "{steps}");
+        let moving = Plan { cleanup: Some(PlannedCleanup::Move("/srv/taken".into())), ..shared };
+        let steps = next_steps(&moving, &Service::of(None), true);
+        assert!(steps.contains("such as these, in place of cleanup_move:\n"), "{steps}");
         let inbound = Service::of(Some(Path::new("/etc/synkler/inbound.toml")));
         let central = next_steps(&plan(Mode::Central), &inbound, false);
         assert!(central.contains("   systemctl enable --now synkler@inbound\n"), "{central}");
