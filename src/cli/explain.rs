@@ -1,6 +1,6 @@
 //! What synkler makes of a path.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
@@ -29,9 +29,7 @@ pub struct Explained {
 
 /// Carries out `synklerctl explain`.
 pub(super) fn explain(client: &mut Client, path: &Path, out: Out<'_>) -> Result<Exit, Failure> {
-    // A path on this host, if there is one; else the daemon takes it as one below file_dir.
-    let absolute = if path.symlink_metadata().is_ok() { std::path::absolute(path).ok() } else { None };
-    let path = absolute.as_deref().unwrap_or(path);
+    let path = &*on_host(path);
     let explanation = client.explain(path)?;
     let mut explained = Explained { explanation, writers: writers(path), transfer: None };
     for item in &explained.explanation.items {
@@ -48,6 +46,12 @@ pub(super) fn explain(client: &mut Client, path: &Path, out: Out<'_>) -> Result<
     let value = json!({ "explanation": explanation, "writers": writers, "transfer": transfer });
     out.document(&value, |look| explanation_text(&explained, now(), look))?;
     Ok(Exit::Done)
+}
+
+/// A path on this host, if there is one; else the daemon takes it as one below `file_dir`.
+pub(super) fn on_host(path: &Path) -> PathBuf {
+    let absolute = path.symlink_metadata().ok().and_then(|_| std::path::absolute(path).ok());
+    absolute.unwrap_or_else(|| path.to_owned())
 }
 
 /// A beginning of a name is another item.

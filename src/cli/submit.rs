@@ -6,6 +6,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
 use super::exit::Exit;
+use super::explain::on_host;
 use super::output::Out;
 use super::reports::{orders_exit, orders_text};
 use super::session::Failure;
@@ -37,12 +38,6 @@ pub(super) fn submit(client: &mut Client, paths: &[PathBuf], moves: bool, out: O
         out.document(&orders, |look| orders_text(&orders, look))?;
     }
     stopped.map_or_else(|| Ok(orders_exit(&orders)), Err)
-}
-
-/// A path on this host, if there is one; else the daemon takes it as one below `file_dir`.
-fn on_host(path: &Path) -> PathBuf {
-    let absolute = path.symlink_metadata().ok().and_then(|_| std::path::absolute(path).ok());
-    absolute.unwrap_or_else(|| path.to_owned())
 }
 
 /// Moves files into `file_dir`. Returns their paths there, and why the next one could not be moved: those before it are
