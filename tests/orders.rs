@@ -413,13 +413,7 @@ fn an_items_story_tells_who_ordered_what() {
 #[test]
 fn an_item_that_is_no_transfer_yet_cannot_be_paused() {
     let mut bench = Bench::upload(restored(Vec::new()));
-    bench.input(Input::Seen(Sighting {
-        name: name("new"),
-        signature: Signature([1; 16]),
-        size: 3,
-        complete: true,
-        unmarked: None,
-    }));
+    bench.input(Input::Seen(renamed_in("new", 1, 3)));
     let items = vec![Handle::Item(name("new"))];
     let (done, text) = bench.deed(Order::Pause { scope: Scope::Items(items.clone()), now: false });
     assert_eq!((done, text.as_str()), (false, "no transfer yet: the item must stay unchanged first"));
@@ -479,6 +473,11 @@ fn what_stands_in_line_is_sent_next() {
     assert_eq!(bench.deed(Order::Items(ItemOrder::Bump, one(2))).1, "nothing to do: already requested from the upload");
 }
 
+/// The watch sees an item that came by a rename.
+fn renamed_in(item: &str, signature: u8, size: u64) -> Sighting {
+    Sighting { name: name(item), signature: Signature([signature; 16]), size, complete: true, unmarked: None }
+}
+
 fn proven(item: &str) -> Input {
     let outcome = HashOutcome::Proven {
         kind: Kind::File,
@@ -516,15 +515,7 @@ fn a_marker_that_goes_again_takes_its_word_back() {
 #[test]
 fn what_is_withdrawn_leaves_its_source_alone() {
     let mut bench = Bench::upload(restored(vec![row(1, "received")]));
-    let seen = |byte| {
-        Input::Seen(Sighting {
-            name: name("item 1"),
-            signature: Signature([byte; 16]),
-            size: 1,
-            complete: true,
-            unmarked: None,
-        })
-    };
+    let seen = |byte| Input::Seen(renamed_in("item 1", byte, 1));
     bench.input(seen(5));
     let (deeds, effects) = bench.order(Order::Items(ItemOrder::Withdraw, one(1)));
     assert!(deeds[0].done && deeds[0].text.contains("not sent again until it changes"), "{deeds:?}");
@@ -665,13 +656,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         })
     };
     let mut bench = Bench::upload(restored(Vec::new()));
-    bench.input(Input::Seen(Sighting {
-        name: name("new"),
-        signature: Signature([1; 16]),
-        size: 3,
-        complete: true,
-        unmarked: None,
-    }));
+    bench.input(Input::Seen(renamed_in("new", 1, 3)));
     let (kind, fingerprint) = (Kind::Directory, fingerprint(0));
     let outcome = HashOutcome::Proven {
         kind,

@@ -98,8 +98,7 @@ fn an_upload_without_its_directory_frees_nothing() {
     effects.extend(bench.receive(hub(), Message::Release(vec![release])));
     effects.extend(bench.later(60));
     // What is there is none of its business, even if something tells of it.
-    let sighting =
-        Sighting { name: name("new"), signature: Signature([1; 16]), size: 1, complete: true, unmarked: None };
+    let sighting = renamed_in("new", 1, 1);
     effects.extend(bench.input(Input::Seen(sighting)));
     assert_eq!(acts(&effects), Vec::<&str>::new());
     assert_eq!([1, 2].map(|number| bench.view(number).reason.cause()), [Cause::Directory; 2]);
@@ -135,13 +134,7 @@ fn an_item_that_nobody_can_see_is_not_sent_as_it_is_now() {
     };
     let mut bench = Bench::upload(Restored { kept: vec![aside], ..knowing(Vec::new()) });
     bench.input(there(HOME, None));
-    bench.input(Input::Seen(Sighting {
-        name: name("a"),
-        signature: Signature([1; 16]),
-        size: 1,
-        complete: true,
-        unmarked: None,
-    }));
+    bench.input(Input::Seen(renamed_in("a", 1, 1)));
     let retry = || Order::Items(ItemOrder::Retry, vec![Handle::Item(name("a"))]);
     bench.input(there(BARE, None));
     let (done, text) = bench.deed(retry());

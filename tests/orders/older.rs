@@ -96,13 +96,7 @@ fn places_of_a_later_start_are_later_whatever_the_journal_says() {
 #[test]
 fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same() {
     let mut bench = Bench::upload(restored(vec![row(1, "announced")]));
-    let sighting = |signature: u8| Sighting {
-        name: name("item 1"),
-        signature: Signature([signature; 16]),
-        size: fingerprint(1).size,
-        complete: true,
-        unmarked: None,
-    };
+    let sighting = |signature: u8| renamed_in("item 1", signature, fingerprint(1).size);
     // Its mode is changed, so that it cannot be read, while `received` is on its way.
     bench.input(Input::Seen(sighting(6)));
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
@@ -120,13 +114,7 @@ fn what_was_given_up_goes_on_where_central_holds_it_and_the_source_is_the_same()
 #[test]
 fn what_central_may_have_held_is_waited_for_while_it_cannot_be_read() {
     let mut bench = Bench::upload(restored(vec![row(1, "sent")]));
-    let touched = Sighting {
-        name: name("item 1"),
-        signature: Signature([6; 16]),
-        size: fingerprint(1).size,
-        complete: true,
-        unmarked: None,
-    };
+    let touched = renamed_in("item 1", 6, fingerprint(1).size);
     bench.input(Input::Seen(touched));
     // Central asks for it again: it held it, receivers have got it, and its copy is lost.
     let wait = Wait { transfer: id(1), reason: Cause::Missing.into() };
@@ -145,13 +133,7 @@ fn what_was_begun_before_a_restart_is_waited_for_while_it_cannot_be_read() {
     // Central held it, one receiver has got it, the copy was lost, and central has asked for it again.
     let begun = Row { began: Some(Time::from_millis(START - 300_000)), ..row(1, "announced") };
     let mut bench = Bench::upload(restored(vec![begun]));
-    let touched = Sighting {
-        name: name("item 1"),
-        signature: Signature([6; 16]),
-        size: fingerprint(1).size,
-        complete: true,
-        unmarked: None,
-    };
+    let touched = renamed_in("item 1", 6, fingerprint(1).size);
     bench.input(Input::Seen(touched));
     let outcome = HashOutcome::Held(Reason::new(Cause::Unreadable));
     bench.input(Input::Hashed { item: name("item 1"), outcome });
