@@ -79,7 +79,7 @@ impl Upload {
             ItemState::Hashing
         } else {
             self.source_changed(&name, "the source changed");
-            // Whoever has made the marker, or submitted it, has finished the item.
+            // A marker or a submission says that the item is complete.
             let is_marked = self.settings.ready.marker().is_some() && unmarked.is_none();
             let quiet = if complete || is_marked || is_submitted { Duration::ZERO } else { self.settings.settle };
             self.shared.timers.set(Timer::Settle(name.clone()), now.after(quiet));
@@ -478,7 +478,7 @@ impl Item {
         match &self.state {
             ItemState::Settling => Some(("settling", Why::Plain(Cause::Settling))),
             ItemState::Hashing => Some(("hashing", Why::Plain(Cause::Hashing))),
-            // Whatever nobody submits is not for synkler.
+            // What nobody has submitted is not to be sent, so it is not listed.
             ItemState::Held(reason) if reason.cause() == Cause::Unsubmitted && reason.detail().is_empty() => None,
             ItemState::Held(reason) => Some(("blocked", Why::Given(reason))),
             ItemState::Behind => Some(("blocked", Why::Plain(Cause::Predecessor))),
