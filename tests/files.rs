@@ -16,7 +16,7 @@ use md5::{Digest as _, Md5};
 use synkler::drivers::clock::Clock;
 use synkler::drivers::files::{Files, Layout, Source, Spool, Staging};
 use synkler::machine::{
-    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Kind, Location, Mode, Run, RunId, Space, TransferId,
+    CopyOutcome, Digest, Direction, Effect, Input, ItemName, Keep, Kind, Location, Mode, Run, RunId, Space, TransferId,
 };
 use tokio::sync::mpsc;
 
@@ -47,8 +47,12 @@ impl Host {
         match effect {
             Effect::Hash { item, signature } => files.hash(item, signature),
             Effect::Look { transfer, item } => files.look(transfer, item),
-            Effect::Take { transfer, place, name, kind, modes } => files.take(transfer, place, name, kind, modes),
-            Effect::Verify { transfer, name, kind, digest, modes } => files.verify(transfer, name, kind, digest, modes),
+            Effect::Take { transfer, place, name, kind, attributes } => {
+                files.take(transfer, place, name, kind, attributes)
+            }
+            Effect::Verify { transfer, name, kind, digest, attributes } => {
+                files.verify(transfer, name, kind, digest, attributes)
+            }
             Effect::Place { transfer, name, inode, replace } => files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => files.discard(transfer),
             Effect::Measure => files.measure(),
@@ -172,7 +176,7 @@ fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
         let Layout::Download(staging) = host.layout.clone() else { panic!() };
         let location = Location::new("host", "/srv").unwrap();
         let (batch, direction) = (vec![(transfer, item.clone())], Direction::Pull);
-        host.files.expect(&Run { id: RunId(1), direction, location, batch });
+        host.files.expect(&Run { id: RunId(1), direction, location, batch, keep: Keep::default() });
         // Its answer comes after the look at staging.
         host.perform(Effect::Look { transfer, item: item.clone() });
         let own = staging.staging_dir().join(transfer.to_string());
@@ -188,7 +192,7 @@ fn what_is_read_while_it_arrives_never_decides_against_what_lies_there() {
             std::os::unix::fs::FileExt::write_at(&file, &bytes[5..6], 5).unwrap();
         }
         let digest = Digest(Md5::digest(&bytes).into());
-        let effect = Effect::Verify { transfer, name: item, kind: Kind::File, digest, modes: None };
+        let effect = Effect::Verify { transfer, name: item, kind: Kind::File, digest, attributes: Default::default() };
         let Some(Input::Verified { outcome: CopyOutcome::Found { fingerprint, .. }, .. }) = host.perform(effect) else {
             panic!()
         };

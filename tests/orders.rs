@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use synkler::machine::{
     Address, Cause, CentralSettings, Cleaner, CopyOutcome, Deed, Digest, DownloadSettings, Effect, Fault, Fingerprint,
-    Found, GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, KeepModes, Kind, KnownNode,
-    Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, Ownership, PlaceId, Protocols, Readiness, Reason,
-    Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection, Sight, Sighting,
-    Signature, Space, State, Time, TransferId, TransferView, UploadSettings, Wait,
+    Found, GroupPause, Handle, HashOutcome, Hello, Input, ItemName, ItemOrder, JournalId, Keep, KeepModes, Kind,
+    KnownNode, Level, Location, Log, Machine, Message, Mode, Node, Offer, Order, Ownership, PlaceId, Protocols,
+    Readiness, Reason, Receipt, Record, Release, Restored, RoleSettings, Row, Run, RunId, RunOutcome, Scope, Selection,
+    Sight, Sighting, Signature, Space, State, Time, TransferId, TransferView, UploadSettings, Wait,
 };
 
 #[path = "orders/apart.rs"]
@@ -68,6 +68,7 @@ fn row(number: u64, stage: &str) -> Row {
         entries: 1,
         fingerprint: fingerprint(number),
         modes: Default::default(),
+        extras: Default::default(),
         minted: created,
     };
     Row {
@@ -129,6 +130,7 @@ impl Bench {
 
     fn upload_with(restored: Restored, ready: Readiness) -> Self {
         let settings = UploadSettings {
+            keep: Keep::default(),
             depth: 0,
             ready,
             me: alpha().name,
@@ -143,6 +145,7 @@ impl Bench {
 
     fn central(restored: Restored) -> Self {
         let settings = CentralSettings {
+            links: true,
             keep_modes: KeepModes::Try,
             me: hub().name,
             version: "1".to_owned(),
@@ -286,8 +289,13 @@ fn a_paused_node_starts_nothing_and_a_stopped_run_is_no_failed_attempt() {
     let told = hellos(&effects);
     assert_eq!((told[0].0.clone(), told[0].1.paused.as_ref()), (Address::All, Some(order)), "all are told at once");
 
-    let run =
-        Run { id: RunId(0), direction: synkler::machine::Direction::Push, location: location(), batch: Vec::new() };
+    let run = Run {
+        id: RunId(0),
+        direction: synkler::machine::Direction::Push,
+        location: location(),
+        batch: Vec::new(),
+        keep: Keep::default(),
+    };
     let effects = bench.input(stopped(&run));
     assert!(runs(&effects).is_empty());
     let view = bench.view(1);
@@ -348,7 +356,7 @@ fn an_item_that_is_paused_holds_up_no_other() {
     let mut bench = Bench::upload(restored(vec![row(1, "announced"), row(2, "announced")]));
     let (deeds, _) = bench.order(Order::Pause { scope: Scope::Items(vec![Handle::Item(name("item 1"))]), now: false });
     assert_eq!(deeds[0].item, Some(name("item 1")));
-    let message = Message::Upload { place: place(), location: location(), transfers: vec![id(1), id(2)] };
+    let message = Message::Upload { place: place(), location: location(), links: true, transfers: vec![id(1), id(2)] };
     let effects = bench.receive(hub(), message);
     assert_eq!(batch(&runs(&effects)[0]), [id(2)]);
     // Central is told why the other one does not come.
@@ -484,6 +492,7 @@ fn proven(item: &str) -> Input {
         entries: 1,
         fingerprint: fingerprint(1),
         modes: Default::default(),
+        extras: Default::default(),
         manifest: None,
         origin: synkler::machine::Origin::default(),
     };
@@ -663,6 +672,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         entries: 1,
         fingerprint,
         modes: Default::default(),
+        extras: Default::default(),
         manifest: manifest.clone(),
         origin: synkler::machine::Origin::default(),
     };
@@ -676,6 +686,7 @@ fn manifests_go_into_the_journal_when_something_is_proven() {
         inode: 1,
         manifest: manifest.clone(),
         unkept: None,
+        lost: None,
     };
     let mut bench = Bench::central(restored(vec![row(1, "granted")]));
     bench.receive(alpha(), Message::Sent { place: place(), transfers: vec![id(1)] });
@@ -805,6 +816,7 @@ fn fifty_thousand_transfers_are_shown_at_once() {
 fn settings_are_taken_up_while_it_runs() {
     let mut bench = Bench::upload(restored((1..=3).map(|number| big(row(number, "granted"))).collect()));
     let settings = UploadSettings {
+        keep: Keep::default(),
         depth: 0,
         ready: Readiness::Settled,
         me: alpha().name,
@@ -823,6 +835,7 @@ fn settings_are_taken_up_while_it_runs() {
     let receivers = vec![("d1".parse().unwrap(), Some(Time::from_millis(START)))];
     let mut bench = Bench::central(restored(vec![Row { receivers, ..row(1, "released") }]));
     let settings = CentralSettings {
+        links: true,
         keep_modes: KeepModes::Try,
         me: hub().name,
         version: "1".to_owned(),

@@ -448,6 +448,7 @@ fn largest() -> Vec<Message> {
         entries: u64::MAX,
         fingerprint,
         modes: longest_modes(),
+        extras: Default::default(),
         minted: synkler::machine::Time::from_millis(u64::MAX),
     };
     let location = Location::new(&"h".repeat(255), &format!("/{}", "p".repeat(1023))).unwrap();

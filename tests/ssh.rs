@@ -340,9 +340,12 @@ async fn every_option_that_the_config_allows_is_let_in() {
         "--max-alloc=2g",
         "--fsync",
         "--preallocate",
+        // Those of `keep`.
+        "--hard-links",
         "--sparse",
         "--acls",
         "--xattrs",
+        "--filter=-x! user.*",
         "--atimes",
         "--open-noatime",
         "--numeric-ids",

@@ -61,7 +61,10 @@ fn word(dir: &Path, name: &str, kept: Result<Keeps, Refusal>, keep_modes: KeepMo
     }
     let on = format!("{} ({name})", dir.display());
     if lacks.is_empty() {
-        return ok(CHECK, format!("{on} keeps permission bits, times, links, upper and lower case"));
+        let extras = [(kept.hard_links, "hard links"), (kept.xattrs, "extended attributes"), (kept.acls, "ACLs")];
+        let missing: Vec<_> = extras.into_iter().filter(|(keeps, _)| !keeps).map(|(_, name)| name).collect();
+        let but = if missing.is_empty() { String::new() } else { format!(", but no {}", missing.join(", no ")) };
+        return ok(CHECK, format!("{on} keeps permission bits, times, links, upper and lower case{but}"));
     }
     let text = format!("{on} has {}", lacks.join("; "));
     let move_away = "set file_dir to a directory on a Linux file system (ext4, xfs, btrfs), or accept the limits";
@@ -83,12 +86,18 @@ mod tests {
             set_group_id: true,
             times: true,
             links: true,
+            hard_links: true,
+            xattrs: true,
+            acls: true,
             case: true,
             names: true,
             noreplace: true,
         };
         let of = |kept, keep_modes| word(Path::new("/x"), "exfat", Ok(kept), keep_modes);
         assert_eq!(of(all, KeepModes::Yes).result, "ok");
+        let plain = of(Keeps { xattrs: false, acls: false, ..all }, KeepModes::Yes);
+        assert_eq!(plain.result, "ok");
+        assert!(plain.text.ends_with("lower case, but no extended attributes, no ACLs"), "{}", plain.text);
         let stick = Keeps { modes: false, links: false, case: false, ..all };
         let found = of(stick, KeepModes::Try);
         assert_eq!(found.result, "warning");

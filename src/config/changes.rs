@@ -5,7 +5,7 @@ use super::keys::KEYS;
 use super::settings::{Role, Settings};
 
 /// The keys that take effect when the config is read again; the others do at the next start.
-pub const LIVE: [&str; 11] = [
+pub const LIVE: [&str; 12] = [
     "cleanup_script",
     "cleanup_move",
     "cleanup_delete",
@@ -15,6 +15,7 @@ pub const LIVE: [&str; 11] = [
     "free_percent",
     "keep_modes",
     "settle_seconds",
+    "keep",
     "transfers",
     "history_days",
 ];
@@ -51,8 +52,14 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
     ];
     match (&old.role, &new.role) {
         (
-            Role::Upload { settle: old_settle, slots: old_slots, cleanup: old_cleanup, items: old_items },
-            Role::Upload { settle, slots, cleanup, items },
+            Role::Upload {
+                settle: old_settle,
+                slots: old_slots,
+                cleanup: old_cleanup,
+                items: old_items,
+                keep: old_keep,
+            },
+            Role::Upload { settle, slots, cleanup, items, keep },
         ) => {
             different.push(("settle_seconds", old_settle != settle));
             different.push(("ignore", old_items.ignore != items.ignore));
@@ -60,6 +67,7 @@ pub fn differences(old: &Settings, new: &Settings) -> Vec<&'static str> {
             different.push(("item_depth", old_items.depth != items.depth));
             different.push(("ready", old_items.ready.as_str() != items.ready.as_str()));
             different.push(("marker", old_items.ready.marker() != items.ready.marker()));
+            different.push(("keep", old_keep != keep));
             different.push(("transfers", old_slots != slots));
             different.extend(cleanups(old_cleanup.as_ref(), cleanup.as_ref()));
         }
@@ -178,6 +186,7 @@ mod tests {
                     "ignore" | "only" => "*.x",
                     "rsync_opts" => "--bwlimit=7",
                     "keep_modes" => "no",
+                    "keep" => "acls",
                     "ready" => "submit",
                     "marker" => "%f.ok",
                     "owner" | "group" => "7",

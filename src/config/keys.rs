@@ -221,6 +221,13 @@ pub const KEYS: &[Key] = &[
         "with ready = \"marker\": name of the file that says that an item is complete: %f.done beside the item, or %f/.complete inside \
          a directory; %f is the name of the item",
     ),
+    key(
+        "keep",
+        Preset::Computed("nothing"),
+        UPLOAD,
+        "what travels beside content and permission bits, any of hardlinks, xattrs (user.*), acls and sparse (holes in files): a list, or \
+         text separated by commas",
+    ),
     key("transfers", Preset::Value("2"), ENDS, "maximum number of concurrent rsync runs, 1 to 64"),
     key("history_days", Preset::Value("90"), ALL, "days that finished transfers stay in the journal, 1 to 36500"),
     key(

@@ -4,6 +4,7 @@
 
 use super::rsync_table::{Verdict, table};
 use super::shown_value;
+use crate::machine::Keep;
 
 /// The maximum number of words in `rsync_opts`.
 const WORD_LIMIT: usize = 64;
@@ -21,6 +22,8 @@ struct RsyncOption {
 pub(super) struct Judged {
     /// The options for rsync: one per word, values after `=`.
     pub(super) options: Vec<String>,
+    /// The extras that options ask for.
+    pub(super) keep: Keep,
     /// The options that were left out, and why.
     pub(super) left_out: Vec<String>,
     /// The refused options, and why.
@@ -85,6 +88,7 @@ impl Judged {
             (_, Some(_)) if !option.takes_value => {
                 self.problems.push(format!("found {shown} with a value, but it takes none"));
             }
+            (Verdict::Keeps(extra), _) => self.keep = self.keep.with(extra),
             (Verdict::LeftOut(why), _) => self.left_out.push(format!("{shown} is ignored: {why}")),
             (Verdict::Passes, Some(value)) => self.options.push(format!("{}={value}", option.name)),
             (Verdict::Passes, None) => self.options.push(option.name.to_owned()),
@@ -142,6 +146,7 @@ mod tests {
     use std::process::{Command, Stdio};
 
     use super::*;
+    use crate::machine::Extra;
 
     fn words(words: &[&str]) -> Judged {
         judge(&words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>())
@@ -163,6 +168,13 @@ mod tests {
         assert_eq!(judged.options, options);
         assert_eq!(judged.left_out.len(), 2, "{:?}", judged.left_out);
         assert!(judged.problems.is_empty(), "{:?}", judged.problems);
+    }
+
+    #[test]
+    fn extras_are_asked_for_by_either_name() {
+        let judged = words(&["-aHAX", "--sparse", "--no-acls"]);
+        assert_eq!(judged.keep, Extra::ALL.into_iter().collect());
+        assert_eq!((judged.options.len(), judged.problems.len(), judged.left_out.len()), (0, 0, 2), "{judged:?}");
     }
 
     #[test]

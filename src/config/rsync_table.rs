@@ -1,6 +1,8 @@
 //! Every rsync option and its verdict. A line is one option with all its names, the one for rsync first; `=` means that
 //! the option takes a value.
 
+use crate::machine::Extra;
+
 /// The verdict on an option.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
@@ -8,6 +10,8 @@ pub(super) enum Verdict {
     Passes,
     /// rsync does not get the option, for this reason, and nothing is lost.
     LeftOut(&'static str),
+    /// The same as this word of `keep`.
+    Keeps(Extra),
     /// The option is refused, for this reason.
     Refused(&'static str),
 }
@@ -17,7 +21,8 @@ pub(super) fn table() -> impl Iterator<Item = (&'static str, Verdict)> {
     let passed = PASSED.iter().map(|names| (*names, Verdict::Passes));
     let left_out = LEFT_OUT.iter().flat_map(|(why, rows)| rows.iter().map(|names| (*names, Verdict::LeftOut(why))));
     let refused = REFUSED.iter().flat_map(|(why, rows)| rows.iter().map(|names| (*names, Verdict::Refused(why))));
-    passed.chain(left_out).chain(refused)
+    let kept = KEPT.iter().map(|(extra, names)| (*names, Verdict::Keeps(*extra)));
+    passed.chain(kept).chain(left_out).chain(refused)
 }
 
 /// Options that pass.
@@ -54,12 +59,6 @@ const PASSED: &[&str] = &[
     "--max-alloc=",
     "--fsync",
     "--preallocate",
-    "--sparse -S",
-    "--no-sparse --no-S",
-    "--acls -A",
-    "--no-acls --no-A",
-    "--xattrs -X",
-    "--no-xattrs --no-X",
     "--atimes -U",
     "--no-atimes --no-U",
     "--open-noatime",
@@ -68,6 +67,14 @@ const PASSED: &[&str] = &[
     "--no-numeric-ids",
     "--super",
     "--no-super",
+];
+
+/// Options that mean the same as a word of `keep`.
+const KEPT: [(Extra, &str); 4] = [
+    (Extra::Hardlinks, "--hard-links -H"),
+    (Extra::Xattrs, "--xattrs -X"),
+    (Extra::Acls, "--acls -A"),
+    (Extra::Sparse, "--sparse -S"),
 ];
 
 /// Options that are left out, and why.
@@ -90,6 +97,10 @@ const LEFT_OUT: &[(&str, &[&str])] = &[
             "--partial",
             "-P",
             "--from0 -0",
+            "--no-hard-links --no-H",
+            "--no-xattrs --no-X",
+            "--no-acls --no-A",
+            "--no-sparse --no-S",
         ],
     ),
     (
@@ -212,8 +223,6 @@ const REFUSED: &[(&str, &[&str])] = &[
             "--no-munge-links",
             "--copy-dirlinks -k",
             "--keep-dirlinks -K",
-            "--hard-links -H",
-            "--no-hard-links --no-H",
             "--chmod=",
             "--chown=",
             "--usermap=",

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::cleanup::Cleanup;
 use super::patterns::ItemPatterns;
-use crate::machine::{GroupId, KeepModes, Mode, Node, NodeName, Ownership};
+use crate::machine::{GroupId, Keep, KeepModes, Mode, Node, NodeName, Ownership};
 
 /// All settings of a daemon. Directories are absolute paths; the daemon checks that they exist.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -116,6 +116,8 @@ pub struct Rsync {
     /// Further options, one per word (`--name` or `--name=value`), none of which affects the Promise. They come before
     /// our own options, so that ours count.
     pub options: Vec<String>,
+    /// The extras that the options ask for.
+    pub keep: Keep,
 }
 
 /// The settings of one mode only.
@@ -131,6 +133,8 @@ pub enum Role {
         cleanup: Option<Cleanup>,
         /// Which entries of the directory are items.
         items: ItemPatterns,
+        /// What travels beside content and modes.
+        keep: Keep,
     },
     /// Receives items, verifies them, and passes them on.
     Central {

@@ -5,7 +5,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::machine::{GroupId, KeepModes, Location, Mode, Node, NodeName};
+use crate::machine::{Extra, GroupId, Keep, KeepModes, Location, Mode, Node, NodeName};
 
 use super::cleanup::CLEANUP_KEYS;
 use super::environment::Environment;
@@ -55,8 +55,9 @@ impl Reading<'_> {
         let rsync = self.rsync();
         let cleanup = self.cleanup(file_dir.as_deref());
         let receivers = self.receivers();
-        let keep = self.duration("keep_minutes", 60, KEEP_MINUTES_LIMIT, true);
+        let lasts = self.duration("keep_minutes", 60, KEEP_MINUTES_LIMIT, true);
         let free = self.decimal("free_percent", 99, true).and_then(|millionths| u32::try_from(millionths / 1000).ok());
+        let keep = self.keep(rsync.as_ref());
         let keep_modes = self.parse("keep_modes", str::parse::<KeepModes>, |word| word.as_str().to_owned());
         let ownership = self.ownership(mode, cleanup.as_ref().and_then(Option::as_ref));
         let settle = self.duration("settle_seconds", 1, SETTLE_SECONDS_LIMIT, true);
@@ -77,11 +78,13 @@ impl Reading<'_> {
             self.reachable(&central_host, &file_dir, &group);
         }
         let role = match mode {
-            Mode::Upload => Role::Upload { settle: settle?, slots: slots?, cleanup: cleanup?, items: items? },
+            Mode::Upload => {
+                Role::Upload { settle: settle?, slots: slots?, cleanup: cleanup?, items: items?, keep: keep? }
+            }
             Mode::Central => Role::Central {
                 host: central_host,
                 receivers: receivers?,
-                keep: keep?,
+                keep: lasts?,
                 free: Percent::from_thousandths(free?),
                 keep_modes: keep_modes?,
             },
@@ -153,7 +156,25 @@ impl Reading<'_> {
         }
         self.show_list("rsync_opts", &judged.options);
         let program = program?;
-        judged.problems.is_empty().then_some(Rsync { program, options: judged.options })
+        judged.problems.is_empty().then_some(Rsync { program, options: judged.options, keep: judged.keep })
+    }
+
+    /// The extras that travel: those of `keep`, and those that `rsync_opts` asks for.
+    fn keep(&mut self, rsync: Option<&Rsync>) -> Option<Keep> {
+        let words = self.list("keep", split_csv)?;
+        let mut keep = Some(rsync.map(|rsync| rsync.keep).unwrap_or_default());
+        for word in &words {
+            match word.trim().parse::<Extra>() {
+                Ok(extra) => keep = keep.map(|keep| keep.with(extra)),
+                Err(problem) => {
+                    self.refuse("keep", &problem);
+                    keep = None;
+                }
+            }
+        }
+        let shown = keep.filter(|keep| !keep.is_empty()).map_or("nothing".to_owned(), |keep| keep.to_string());
+        self.show("keep", shown, &self.origin("keep").unwrap_or(Origin::Default));
+        keep
     }
 
     fn receivers(&mut self) -> Option<Option<BTreeSet<NodeName>>> {
@@ -250,6 +271,11 @@ impl Reading<'_> {
             && let Some(origin) = self.origin(key)
         {
             self.notices.push(format!("{origin}: {key} is ignored: only an upload decides what an item is"));
+        }
+        if mode != Mode::Upload
+            && let Some(origin) = self.origin("keep").filter(|origin| *origin != Origin::Default)
+        {
+            self.notices.push(format!("{origin}: keep is ignored: set it on the upload, which decides what travels"));
         }
         if mode != Mode::Download
             && let Some((key, origin)) = OWNERSHIP_KEYS.iter().find_map(|key| Some((key, self.origin(key)?)))

@@ -188,11 +188,11 @@ impl Service {
                 let found = self.ask_loop(|reply| Query::Past { text: asked, reply }).await?;
                 match found.map_err(Refusal::Refused)? {
                     PastFound::One(row) => Ok(Proof {
+                        remark: row.remarks().map(String::from),
                         transfer: row.transfer,
                         name: row.name,
                         kind: row.kind,
                         fingerprint: row.fingerprint,
-                        remark: row.remark.as_deref().map(str::to_owned),
                     }),
                     PastFound::Nothing => Err(Refusal::NotFound(text)),
                     PastFound::Several(matches) => Err(Refusal::Ambiguous { item: text, matches }),

@@ -312,7 +312,7 @@ impl From<&Row> for Past {
             finished: moment(row.finished.unwrap_or(row.since)),
             rate: rate.map(|rate| int(u64::try_from(rate).unwrap_or(u64::MAX))),
             receivers: receivers(&row.receivers),
-            remark: row.remark.as_deref().map(str::to_owned),
+            remark: row.remarks().map(String::from),
         }
     }
 }

@@ -86,9 +86,11 @@ impl Drivers {
             Effect::Hash { item, signature } => self.files.hash(item, signature),
             Effect::Unmark(item) => self.files.unmark(item),
             Effect::Look { transfer, item } => self.files.look(transfer, item),
-            Effect::Take { transfer, place, name, kind, modes } => self.files.take(transfer, place, name, kind, modes),
-            Effect::Verify { transfer, name, kind, digest, modes } => {
-                self.files.verify(transfer, name, kind, digest, modes)
+            Effect::Take { transfer, place, name, kind, attributes } => {
+                self.files.take(transfer, place, name, kind, attributes);
+            }
+            Effect::Verify { transfer, name, kind, digest, attributes } => {
+                self.files.verify(transfer, name, kind, digest, attributes);
             }
             Effect::Place { transfer, name, inode, replace } => self.files.place(transfer, name, inode, replace),
             Effect::Drop(transfer) => self.files.discard(transfer),

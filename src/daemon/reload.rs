@@ -61,8 +61,8 @@ impl Daemon {
                     Role::Central { host: host.clone(), receivers, keep, free, keep_modes }
                 }
                 // The watch keeps its patterns.
-                (Role::Upload { items, .. }, Role::Upload { settle, slots, cleanup, .. }) => {
-                    Role::Upload { settle, slots, cleanup, items: items.clone() }
+                (Role::Upload { items, .. }, Role::Upload { settle, slots, cleanup, keep, .. }) => {
+                    Role::Upload { settle, slots, cleanup, items: items.clone(), keep }
                 }
                 // Staging keeps whose items are.
                 (Role::Download { ownership, .. }, Role::Download { slots, cleanup, keep_modes, .. }) => {
@@ -71,7 +71,7 @@ impl Daemon {
                 (_, role) => role,
             };
             let settings = Settings { role, history: new.history, ..self.settings.clone() };
-            self.machine.reconfigure(self.clock.now(), role_settings(&settings)?);
+            self.machine.reconfigure(self.clock.now(), role_settings(&settings, true)?);
             self.drivers.cleanup = Cleanup::of(&settings, &self.drivers.directory, &self.drivers.inputs);
             if let Some(rsync) = &mut self.drivers.rsync {
                 rsync.carry_modes(carries_modes(&settings));

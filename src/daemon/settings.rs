@@ -26,18 +26,19 @@ impl Origin {
     }
 }
 
-/// The settings of the machine.
-pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, InvalidLocation> {
+/// The settings of the machine. `links`: whether a spool has hard links.
+pub(super) fn role_settings(settings: &Settings, links: bool) -> Result<RoleSettings, InvalidLocation> {
     let (me, version) = (settings.node.name.clone(), env!("CARGO_PKG_VERSION").to_owned());
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Ok(match &settings.role {
-        Role::Upload { settle, slots, cleanup, items } => RoleSettings::Upload(UploadSettings {
+        Role::Upload { settle, slots, cleanup, items, keep } => RoleSettings::Upload(UploadSettings {
             me,
             version,
             host,
             settle: *settle,
             depth: items.depth,
             ready: items.ready.clone(),
+            keep: *keep,
             slots: *slots,
             cleanup: who_cleans_up(cleanup.as_ref(), &settings.file_dir),
         }),
@@ -52,6 +53,7 @@ pub(super) fn role_settings(settings: &Settings) -> Result<RoleSettings, Invalid
                 keep: *keep,
                 free_millipercent: free.thousandths(),
                 keep_modes: *keep_modes,
+                links,
                 spool,
             })
         }

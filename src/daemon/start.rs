@@ -23,7 +23,7 @@ use crate::drivers::logging::Logging;
 use crate::drivers::manifest::SurveyError;
 use crate::drivers::rsync::{self, Rsync, VersionError};
 use crate::drivers::watch::{Surveyed, Watch};
-use crate::drivers::{sys, systemd};
+use crate::drivers::{keeps, sys, systemd};
 use crate::machine::{
     BadRow, Directory, Input, InvalidLocation, ItemName, Machine, Restored, RoleSettings, Verdict, judge,
 };
@@ -122,7 +122,7 @@ async fn serve(loaded: Loaded, origin: Origin, logging: Logging) -> Result<(), S
     let (reads, configs) = mpsc::channel(1);
     let unfinished = restored.rows.len();
     let (directory, found) = directory(&settings, &layout, &restored, &inputs)?;
-    let mut machine = machine(&settings, restored, &clock)?;
+    let mut machine = machine(&settings, &layout, restored, &clock)?;
     machine.handle(clock.now(), Input::Directory(found));
     let rsync = rsync(&settings, &layout, &directory, &inputs).await?;
     let watch = match &settings.role {
@@ -293,11 +293,17 @@ fn watch(layout: &Layout, items: ItemPatterns, directory: &FileDir, inputs: mpsc
     ))
 }
 
-fn machine(settings: &Settings, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {
+/// Whether a spool has hard links, as far as that can be found out.
+fn has_links(layout: &Layout) -> bool {
+    let Layout::Central(spool) = layout else { return true };
+    keeps::try_out(&spool.held_dir()).map_or(true, |kept| kept.hard_links)
+}
+
+fn machine(settings: &Settings, layout: &Layout, restored: Restored, clock: &Clock) -> Result<Machine, StartError> {
     // The hash keys of the standard library are random numbers of the process.
     let seed = RandomState::new().build_hasher().finish();
     let now = clock.now();
-    Ok(match role_settings(settings)? {
+    Ok(match role_settings(settings, has_links(layout))? {
         RoleSettings::Upload(role) => Machine::upload(role, restored, seed, now)?,
         RoleSettings::Central(role) => Machine::central(role, restored, seed, now)?,
         RoleSettings::Download(role) => Machine::download(role, restored, seed, now)?,

@@ -5,8 +5,8 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use rustix::fd::OwnedFd;
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, fchmod, fstat, futimens, mkdirat, openat,
-    renameat_with, statat, symlinkat, unlinkat,
+    AtFlags, CWD, Mode, OFlags, RenameFlags, Timespec, Timestamps, XattrFlags, fchmod, fsetxattr, fstat, futimens,
+    linkat, mkdirat, openat, renameat_with, statat, symlinkat, unlinkat,
 };
 use rustix::io::Errno;
 
@@ -23,6 +23,12 @@ pub struct Keeps {
     pub times: bool,
     /// Symbolic links.
     pub links: bool,
+    /// Hard links.
+    pub hard_links: bool,
+    /// Extended attributes of the user's namespace.
+    pub xattrs: bool,
+    /// POSIX ACLs.
+    pub acls: bool,
     /// Names that differ in case only, as two names.
     pub case: bool,
     /// A name that Windows does not allow.
@@ -34,7 +40,12 @@ pub struct Keeps {
 const MTIME: i64 = 1_000_000_000;
 const COARSEST: u64 = 2;
 const FILE: &str = "file";
-const TRIED: [&str; 5] = [FILE, "link", "case", "a:b?", "other"];
+const TRIED: [&str; 6] = [FILE, "link", "second", "case", "a:b?", "other"];
+/// `u::rw-,u:1:r--,g::r--,m::r--,o::---` in the form of the kernel.
+const SOME_ACL: [u8; 44] = [
+    2, 0, 0, 0, 1, 0, 6, 0, 255, 255, 255, 255, 2, 0, 4, 0, 1, 0, 0, 0, 4, 0, 4, 0, 255, 255, 255, 255, 16, 0, 4, 0,
+    255, 255, 255, 255, 32, 0, 0, 0, 255, 255, 255, 255,
+];
 
 /// Tries it in a directory of its own in `dir`, which is removed afterwards. The name of that directory begins with
 /// `.synkler-check`, which no item's name does.
@@ -80,12 +91,16 @@ fn observe(inside: &OwnedFd) -> Result<Keeps, Errno> {
     let set = futimens(&file, &Timestamps { last_access: moment, last_modification: moment });
     let times = set.is_ok() && fstat(&file).is_ok_and(|stat| stat.st_mtime.abs_diff(MTIME) < COARSEST);
     let links = symlinkat(FILE, inside, "link").is_ok();
+    let hard_links = linkat(inside, FILE, inside, "second", AtFlags::empty()).is_ok();
+    let holds = |name: &str, value: &[u8]| fsetxattr(&file, name, value, XattrFlags::empty()).is_ok();
+    let (xattrs, acls) = (holds("user.synkler-check", b"1"), holds("system.posix_acl_access", &SOME_ACL));
     let case = create(inside, "case").is_ok() && statat(inside, "CASE", AtFlags::SYMLINK_NOFOLLOW).is_err();
     let names = create(inside, "a:b?").is_ok();
     // The target exists: the file system has to refuse.
     let onto =
         create(inside, "other").and_then(|_| renameat_with(inside, FILE, inside, "other", RenameFlags::NOREPLACE));
-    Ok(Keeps { modes, set_group_id, times, links, case, names, noreplace: onto == Err(Errno::EXIST) })
+    let noreplace = onto == Err(Errno::EXIST);
+    Ok(Keeps { modes, set_group_id, times, links, hard_links, xattrs, acls, case, names, noreplace })
 }
 
 fn create(inside: &OwnedFd, name: &str) -> Result<OwnedFd, Errno> {
@@ -106,6 +121,9 @@ mod tests {
             set_group_id: kept.set_group_id,
             times: true,
             links: true,
+            hard_links: true,
+            xattrs: kept.xattrs,
+            acls: kept.acls,
             case: true,
             names: true,
             noreplace: true,

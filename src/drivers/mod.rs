@@ -4,6 +4,7 @@ pub mod broker;
 pub mod cleanup;
 pub mod clock;
 pub mod disk;
+mod extras;
 pub mod files;
 pub mod journal;
 pub mod keeps;

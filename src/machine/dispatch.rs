@@ -7,8 +7,8 @@ use std::time::Duration;
 use super::room::Room;
 use super::shared::{Shared, Timer};
 use super::{
-    Cause, Direction, ENTRY_LIMIT, Effect, Fault, ItemName, Level, Location, Progress, Reason, Run, RunId, RunOutcome,
-    Time, TransferId,
+    Cause, Direction, ENTRY_LIMIT, Effect, Extra, Fault, ItemName, Keep, Level, Location, Progress, Reason, Run, RunId,
+    RunOutcome, Time, TransferId,
 };
 
 /// An item of this size in bytes or more gets an rsync run of its own.
@@ -34,6 +34,8 @@ pub(super) struct Ready {
     pub(super) room: Room,
     pub(super) attempts: u32,
     pub(super) location: Location,
+    /// The extras to move with it.
+    pub(super) keep: Keep,
 }
 
 #[derive(Debug)]
@@ -202,7 +204,7 @@ impl Dispatch {
             self.started = Some(shared.now);
             let id = RunId(self.next_run);
             self.next_run += 1;
-            let location = first.location.clone();
+            let (location, keep) = (first.location.clone(), first.keep);
             let transfers: Vec<_> = batch.iter().map(|ready| ready.transfer).collect();
             for transfer in &transfers {
                 self.leave_line(*transfer);
@@ -219,7 +221,7 @@ impl Dispatch {
             };
             self.running.insert(id, running);
             let batch = batch.into_iter().map(|ready| (ready.transfer, ready.name)).collect();
-            shared.effect(Effect::Run(Run { id, direction: self.direction, location, batch }));
+            shared.effect(Effect::Run(Run { id, direction: self.direction, location, batch, keep }));
             started.extend(transfers);
         }
         started
@@ -245,7 +247,9 @@ impl Dispatch {
         let backing_off =
             |ready: &Ready| self.backoffs.get(ready.location.host()).is_some_and(|backoff| backoff.until > now);
         let big = |ready: &Ready| ready.room.bytes >= BIG;
-        let alone = |ready: &Ready| big(ready) || ready.attempts >= ALONE_AFTER;
+        // rsync would also link files of different items.
+        let has_links = |ready: &Ready| ready.keep.has(Extra::Hardlinks);
+        let alone = |ready: &Ready| big(ready) || ready.attempts >= ALONE_AFTER || has_links(ready);
         let may_go = |ready: &Ready| !backing_off(ready) && (!big(ready) || big_allowed) && ready.room.fits_in(room);
         let first = self.line.values().find(|ready| may_go(ready))?;
         let mut batch = vec![first];
@@ -259,7 +263,8 @@ impl Dispatch {
                 break;
             }
             let more = taken.plus(ready.room);
-            if ready.location == first.location && !alone(ready) && more.bytes <= BATCH_BYTES && more.fits_in(room) {
+            let alike = ready.location == first.location && ready.keep == first.keep;
+            if alike && !alone(ready) && more.bytes <= BATCH_BYTES && more.fits_in(room) {
                 taken = more;
                 batch.push(ready);
             }

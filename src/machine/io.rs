@@ -27,8 +27,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::{
-    Address, Cause, CleanupItem, Cleared, Differences, Digest, Directory, Fingerprint, ItemName, Kind, KnownDirectory,
-    Location, Marker, Message, Modes, Mounts, Node, PlaceId, Reason, Record, Row, Signature, Time, TransferId,
+    Address, Attributes, Cause, CleanupItem, Cleared, Differences, Digest, Directory, Extras, Fingerprint, ItemName,
+    Keep, Kind, KnownDirectory, Location, Marker, Message, Modes, Mounts, Node, PlaceId, Reason, Record, Row,
+    Signature, Time, TransferId,
 };
 
 /// The number of one rsync run, unique while the daemon runs.
@@ -192,8 +193,8 @@ pub enum Effect {
         name: ItemName,
         /// The announced kind: it decides what the fingerprint is computed of, see [`Fingerprint`].
         kind: Kind,
-        /// The modes to set and compare; `None` leaves modes alone.
-        modes: Option<Modes>,
+        /// What to set and compare.
+        attributes: Attributes,
     },
     /// Download: compute the fingerprint of `staging/<transfer>/<name>` and make it durable.
     Verify {
@@ -205,8 +206,8 @@ pub enum Effect {
         kind: Kind,
         /// The announced digest. Bytes that were read while they arrived count only if they have this digest.
         digest: Digest,
-        /// The modes to set and compare; `None` leaves modes alone.
-        modes: Option<Modes>,
+        /// What to set and compare.
+        attributes: Attributes,
     },
     /// Download: give the item its final name, without overwriting, durably.
     Place {
@@ -359,6 +360,8 @@ pub enum HashOutcome {
         fingerprint: Fingerprint,
         /// The modes of its entries.
         modes: Modes,
+        /// Its extras.
+        extras: Extras,
         /// Of a directory: the manifest text of which the digest is computed, at most [`MANIFEST_LIMIT`] bytes.
         manifest: Option<Arc<str>>,
         /// What shows whether a cleanup script has made the item.
@@ -392,6 +395,8 @@ pub struct Run {
     pub location: Location,
     /// The items to move.
     pub batch: Vec<(TransferId, ItemName)>,
+    /// The extras to move with them.
+    pub keep: Keep,
 }
 
 /// Who can fix the cause of a failed run.
@@ -438,6 +443,8 @@ pub enum CopyOutcome {
         /// The requested modes that the copy does not have, in one line; `None` if it has all, or if none were
         /// requested.
         unkept: Option<Box<str>>,
+        /// How its extras differ from those to compare, in one line; `None` if they do not.
+        lost: Option<Box<str>>,
     },
     /// The copy does not exist.
     Missing,

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Fingerprint, GroupPause, ItemName, JournalId, Kind, Modes, Node, NodeName, Pause, PlaceId, Protocols, Reason, Time,
-    TransferId,
+    Extras, Fingerprint, GroupPause, ItemName, JournalId, Kind, Modes, Node, NodeName, Pause, PlaceId, Protocols,
+    Reason, Time, TransferId,
 };
 
 /// The maximum number of entries in one message.
@@ -75,6 +75,8 @@ pub struct Offer {
     pub fingerprint: Fingerprint,
     /// The modes of its entries; empty if there are none or the sender does not know them.
     pub modes: Modes,
+    /// Its extras, and which of them travel; empty if there are none or the sender does not know them.
+    pub extras: Extras,
     /// When its upload made the transfer; the value grows with every transfer of that upload.
     pub minted: Time,
 }
@@ -199,6 +201,8 @@ pub enum Message {
         place: PlaceId,
         /// The location of the place; items go to `<location>/<name>`.
         location: Location,
+        /// Whether hard links can be kept there.
+        links: bool,
         /// The transfers to send.
         transfers: Vec<TransferId>,
     },

@@ -14,6 +14,7 @@ mod differences;
 mod directory;
 mod dispatch;
 pub mod download;
+mod extras;
 mod fingerprint;
 mod io;
 mod lasting;
@@ -46,6 +47,7 @@ pub use cleanup::{Cleaner, CleanupItem, Cleared, LOT_LIMIT, Lot};
 pub use differences::{Differences, differences};
 pub use directory::{Directory, DirectoryId, KnownDirectory, Marker, Verdict, judge};
 pub use download::{Download, DownloadSettings};
+pub use extras::{Attributes, Extra, Extras, InvalidExtras, Keep};
 pub use fingerprint::{Digest, Fingerprint, InvalidDigest, Kind, Signature, UnknownKind};
 pub use io::{
     CopyOutcome, Direction, Effect, Fault, HashOutcome, Inodes, Input, Level, Log, MANIFEST_LIMIT, Origin,

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::{
-    Cause, Digest, Fingerprint, GroupPause, ItemName, JournalId, Kind, KnownDirectory, Location, Modes, Mounts, Node,
-    NodeName, Offer, Pause, PlaceId, Reason, Signature, Time, TransferId,
+    Cause, Digest, Extras, Fingerprint, GroupPause, ItemName, JournalId, Kind, KnownDirectory, Location, Modes, Mounts,
+    Node, NodeName, Offer, Pause, PlaceId, Reason, Signature, Time, TransferId, one_line,
 };
 
 /// One journal entry; each replaces the earlier one of the same key.
@@ -54,6 +54,8 @@ pub struct Row {
     pub fingerprint: Fingerprint,
     /// The modes of its entries, as announced.
     pub modes: Modes,
+    /// Its extras, as announced, and which of them travel.
+    pub extras: Extras,
     /// The stage of the role, by its stable word.
     pub stage: String,
     /// When its upload made the transfer. The value grows with every transfer of an upload: of two contents of one
@@ -102,6 +104,13 @@ pub struct Row {
 }
 
 impl Row {
+    /// What people should know about the hand-over: what was not carried, and how copies differ; one line.
+    pub fn remarks(&self) -> Option<Box<str>> {
+        let parts = [self.extras.not_carried(), self.remark.as_deref().map(str::to_owned)];
+        let parts: Vec<_> = parts.into_iter().flatten().collect();
+        (!parts.is_empty()).then(|| one_line(&parts.join("; ")).into())
+    }
+
     /// A transfer at its beginning: known here since `created` (which no two transfers of one journal share) and in its
     /// first stage since `since`.
     pub fn new(offer: Offer, upload: NodeName, created: Time, since: Time) -> Self {
@@ -113,6 +122,7 @@ impl Row {
             entries: offer.entries,
             fingerprint: offer.fingerprint,
             modes: offer.modes,
+            extras: offer.extras,
             stage: String::new(),
             minted: offer.minted,
             created,

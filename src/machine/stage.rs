@@ -251,6 +251,7 @@ impl Offer {
             entries: row.entries,
             fingerprint: row.fingerprint,
             modes: row.modes.clone(),
+            extras: row.extras.clone(),
             minted: row.minted,
         }
     }
@@ -279,7 +280,7 @@ impl TransferView {
             attempts: row.attempts,
             progress: None,
             receivers: row.receivers.clone(),
-            remark: row.remark.clone(),
+            remark: row.remarks(),
         }
     }
 }

@@ -92,7 +92,7 @@ enum Value {
 }
 
 /// The options of one letter that our runs send to the server, also with allowed `rsync_opts`.
-const LETTERS: &str = "lptrogRWcIzSAXUv";
+const LETTERS: &str = "lptrogRWcIzSAXHUv";
 
 /// The same for the long options.
 const OPTIONS: &[(&str, Value)] = &[
@@ -319,6 +319,8 @@ mod tests {
             // From rsync 3.1.3, as root.
             (WRITE.replace("-ltprRe.iLsfxCIvu", "-logtprRe.iLsfxC"), Side::Upload, place()),
             (WRITE.replace("-l", "-vvlzXXUUASWcI"), Side::Upload, place()),
+            (WRITE.replace("-l", "-lHAXS"), Side::Upload, place()),
+            (READ.replace("-l", "-lHAXS"), Side::Download, Target::Held),
             (
                 WRITE.replace("--inplace", "-B1000 --bwlimit=20480 --fsync --preallocate --inplace"),
                 Side::Upload,

@@ -3,8 +3,8 @@
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{
-    Cause, DETAIL_LIMIT, Digest, Fingerprint, Forward, GroupId, Kind, Message, Modes, NodeName, Offer, PlaceId, Reason,
-    Receipt, Release, Time, TransferId, UnknownCause, Wait,
+    Cause, DETAIL_LIMIT, Digest, Extras, Fingerprint, Forward, GroupId, Kind, Message, Modes, NodeName, Offer, PlaceId,
+    Reason, Receipt, Release, Time, TransferId, UnknownCause, Wait,
 };
 
 use super::RECEIVER_LIMIT;
@@ -27,20 +27,54 @@ type Transfers = List<Spelled<TransferId>>;
 #[serde(rename_all = "kebab-case")]
 pub(super) enum Payload {
     Hello(Box<Greeting>),
-    New { offers: List<Offered> },
-    Withdraw { transfers: Transfers },
-    Cancel { transfers: Transfers },
-    Upload { place: Spelled<PlaceId>, location: Directory, transfers: Transfers },
-    Sent { place: Spelled<PlaceId>, transfers: Transfers },
-    Received { transfers: Transfers },
-    Download { location: Directory, items: List<Forwarded> },
-    Done { receipts: List<Proof> },
-    Noted { transfers: Transfers },
-    Release { releases: List<Released> },
-    Freed { transfers: Transfers },
-    Closed { transfers: Transfers },
-    Waiting { waits: List<Held> },
-    Unknown { transfers: Transfers },
+    New {
+        offers: List<Offered>,
+    },
+    Withdraw {
+        transfers: Transfers,
+    },
+    Cancel {
+        transfers: Transfers,
+    },
+    Upload {
+        place: Spelled<PlaceId>,
+        location: Directory,
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        links: bool,
+        transfers: Transfers,
+    },
+    Sent {
+        place: Spelled<PlaceId>,
+        transfers: Transfers,
+    },
+    Received {
+        transfers: Transfers,
+    },
+    Download {
+        location: Directory,
+        items: List<Forwarded>,
+    },
+    Done {
+        receipts: List<Proof>,
+    },
+    Noted {
+        transfers: Transfers,
+    },
+    Release {
+        releases: List<Released>,
+    },
+    Freed {
+        transfers: Transfers,
+    },
+    Closed {
+        transfers: Transfers,
+    },
+    Waiting {
+        waits: List<Held>,
+    },
+    Unknown {
+        transfers: Transfers,
+    },
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,6 +89,8 @@ pub(super) struct Offered {
     minted: u64,
     #[serde(default = "no_modes", skip_serializing_if = "has_no_modes")]
     modes: Spelled<Modes>,
+    #[serde(default = "no_extras", skip_serializing_if = "has_no_extras")]
+    extras: Spelled<Extras>,
 }
 
 fn no_modes() -> Spelled<Modes> {
@@ -63,6 +99,14 @@ fn no_modes() -> Spelled<Modes> {
 
 fn has_no_modes(modes: &Spelled<Modes>) -> bool {
     modes.0.is_empty()
+}
+
+fn no_extras() -> Spelled<Extras> {
+    Spelled(Extras::default())
+}
+
+fn has_no_extras(extras: &Spelled<Extras>) -> bool {
+    extras.0.is_empty()
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -135,8 +179,9 @@ impl Payload {
             Self::New { offers } => Self::New { offers: offers.split_off(at) },
             Self::Withdraw { transfers } => Self::Withdraw { transfers: transfers.split_off(at) },
             Self::Cancel { transfers } => Self::Cancel { transfers: transfers.split_off(at) },
-            Self::Upload { place, location, transfers } => {
-                Self::Upload { place: place.clone(), location: location.clone(), transfers: transfers.split_off(at) }
+            Self::Upload { place, location, links, transfers } => {
+                let (place, location) = (place.clone(), location.clone());
+                Self::Upload { place, location, links: *links, transfers: transfers.split_off(at) }
             }
             Self::Sent { place, transfers } => Self::Sent { place: place.clone(), transfers: transfers.split_off(at) },
             Self::Received { transfers } => Self::Received { transfers: transfers.split_off(at) },
@@ -161,8 +206,9 @@ impl From<Message> for Payload {
             Message::New(offers) => Self::New { offers: list(offers) },
             Message::Withdraw(transfers) => Self::Withdraw { transfers: list(transfers) },
             Message::Cancel(transfers) => Self::Cancel { transfers: list(transfers) },
-            Message::Upload { place, location, transfers } => {
-                Self::Upload { place: Spelled(place), location: Directory(location), transfers: list(transfers) }
+            Message::Upload { place, location, links, transfers } => {
+                let (place, location) = (Spelled(place), Directory(location));
+                Self::Upload { place, location, links, transfers: list(transfers) }
             }
             Message::Sent { place, transfers } => Self::Sent { place: Spelled(place), transfers: list(transfers) },
             Message::Received(transfers) => Self::Received { transfers: list(transfers) },
@@ -187,8 +233,8 @@ impl From<Payload> for Message {
             Payload::New { offers } => Self::New(offers.into_entries()),
             Payload::Withdraw { transfers } => Self::Withdraw(transfers.into_entries()),
             Payload::Cancel { transfers } => Self::Cancel(transfers.into_entries()),
-            Payload::Upload { place, location, transfers } => {
-                Self::Upload { place: place.0, location: location.0, transfers: transfers.into_entries() }
+            Payload::Upload { place, location, links, transfers } => {
+                Self::Upload { place: place.0, location: location.0, links, transfers: transfers.into_entries() }
             }
             Payload::Sent { place, transfers } => Self::Sent { place: place.0, transfers: transfers.into_entries() },
             Payload::Received { transfers } => Self::Received(transfers.into_entries()),
@@ -242,6 +288,7 @@ impl From<Offer> for Offered {
             size: offer.fingerprint.size,
             md5: Spelled(offer.fingerprint.digest),
             modes: Spelled(offer.modes),
+            extras: Spelled(offer.extras),
             minted: offer.minted.as_millis(),
         }
     }
@@ -256,6 +303,7 @@ impl From<Offered> for Offer {
             entries: offered.entries,
             fingerprint: Fingerprint { size: offered.size, digest: offered.md5.0 },
             modes: offered.modes.0,
+            extras: offered.extras.0,
             minted: Time::from_millis(offered.minted),
         }
     }

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, CopyOutcome, Digest, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode, PlaceId,
-    PlaceOutcome, Sight, Signature, TransferId,
+    Attributes, Cause, CopyOutcome, Digest, Effect, Fingerprint, HashOutcome, Input, ItemName, JournalId, Kind, Mode,
+    PlaceId, PlaceOutcome, Sight, Signature, TransferId,
 };
 
 /// Where a file may stand.
@@ -47,6 +47,7 @@ pub(crate) fn stories<W: World>() -> Vec<(&'static str, Story<W>)> {
         ("an item is placed once", placing),
         ("nothing foreign is overwritten", occupied),
         ("an untouched earlier placement is replaced", replacing),
+        ("extras that a copy has not got are told", lost_extras_are_told),
         ("a sweep keeps what is needed", sweeps),
         ("what arrived under one name goes, and the rest of its place stays", arrival_drops),
     ]
@@ -104,7 +105,13 @@ fn copy(outcome: CopyOutcome) -> Option<(Fingerprint, u64)> {
 }
 
 fn take<W: World>(world: &mut W, number: u8, place: Option<PlaceId>) -> Option<Fingerprint> {
-    let effect = Effect::Take { transfer: transfer(number), place, name: item(), kind: Kind::File, modes: None };
+    let effect = Effect::Take {
+        transfer: transfer(number),
+        place,
+        name: item(),
+        kind: Kind::File,
+        attributes: Attributes::default(),
+    };
     match world.perform(Mode::Central, effect) {
         Some(Input::Taken { outcome, .. }) => copy(outcome).map(|(fingerprint, _)| fingerprint),
         other => panic!("{other:?}"),
@@ -117,11 +124,39 @@ fn verify<W: World>(world: &mut W, number: u8) -> Option<(Fingerprint, u64)> {
         name: item(),
         kind: Kind::File,
         digest: Digest([0; 16]),
-        modes: None,
+        attributes: Attributes::default(),
     };
     match world.perform(Mode::Download, effect) {
         Some(Input::Verified { outcome, .. }) => copy(outcome),
         other => panic!("{other:?}"),
+    }
+}
+
+fn lost_extras_are_told<W: World>(world: &mut W) {
+    for (number, extras, lost) in [
+        (
+            1,
+            "xattrs*3=00000000000000000000000000000001",
+            Some("extended attributes differ: announced for 3 entries, found for 0"),
+        ),
+        (2, "!xattrs*3 sparse*1=00000000000000000000000000000003", None),
+    ] {
+        let (transfer, place) = (transfer(number), place(number.into()));
+        world.write(&Spot::Arrived(place, item()), 3);
+        world.write(&Spot::Staged(transfer, item()), 3);
+        let attributes = Attributes { modes: None, extras: extras.parse().unwrap() };
+        let (name, kind, digest) = (item(), Kind::File, Digest([0; 16]));
+        let take = Effect::Take { transfer, place: Some(place), name, kind, attributes: attributes.clone() };
+        let verify = Effect::Verify { transfer, name: item(), kind, digest, attributes };
+        let answers = [world.perform(Mode::Central, take), world.perform(Mode::Download, verify)];
+        for answer in answers {
+            let Some(Input::Taken { outcome, .. } | Input::Verified { outcome, .. }) = answer else {
+                panic!("{answer:?}")
+            };
+            let CopyOutcome::Found { lost: told, .. } = outcome else { panic!("{outcome:?}") };
+            let told = told.map(|told| told.split(" (").next().unwrap_or_default().to_owned());
+            assert_eq!(told.as_deref(), lost);
+        }
     }
 }
 
@@ -225,7 +260,8 @@ pub(crate) fn inodes_run_out<W: World>(world: &mut W) {
     }
     fn take<W: World>(world: &mut W) -> CopyOutcome {
         let (place, name) = (Some(place(1)), item());
-        let effect = Effect::Take { transfer: transfer(1), place, name, kind: Kind::File, modes: None };
+        let effect =
+            Effect::Take { transfer: transfer(1), place, name, kind: Kind::File, attributes: Attributes::default() };
         match world.perform(Mode::Central, effect) {
             Some(Input::Taken { outcome, .. }) => outcome,
             other => panic!("{other:?}"),

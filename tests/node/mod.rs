@@ -161,6 +161,7 @@ fn past() -> Row {
         entries: 1,
         fingerprint: view.fingerprint.unwrap(),
         modes: "f0644".parse().unwrap(),
+        extras: Default::default(),
         minted: ago(60),
     };
     Row {

@@ -12,6 +12,7 @@ fn proven(number: u64) -> HashOutcome {
         entries: 1,
         fingerprint: fingerprint(number),
         modes: Modes::default(),
+        extras: Default::default(),
         manifest: None,
         origin: Origin { inode: 1, ..Origin::default() },
     }
@@ -52,6 +53,7 @@ fn an_upload_that_offers_what_is_over_is_told_to_clean_it_up() {
         entries: old.entries,
         fingerprint: old.fingerprint,
         modes: Modes::default(),
+        extras: Default::default(),
         minted: old.minted,
     };
     bench.receive(alpha(), Message::New(vec![offer]));

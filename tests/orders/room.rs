@@ -155,7 +155,7 @@ fn what_a_short_run_left_out_is_no_difference() {
         let full = Reason::with(Cause::Space, "here: No space left on device (28)");
         bench.input(Input::Ran { run: run.id, outcome: RunOutcome::Partial(full) });
         let fingerprint = Fingerprint { size: 1, digest: wrong };
-        let outcome = CopyOutcome::Found { fingerprint, inode: 1, manifest: None, unkept: None };
+        let outcome = CopyOutcome::Found { fingerprint, inode: 1, manifest: None, unkept: None, lost: None };
         let effects = bench.input(Input::Verified { transfer: id(1), outcome });
         assert_eq!(bench.view(1).reason.cause(), Cause::Space, "equally short each time, and not equally wrong");
         assert!(effects.contains(&Effect::Drop(id(1))));

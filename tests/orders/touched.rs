@@ -32,6 +32,7 @@ fn a_look_for_an_older_transfer_tells_nothing_of_the_latest() {
         entries: 1,
         fingerprint: Fingerprint { size: 20, ..fingerprint(2) },
         modes: Modes::default(),
+        extras: Default::default(),
         manifest: None,
         origin,
     };

@@ -14,6 +14,7 @@ mod group;
 mod handover;
 mod inboxes;
 mod journal_gone;
+mod keep;
 mod leftovers;
 mod log;
 mod lots;

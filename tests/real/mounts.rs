@@ -65,7 +65,7 @@ fn without_modes(bed: &Bed, at: &Path) -> Mount {
 }
 
 /// As a memory stick is: names that differ in case only are one, and there are neither modes nor links.
-fn exfat(bed: &Bed, at: &Path) -> Mount {
+pub fn exfat(bed: &Bed, at: &Path) -> Mount {
     let image = bed.side("images").join("exfat");
     fs::File::create(&image).unwrap().set_len(64 << 20).unwrap();
     succeed(Command::new("mkfs.exfat").arg(&image));

@@ -80,6 +80,7 @@ async fn offer_all(bed: &Bed) {
             entries: 1,
             fingerprint: Fingerprint { size: 5, digest: Digest([7; 16]) },
             modes: "f0644".parse().unwrap(),
+            extras: Default::default(),
             minted: Time::default(),
         };
         Forward { offer, upload: "up".parse().unwrap() }

@@ -12,7 +12,7 @@ use crate::bed::{Bed, tree};
 
 const LONG: Duration = Duration::from_secs(120);
 
-fn client(node: &Node) -> Client {
+pub fn client(node: &Node) -> Client {
     Client::connect(&node.socket).unwrap()
 }
 

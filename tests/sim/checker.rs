@@ -47,6 +47,8 @@ pub(crate) enum Promise {
     Room,
     /// Modes are as announced, or it is told that they are not.
     Modes,
+    /// Extras are those announced, or it is told that they are not; no run links different items.
+    Extras,
     /// Nothing is done, confirmed or taken for gone while another directory is where the node's should be.
     Directory,
     /// The contract of inputs and effects.
@@ -694,6 +696,7 @@ impl Sim {
     /// A run is about to start.
     pub(crate) fn check_run(&mut self, node: usize, run: &Run) {
         self.check_fetch(node, run);
+        self.check_extras_of_run(node, run);
         for (transfer, _) in &run.batch {
             self.check_held(node, *transfer, "a run starts");
         }

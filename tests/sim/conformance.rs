@@ -1,7 +1,7 @@
 //! The fakes pass the same lists as the real journal and the real file drivers: that is what lets anybody
 //! believe the schedules.
 
-use synkler::machine::{Effect, Input, JournalId, Mode, Question, Record, Restored, Row};
+use synkler::machine::{Effect, Input, JournalId, Keep, Mode, Question, Record, Restored, Row};
 
 use crate::conformance_files::{Spot, World as FilesUnderTest, inodes_run_out, stories};
 use crate::journal::Journal;
@@ -34,7 +34,7 @@ struct FakeFiles(Sim);
 impl FakeFiles {
     fn copy(&mut self, version: u64) -> Copy {
         let inode = self.0.world.stamp();
-        Copy { bytes: Bytes::Whole(version), inode, looks: None, modes: false, inodes: 1 }
+        Copy { bytes: Bytes::Whole(version), inode, looks: None, modes: false, extras: Keep::default(), inodes: 1 }
     }
 }
 

@@ -193,6 +193,7 @@ impl Sim {
                     keep: Duration::from_millis(plan.keep_ms),
                     free_millipercent: plan.free_permille * 100,
                     keep_modes: plan.central_modes,
+                    links: plan.spool_links,
                     spool: Location::new("c", SPOOL).unwrap(),
                     version,
                     host: String::new(),
@@ -203,7 +204,8 @@ impl Sim {
                 let settle = Duration::from_millis(plan.settle_ms);
                 let (slots, depth, host) = (plan.slots, plan.depth, String::new());
                 let ready = plan.says.readiness();
-                let settings = UploadSettings { me, settle, depth, ready, slots, cleanup, version, host };
+                let settings =
+                    UploadSettings { me, settle, depth, ready, keep: plan.keep, slots, cleanup, version, host };
                 Machine::upload(settings, restored, seed, now)
             }
             Role::Download(_) => Machine::download(

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, CleanupItem, CopyOutcome, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level, Modes,
+    Attributes, Cause, CleanupItem, CopyOutcome, Differences, Effect, Fault, HashOutcome, Input, ItemName, Kind, Level,
     Mounts, Origin, PlaceId, PlaceOutcome, Question, Reason, Run, RunId, RunOutcome, Sight, Sighting, Signature, Space,
     TransferId,
 };
@@ -24,8 +24,8 @@ pub(crate) enum Op {
     Hash { item: ItemName, signature: Signature },
     Look { transfer: TransferId, item: ItemName },
     Run(Running),
-    Take { transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, modes: Option<Modes> },
-    Verify { transfer: TransferId, name: ItemName, kind: Kind, modes: Option<Modes> },
+    Take { transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, attributes: Attributes },
+    Verify { transfer: TransferId, name: ItemName, kind: Kind, attributes: Attributes },
     Place { transfer: TransferId, name: ItemName, inode: u64, replace: Option<Signature> },
     Drop(TransferId),
     Cleanup { transfer: TransferId, item: ItemName, signature: Option<Signature> },
@@ -123,12 +123,12 @@ impl Sim {
             Effect::Hash { item, signature } => (Op::Hash { item, signature }, 500, 120_000),
             Effect::Unmark(item) => return self.unmark(node, self.world.name_index(&item)),
             Effect::Look { transfer, item } => (Op::Look { transfer, item }, 20, 5_000),
-            Effect::Take { transfer, place, name, kind, modes } => {
-                (Op::Take { transfer, place, name, kind, modes }, 500, 120_000)
+            Effect::Take { transfer, place, name, kind, attributes } => {
+                (Op::Take { transfer, place, name, kind, attributes }, 500, 120_000)
             }
 
-            Effect::Verify { transfer, name, kind, digest: _, modes } => {
-                (Op::Verify { transfer, name, kind, modes }, 500, 120_000)
+            Effect::Verify { transfer, name, kind, digest: _, attributes } => {
+                (Op::Verify { transfer, name, kind, attributes }, 500, 120_000)
             }
 
             Effect::Place { transfer, name, inode, replace } => {
@@ -200,11 +200,11 @@ impl Sim {
         match op {
             Op::Hash { item, signature } => Input::Hashed { outcome: self.hash(node, &item, signature), item },
             Op::Look { transfer, item } => Input::Looked { transfer, sight: self.look_at(node, &item) },
-            Op::Take { transfer, place, name, kind, modes } => {
-                Input::Taken { transfer, outcome: self.take(transfer, place, &name, kind, modes.as_ref(), fails) }
+            Op::Take { transfer, place, name, kind, attributes } => {
+                Input::Taken { transfer, outcome: self.take(transfer, place, &name, kind, &attributes, fails) }
             }
-            Op::Verify { transfer, name, kind, modes } => {
-                let outcome = self.verify(node, transfer, &name, kind, modes.as_ref(), fails);
+            Op::Verify { transfer, name, kind, attributes } => {
+                let outcome = self.verify(node, transfer, &name, kind, &attributes, fails);
                 Input::Verified { transfer, outcome }
             }
             Op::Place { transfer, name, inode, replace } => {
@@ -266,6 +266,7 @@ impl Sim {
             entries: crate::world::World::entries(source.version),
             fingerprint: self.world.fingerprint(whole, None),
             modes: "f0644".parse().unwrap(),
+            extras: crate::world::World::extras(source.version),
             manifest: None,
             origin: Origin {
                 inode: source.inode,

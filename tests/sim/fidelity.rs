@@ -84,6 +84,8 @@ impl Sim {
         self.remove_unswept();
         self.plan.spool_flat = false;
         self.plan.flat.fill(false);
+        self.plan.spool_bare = false;
+        self.plan.bare.fill(false);
         self.plan.folds.fill(false);
         self.plan.refuses.fill(false);
         for node in 0..self.nodes.len() {

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use synkler::machine::{
-    Cause, Cleared, CopyOutcome, Direction, ItemName, KeepModes, Kind, Modes, PlaceId, PlaceOutcome, Reason, Row,
+    Attributes, Cause, Cleared, CopyOutcome, Direction, ItemName, KeepModes, Kind, PlaceId, PlaceOutcome, Reason, Row,
     Signature, TransferId,
 };
 
@@ -127,7 +127,8 @@ impl Sim {
                 let torn = source.writer && self.rng.chance(500);
                 let bytes = if torn { Bytes::Spoilt(self.world.stamp()) } else { Bytes::Whole(source.version) };
                 let inodes = World::entries(source.version);
-                Some(Copy { bytes, inode: 0, looks: Some(source.version), modes: true, inodes })
+                let extras = World::extras(source.version).carried();
+                Some(Copy { bytes, inode: 0, looks: Some(source.version), modes: true, extras, inodes })
             }
             (Direction::Pull, Role::Download(_)) => {
                 let (held, copy) = self.world.spool.held.get(&transfer)?;
@@ -147,12 +148,14 @@ impl Sim {
         let path = running.run.location.path().to_owned();
         if let Role::Download(download) = self.nodes[node].role {
             copy.modes &= !self.plan.flat[download] && self.plan.keep_modes != KeepModes::No;
+            copy.extras = self.brought(&running.run, Some(download), copy.extras);
             if path != format!("{SPOOL}/held") {
                 self.violate(Promise::Protocol, node, || format!("nothing to fetch at {path}"));
             }
             let staging = self.world.receivers[download].staging.entry(transfer).or_default();
-            if !staging.as_ref().is_some_and(|(_, old)| same(old)) {
-                *staging = Some((name, copy));
+            match staging {
+                Some((_, old)) if same(old) => old.extras = copy.extras,
+                _ => *staging = Some((name, copy)),
             }
             return;
         }
@@ -160,9 +163,10 @@ impl Sim {
             return self.violate(Promise::Protocol, node, || format!("{path} is no place"));
         };
         copy.modes &= !self.plan.spool_flat;
-        let old = self.world.spool.incoming.get(&(place, name));
-        if !old.is_some_and(same) {
-            self.world.spool.incoming.insert((place, name), copy);
+        copy.extras = self.brought(&running.run, None, copy.extras);
+        match self.world.spool.incoming.get_mut(&(place, name)) {
+            Some(old) if same(old) => old.extras = copy.extras,
+            _ => drop(self.world.spool.incoming.insert((place, name), copy)),
         }
     }
 
@@ -172,7 +176,7 @@ impl Sim {
         place: Option<PlaceId>,
         item: &ItemName,
         kind: Kind,
-        modes: Option<&Modes>,
+        Attributes { modes, extras }: &Attributes,
         fails: bool,
     ) -> CopyOutcome {
         let name = self.world.name_index(item);
@@ -199,8 +203,9 @@ impl Sim {
             Some((held, copy)) if *held == name => {
                 copy.modes |= modes.is_some() && !self.plan.spool_flat;
                 let (copy, unkept) = (*copy, (modes.is_some() && !copy.modes).then(|| UNKEPT.into()));
+                let lost = Self::lost(extras, copy.bytes, copy.extras);
                 let fingerprint = self.world.fingerprint(copy.bytes, Some(kind));
-                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None, unkept }
+                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest: None, unkept, lost }
             }
             Some(_) | None => CopyOutcome::Missing,
         }
@@ -212,7 +217,7 @@ impl Sim {
         transfer: TransferId,
         item: &ItemName,
         kind: Kind,
-        modes: Option<&Modes>,
+        Attributes { modes, extras }: &Attributes,
         fails: bool,
     ) -> CopyOutcome {
         let name = self.world.name_index(item);
@@ -225,6 +230,7 @@ impl Sim {
             Some(Some((staged, copy))) if *staged == name => {
                 copy.modes |= modes.is_some() && !self.plan.flat[download];
                 let (copy, unkept) = (*copy, (modes.is_some() && !copy.modes).then(|| UNKEPT.into()));
+                let lost = Self::lost(extras, copy.bytes, copy.extras);
                 let (fingerprint, manifest) = match copy.bytes {
                     Bytes::Whole(version) if self.plan.folds[download] && version % 3 == 0 => {
                         self.tally.count(Deed::Folded);
@@ -232,8 +238,8 @@ impl Sim {
                     }
                     bytes => (self.world.fingerprint(bytes, Some(kind)), None),
                 };
-                self.mark_verified(node, transfer, fingerprint.digest, unkept.is_some());
-                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest, unkept }
+                self.mark_verified(node, transfer, fingerprint.digest, unkept.is_some() || lost.is_some());
+                CopyOutcome::Found { fingerprint, inode: copy.inode, manifest, unkept, lost }
             }
             Some(_) | None => CopyOutcome::Missing,
         }
@@ -292,6 +298,7 @@ impl Sim {
         trace!(self, Some(node), "** {transfer} stands under its final name");
         self.check_placed(node, download, transfer, name, staged.bytes);
         self.check_modes(node, download, transfer, staged.modes);
+        self.check_extras(node, transfer, staged.bytes, staged.extras);
         if fails { PlaceOutcome::Failed(storage()) } else { PlaceOutcome::Placed(signature(stamp)) }
     }
 

@@ -20,6 +20,7 @@ mod conformance_files;
 mod daemon;
 mod directory;
 mod drivers;
+mod extras;
 mod faults;
 mod fidelity;
 mod files;
@@ -361,4 +362,11 @@ fn fetching_the_same_wrong_copy_for_ever_is_found_out() {
 fn modes_that_are_believed_or_kept_quiet_are_found_out() {
     found_out(Sabotage::ModesBelieved, &[Promise::Modes]);
     found_out(Sabotage::UnkeptUnsaid, &[Promise::Modes]);
+}
+
+#[test]
+fn extras_that_get_lost_or_link_different_items_are_found_out() {
+    found_out(Sabotage::ExtrasLeftBehind, &[Promise::Extras]);
+    found_out(Sabotage::LossOfExtrasUnsaid, &[Promise::Extras]);
+    found_out(Sabotage::ItemsLinked, &[Promise::Extras]);
 }

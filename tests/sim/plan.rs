@@ -1,7 +1,7 @@
 //! What a seed makes of the world: who takes part, which faults strike, and how often. Every seed switches
 //! each kind of fault on or off by itself, so that rare combinations come about.
 
-use synkler::machine::{KeepModes, Lot};
+use synkler::machine::{Extra, Keep, KeepModes, Lot};
 
 use crate::readiness::Says;
 use crate::rng::Rng;
@@ -91,6 +91,13 @@ pub(crate) struct Plan {
     pub(crate) folds: Vec<bool>,
     /// Downloads whose file systems cannot hold some contents, and say so.
     pub(crate) refuses: Vec<bool>,
+    /// What uploads let travel beside content and modes.
+    pub(crate) keep: Keep,
+    /// Whether central's file system has hard links, and whether it lacks the rest.
+    pub(crate) spool_links: bool,
+    pub(crate) spool_bare: bool,
+    /// Downloads whose file systems keep nothing of it.
+    pub(crate) bare: Vec<bool>,
     /// Items are big enough to fill central.
     pub(crate) big: bool,
     /// How many inodes central's file system has, where it has a limit.
@@ -218,6 +225,10 @@ impl Plan {
             flat: (0..downloads).map(|_| own.chance(250)).collect(),
             folds: (0..downloads).map(|_| own.chance(150)).collect(),
             refuses: (0..downloads).map(|_| own.chance(150)).collect(),
+            keep: Keep::default(),
+            spool_links: true,
+            spool_bare: false,
+            bare: vec![false; downloads],
             big: rng.chance(200),
             spool_inodes: None,
             inodes: vec![None; downloads],
@@ -244,6 +255,16 @@ impl Plan {
         self.make_lots(&mut rng.apart());
         self.depth = rng.apart().apart().pick(&[0, 0, 1, 2]);
         self.says = rng.apart().apart().apart().pick(&[Says::Nothing, Says::Nothing, Says::Marker, Says::Submit]);
+        self.carry_extras(&mut rng.apart().apart().apart().apart());
+    }
+
+    /// What travels beside content and modes, and where it is lost.
+    fn carry_extras(&mut self, rng: &mut Rng) {
+        let asked = rng.chance(600);
+        self.keep = Extra::ALL.into_iter().filter(|_| rng.chance(600) && asked).collect();
+        self.spool_links = !rng.chance(150);
+        self.spool_bare = rng.chance(150);
+        self.bare = self.bare.iter().map(|_| rng.chance(200)).collect();
     }
 
     /// Scripts that get several items at once.

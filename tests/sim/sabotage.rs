@@ -1,8 +1,9 @@
 //! Machines made worse on purpose, from outside: each way of breaking the Promise has to be found out.
 
 use synkler::machine::{
-    Address, Cause, CleanupItem, Cleared, CopyOutcome, Digest, Effect, Forward, Input, Location, Message, Mode, Node,
-    Offer, Order, PlaceOutcome, Protocols, Receipt, Record, Release, Row, RunOutcome, Scope, Sight,
+    Address, Cause, CleanupItem, Cleared, CopyOutcome, Digest, Effect, Extra, Extras, Forward, Input, Keep, Location,
+    Message, Mode, Node, Offer, Order, PlaceOutcome, Protocols, Receipt, Record, Release, Row, RunOutcome, Scope,
+    Sight,
 };
 
 use crate::daemon::{Role, SPOOL};
@@ -67,6 +68,12 @@ pub(crate) enum Sabotage {
     ModesBelieved,
     /// Download does not tell that modes are not kept.
     UnkeptUnsaid,
+    /// Runs leave behind what is announced beside content and modes.
+    ExtrasLeftBehind,
+    /// Download does not see that it is lost.
+    LossOfExtrasUnsaid,
+    /// Runs of several items link their files.
+    ItemsLinked,
     /// Upload does not remember that its script has left something.
     LeftoverForgotten,
     /// What was held for a download that is forgotten is offered to the others instead.
@@ -199,7 +206,16 @@ impl Sim {
                 for (row, to) in rows.iter().flat_map(|row| others.iter().map(move |to| (row, to))) {
                     let (name, kind, entries) = (row.name.clone(), row.kind, row.entries);
                     let (transfer, fingerprint, minted) = (row.transfer, row.fingerprint, row.minted);
-                    let offer = Offer { transfer, name, kind, entries, fingerprint, minted, modes: Default::default() };
+                    let offer = Offer {
+                        transfer,
+                        name,
+                        kind,
+                        entries,
+                        fingerprint,
+                        minted,
+                        modes: Default::default(),
+                        extras: Extras::default(),
+                    };
                     let items = vec![Forward { offer, upload: row.upload.clone() }];
                     let location = Location::new("c", &format!("{SPOOL}/held")).unwrap();
                     self.send(node, &Address::Node(to.clone()), &Message::Download { location, items });
@@ -245,10 +261,20 @@ impl Sim {
                 self.push(node, Input::Cleaned { transfer, outcome }, None);
             }
         }
+        for effect in effects.iter_mut() {
+            match (sabotage, effect) {
+                (Sabotage::LossOfExtrasUnsaid, Effect::Verify { attributes, .. }) => {
+                    attributes.extras = Extras::default()
+                }
+                (Sabotage::ExtrasLeftBehind, Effect::Run(run)) => run.keep = Keep::default(),
+                (Sabotage::ItemsLinked, Effect::Run(run)) => run.keep = run.keep.with(Extra::Hardlinks),
+                _ => {}
+            }
+        }
         if sabotage == Sabotage::ModesBelieved {
             for effect in effects.iter_mut() {
-                if let Effect::Verify { modes, .. } = effect {
-                    *modes = None;
+                if let Effect::Verify { attributes, .. } = effect {
+                    attributes.modes = None;
                 }
             }
         }

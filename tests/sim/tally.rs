@@ -60,9 +60,13 @@ pub(crate) enum Deed {
     Unmarked,
     /// A marker was older than what stands there.
     StaleMarker,
+    /// What was announced beside content and modes stood there, too.
+    Carried,
+    /// Something of an item was not to travel.
+    NotCarried,
 }
 
-const COUNT: usize = Deed::StaleMarker as usize + 1;
+const COUNT: usize = Deed::NotCarried as usize + 1;
 
 /// How often each was done.
 #[derive(Debug, Clone, Copy)]
@@ -148,5 +152,7 @@ impl Deed {
         Self::Submitted,
         Self::Unmarked,
         Self::StaleMarker,
+        Self::Carried,
+        Self::NotCarried,
     ];
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::directory::Ground;
-use synkler::machine::{Digest, Fingerprint, ItemName, Kind, PlaceId, Signature, Space, TransferId};
+use synkler::machine::{Digest, Fingerprint, ItemName, Keep, Kind, PlaceId, Signature, Space, TransferId};
 
 /// Grows with every change of anything; stands for path, inode, mtime and ctime, so it is the signature.
 pub(crate) type Stamp = u64;
@@ -64,6 +64,8 @@ pub(crate) struct Copy {
     pub(crate) looks: Option<Version>,
     /// Its modes are those of its source.
     pub(crate) modes: bool,
+    /// What it has of its source beside content and modes.
+    pub(crate) extras: Keep,
     /// How many files, directories and links it is.
     pub(crate) inodes: u64,
 }

@@ -65,6 +65,7 @@ pub(crate) fn row(number: u64) -> Row {
         entries: 1,
         fingerprint: Fingerprint { size: 10_000 + number, digest: Digest(u128::from(number).to_be_bytes()) },
         modes: Modes::default(),
+        extras: Default::default(),
         minted: created,
     };
     Row {
@@ -97,6 +98,7 @@ pub(crate) fn full_row(number: u64) -> Row {
         arrived: Some(Time::from_millis(1_700_000_005_000)),
         paused: Some(pause(1_700_000_006_000).into()),
         modes: "d0755*2 f0644*3,0755".parse().unwrap(),
+        extras: Default::default(),
         wrong: Some(Box::new(Digest([0xab; 16]))),
         remark: Some("archive-1: modes differ in 1 of 5 entries".into()),
         ..row(number)

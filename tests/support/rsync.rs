@@ -13,7 +13,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use rustix::process::{Pid, Signal};
 use synkler::drivers::rsync::{Rsync, Settings, Ssh};
-use synkler::machine::{Cause, Direction, Fault, Input, ItemName, Location, Run, RunId, RunOutcome, TransferId};
+use synkler::machine::{Cause, Direction, Fault, Input, ItemName, Keep, Location, Run, RunId, RunOutcome, TransferId};
 use tokio::sync::mpsc;
 
 use super::sshd::{HOST, Sshd, alive, comm, descendants};
@@ -76,7 +76,7 @@ impl Bench {
         self.runs += 1;
         let id = RunId(self.runs);
         let batch = names.iter().map(|name| (transfer(), ItemName::new(name).unwrap())).collect();
-        self.rsync.start(Run { id, direction, location, batch });
+        self.rsync.start(Run { id, direction, location, batch, keep: Keep::default() });
         id
     }
 

@@ -9,9 +9,10 @@ use rustix::fs::fsync;
 use rustix::io::Errno;
 
 use super::folder::Folder;
+use crate::drivers::extras::extras;
 use crate::drivers::manifest::{Entry, Form, Opener, Site, Survey, SurveyError};
 use crate::drivers::modes::{self, Wanted};
-use crate::machine::{CopyOutcome, Digest, Kind};
+use crate::machine::{CopyOutcome, Digest, Extra, Extras, Kind};
 
 /// How many threads make one directory durable: file systems combine concurrent requests into one commit.
 const SYNC_THREADS: usize = 8;
@@ -26,13 +27,14 @@ type Proof = Result<(Digest, Option<Arc<str>>), SurveyError>;
 /// kind than announced is not the item: it counts as missing, so that the item is requested again.
 ///
 /// Modes that differ from `wanted` are set first, so that they become durable with the rest, and are compared at the
-/// end.
+/// end, as are the extras that travelled.
 ///
 /// `read` returns the digest of a file that was read while it arrived, by its kind, inode and size.
 pub(super) fn appraise(
     site: &Site,
     kind: Kind,
     wanted: Wanted<'_>,
+    announced: &Extras,
     durable: Option<&Folder>,
     read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
 ) -> Result<CopyOutcome, SurveyError> {
@@ -63,8 +65,18 @@ pub(super) fn appraise(
     if site.survey()?.signature() != survey.signature() {
         return Err(SurveyError::Changed(site.to_string()));
     }
-    let unkept = modes::unkept(site, &survey, wanted);
-    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest, unkept })
+    let (unkept, lost) = (modes::unkept(site, &survey, wanted), lost(site, &survey, announced)?);
+    Ok(CopyOutcome::Found { fingerprint: survey.fingerprint(digest), inode: survey.inode(), manifest, unkept, lost })
+}
+
+/// How a copy's extras differ from those that travelled with the item, in one line.
+fn lost(site: &Site, survey: &Survey, announced: &Extras) -> Result<Option<Box<str>>, SurveyError> {
+    let kinds = announced.carried().without(Extra::Sparse);
+    if kinds.is_empty() {
+        return Ok(None);
+    }
+    let lost = announced.lost(&extras(site, survey, kinds)?);
+    Ok(lost.map(|lost| format!("{lost} ({})", site.file_system()).into()))
 }
 
 /// For large items both happen at once: one waits for the processor, the other for the disk. A change between the two

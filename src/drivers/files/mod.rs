@@ -41,8 +41,8 @@ use self::pool::{Lane, Pool};
 use super::disk::{Refusal, shown, space};
 use super::manifest::{Site, SurveyError};
 use crate::machine::{
-    Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, KnownDirectory, Marker, Modes, PlaceId,
-    PlaceOutcome, Reason, Run, Sight, Signature, Space, TransferId, escaped,
+    Attributes, Cause, CopyOutcome, Digest, Direction, HashOutcome, Input, ItemName, Kind, KnownDirectory, Marker,
+    PlaceId, PlaceOutcome, Reason, Run, Sight, Signature, Space, TransferId, escaped,
 };
 
 /// The maximum number of leftovers that one sweep examines in one directory; the next start does the rest.
@@ -242,11 +242,18 @@ impl Files {
     }
 
     /// Central: [`crate::machine::Effect::Take`].
-    pub fn take(&self, transfer: TransferId, place: Option<PlaceId>, name: ItemName, kind: Kind, modes: Option<Modes>) {
+    pub fn take(
+        &self,
+        transfer: TransferId,
+        place: Option<PlaceId>,
+        name: ItemName,
+        kind: Kind,
+        attributes: Attributes,
+    ) {
         let refused = move |why| Input::Taken { transfer, outcome: CopyOutcome::Failed(why) };
         self.submit(Lane::Long, Some(transfer), refused, move |layout| {
             let outcome = match layout {
-                Layout::Central(spool) => spool.take(transfer, place, &name, kind, modes.as_ref()),
+                Layout::Central(spool) => spool.take(transfer, place, &name, kind, &attributes),
                 Layout::Upload(_) | Layout::Download(_) => CopyOutcome::Failed(misplaced()),
             };
             Input::Taken { transfer, outcome }
@@ -284,14 +291,14 @@ impl Files {
     }
 
     /// Download: [`crate::machine::Effect::Verify`].
-    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest, modes: Option<Modes>) {
+    pub fn verify(&self, transfer: TransferId, name: ItemName, kind: Kind, digest: Digest, attributes: Attributes) {
         let ahead = Arc::clone(&self.ahead);
         let refused = move |why| Input::Verified { transfer, outcome: CopyOutcome::Failed(why) };
         self.submit(Lane::Long, Some(transfer), refused, move |layout| {
             let read = ahead.end(transfer);
             let read = |kind, inode, size| read?.digest(kind, inode, size).filter(|read| *read == digest);
             let outcome = match layout {
-                Layout::Download(staging) => staging.verify(transfer, &name, kind, modes.as_ref(), read),
+                Layout::Download(staging) => staging.verify(transfer, &name, kind, &attributes, read),
                 Layout::Upload(_) | Layout::Central(_) => CopyOutcome::Failed(misplaced()),
             };
             Input::Verified { transfer, outcome }

@@ -13,10 +13,13 @@ use super::ready::{lack, unmark};
 use super::{LayoutError, look_at};
 use crate::drivers::clock::Clock;
 use crate::drivers::disk::Refusal;
+use crate::drivers::extras::extras;
 use crate::drivers::manifest::{Entry, Site, Survey, SurveyError};
 use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
-use crate::machine::{Cause, HashOutcome, ItemName, Origin, Readiness, Reason, Sight, Sighting, Signature, escaped};
+use crate::machine::{
+    Cause, Digest, Extra, Extras, HashOutcome, ItemName, Origin, Readiness, Reason, Sight, Sighting, Signature, escaped,
+};
 
 /// Longer than a tick of a file system's clock (10 ms if the kernel runs at 100 Hz): after a change at least this long
 /// ago, every later change shows in the time stamps.
@@ -142,7 +145,7 @@ impl Source {
         }
         let proof = match written(&site, &survey) {
             Ok(Some(path)) => Ok(Err(Reason::with(Cause::Busy, &path))),
-            Ok(None) => site.prove_with_manifest(&survey).map(Ok),
+            Ok(None) => prove(&site, &survey).map(Ok),
             Err(error) => Err(error),
         };
         // Whatever the result, a source that has changed meanwhile has to settle first.
@@ -151,11 +154,12 @@ impl Source {
             return Ok(self.changed(item, &again));
         }
         Ok(match proof? {
-            Ok((digest, manifest)) => HashOutcome::Proven {
+            Ok((digest, manifest, extras)) => HashOutcome::Proven {
                 kind,
                 entries: survey.entries().len() as u64,
                 fingerprint: survey.fingerprint(digest),
                 modes: modes(&survey),
+                extras,
                 manifest,
                 origin: Origin {
                     made: survey.origin().born.map(|born| self.clock.of_wall(born)),
@@ -190,6 +194,11 @@ impl Source {
         };
         below.into_iter().find(|entry| is_unfinished(entry)).map(|entry| escaped(&entry.path))
     }
+}
+
+fn prove(site: &Site, survey: &Survey) -> Result<(Digest, Option<Arc<str>>, Extras), SurveyError> {
+    let (digest, manifest) = site.prove_with_manifest(survey)?;
+    Ok((digest, manifest, extras(site, survey, Extra::ALL.into_iter().collect())?))
 }
 
 /// The first file of an item that a process has open for writing, by its path inside the item.

@@ -16,7 +16,7 @@ use crate::drivers::disk::Refusal;
 use crate::drivers::look::file_type;
 use crate::drivers::manifest::SurveyError;
 use crate::drivers::modes::Wanted;
-use crate::machine::{CopyOutcome, GroupId, ItemName, Kind, Modes, PlaceId, Reason, TransferId};
+use crate::machine::{Attributes, CopyOutcome, GroupId, ItemName, Kind, PlaceId, Reason, TransferId};
 
 /// One group's directories below central's `file_dir`.
 #[derive(Debug, Clone)]
@@ -74,9 +74,9 @@ impl Spool {
         place: Option<PlaceId>,
         name: &ItemName,
         kind: Kind,
-        modes: Option<&Modes>,
+        attributes: &Attributes,
     ) -> CopyOutcome {
-        match self.try_take(transfer, place, name, kind, modes) {
+        match self.try_take(transfer, place, name, kind, attributes) {
             Ok(outcome) => outcome,
             Err(error) => CopyOutcome::Failed(error.reason()),
         }
@@ -88,7 +88,7 @@ impl Spool {
         place: Option<PlaceId>,
         name: &ItemName,
         kind: Kind,
-        modes: Option<&Modes>,
+        attributes: &Attributes,
     ) -> Result<CopyOutcome, SurveyError> {
         let held = Folder::open(&self.held_dir())?;
         if let Some(place) = place {
@@ -96,8 +96,8 @@ impl Spool {
         }
         match held.child(transfer.to_string().as_bytes())? {
             Some(own) => {
-                let wanted = Wanted { announced: modes, ..Wanted::default() };
-                appraise(&own.site(&name.leaf())?, kind, wanted, None, |_, _, _| None)
+                let wanted = Wanted { announced: attributes.modes.as_ref(), ..Wanted::default() };
+                appraise(&own.site(&name.leaf())?, kind, wanted, &attributes.extras, None, |_, _, _| None)
             }
             None => Ok(CopyOutcome::Missing),
         }

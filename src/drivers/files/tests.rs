@@ -62,7 +62,7 @@ fn a_spool_that_is_no_directory_is_refused() {
 fn the_newer_arrival_counts() {
     let (_dir, spool) = spool();
     let item = name("item");
-    let take = |number| spool.take(transfer(1), number, &item, Kind::File, None);
+    let take = |number| spool.take(transfer(1), number, &item, Kind::File, &Attributes::default());
     assert_eq!(take(None), CopyOutcome::Missing);
     assert_eq!(take(Some(place(1))), CopyOutcome::Missing);
     arrive(&spool, 1, "bad");
@@ -88,7 +88,7 @@ fn nothing_that_is_sent_can_make_us_hang_or_leave_the_spool() {
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("item"), "precious").unwrap();
     let item = name("item");
-    let take = |number, kind| spool.take(transfer(9), Some(place(number)), &item, kind, None);
+    let take = |number, kind| spool.take(transfer(9), Some(place(number)), &item, kind, &Attributes::default());
     // The place itself is a link.
     symlink(&outside, spool.in_dir(place(1))).unwrap();
     assert_eq!(take(1, Kind::File), CopyOutcome::Missing);
@@ -107,7 +107,7 @@ fn nothing_that_is_sent_can_make_us_hang_or_leave_the_spool() {
     symlink(&outside, sub.join("link")).unwrap();
     let clean = digest(&take(5, Kind::Directory));
     mkfifoat(CWD, spool.held_dir().join(format!("{}/item/sub/pipe", transfer(9))), Mode::RWXU).unwrap();
-    let with_pipe = digest(&spool.take(transfer(9), None, &item, Kind::Directory, None));
+    let with_pipe = digest(&spool.take(transfer(9), None, &item, Kind::Directory, &Attributes::default()));
     assert_ne!(with_pipe, clean);
     // No link is followed during the removal.
     for number in 1..=5 {
@@ -132,7 +132,7 @@ fn trees_of_any_depth_are_removed() {
         }
         at = openat(&at, "d", OFlags::PATH, Mode::empty()).unwrap();
     }
-    let outcome = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::Directory, None);
+    let outcome = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::Directory, &Attributes::default());
     assert!(matches!(outcome, CopyOutcome::Failed(_)), "{outcome:?}");
     spool.discard(transfer(1)).unwrap();
     assert!(tree(&spool.held_dir()).is_empty());
@@ -149,7 +149,8 @@ fn directories_that_their_owner_may_not_write_are_taken_and_removed() {
             for dir in [item.join("sub/deep"), item.join("sub"), item] {
                 fs::set_permissions(dir, fs::Permissions::from_mode(mode)).unwrap();
             }
-            let outcome = spool.take(transfer(1), Some(place(number)), &name("item"), Kind::Directory, None);
+            let outcome =
+                spool.take(transfer(1), Some(place(number)), &name("item"), Kind::Directory, &Attributes::default());
             assert!(matches!(outcome, CopyOutcome::Found { .. }), "{outcome:?}");
             let held = tree(&spool.held_dir());
             assert_eq!(held[&format!("{}/item", transfer(1))], format!("{mode:04o}"));
@@ -164,7 +165,7 @@ fn directories_that_their_owner_may_not_write_are_taken_and_removed() {
 
         fs::set_permissions(spool.held_dir(), fs::Permissions::from_mode(0o500)).unwrap();
         arrive(&spool, 4, "x");
-        let outcome = spool.take(transfer(4), Some(place(4)), &name("item"), Kind::File, None);
+        let outcome = spool.take(transfer(4), Some(place(4)), &name("item"), Kind::File, &Attributes::default());
         let CopyOutcome::Failed(reason) = outcome else { panic!("{outcome:?}") };
         assert_eq!(reason.cause(), Cause::Storage);
         assert!(reason.detail().starts_with("cannot create /"), "{reason}");
@@ -188,7 +189,7 @@ fn a_sweep_removes_what_no_transfer_needs_and_nothing_else() {
     files.sweep(transfers, &places);
     // What is created after the call is no leftover; and answers about a transfer come after its removal.
     arrive(&spool, 4, "late");
-    files.take(transfer(3), Some(place(4)), name("item"), Kind::File, None);
+    files.take(transfer(3), Some(place(4)), name("item"), Kind::File, Attributes::default());
     for _ in 0..2 {
         match inputs.blocking_recv().unwrap() {
             Input::Swept { missing } => assert_eq!(missing, BTreeSet::from([transfer(9)])),
@@ -258,14 +259,15 @@ fn a_full_file_system_says_so() {
         arrive(&spool, 1, "x");
         let full = (0..20).any(|number| fs::write(dir.join(format!("dir/{number}")), "").is_err());
         assert!(full);
-        let CopyOutcome::Failed(reason) = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::File, None)
+        let CopyOutcome::Failed(reason) =
+            spool.take(transfer(1), Some(place(1)), &name("item"), Kind::File, &Attributes::default())
         else {
             panic!()
         };
         assert_eq!(reason.cause(), Cause::Space);
         assert!(reason.detail().ends_with(": no space left on the file system"), "{reason}");
         fs::remove_file(dir.join("dir/0")).unwrap();
-        let outcome = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::File, None);
+        let outcome = spool.take(transfer(1), Some(place(1)), &name("item"), Kind::File, &Attributes::default());
         assert!(matches!(outcome, CopyOutcome::Found { .. }), "{outcome:?}");
     });
 }

@@ -17,15 +17,15 @@ use crate::machine::{
 /// Every column of `transfers` that is read back.
 pub(super) const TRANSFER_COLUMNS: &str = "id, name, upload, kind, size, entries, digest, stage, created, since, \
      reason, detail, attempts, central, place, location_host, location_path, signature, inode, receivers, \
-     acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, mounts, minted, born, modes, wrong, remark, finished";
+     acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, mounts, minted, born, modes, extras, wrong, remark, finished";
 
 const PUT_TRANSFER: &str = "INSERT INTO transfers (id, name, shown, upload, kind, size, entries, digest, stage, \
      created, since, reason, detail, attempts, central, place, location_host, location_path, signature, inode, \
-     receivers, acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, mounts, minted, born, modes, wrong, remark, finished) \
+     receivers, acknowledged, cleaned, began, arrived, paused_since, paused_by, paused_on, mounts, minted, born, modes, extras, wrong, remark, finished) \
      VALUES (:id, :name, :shown, :upload, :kind, :size, :entries, :digest, :stage, :created, :since, :reason, \
      :detail, :attempts, :central, :place, :location_host, :location_path, :signature, :inode, :receivers, \
      :acknowledged, :cleaned, :began, :arrived, :paused_since, :paused_by, :paused_on, :mounts, :minted, \
-     :born, :modes, :wrong, :remark, :finished) \
+     :born, :modes, :extras, :wrong, :remark, :finished) \
      ON CONFLICT (id) DO UPDATE SET name = excluded.name, shown = excluded.shown, upload = excluded.upload, \
      kind = excluded.kind, size = excluded.size, entries = excluded.entries, digest = excluded.digest, \
      stage = excluded.stage, created = excluded.created, since = excluded.since, reason = excluded.reason, \
@@ -34,7 +34,7 @@ const PUT_TRANSFER: &str = "INSERT INTO transfers (id, name, shown, upload, kind
      signature = excluded.signature, inode = excluded.inode, receivers = excluded.receivers, \
      acknowledged = excluded.acknowledged, cleaned = excluded.cleaned, began = excluded.began, \
      arrived = excluded.arrived, paused_since = excluded.paused_since, paused_by = excluded.paused_by, \
-     paused_on = excluded.paused_on, mounts = excluded.mounts, minted = excluded.minted, born = excluded.born, modes = excluded.modes, \
+     paused_on = excluded.paused_on, mounts = excluded.mounts, minted = excluded.minted, born = excluded.born, modes = excluded.modes, extras = excluded.extras, \
      wrong = excluded.wrong, remark = excluded.remark, finished = excluded.finished";
 
 const PUT_NODE: &str = "INSERT OR REPLACE INTO nodes (mode, name, journal, started, slots, version, first_heard, \
@@ -157,6 +157,7 @@ fn put_transfer(mut statement: CachedStatement<'_>, row: &Row) -> rusqlite::Resu
         ":paused_by": by,
         ":paused_on": on,
         ":modes": row.modes.as_str(),
+        ":extras": row.extras.to_string(),
         ":wrong": row.wrong.as_deref().map(|digest| digest.to_string()),
         ":remark": row.remark,
         ":mounts": paths(&row.mounts)?,
@@ -208,6 +209,7 @@ impl Fields<'_> {
             arrived: self.optional_number("arrived")?.map(Time::from_millis),
             paused: self.pause("paused_since", "paused_by", "paused_on")?.map(Box::new),
             modes: self.parse("modes")?,
+            extras: self.parse("extras")?,
             wrong: self.parse_optional("wrong")?.map(Box::new),
             remark: self.optional_text("remark")?.map(|remark| one_line(remark).into()),
             mounts: self.mounts()?,

@@ -13,6 +13,8 @@
 //!   `--partial` loses everything when the receiver is killed, and leaves its temporary file;
 //!   `--partial-dir` even discards files with the restricted shell `rrsync`.
 //! - `--timeout`, with ssh's own keep-alive: the only limits on a stall. A run may take days.
+//! - `-H`, `-A`, `-X`, `-S` for the extras that the run carries. ACLs and owners then go by number: central need not know
+//!   the names. Of extended attributes only `user.*` travel, also if root runs it.
 //! - `-s` is not used: `rrsync` refuses it, and no name is on a command line anyway.
 //!
 //! The user's options come after these, so theirs count. A remote shell among them is the user's responsibility;
@@ -24,6 +26,7 @@ mod refused;
 mod shared;
 mod shell;
 mod verdict;
+mod version;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -46,11 +49,10 @@ use self::progress::Lines;
 use self::shared::{Connections, Share};
 pub use self::shell::Ssh;
 use self::shell::names_remote_shell;
+pub use self::version::{OLDEST_VERSION, Version, VersionError};
+use super::keeps;
 use super::process::{self, DRAIN_LIMIT, Group, Ready, Tail};
-use crate::machine::{Cause, Direction, Fault, Input, Location, Reason, Run, RunId, RunOutcome};
-
-/// The oldest usable version of rsync.
-pub const OLDEST_VERSION: Version = Version(3, 1, 3);
+use crate::machine::{Cause, Direction, Extra, Fault, Input, Keep, Location, Reason, Run, RunId, RunOutcome};
 
 /// How long a run may take to end after SIGTERM; then it is killed.
 const GRACE: Duration = Duration::from_secs(2);
@@ -63,6 +65,14 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The time limit of `rsync --version`.
 const VERSION_LIMIT: Duration = Duration::from_secs(20);
+
+/// The options of each extra.
+const EXTRAS: &[(Extra, &[&str])] = &[
+    (Extra::Hardlinks, &["--hard-links"]),
+    (Extra::Xattrs, &["--xattrs", "--filter=-x! user.*"]),
+    (Extra::Acls, &["--acls", "--numeric-ids"]),
+    (Extra::Sparse, &["--sparse"]),
+];
 
 /// The settings that all runs share.
 #[derive(Debug, Clone)]
@@ -213,7 +223,7 @@ impl Rsync {
 }
 
 /// A run with a connection of its own, or with `shared` as its remote shell.
-fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
+fn command(settings: &Settings, run: &Run, keep: Keep, shared: Option<String>) -> Command {
     let Settings { program, options, file_dir, staging_dir, modes, ssh } = settings;
     let mut command = process::command(program);
     for (key, _) in std::env::vars_os() {
@@ -228,6 +238,9 @@ fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
     command.arg(format!("-rlt{}{}", if *modes { "p" } else { "" }, if owners { "go" } else { "" }));
     command.args(["--from0", "--files-from=-", "--no-implied-dirs", "--inplace"]);
     command.args(["--timeout=60", "--outbuf=L", "--no-h", "--info=progress2"]);
+    for (extra, words) in EXTRAS {
+        command.args(words.iter().filter(|_| keep.has(*extra)));
+    }
     if shared.is_none() && !settings.own_shell() {
         command.arg(ssh.remote_shell(None));
     }
@@ -238,6 +251,20 @@ fn command(settings: &Settings, run: &Run, shared: Option<String>) -> Command {
         Direction::Pull => command.arg(far).arg(with_slash(staging_dir)),
     };
     command
+}
+
+/// What of the extras this node can receive. Without hard links, rsync would leave out all names of a file but one;
+/// attributes and ACLs cost nothing but a message.
+async fn storable(run: &Run, settings: &Settings) -> Keep {
+    if run.direction == Direction::Push || !run.keep.has(Extra::Hardlinks) {
+        return run.keep;
+    }
+    let dir = settings.staging_dir.clone();
+    let tried = tokio::task::spawn_blocking(move || keeps::try_out(&dir)).await;
+    match tried {
+        Ok(Ok(kept)) if !kept.hard_links => run.keep.without(Extra::Hardlinks),
+        _ => run.keep,
+    }
 }
 
 /// ssh must not open a window either, and the texts of messages must be in English.
@@ -263,7 +290,8 @@ async fn carry_out(
         },
         None => None,
     };
-    match Group::start_bound(command(settings, run, shared)) {
+    let keep = storable(run, settings).await;
+    match Group::start_bound(command(settings, run, keep, shared)) {
         Ok(group) => follow(run, settings.own_shell(), group, stopped, events).await,
         Err(error) => not_started(&settings.program, &error),
     }
@@ -394,90 +422,10 @@ fn not_started(program: &Path, error: &io::Error) -> RunOutcome {
     failed(fault, &format!("cannot start {program}: {error}: install rsync, or set rsync to its path"))
 }
 
-/// rsync's version.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Version(u32, u32, u32);
-
-impl Version {
-    /// Reads the first line of `rsync --version`: `rsync  version 3.2.7  protocol version 31`, with a `v` before
-    /// the number in some builds and something like `pre1` after it.
-    fn parse(line: &str) -> Option<Self> {
-        let mut words = line.split_ascii_whitespace();
-        if (words.next()?, words.next()?) != ("rsync", "version") {
-            return None;
-        }
-        let mut numbers = words.next()?.trim_start_matches('v').split('.').map(|part| {
-            let digits = part.split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-            digits.parse().ok()
-        });
-        Some(Self(numbers.next()??, numbers.next()??, numbers.next()??))
-    }
-}
-
-impl std::fmt::Display for Version {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{}.{}.{}", self.0, self.1, self.2)
-    }
-}
-
-/// Why an rsync program cannot be used.
-#[derive(Debug, thiserror::Error)]
-pub enum VersionError {
-    /// The program does not exist, cannot be executed, or does not end.
-    #[error("cannot run {} --version: install rsync, or set rsync to its path", program.display())]
-    NotStarted {
-        /// The program.
-        program: PathBuf,
-        /// The error.
-        source: io::Error,
-    },
-    /// The program is not rsync.
-    #[error("{} --version prints {heard:?}, which is not rsync: set rsync to the path of rsync", program.display())]
-    Strange {
-        /// The program.
-        program: PathBuf,
-        /// Its output.
-        heard: String,
-    },
-    /// The program is too old.
-    #[error("{} is rsync {found}, but {OLDEST_VERSION} or newer is needed: upgrade it", program.display())]
-    Old {
-        /// The program.
-        program: PathBuf,
-        /// Its version.
-        found: Version,
-    },
-}
-
-impl VersionError {
-    /// Whether only a person can fix it: a later start would fail in the same way.
-    pub fn is_lasting(&self) -> bool {
-        match self {
-            Self::NotStarted { source, .. } => !matches!(
-                source.kind(),
-                io::ErrorKind::TimedOut | io::ErrorKind::WouldBlock | io::ErrorKind::OutOfMemory
-            ),
-            Self::Strange { .. } | Self::Old { .. } => true,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::machine::{ItemName, TransferId};
-
-    #[test]
-    fn versions_are_read_and_compared() {
-        let parse = |text: &str| Version::parse(text).map(|version| version.to_string());
-        assert_eq!(parse("rsync  version 3.5.0  protocol version 32").as_deref(), Some("3.5.0"));
-        assert_eq!(parse("rsync  version v3.4.1pre1  protocol version 32").as_deref(), Some("3.4.1"));
-        for strange in ["", "openrsync: protocol version 29", "rsync version 3", "rsync version x.y.z", "rsync 3.2.1"] {
-            assert_eq!(parse(strange), None, "{strange}");
-        }
-        assert!(Version(3, 1, 2) < OLDEST_VERSION && Version(3, 0, 9) < OLDEST_VERSION);
-        assert!(Version(3, 10, 0) > OLDEST_VERSION && Version(4, 0, 0) > OLDEST_VERSION);
-    }
 
     #[test]
     fn names_are_on_standard_input_only() {
@@ -487,6 +435,7 @@ mod tests {
             direction: Direction::Push,
             location: Location::new("me@[::1]", "/srv/in/").unwrap(),
             batch: vec![(transfer, ItemName::new(b"-rf \xff\n").unwrap()), (transfer, ItemName::new(b"#b").unwrap())],
+            keep: Keep::default().with(Extra::Xattrs),
         };
         assert_eq!(file_list(&run), b"./-rf \xff\n\0./#b\0");
         let pull = Run { direction: Direction::Pull, ..run.clone() };
@@ -508,7 +457,7 @@ mod tests {
             ssh: Ssh::default(),
         };
         let words = |run| {
-            let command = command(&settings, run, None);
+            let command = command(&settings, run, run.keep, None);
             command.as_std().get_args().map(|word| word.to_str().unwrap().to_owned()).collect::<Vec<_>>()
         };
         let shell = Ssh::default().remote_shell(None);

@@ -7,7 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 use super::shell::names_remote_shell;
 use super::{Rsync, command, feed, follow_some, not_started, verdict};
 use crate::drivers::process::{Group, Tail};
-use crate::machine::{Cause, Direction, Location, Reason, Run, RunId, RunOutcome};
+use crate::machine::{Cause, Direction, Keep, Location, Reason, Run, RunId, RunOutcome};
 
 /// The oldest usable protocol of the remote rsync: that of rsync 3.1.
 pub const OLDEST_PROTOCOL: u32 = 31;
@@ -34,8 +34,8 @@ impl Rsync {
     ///
     /// Why a run would fail, and what to do.
     pub async fn probe(&self, direction: Direction, location: Location) -> Result<Option<u32>, Reason> {
-        let run = Run { id: RunId(0), direction, location, batch: Vec::new() };
-        let mut command = command(&self.settings, &run, None);
+        let run = Run { id: RunId(0), direction, location, batch: Vec::new(), keep: Keep::default() };
+        let mut command = command(&self.settings, &run, run.keep, None);
         command.args(["--dry-run", "--debug=PROTO"]).stdout(Stdio::piped());
         let mut group = match Group::start_bound(command) {
             Ok(group) => group,

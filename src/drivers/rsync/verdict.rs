@@ -20,6 +20,9 @@ pub(super) fn verdict(
     if status.success() {
         return RunOutcome::Complete;
     }
+    let content = &*without_extras(complaints);
+    let lacks_extras = content.lines().count() < complaints.lines().count();
+    let complaints = content;
     let failure = Failure { status, complaints, direction, location, own_shell };
     let partial = matches!(status.code(), Some(23 | 24));
     if let Some(line) = failure.no_space() {
@@ -35,11 +38,25 @@ pub(super) fn verdict(
         // Then each item is examined alone.
         return RunOutcome::Partial(Reason::with(Cause::Missing, &failure.last_line()));
     }
+    if partial && lacks_extras && failure.telling_line().is_none() {
+        return RunOutcome::Complete;
+    }
     if partial {
         return RunOutcome::Partial(Reason::with(Cause::Transport, &failure.last_line()));
     }
     let (fault, text) = failure.connection().or_else(|| failure.far_side()).unwrap_or_else(|| failure.by_code());
     RunOutcome::Failed(fault, Reason::with(Cause::Transport, &text))
+}
+
+/// Without the lines about attributes and ACLs that the receiver cannot store: the copy has its content nevertheless, and
+/// the comparison with the announced extras reports the difference.
+fn without_extras(complaints: &str) -> String {
+    let is_about_extras = |line: &&str| {
+        let line = plain(line);
+        let doing = line.split_once("] ").map_or(line, |(_, doing)| doing);
+        doing.starts_with("rsync_xal_set:") || doing.starts_with("rsync_xal_clear:") || doing.starts_with("set_acl:")
+    };
+    complaints.lines().filter(|line| !is_about_extras(line)).fold(String::new(), |text, line| text + line + "\n")
 }
 
 struct Failure<'a> {
@@ -257,6 +274,26 @@ mod tests {
         assert_eq!(reason.cause(), Cause::Space);
         let RunOutcome::Partial(reason) = judge(23, Direction::Pull, line) else { panic!() };
         assert!(reason.detail().starts_with("here: "), "{reason}");
+    }
+
+    #[test]
+    fn attributes_that_cannot_be_set_do_not_make_a_run_partial() {
+        let lines = [
+            "rsync: [receiver] rsync_xal_set: fsetxattr(\"/srv/in/c\",\"user.q\") failed: Operation not supported (95)",
+            "rsync: rsync_xal_set: lsetxattr(\"/srv/in/c\",\"user.q\") failed: No space left on device (28)",
+            "rsync: [generator] set_acl: xacl_set(c, ACL_TYPE_DEFAULT): Operation not supported (95)",
+        ];
+        let end = "rsync error: some files/attrs were not transferred (see previous errors) (code 23) at main.c(1394)";
+        let complaints = format!("{}\n{end}\n", lines.join("\n"));
+        for direction in [Direction::Push, Direction::Pull] {
+            assert_eq!(judge(23, direction, &complaints), RunOutcome::Complete);
+        }
+        let other = "rsync: [generator] link \"/srv/in/a\" => b failed: Operation not permitted (1)";
+        let RunOutcome::Partial(reason) = judge(23, Direction::Push, &format!("{other}\n{complaints}")) else {
+            panic!()
+        };
+        assert!(reason.detail().starts_with("[generator] link"), "{reason}");
+        assert!(matches!(judge(23, Direction::Push, end), RunOutcome::Partial(_)));
     }
 
     #[test]

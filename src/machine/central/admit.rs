@@ -8,8 +8,8 @@ use crate::machine::dispatch::{BATCH_BYTES, BATCH_ITEMS, BIG, GATHER};
 use crate::machine::room::{Estate, Room, Shortage};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Message, Mode, Node, NodeName, Offer, PlaceId, Question, Reason, Record,
-    Row, TransferId, Wait,
+    Address, Cause, Effect, Extra, Level, Location, Message, Mode, Node, NodeName, Offer, PlaceId, Question, Reason,
+    Record, Row, TransferId, Wait,
 };
 
 /// How many offers may wait for the journal's answer; uploads send the others again.
@@ -69,7 +69,8 @@ impl Central {
         let (id, now) = (offer.transfer, self.shared.now);
         let created = self.shared.next_age();
         let modes = self.shared.interned(offer.modes);
-        let row = Row::new(Offer { modes, ..offer }, from.name.clone(), created, now);
+        let extras = if self.settings.links { offer.extras } else { offer.extras.without(Extra::Hardlinks) };
+        let row = Row::new(Offer { modes, extras, ..offer }, from.name.clone(), created, now);
         self.shared.log(Level::Info, Some(id), Some(&row.name), Some(from), format!("offered: {}", row.fingerprint));
         self.insert(row, Stage::Waiting);
         self.shared.dirty.insert(id);

@@ -88,6 +88,8 @@ pub struct CentralSettings {
     pub free_millipercent: u32,
     /// What central does with the modes of its copies (`keep_modes`).
     pub keep_modes: KeepModes,
+    /// Whether the file system of the spool has hard links.
+    pub links: bool,
     /// Where other nodes reach the directory that holds `in/` and `held/`.
     pub spool: Location,
     /// The host on which it runs, for people; may be empty.
@@ -398,7 +400,7 @@ impl Central {
             (Stage::Granted, Some(_)) if self.shared.lacks_directory() => return,
             (Stage::Granted, Some(place)) => {
                 let Some(location) = admit::place_location(&self.settings.spool, place) else { return };
-                Message::Upload { place, location, transfers: vec![id] }
+                Message::Upload { place, location, links: self.settings.links, transfers: vec![id] }
             }
             (Stage::Released, _) => Message::Release(vec![forward::release_of(row)]),
             _ => return,

@@ -3,10 +3,12 @@
 use std::time::Duration;
 
 use super::{Central, Stage, Transfer};
+use crate::machine::cleanup::add_remark;
 use crate::machine::lasting::{explained, mismatch};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId, one_line,
+    Attributes, Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId,
+    one_line,
 };
 
 const AGAIN_FIRST: Duration = Duration::from_secs(1);
@@ -54,10 +56,10 @@ impl Central {
             let (name, kind) = (transfer.row.name.clone(), transfer.row.kind);
             let modes = Some(&transfer.row.modes)
                 .filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
-            let modes = modes.cloned();
+            let attributes = Attributes { modes: modes.cloned(), extras: transfer.row.extras.clone() };
             let text = if place.is_some() { "received: verifying the copy" } else { "verifying the copy again" };
             self.shared.log(Level::Info, Some(id), Some(&name), None, text);
-            self.shared.effect(Effect::Take { transfer: id, place, name, kind, modes });
+            self.shared.effect(Effect::Take { transfer: id, place, name, kind, attributes });
         }
     }
 
@@ -81,12 +83,17 @@ impl Central {
         let reason = match outcome {
             // A held copy stays held, whatever happens to its modes.
             CopyOutcome::Found { fingerprint, .. } if fingerprint == transfer.row.fingerprint && was_held => return,
-            CopyOutcome::Found { fingerprint, manifest, unkept, .. } if fingerprint == transfer.row.fingerprint => {
+            CopyOutcome::Found { fingerprint, manifest, unkept, lost, .. }
+                if fingerprint == transfer.row.fingerprint =>
+            {
                 if let Some(unkept) = unkept {
                     if self.settings.keep_modes == KeepModes::Yes {
                         return self.look_again_later(id, Reason::with(Cause::Modes, &unkept));
                     }
                     self.log_unkept(id, unkept);
+                }
+                if let Some(lost) = lost {
+                    self.log_lost(id, &lost);
                 }
                 if self.hold(id) {
                     if let Some(text) = manifest {
@@ -221,6 +228,16 @@ impl Central {
         } else {
             self.shared.log(Level::Warn, Some(id), Some(&name), None, unkept.as_ref());
             transfer.row.remark = Some(one_line(&format!("on central: {unkept}")).into());
+        }
+    }
+    /// On this file system the copy has not got all extras. So no download gets them.
+    fn log_lost(&mut self, id: TransferId, lost: &str) {
+        let Some(transfer) = self.transfers.get_mut(&id) else { return };
+        let name = transfer.row.name.clone();
+        self.shared.log(Level::Warn, Some(id), Some(&name), None, lost);
+        let remark = format!("on central: {lost}");
+        if transfer.row.remark.as_ref().is_none_or(|known| !known.contains(&remark)) {
+            add_remark(&mut transfer.row.remark, &remark);
         }
     }
 }

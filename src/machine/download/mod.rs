@@ -269,7 +269,8 @@ impl Download {
         // A transfer for which space was missing must not make others fail with it.
         let lacked_room = row.reason.as_ref().is_some_and(|reason| reason.cause() == Cause::Space);
         let attempts = if lacked_room { row.attempts.max(ALONE_AFTER) } else { row.attempts };
-        self.dispatch.add(Ready { transfer: id, name, room, attempts, location });
+        let keep = self.kept(&row.extras).carried();
+        self.dispatch.add(Ready { transfer: id, name, room, attempts, location, keep });
         if transfer.first {
             self.dispatch.put_first(id);
         }

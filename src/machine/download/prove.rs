@@ -2,10 +2,12 @@
 
 use super::fetch::{RETRY_FIRST, RETRY_LAST};
 use super::{Download, Stage, Transfer};
+use crate::machine::cleanup::add_remark;
 use crate::machine::lasting::{explained, mismatch};
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Cause, CopyOutcome, Differences, Effect, KeepModes, Level, Mode, Node, Reason, Record, TransferId,
+    Attributes, Cause, CopyOutcome, Differences, Effect, Extra, Extras, KeepModes, Level, Mode, Node, Reason, Record,
+    TransferId,
 };
 
 impl Transfer {
@@ -16,6 +18,11 @@ impl Transfer {
 }
 
 impl Download {
+    /// The extras to fetch and compare. ACLs are permissions: `keep_modes = "no"` leaves them alone, too.
+    pub(super) fn kept(&self, extras: &Extras) -> Extras {
+        if self.settings.keep_modes == KeepModes::No { extras.without(Extra::Acls) } else { extras.clone() }
+    }
+
     pub(super) fn start_verifies(&mut self) {
         while !self.shared.lacks_directory()
             && let Some(id) = self.verifying.enter()
@@ -26,8 +33,8 @@ impl Download {
                     let digest = transfer.row.fingerprint.digest;
                     let modes = Some(&transfer.row.modes);
                     let modes = modes.filter(|modes| self.settings.keep_modes != KeepModes::No && !modes.is_empty());
-                    let modes = modes.cloned();
-                    self.shared.effect(Effect::Verify { transfer: id, name, kind, digest, modes });
+                    let attributes = Attributes { modes: modes.cloned(), extras: self.kept(&transfer.row.extras) };
+                    self.shared.effect(Effect::Verify { transfer: id, name, kind, digest, attributes });
                 }
                 _ => {
                     self.verifying.leave(&id);
@@ -56,7 +63,7 @@ impl Download {
             {
                 Reason::with(Cause::Modes, &unkept)
             }
-            CopyOutcome::Found { fingerprint, inode, manifest, unkept } if fingerprint == announced => {
+            CopyOutcome::Found { fingerprint, inode, manifest, unkept, lost } if fingerprint == announced => {
                 if let Some(text) = manifest {
                     self.shared.persist(Record::Manifest(id, text));
                 }
@@ -65,6 +72,9 @@ impl Download {
                 transfer.row.attempts = 0;
                 transfer.row.wrong = None;
                 transfer.row.remark = unkept;
+                if let Some(lost) = lost {
+                    add_remark(&mut transfer.row.remark, &lost);
+                }
                 match &transfer.row.remark {
                     Some(unkept) => {
                         let text = format!("fetched and verified, but {unkept}");

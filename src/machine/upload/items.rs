@@ -8,8 +8,8 @@ use super::{Item, ItemState, Stage, Transfer, Upload};
 use crate::machine::shared::Timer;
 use crate::machine::stage::Why;
 use crate::machine::{
-    Cause, Cleaner, Effect, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer, Origin,
-    Readiness, Reason, Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
+    Cause, Cleaner, Effect, Extras, Fingerprint, HashOutcome, ItemName, Kept, Kind, Level, Mode, Modes, Mounts, Offer,
+    Origin, Readiness, Reason, Record, Row, Sighting, Signature, State, Time, TransferId, TransferView,
 };
 
 const HELD_FIRST: Duration = Duration::from_secs(1);
@@ -24,6 +24,7 @@ pub(super) struct Proof {
     pub(super) entries: u64,
     pub(super) fingerprint: Fingerprint,
     pub(super) modes: Modes,
+    pub(super) extras: Extras,
     pub(super) manifest: Option<Arc<str>>,
     pub(super) origin: Origin,
 }
@@ -236,8 +237,8 @@ impl Upload {
             return;
         }
         match outcome {
-            HashOutcome::Proven { kind, entries, fingerprint, modes, manifest, origin } => {
-                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, manifest, origin });
+            HashOutcome::Proven { kind, entries, fingerprint, modes, extras, manifest, origin } => {
+                self.on_proven(name, asked, Proof { kind, entries, fingerprint, modes, extras, manifest, origin });
             }
             HashOutcome::Changed(sighting) => {
                 // A process writes the item: nothing more is known of it before it has settled.
@@ -401,13 +402,17 @@ impl Upload {
     }
 
     fn announce(&mut self, name: &ItemName, signature: Signature, proof: Proof) {
-        let Proof { kind, entries, fingerprint, modes, manifest, origin } = proof;
+        let Proof { kind, entries, fingerprint, modes, extras, manifest, origin } = proof;
         let id = self.shared.mint();
         self.leaving.remove(name);
         let now = self.shared.now;
         let created = self.shared.next_age();
         let modes = self.shared.interned(modes);
-        let offer = Offer { transfer: id, name: name.clone(), kind, entries, fingerprint, modes, minted: created };
+        let extras = extras.carrying(self.settings.keep);
+        let not_carried = extras.not_carried();
+        let name_of_item = name.clone();
+        let offer =
+            Offer { transfer: id, name: name_of_item, kind, entries, fingerprint, modes, extras, minted: created };
         let row = Row {
             signature: Some(signature),
             inode: Some(origin.inode),
@@ -417,6 +422,9 @@ impl Upload {
         };
         let text = format!("settled: {} of {} bytes, md5 {}", kind.as_str(), fingerprint.size, fingerprint.digest);
         self.shared.log(Level::Info, Some(id), Some(name), None, text);
+        if let Some(text) = not_carried {
+            self.shared.log(Level::Info, Some(id), Some(name), None, text);
+        }
         self.insert(row, Stage::Announced);
         if let Some(text) = manifest {
             self.shared.persist(Record::Manifest(id, text));

@@ -25,7 +25,7 @@ use super::lost_directory::Turn;
 use super::shared::{Shared, SharedSettings, Timer};
 use super::stage::{Counts, Move};
 use super::{
-    Address, Cause, Cleaner, Direction, Directory, Effect, Input, ItemName, Kept, Message, Mode, Mounts, Node,
+    Address, Cause, Cleaner, Direction, Directory, Effect, Input, ItemName, Keep, Kept, Message, Mode, Mounts, Node,
     NodeName, Readiness, Reason, Record, Restored, Row, Signature, Time, TransferId,
 };
 use kept::Scripts;
@@ -119,6 +119,8 @@ pub struct UploadSettings {
     pub depth: usize,
     /// When an item counts as complete (`ready`, `marker`).
     pub ready: Readiness,
+    /// What of the extras travels (`keep`).
+    pub keep: Keep,
     /// How many rsync runs at once (`transfers`).
     pub slots: u32,
     /// Who cleans up its sources.
@@ -468,7 +470,8 @@ impl Upload {
         // A transfer that is paused alone is in no queue; resume puts it back.
         let Some(location) = row.location.clone().filter(|_| row.paused.is_none() && !transfer.doubted) else { return };
         let (name, room) = (row.name.clone(), row.room());
-        self.dispatch.add(Ready { transfer: id, name, room, attempts: row.attempts, location });
+        let keep = row.extras.carried();
+        self.dispatch.add(Ready { transfer: id, name, room, attempts: row.attempts, location, keep });
         if transfer.first {
             self.dispatch.put_first(id);
         }

@@ -6,8 +6,8 @@ use super::{ItemState, Stage, Transfer, Upload};
 use crate::machine::room::Room;
 use crate::machine::shared::Timer;
 use crate::machine::{
-    Address, Cause, Effect, Level, Location, Message, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight, Signature,
-    TransferId, Wait,
+    Address, Cause, Effect, Extra, Level, Location, Message, Node, PlaceId, Reason, Row, RunId, RunOutcome, Sight,
+    Signature, TransferId, Wait,
 };
 
 const UNREADABLE_FIRST: Duration = Duration::from_secs(5);
@@ -28,8 +28,8 @@ impl Upload {
         match message {
             Message::Hello(_) => {}
             Message::Waiting(waits) => waits.into_iter().for_each(|wait| self.on_waiting(from, wait)),
-            Message::Upload { place, location, transfers } => {
-                transfers.into_iter().for_each(|id| self.on_granted(from, id, place, &location));
+            Message::Upload { place, location, links, transfers } => {
+                transfers.into_iter().for_each(|id| self.on_granted(from, id, place, &location, links));
             }
             Message::Received(list) => list.into_iter().for_each(|id| self.on_received(from, id)),
             Message::Release(list) => list.into_iter().for_each(|release| self.on_release(from, &release)),
@@ -125,7 +125,7 @@ impl Upload {
         self.shared.send(Address::Node(from.clone()), Message::Withdraw(vec![id]));
     }
 
-    fn on_granted(&mut self, from: &Node, id: TransferId, place: PlaceId, location: &Location) {
+    fn on_granted(&mut self, from: &Node, id: TransferId, place: PlaceId, location: &Location, links: bool) {
         if !self.taken_by(from, id) {
             self.refuse(from, id);
             return;
@@ -155,6 +155,11 @@ impl Upload {
         transfer.row.place = Some(place);
         transfer.row.location = Some(location.clone());
         let name = transfer.row.name.clone();
+        if !links && transfer.row.extras.carried().has(Extra::Hardlinks) {
+            transfer.row.extras = transfer.row.extras.without(Extra::Hardlinks);
+            let text = "central cannot keep hard links: its file system has none, or its version is older";
+            self.shared.log(Level::Warn, Some(id), Some(&name), Some(from), text);
+        }
         self.shared.log(Level::Info, Some(id), Some(&name), Some(from), "central requests the item");
         self.shared.dirty.insert(id);
         self.dispatch.disown(&mut self.shared, id);

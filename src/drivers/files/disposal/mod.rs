@@ -28,7 +28,7 @@ use super::steps::step;
 use crate::drivers::disk::{Refusal, shown};
 use crate::drivers::manifest::{Site, Survey, SurveyError};
 use crate::drivers::modes::Wanted;
-use crate::machine::{Cause, Cleared, CopyOutcome, Fingerprint, ItemName, Kind, Reason, Signature, TransferId};
+use crate::machine::{Cause, Cleared, CopyOutcome, Extras, Fingerprint, ItemName, Kind, Reason, Signature, TransferId};
 
 /// Says that the item in the directory out of sight may be removed.
 const DONE_MARK: &[u8] = b".synkler-done";
@@ -220,7 +220,14 @@ impl Removal<'_> {
         let own = into.make(&self.own)?;
         own.clear()?;
         let copied = duplicate(from, &own, &self.leaf).and_then(|()| {
-            let outcome = appraise(&own.site(&self.leaf)?, kind, Wanted::default(), Some(&own), |_, _, _| None)?;
+            let outcome = appraise(
+                &own.site(&self.leaf)?,
+                kind,
+                Wanted::default(),
+                &Extras::default(),
+                Some(&own),
+                |_, _, _| None,
+            )?;
             Ok(match outcome {
                 CopyOutcome::Found { fingerprint, inode, .. } if fingerprint == *self.fingerprint => Some(inode),
                 _ => None,

@@ -165,7 +165,7 @@ mod tests {
     use crate::drivers::files::staging::TAKEN;
     use crate::drivers::files::steps::interrupted_at;
     use crate::drivers::files::testing::{as_nobody, as_nobody_with, name, transfer};
-    use crate::machine::{Account, Cause, CopyOutcome, Kind, Ownership, PlaceOutcome, Signature};
+    use crate::machine::{Account, Attributes, Cause, CopyOutcome, Kind, Ownership, PlaceOutcome, Signature};
 
     const RIGHTS: &str = "+chown,+fowner";
     /// The user and the group to whom items are given: `daemon` on most hosts.
@@ -205,7 +205,7 @@ mod tests {
                     }
                 }
             }
-            match self.staging.verify(transfer(number), &name("item"), kind, None, |_, _, _| None) {
+            match self.staging.verify(transfer(number), &name("item"), kind, &Attributes::default(), |_, _, _| None) {
                 CopyOutcome::Found { inode, unkept: None, .. } => inode,
                 other => panic!("{other:?}"),
             }

@@ -24,7 +24,7 @@ use crate::drivers::look::file_type;
 use crate::drivers::manifest::{Survey, SurveyError};
 use crate::drivers::modes::Wanted;
 use crate::machine::{
-    Cause, CopyOutcome, Digest, GroupId, ITEM_NAME_LIMIT, ItemName, Kind, Modes, Ownership, PlaceOutcome, Reason,
+    Attributes, Cause, CopyOutcome, Digest, GroupId, ITEM_NAME_LIMIT, ItemName, Kind, Ownership, PlaceOutcome, Reason,
     Sight, Signature, TransferId,
 };
 
@@ -100,10 +100,10 @@ impl Staging {
         transfer: TransferId,
         name: &ItemName,
         kind: Kind,
-        modes: Option<&Modes>,
+        attributes: &Attributes,
         read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
     ) -> CopyOutcome {
-        match self.try_verify(transfer, name, kind, modes, read) {
+        match self.try_verify(transfer, name, kind, attributes, read) {
             Ok(outcome) => outcome,
             Err(error) => CopyOutcome::Failed(error.reason()),
         }
@@ -114,7 +114,7 @@ impl Staging {
         transfer: TransferId,
         name: &ItemName,
         kind: Kind,
-        modes: Option<&Modes>,
+        attributes: &Attributes,
         read: impl FnOnce(Kind, u64, u64) -> Option<Digest>,
     ) -> Result<CopyOutcome, SurveyError> {
         let staging = Folder::open(&self.staging_dir())?;
@@ -122,8 +122,8 @@ impl Staging {
             return Ok(CopyOutcome::Missing);
         };
         let Ownership { file_mode: file, dir_mode: directory, .. } = self.ownership;
-        let wanted = Wanted { announced: modes, file, directory };
-        let outcome = appraise(&own.site(&name.leaf())?, kind, wanted, Some(&own), read)?;
+        let wanted = Wanted { announced: attributes.modes.as_ref(), file, directory };
+        let outcome = appraise(&own.site(&name.leaf())?, kind, wanted, &attributes.extras, Some(&own), read)?;
         // The existing directory of the transfer later distinguishes a placed item from a lost one.
         staging.sync()?;
         Ok(outcome)

@@ -40,7 +40,7 @@ impl Bed {
     }
 
     fn verified(&self, number: u8, kind: Kind) -> u64 {
-        match self.staging.verify(transfer(number), &name("item"), kind, None, |_, _, _| None) {
+        match self.staging.verify(transfer(number), &name("item"), kind, &Attributes::default(), |_, _, _| None) {
             CopyOutcome::Found { inode, .. } => inode,
             other => panic!("{other:?}"),
         }
