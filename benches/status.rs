@@ -39,6 +39,7 @@ fn row(number: u64) -> Row {
         entries: 1,
         fingerprint: Fingerprint { size: number, digest: Digest([7; 16]) },
         modes: Default::default(),
+        extras: Default::default(),
         minted: Time::default(),
     };
     Row {

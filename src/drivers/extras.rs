@@ -46,14 +46,15 @@ pub(crate) fn extras(site: &Site, survey: &Survey, kinds: Keep) -> Result<Extras
         }
     }
     Ok(Extras::new(|extra| {
-        let list = &lists.lists[extra as usize];
-        (list.entries, Digest(list.hasher.clone().finalize().into()))
+        let (entries, hasher) =
+            lists.lists.get(&extra).map_or((0, Md5::new()), |list| (list.entries, list.hasher.clone()));
+        (entries, Digest(hasher.finalize().into()))
     }))
 }
 
 #[derive(Default)]
 struct Lists {
-    lists: [List; Extra::ALL.len()],
+    lists: BTreeMap<Extra, List>,
     names: Vec<u8>,
     value: Vec<u8>,
 }
@@ -67,7 +68,7 @@ struct List {
 impl Lists {
     /// One entry that has it, with its lines.
     fn add<'a>(&mut self, extra: Extra, lines: impl IntoIterator<Item = &'a str>) {
-        let list = &mut self.lists[extra as usize];
+        let list = self.lists.entry(extra).or_default();
         list.entries += 1;
         for line in lines {
             list.hasher.update(line);

@@ -88,8 +88,11 @@ fn make(item: &Path) {
     }
 }
 
+/// Attributes and ACLs, the number of names, and whether it has holes.
+type Extras = (BTreeMap<String, Vec<u8>>, u64, bool);
+
 /// The attributes and ACLs, link counts and whether holes are holes, of everything in an item.
-fn extras(item: &Path) -> BTreeMap<String, (BTreeMap<String, Vec<u8>>, u64, bool)> {
+fn extras(item: &Path) -> BTreeMap<String, Extras> {
     let mut found = BTreeMap::new();
     for path in ["", "one", "alone", "sub", "sub/another", "sub/holes"] {
         let at = item.join(path);

@@ -23,7 +23,7 @@ impl World {
     /// What the source of a version has.
     pub(crate) fn extras(version: Version) -> Extras {
         let entries = |extra| match extra {
-            Extra::Hardlinks if version % 4 == 3 && version % 3 > 0 => 2,
+            Extra::Hardlinks if version % 4 == 3 && !version.is_multiple_of(3) => 2,
             Extra::Xattrs if version.is_multiple_of(2) => 1,
             Extra::Acls if version % 5 < 2 => 1,
             Extra::Sparse if version % 7 == 2 => 1,
