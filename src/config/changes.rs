@@ -5,7 +5,7 @@ use super::keys::KEYS;
 use super::settings::{Role, Settings};
 
 /// The keys that take effect when the config is read again; the others do at the next start.
-pub const LIVE: [&str; 12] = [
+pub const LIVE: [&str; 11] = [
     "cleanup_script",
     "cleanup_move",
     "cleanup_delete",
@@ -15,7 +15,6 @@ pub const LIVE: [&str; 12] = [
     "free_percent",
     "keep_modes",
     "settle_seconds",
-    "keep",
     "transfers",
     "history_days",
 ];

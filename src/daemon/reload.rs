@@ -61,8 +61,8 @@ impl Daemon {
                     Role::Central { host: host.clone(), receivers, keep, free, keep_modes }
                 }
                 // The watch keeps its patterns.
-                (Role::Upload { items, .. }, Role::Upload { settle, slots, cleanup, keep, .. }) => {
-                    Role::Upload { settle, slots, cleanup, items: items.clone(), keep }
+                (Role::Upload { items, keep, .. }, Role::Upload { settle, slots, cleanup, .. }) => {
+                    Role::Upload { settle, slots, cleanup, items: items.clone(), keep: *keep }
                 }
                 // Staging keeps whose items are.
                 (Role::Download { ownership, .. }, Role::Download { slots, cleanup, keep_modes, .. }) => {

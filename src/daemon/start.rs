@@ -208,10 +208,10 @@ fn layout(settings: &Settings, clock: Clock) -> Layout {
     let file_dir = settings.file_dir.clone();
     let group = settings.group.clone();
     match &settings.role {
-        Role::Upload { items, .. } => {
+        Role::Upload { items, keep, .. } => {
             let ignore = items.ignore.clone();
             let source = Source::new(file_dir, items.depth, clock, move |path| ignore.matches(path));
-            Layout::Upload(source.with_ready(items.ready.clone()))
+            Layout::Upload(source.with_ready(items.ready.clone()).with_keep(*keep))
         }
         Role::Central { .. } => Layout::Central(Spool::new(file_dir, group)),
         Role::Download { ownership, .. } => Layout::Download(Staging::new(file_dir, group).giving(ownership.clone())),

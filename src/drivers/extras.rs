@@ -29,8 +29,9 @@ const DEFAULT_ACL: &[u8] = b"system.posix_acl_default";
 /// The unit of `st_blocks`, in bytes.
 const BLOCK: u64 = 512;
 
-/// The extras of these kinds. A file system that does not support one has none of it.
-pub(crate) fn extras(site: &Site, survey: &Survey, kinds: Keep) -> Result<Extras, SurveyError> {
+/// The extras of these kinds. A file system that does not support one has none of it. ACLs that name nobody but `us`
+/// do not count.
+pub(crate) fn extras(site: &Site, survey: &Survey, kinds: Keep, us: Option<u32>) -> Result<Extras, SurveyError> {
     let mut lists = Lists { names: vec![0; ATTRIBUTES_LIMIT], value: vec![0; ATTRIBUTES_LIMIT], ..Lists::default() };
     if kinds.has(Extra::Hardlinks) {
         lists.links(survey);
@@ -39,7 +40,7 @@ pub(crate) fn extras(site: &Site, survey: &Survey, kinds: Keep) -> Result<Extras
         let mut opener = site.opener();
         for entry in survey.entries().iter().filter(|entry| matches!(entry.form, Form::File | Form::Directory)) {
             let fd = opener.open(entry)?;
-            lists.attributes(&fd, entry, kinds);
+            lists.attributes(&fd, entry, kinds, us);
             if kinds.has(Extra::Sparse) && entry.form == Form::File && has_holes(&fd, entry.size) {
                 lists.add(Extra::Sparse, [&*path_of(entry)]);
             }
@@ -91,7 +92,7 @@ impl Lists {
         }
     }
 
-    fn attributes(&mut self, fd: &OwnedFd, entry: &Entry, kinds: Keep) {
+    fn attributes(&mut self, fd: &OwnedFd, entry: &Entry, kinds: Keep, us: Option<u32>) {
         let Ok(length) = flistxattr(fd, &mut *self.names) else { return };
         let names = self.names.get(..length).unwrap_or_default();
         let mut names: Vec<_> =
@@ -109,6 +110,9 @@ impl Lists {
             let Ok(length) = fgetxattr(fd, &*name, &mut *self.value) else { continue };
             let value = self.value.get(..length).unwrap_or_default();
             if is_acl {
+                if us.is_some_and(|us| names_only(value, us)) {
+                    continue;
+                }
                 let whose = if name == ACL { 'a' } else { 'd' };
                 acls.push(format!("{whose} {} {path}", acl_text(value)));
             } else {
@@ -130,43 +134,49 @@ fn has_holes(fd: impl AsFd, size: u64) -> bool {
     allocated < size && seek(&fd, SeekFrom::Hole(0)).is_ok_and(|hole| hole < size)
 }
 
-/// The text of an ACL from the kernel's form: a version, then tag, permissions and id of each entry, little-endian. A
-/// form that we do not know comes as its digest.
-fn acl_text(value: &[u8]) -> String {
-    match acl_entries(value) {
-        Some(entries) => entries.join(","),
-        None => format!("#{}", Digest(Md5::digest(value).into())),
-    }
-}
+/// An entry of an ACL: tag, id and permissions.
+type AclEntry = (u16, u32, u16);
 
-fn acl_entries(value: &[u8]) -> Option<Vec<String>> {
+const USER_OF: u16 = 0x02;
+const GROUP_OF: u16 = 0x08;
+
+/// The entries of an ACL, sorted, from the kernel's form: a version, then tag, permissions and id of each, little-endian.
+/// `None` for a form that we do not know.
+fn acl_entries(value: &[u8]) -> Option<Vec<AclEntry>> {
     let (version, entries) = value.split_first_chunk()?;
     let (entries, []) = entries.as_chunks::<8>() else { return None };
-    if u32::from_le_bytes(*version) != 2 {
-        return None;
-    }
-    let mut read: Vec<_> = entries
-        .iter()
-        .map(|[t0, t1, p0, p1, id @ ..]| {
-            (u16::from_le_bytes([*t0, *t1]), u32::from_le_bytes(*id), u16::from_le_bytes([*p0, *p1]))
+    let read = |[t0, t1, p0, p1, id @ ..]: &[u8; 8]| {
+        (u16::from_le_bytes([*t0, *t1]), u32::from_le_bytes(*id), u16::from_le_bytes([*p0, *p1]))
+    };
+    let mut entries: Vec<_> = entries.iter().map(read).collect();
+    entries.sort_unstable();
+    (u32::from_le_bytes(*version) == 2).then_some(entries)
+}
+
+/// The text of an ACL; its digest for a form that we do not know.
+fn acl_text(value: &[u8]) -> String {
+    let text = |(tag, id, permissions): AclEntry| {
+        let bit = |bit: u16, letter: char| if permissions & bit != 0 { letter } else { '-' };
+        let permissions: String = [bit(4, 'r'), bit(2, 'w'), bit(1, 'x')].iter().collect();
+        Some(match tag {
+            0x01 => format!("u::{permissions}"),
+            USER_OF => format!("u:{id}:{permissions}"),
+            0x04 => format!("g::{permissions}"),
+            GROUP_OF => format!("g:{id}:{permissions}"),
+            0x10 => format!("m::{permissions}"),
+            0x20 => format!("o::{permissions}"),
+            _ => return None,
         })
-        .collect();
-    read.sort_unstable();
-    read.into_iter()
-        .map(|(tag, id, permissions)| {
-            let bit = |bit: u16, letter: char| if permissions & bit != 0 { letter } else { '-' };
-            let permissions: String = [bit(4, 'r'), bit(2, 'w'), bit(1, 'x')].iter().collect();
-            Some(match tag {
-                0x01 => format!("u::{permissions}"),
-                0x02 => format!("u:{id}:{permissions}"),
-                0x04 => format!("g::{permissions}"),
-                0x08 => format!("g:{id}:{permissions}"),
-                0x10 => format!("m::{permissions}"),
-                0x20 => format!("o::{permissions}"),
-                _ => return None,
-            })
-        })
-        .collect()
+    };
+    let texts = acl_entries(value).and_then(|entries| entries.into_iter().map(text).collect::<Option<Vec<_>>>());
+    texts.map_or_else(|| format!("#{}", Digest(Md5::digest(value).into())), |texts| texts.join(","))
+}
+
+/// Whether an ACL names this user, and no other user or group.
+fn names_only(value: &[u8], user: u32) -> bool {
+    let entries = acl_entries(value).unwrap_or_default();
+    let mut named = entries.iter().filter(|(tag, ..)| matches!(*tag, USER_OF | GROUP_OF)).peekable();
+    named.peek().is_some() && named.all(|(tag, id, _)| (*tag, *id) == (USER_OF, user))
 }
 
 fn path_of(entry: &Entry) -> String {
@@ -189,7 +199,7 @@ mod tests {
 
     fn found(dir: &std::path::Path) -> String {
         let site = Site::open(dir, &ItemName::new(b"item").unwrap()).unwrap();
-        extras(&site, &site.survey().unwrap(), Extra::ALL.into_iter().collect()).unwrap().to_string()
+        extras(&site, &site.survey().unwrap(), Extra::ALL.into_iter().collect(), None).unwrap().to_string()
     }
 
     fn digest(list: &str) -> Digest {
@@ -243,6 +253,8 @@ mod tests {
         let text = "u::rw-,u:7:rw-,u:1000:r-x,g::r--,m::rwx,o::---";
         assert_eq!(acl_text(&all(&[&user, &other])), text);
         assert_eq!(acl_text(&all(&[&other, &user])), text);
+        assert!(names_only(&all(&[&user]), 1000) && !names_only(&all(&[&user]), 7));
+        assert!(!names_only(&all(&[&user, &other]), 1000) && !names_only(&all(&[]), 1000));
         for odd in [&b""[..], b"\x03\0\0\0", b"\x02\0\0\0\x01", &[&[2, 0, 0, 0][..], &entry(0x40, 0, 0)].concat()] {
             assert_eq!(acl_text(odd), format!("#{}", Digest(Md5::digest(odd).into())));
         }

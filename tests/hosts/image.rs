@@ -11,7 +11,7 @@ const EDITION: u32 = 2;
 const SUITE: &str = "bookworm";
 const PACKAGES: &str = "systemd,systemd-sysv,libpam-systemd,dbus,iproute2,iputils-ping,procps,ca-certificates";
 /// What hosts install by themselves: they reach no archive, so it lies ready.
-const READY: &str = "rsync openssh-client openssh-server rabbitmq-server";
+const READY: &str = "rsync openssh-client openssh-server rabbitmq-server acl";
 
 /// Where images are kept: a day's first run makes one, others take it.
 fn cache() -> PathBuf {

@@ -47,6 +47,7 @@ fn whose_the_files_are() {
     bed.upload.run("systemctl restart synkler");
     timed("two writers with umask 077", || users::writers_with_umask_077(&bed));
     timed("the service as another user", || users::as_a_user(&bed));
+    timed("a directory that several share", || users::shared_directory(&bed));
     timed("a node of a user", || users::user_unit(&bed));
 }
 

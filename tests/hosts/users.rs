@@ -65,6 +65,24 @@ pub fn as_a_user(bed: &Bed) {
     arrive_one(bed, "back");
 }
 
+/// The cures that need no right of the service: a default ACL, and a common group.
+pub fn shared_directory(bed: &Bed) {
+    let upload = &bed.upload;
+    assert_ne!(upload.try_run("systemctl show -P AmbientCapabilities synkler | grep dac_read_search").code, 0);
+    upload.run("apt-get install -y -q acl && chmod 2775 /srv/outgoing && setfacl -R -m u:synkler:rwX,d:u:synkler:rwX /srv/outgoing");
+    write(upload, "anna", "acl");
+    arrive_one(bed, "acl-anna");
+    // What only lets synkler in is nothing that anybody misses.
+    assert!(!upload.run("synklerctl receipt acl-anna").contains("not carried"));
+    upload.run(
+        "setfacl -b /srv/outgoing && chown root:writers /srv/outgoing && chmod 2770 /srv/outgoing && \
+         usermod -aG writers synkler && systemctl restart synkler",
+    );
+    upload
+        .run("runuser -u bert -- sh -c 'umask 007; cd /srv/outgoing && mkdir .d && echo 1 >.d/f && mv .d group-bert'");
+    upload.wait_for(PATIENCE, "test -e /srv/sent/group-bert/f && ! test -e /srv/outgoing/group-bert");
+}
+
 /// A user's own node, without root.
 pub fn user_unit(bed: &Bed) {
     let host = &bed.upload;

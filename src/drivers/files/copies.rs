@@ -75,7 +75,7 @@ fn lost(site: &Site, survey: &Survey, announced: &Extras) -> Result<Option<Box<s
     if kinds.is_empty() {
         return Ok(None);
     }
-    let lost = announced.lost(&extras(site, survey, kinds)?);
+    let lost = announced.lost(&extras(site, survey, kinds, None)?);
     Ok(lost.map(|lost| format!("{lost} ({})", site.file_system()).into()))
 }
 

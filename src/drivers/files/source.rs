@@ -18,7 +18,8 @@ use crate::drivers::manifest::{Entry, Site, Survey, SurveyError};
 use crate::drivers::modes::modes;
 use crate::drivers::sys::{Writers, writers};
 use crate::machine::{
-    Cause, Digest, Extra, Extras, HashOutcome, ItemName, Origin, Readiness, Reason, Sight, Sighting, Signature, escaped,
+    Cause, Digest, Extra, Extras, HashOutcome, ItemName, Keep, Origin, Readiness, Reason, Sight, Sighting, Signature,
+    escaped,
 };
 
 /// Longer than a tick of a file system's clock (10 ms if the kernel runs at 100 Hz): after a change at least this long
@@ -34,6 +35,7 @@ pub struct Source {
     clock: Clock,
     is_unfinished: Unfinished,
     ready: Readiness,
+    keep: Keep,
 }
 
 /// Tells of a path below `file_dir` whether a writer has not finished what is there.
@@ -57,12 +59,24 @@ impl Source {
         clock: Clock,
         is_unfinished: impl Fn(&[u8]) -> bool + Send + Sync + 'static,
     ) -> Self {
-        Self { file_dir, depth, clock, is_unfinished: Unfinished(Arc::new(is_unfinished)), ready: Readiness::Settled }
+        Self {
+            file_dir,
+            depth,
+            clock,
+            is_unfinished: Unfinished(Arc::new(is_unfinished)),
+            ready: Readiness::Settled,
+            keep: Keep::default(),
+        }
     }
 
     /// The same, with another rule for when items count as complete.
     pub fn with_ready(self, ready: Readiness) -> Self {
         Self { ready, ..self }
+    }
+
+    /// The same, if these extras travel.
+    pub fn with_keep(self, keep: Keep) -> Self {
+        Self { keep, ..self }
     }
 
     /// The watched directory.
@@ -145,7 +159,7 @@ impl Source {
         }
         let proof = match written(&site, &survey) {
             Ok(Some(path)) => Ok(Err(Reason::with(Cause::Busy, &path))),
-            Ok(None) => prove(&site, &survey).map(Ok),
+            Ok(None) => self.prove(&site, &survey).map(Ok),
             Err(error) => Err(error),
         };
         // Whatever the result, a source that has changed meanwhile has to settle first.
@@ -181,6 +195,13 @@ impl Source {
         HashOutcome::Changed(Sighting { name, signature, size, complete: false, unmarked })
     }
 
+    /// The digest, the manifest and the extras. Nobody misses an ACL at the destination that only lets us in here.
+    fn prove(&self, site: &Site, survey: &Survey) -> Result<(Digest, Option<Arc<str>>, Extras), SurveyError> {
+        let (digest, manifest) = site.prove_with_manifest(survey)?;
+        let us = (!self.keep.has(Extra::Acls)).then(|| rustix::process::geteuid().as_raw());
+        Ok((digest, manifest, extras(site, survey, Extra::ALL.into_iter().collect(), us)?))
+    }
+
     /// The first thing in a directory that is not finished.
     fn unfinished(&self, item: &ItemName, survey: &Survey) -> Option<String> {
         let below = survey.entries().iter().filter(|entry| &*entry.path != b".");
@@ -194,11 +215,6 @@ impl Source {
         };
         below.into_iter().find(|entry| is_unfinished(entry)).map(|entry| escaped(&entry.path))
     }
-}
-
-fn prove(site: &Site, survey: &Survey) -> Result<(Digest, Option<Arc<str>>, Extras), SurveyError> {
-    let (digest, manifest) = site.prove_with_manifest(survey)?;
-    Ok((digest, manifest, extras(site, survey, Extra::ALL.into_iter().collect())?))
 }
 
 /// The first file of an item that a process has open for writing, by its path inside the item.

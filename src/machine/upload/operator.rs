@@ -16,7 +16,7 @@ impl Upload {
     }
 
     pub(in crate::machine) fn reconfigure(&mut self, settings: UploadSettings) {
-        let UploadSettings { settle, slots, cleanup, keep, .. } = settings;
+        let UploadSettings { settle, slots, cleanup, .. } = settings;
         if self.settings.slots != slots {
             self.dispatch.set_slots(slots);
             self.shared.slots = slots;
@@ -24,7 +24,6 @@ impl Upload {
         }
         self.settings.slots = slots;
         self.settings.settle = settle;
-        self.settings.keep = keep;
         self.settings.cleanup = cleanup;
         self.cleaning.reconfigure(cleanup);
         self.go_on_with_work();
