@@ -93,7 +93,7 @@ impl Lists {
     }
 
     fn attributes(&mut self, fd: &OwnedFd, entry: &Entry, kinds: Keep, us: Option<u32>) {
-        let Ok(length) = flistxattr(fd, &mut *self.names) else { return };
+        let Ok(length @ 1..) = flistxattr(fd, &mut *self.names) else { return };
         let names = self.names.get(..length).unwrap_or_default();
         let mut names: Vec<_> =
             names.split(|byte| *byte == 0).filter(|name| !name.is_empty()).map(<[u8]>::to_vec).collect();
