@@ -4,6 +4,8 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
+#[path = "texts/explained.rs"]
+mod explained;
 #[path = "texts/group.rs"]
 mod group;
 
@@ -45,6 +47,7 @@ const TEXTS: &[Named] = &[
     ("explain-ignored", |look| explanation_text(&ignored(), NOW, look)),
     ("explain-busy", |look| explanation_text(&written(), NOW, look)),
     ("explain-nothing", |look| explanation_text(&nothing(), NOW, look)),
+    ("explain-cases", explained::cases),
     ("nodes", |look| nodes_text(&troubled(), look)),
     ("history", |look| history_text(&history(), look)),
     ("orders", |look| orders_text(&orders(), look)),

@@ -10,15 +10,15 @@ use crate::control::types::Explanation;
 use crate::drivers::files::RESERVED;
 use crate::machine::{DEPTH_LIMIT, ItemName, Readiness, TransferId, escaped, one_line};
 
-/// Explains a path, absolute or below `file_dir`. Blocks.
-pub(super) fn explain(settings: &Settings, path: &[u8]) -> Explanation {
+/// Explains a path, absolute or below `file_dir`, by the config and the file system alone. Blocks.
+pub fn explain(settings: &Settings, path: &[u8]) -> Explanation {
     let asked = settings.file_dir.join(OsString::from_vec(path.to_vec()));
     let shown = one_line(&escaped(asked.as_os_str().as_bytes()));
     let told = match below(&settings.file_dir, &asked) {
         None => Told::new("outside", &format!("not below file_dir {}", settings.file_dir.display())),
         Some(parts) => match &settings.role {
             Role::Upload { items, .. } => on_upload(&settings.file_dir, items, &parts),
-            Role::Central { .. } => on_central(&parts),
+            Role::Central { .. } => on_central(settings.group.as_str().as_bytes(), &parts),
             Role::Download { .. } => on_download(&parts),
         },
     };
@@ -90,7 +90,7 @@ fn on_upload(file_dir: &Path, items: &ItemPatterns, parts: &Parts) -> Told {
             return Told::new("hidden", &format!("not an item: {shown} begins with a dot"));
         }
         let Ok(name) = ItemName::new(&path) else {
-            return Told::new("unusable", &format!("not an item: the path of {shown} is too long"));
+            return Told::new("unusable", "not an item: its path is too long");
         };
         if let Some(pattern) = items.ignore.first_match(&path) {
             return Told::new("ignored", &format!("not an item: ignore has {pattern}, which matches {shown}"));
@@ -148,7 +148,7 @@ fn as_item(items: &ItemPatterns, name: &ItemName, inside: &[Vec<u8>]) -> Told {
 }
 
 /// The spool: `GROUP/in/PLACE/...` and `GROUP/held/TRANSFER/...`.
-fn on_central(parts: &Parts) -> Told {
+fn on_central(group: &[u8], parts: &Parts) -> Told {
     let text = |part: &Vec<u8>| String::from_utf8_lossy(part).into_owned();
     match parts.as_slice() {
         [_, kind, transfer, ..] if kind == b"held" && text(transfer).parse::<TransferId>().is_ok() => {
@@ -158,7 +158,8 @@ fn on_central(parts: &Parts) -> Told {
         [_, kind, _, name @ ..] if kind == b"in" && !name.is_empty() => {
             Told { items: names(name), ..Told::new("copy", "a copy that arrives from an upload") }
         }
-        [] | [_] => Told::new("own", "the spool: copies on their way are in it"),
+        [] => Told::new("own", "the spool: copies on their way are in it"),
+        [first] | [first, _] if first == group => Told::new("own", "the spool: copies on their way are in it"),
         [first, ..] if first.starts_with(RESERVED) => Told::new("own", "synkler's own: leave it there"),
         _ => Told { items: names(parts), ..Told::new("name", "the name of an item, if one was sent") },
     }

@@ -34,6 +34,7 @@ use crate::machine::{Effect, Input, Level, Log, Machine, Node, Record, Time, Tra
 
 pub use asks::Asks;
 use drivers::Drivers;
+pub use explain::explain;
 pub use settings::Origin;
 pub use start::{StartError, run};
 
