@@ -72,11 +72,12 @@ fn a_move_starts_no_process_and_a_script_for_several_starts_few() {
     }
     assert!(upload.log.wait(0, ITEMS, LONG, |line| line.contains("cleanup script succeeded")));
     assert!(download.log.wait(0, ITEMS, LONG, |line| line.contains("cleanup succeeded: ")));
-    let ends = [upload.pid(), download.pid()].map(|pid| format!("{pid} +++ "));
+    // strace pads short numbers.
+    let pids = [upload.pid(), download.pid()].map(|pid| pid.to_string());
+    let is_end = |pid: &str, line: &str| line.split_whitespace().take(2).eq([pid, "+++"]);
     let [by_upload, by_download] = [0, 1].map(|number| {
         [&mut upload, &mut download][number].stop();
-        let ended =
-            || fs::read_to_string(&records[number]).unwrap().lines().any(|line| line.starts_with(&ends[number]));
+        let ended = || fs::read_to_string(&records[number]).unwrap().lines().any(|line| is_end(&pids[number], line));
         assert!(wait_for(LONG, ended), "strace does not end");
         started(&records[number])
     });

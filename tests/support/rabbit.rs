@@ -14,7 +14,7 @@ use std::{fs, thread};
 use tempfile::TempDir;
 
 /// How many virtual hosts there are, so that each test can have its own.
-const VHOSTS: usize = 96;
+const VHOSTS: usize = 150;
 const START_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Starts the broker in its own session and kills it when told to, or at the end of its standard input, which
